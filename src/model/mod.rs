@@ -1,0 +1,8 @@
+//! The words of the project as types: uri, bucket, tick, options, report. No I/O, no PostgreSQL.
+
+pub mod bucket;
+pub mod options;
+pub mod report;
+pub mod source;
+pub mod tick;
+pub mod uri;

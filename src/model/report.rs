@@ -1,0 +1,59 @@
+//! What one load did.
+
+/// How a load ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outcome {
+    /// The object was read and its ticks are stored.
+    #[default]
+    Loaded,
+    /// The same etag had been loaded before; nothing was read.
+    AlreadyLoaded,
+}
+
+impl Outcome {
+    /// The text of `load_report.outcome`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Loaded => "loaded",
+            Outcome::AlreadyLoaded => "already loaded",
+        }
+    }
+}
+
+/// Counts and times of one load: the SQL type `btc_ingest.load_report`.
+///
+/// `read = inserted + duplicate + conflicting + replaced + rejected` always holds; a conflict that was replaced is
+/// counted as replaced only.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LoadReport {
+    /// The object.
+    pub uri: String,
+    /// Its version, without quotes.
+    pub etag: String,
+    /// (bucket, asset) pairs that its ticks belong to.
+    pub slices: i32,
+    /// Rows in the file.
+    pub read: i64,
+    /// Ticks that were not there before.
+    pub inserted: i64,
+    /// Ticks that were there with the same values.
+    pub duplicate: i64,
+    /// Ticks that were there with other values, which were kept.
+    pub conflicting: i64,
+    /// Ticks that were there with other values, which were overwritten.
+    pub replaced: i64,
+    /// Rows that are no ticks.
+    pub rejected: i64,
+    /// Bytes fetched from S3.
+    pub bytes: i64,
+    /// Milliseconds that decoding waited for S3.
+    pub fetch_ms: f64,
+    /// Milliseconds spent in decoding and encoding, beside the fetch.
+    pub decode_ms: f64,
+    /// Milliseconds spent in PostgreSQL.
+    pub insert_ms: f64,
+    /// Milliseconds from call to return.
+    pub elapsed_ms: f64,
+    /// How it ended.
+    pub outcome: Outcome,
+}
