@@ -5,5 +5,21 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod decode;
 pub mod error;
 pub mod model;
+
+
+
+/// Required by `cargo pgrx test`, at this place.
+#[cfg(test)]
+pub mod pg_test {
+    /// Nothing to set up.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// Settings of the test cluster.
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'timescaledb'", "timescaledb.telemetry_level = off"]
+    }
+}

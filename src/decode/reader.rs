@@ -1,0 +1,322 @@
+//! Row groups into batches of ticks, in steps of a few thousand rows, column by column.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use parquet::arrow::FieldLevels;
+use serde_json::{Map, Value};
+
+use super::chunk::{self, Chunk};
+use super::codec::Codec;
+use super::column::{Bad, Price, Quantity, amounts, flags, order_ids, render, symbols, times, trade_ids};
+use super::damaged;
+use super::footer::FileMeta;
+use super::page::{Budget, Pages};
+use super::schema::{Mapping, Tick};
+use crate::error::{Error, Result};
+use crate::model::options::{LoadOptions, OnBadRow};
+use crate::model::source::ObjectSource;
+use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
+
+/// Limits of one reader, and what it does with rows that are no ticks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeSettings {
+    /// `btc_ingest.memory_limit` in bytes; pages get three eighths of it.
+    pub memory_limit: u64,
+    /// Fail, or leave the row out.
+    pub on_bad_row: OnBadRow,
+    /// Rejects beyond these are counted only.
+    pub max_kept_rejects: usize,
+    /// A batch never has more rows.
+    pub max_batch_rows: usize,
+    /// A batch takes no further rows once it has so many bytes.
+    pub max_batch_bytes: usize,
+}
+
+/// A run of rows, decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The rows that are ticks.
+    pub ticks: TickBatch,
+    /// Rows that are not, as long as the reader keeps them.
+    pub rejects: Vec<Reject>,
+    /// How many rows are not ticks, kept or not.
+    pub rejected: u64,
+}
+
+/// Reads an object's ticks in the file's order.
+pub struct TickReader {
+    source: Arc<dyn ObjectSource>,
+    meta: Arc<FileMeta>,
+    mapping: Mapping,
+    levels: [Option<FieldLevels>; 9],
+    symbol: Option<String>,
+    settings: DecodeSettings,
+    budget: Budget,
+    step: usize,
+    next_group: usize,
+    open: Option<Group>,
+    next_row: u64,
+    kept: usize,
+    failed: Option<Error>,
+}
+
+/// A row group that is being read.
+struct Group {
+    chunks: [Option<Chunk>; 9],
+    rows_left: u64,
+}
+
+/// Rows that are decoded at once; their pages stay in memory until all columns have been read.
+const STEP: usize = 8192;
+
+impl TickReader {
+    /// Nothing is fetched yet.
+    pub fn new(
+        source: Arc<dyn ObjectSource>,
+        meta: Arc<FileMeta>,
+        mapping: Mapping,
+        options: &LoadOptions,
+        settings: DecodeSettings,
+    ) -> Result<Self> {
+        let mut levels = [const { None }; 9];
+        for tick in Tick::ALL {
+            levels[tick as usize] = mapping.column(tick).map(chunk::levels).transpose()?;
+        }
+        // Rejects need the arrays of all columns at the end of a step, so pages that a step leaves behind stay longer.
+        let share = if settings.on_bad_row == OnBadRow::Reject { 4 } else { 3 };
+        Ok(TickReader {
+            source,
+            meta,
+            mapping,
+            levels,
+            symbol: options.symbol.clone(),
+            budget: Budget::new((settings.memory_limit / 8).saturating_mul(share)),
+            step: STEP.min(settings.max_batch_rows.max(1)),
+            settings,
+            next_group: 0,
+            open: None,
+            next_row: 0,
+            kept: 0,
+            failed: None,
+        })
+    }
+
+    /// The next batch, or `None` at the end of the object. After an error only that error comes.
+    pub fn next(&mut self, symbols: &mut Symbols, cancelled: &dyn Fn() -> bool) -> Result<Option<Decoded>> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let batch = self.batch(symbols, cancelled);
+        if let Err(error) = &batch {
+            self.failed = Some(error.clone());
+            self.open = None;
+        }
+        batch
+    }
+
+    fn batch(&mut self, symbols: &mut Symbols, cancelled: &dyn Fn() -> bool) -> Result<Option<Decoded>> {
+        let mut decoded = Decoded { ticks: self.empty(), rejects: Vec::new(), rejected: 0 };
+        let mut read = 0;
+        loop {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let rows = self.due()?;
+            if rows == 0 {
+                return Ok((read > 0).then_some(decoded));
+            }
+            let full =
+                read + rows > self.settings.max_batch_rows || size(&decoded.ticks) >= self.settings.max_batch_bytes;
+            if read > 0 && full {
+                return Ok(Some(decoded));
+            }
+            self.decode(rows, symbols, cancelled, &mut decoded)?;
+            read += rows;
+        }
+    }
+
+    /// How many rows come next, of the row group that is open or of the one that is opened now; 0 at the end.
+    fn due(&mut self) -> Result<usize> {
+        loop {
+            match &self.open {
+                Some(group) if group.rows_left > 0 => return Ok(group.rows_left.min(self.step as u64) as usize),
+                _ => self.open = None,
+            }
+            if self.next_group == self.meta.row_groups() {
+                return Ok(0);
+            }
+            self.open = Some(self.group(self.next_group)?);
+            self.next_group += 1;
+        }
+    }
+
+    fn group(&self, index: usize) -> Result<Group> {
+        let group = self.meta.metadata().row_group(index);
+        let rows_left = group.num_rows() as u64;
+        let mut chunks = [const { None }; 9];
+        if rows_left == 0 {
+            return Ok(Group { chunks, rows_left });
+        }
+        for tick in Tick::ALL {
+            let (Some(column), Some(levels)) = (self.mapping.column(tick), &self.levels[tick as usize]) else {
+                continue;
+            };
+            let chunk = group.column(column.leaf);
+            if chunk.file_path().is_some() {
+                return Err(Error::Unsupported { what: "columns in other files".into() });
+            }
+            let range = self.meta.chunk_range(chunk).ok_or_else(|| damaged("a column lies outside the object"))?;
+            let codec = Codec::try_from(chunk.compression())?;
+            let bytes = self.source.stream(range);
+            let pages = Pages::new(bytes, codec, column, rows_left, self.budget.clone(), tick.name());
+            chunks[tick as usize] = Some(Chunk::new(pages, levels, self.meta.shared(), self.step)?);
+        }
+        Ok(Group { chunks, rows_left })
+    }
+
+    fn decode(
+        &mut self,
+        rows: usize,
+        symbols: &mut Symbols,
+        cancelled: &dyn Fn() -> bool,
+        decoded: &mut Decoded,
+    ) -> Result<()> {
+        let Some(group) = &mut self.open else { return Ok(()) };
+        let keeps = self.settings.on_bad_row == OnBadRow::Reject && self.kept < self.settings.max_kept_rejects;
+        let mut arrays: [Option<ArrayRef>; 9] = [const { None }; 9];
+        let mut block = Block::default();
+        for tick in Tick::ALL {
+            let (Some(chunk), Some(column)) = (&mut group.chunks[tick as usize], self.mapping.column(tick)) else {
+                block.absent(tick, rows, self.symbol.as_deref(), symbols)?;
+                continue;
+            };
+            let array = chunk.read(rows, cancelled)?;
+            match tick {
+                Tick::EventTime => times(tick, column, &array, &mut block.event_time, &mut block.bad),
+                Tick::TradeTime => times(tick, column, &array, &mut block.trade_time, &mut block.bad),
+                Tick::Symbol => self::symbols(&array, symbols, &mut block.symbol, &mut block.bad),
+                Tick::TradeId => trade_ids(column, &array, &mut block.trade_id, &mut block.bad),
+                Tick::Price => amounts::<Price>(column, &array, &mut block.price, &mut block.bad),
+                Tick::Quantity => amounts::<Quantity>(column, &array, &mut block.quantity, &mut block.bad),
+                Tick::BuyerOrderId => order_ids(tick, column, &array, &mut block.buyer_order_id, &mut block.bad),
+                Tick::SellerOrderId => order_ids(tick, column, &array, &mut block.seller_order_id, &mut block.bad),
+                Tick::IsMarketMaker => flags(column, &array, &mut block.is_market_maker, &mut block.bad),
+            }?;
+            if keeps {
+                arrays[tick as usize] = Some(array);
+            }
+        }
+        let first = self.next_row;
+        self.next_row += rows as u64;
+        group.rows_left -= rows as u64;
+        if block.bad.is_empty() {
+            block.append_all(first, rows, &mut decoded.ticks);
+            return Ok(());
+        }
+        let bad = block.bad.take();
+        if let (OnBadRow::Abort, Some((row, reason))) = (self.settings.on_bad_row, bad.first()) {
+            return Err(Error::BadRow {
+                position: self.meta.position(first + u64::from(*row)),
+                reason: reason.clone(),
+            });
+        }
+        block.append_good(first, rows, &bad, &mut decoded.ticks);
+        decoded.rejected += bad.len() as u64;
+        for (row, reason) in bad.into_iter().take(self.settings.max_kept_rejects - self.kept) {
+            let position = self.meta.position(first + u64::from(row));
+            decoded.rejects.push(Reject { position, reason, values: self.values(&arrays, row as usize) });
+            self.kept += 1;
+        }
+        Ok(())
+    }
+
+    fn values(&self, arrays: &[Option<ArrayRef>; 9], row: usize) -> Map<String, Value> {
+        let shown = |tick: Tick| {
+            let value = render(self.mapping.column(tick)?, arrays[tick as usize].as_ref()?, row);
+            Some((tick.name().to_owned(), value))
+        };
+        Tick::ALL.into_iter().filter_map(shown).collect()
+    }
+
+    fn empty(&self) -> TickBatch {
+        let text = |tick| self.mapping.column(tick).map(|_| TextColumn::default());
+        TickBatch {
+            buyer_order_id: text(Tick::BuyerOrderId),
+            seller_order_id: text(Tick::SellerOrderId),
+            ..TickBatch::default()
+        }
+    }
+}
+
+/// Memory that a batch takes.
+fn size(ticks: &TickBatch) -> usize {
+    // Row, two times, symbol, id, price, quantity and flag.
+    let texts = [&ticks.buyer_order_id, &ticks.seller_order_id];
+    ticks.len() * (8 + 16 + 4 + 8 + 8 + 16 + 1) + texts.into_iter().flatten().map(TextColumn::size).sum::<usize>()
+}
+
+/// The rows of one step, bad ones still among them.
+#[derive(Default)]
+struct Block {
+    event_time: Vec<i64>,
+    trade_time: Vec<i64>,
+    symbol: Vec<u32>,
+    trade_id: Vec<i64>,
+    price: Vec<i64>,
+    quantity: Vec<i128>,
+    buyer_order_id: TextColumn,
+    seller_order_id: TextColumn,
+    is_market_maker: Vec<Option<bool>>,
+    bad: Bad,
+}
+
+impl Block {
+    /// Fills in for a column that the file does not have.
+    fn absent(&mut self, tick: Tick, rows: usize, symbol: Option<&str>, symbols: &mut Symbols) -> Result<()> {
+        match tick {
+            Tick::TradeTime => self.trade_time.resize(rows, NO_TIME),
+            Tick::Symbol => self.symbol.resize(rows, symbols.number(symbol.unwrap_or_default())?),
+            Tick::IsMarketMaker => self.is_market_maker.resize(rows, None),
+            Tick::BuyerOrderId | Tick::SellerOrderId => {}
+            Tick::EventTime | Tick::TradeId | Tick::Price | Tick::Quantity => {
+                return Err(damaged("a required column is not there"));
+            }
+        }
+        Ok(())
+    }
+
+    fn append_all(self, first: u64, rows: usize, ticks: &mut TickBatch) {
+        ticks.row.extend(first..first + rows as u64);
+        ticks.event_time.extend(self.event_time);
+        ticks.trade_time.extend(self.trade_time);
+        ticks.symbol.extend(self.symbol);
+        ticks.trade_id.extend(self.trade_id);
+        ticks.price.extend(self.price);
+        ticks.quantity.extend(self.quantity);
+        ticks.is_market_maker.extend(self.is_market_maker);
+        append_text(&mut ticks.buyer_order_id, &self.buyer_order_id, 0..rows);
+        append_text(&mut ticks.seller_order_id, &self.seller_order_id, 0..rows);
+    }
+
+    fn append_good(&self, first: u64, rows: usize, bad: &[(u32, String)], ticks: &mut TickBatch) {
+        let mut bad = bad.iter().map(|(row, _)| *row as usize).peekable();
+        let good: Vec<usize> = (0..rows).filter(|row| bad.next_if_eq(row).is_none()).collect();
+        ticks.row.extend(good.iter().map(|row| first + *row as u64));
+        ticks.event_time.extend(good.iter().map(|row| self.event_time[*row]));
+        ticks.trade_time.extend(good.iter().map(|row| self.trade_time[*row]));
+        ticks.symbol.extend(good.iter().map(|row| self.symbol[*row]));
+        ticks.trade_id.extend(good.iter().map(|row| self.trade_id[*row]));
+        ticks.price.extend(good.iter().map(|row| self.price[*row]));
+        ticks.quantity.extend(good.iter().map(|row| self.quantity[*row]));
+        ticks.is_market_maker.extend(good.iter().map(|row| self.is_market_maker[*row]));
+        append_text(&mut ticks.buyer_order_id, &self.buyer_order_id, good.iter().copied());
+        append_text(&mut ticks.seller_order_id, &self.seller_order_id, good.iter().copied());
+    }
+}
+
+fn append_text(out: &mut Option<TextColumn>, block: &TextColumn, rows: impl Iterator<Item = usize>) {
+    if let Some(out) = out {
+        rows.for_each(|row| out.push(block.get(row)));
+    }
+}

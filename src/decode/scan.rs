@@ -1,0 +1,148 @@
+//! A look through the footer before the crate decodes it: it hides encryption, recurses by the schema's depth and
+//! allocates by the counts it finds, so these are bounded first.
+
+use super::damaged;
+use super::thrift::{Compact, Field, Stop, kind};
+use crate::error::{Error, Result};
+
+/// Deeper schemas than this hold no ticks, and the crate's recursion must stay far from the end of the stack.
+const MAX_SCHEMA_DEPTH: usize = 64;
+
+/// Memory that the crate takes per column chunk and per schema element, rounded up; measured as sizes of its types.
+const CHUNK_BYTES: u64 = 1024;
+const ELEMENT_BYTES: u64 = 512;
+
+/// What decoding will cost.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct FooterScan {
+    elements: u64,
+    chunks: u64,
+    encryption: Option<&'static str>,
+}
+
+impl FooterScan {
+    /// Bytes that the decoded metadata may take, beside the texts in it.
+    pub fn decoded_size(&self) -> u64 {
+        self.elements.saturating_mul(ELEMENT_BYTES).saturating_add(self.chunks.saturating_mul(CHUNK_BYTES))
+    }
+}
+
+/// Walks the Thrift `FileMetaData` in `footer`.
+pub(super) fn scan(footer: &[u8]) -> Result<FooterScan> {
+    let mut found = FooterScan::default();
+    let mut schema = Vec::new();
+    let walked = Compact::new(footer).fields(|input, field| match (field.id, field.kind) {
+        (2, kind::LIST) => structs(input, |input| {
+            schema.push(children(input)?);
+            Ok(())
+        }),
+        (4, kind::LIST) => structs(input, |input| found.row_group(input)),
+        (8, other) => {
+            found.encryption = Some("Columns are encrypted; the footer is not.");
+            input.skip(other)
+        }
+        (_, other) => input.skip(other),
+    });
+    walked.map_err(|stop| match stop {
+        Stop::Incomplete => damaged("the footer ends early"),
+        Stop::Malformed(why) => damaged(format!("the footer is malformed: {why}")),
+    })?;
+    if let Some(what) = found.encryption {
+        return Err(Error::Encrypted { what: what.into() });
+    }
+    check_schema(&schema)?;
+    found.elements = schema.len() as u64;
+    Ok(found)
+}
+
+impl FooterScan {
+    fn row_group(&mut self, input: &mut Compact<'_>) -> std::result::Result<(), Stop> {
+        input.fields(|input, field| match (field.id, field.kind) {
+            (1, kind::LIST) => structs(input, |input| {
+                self.chunks += 1;
+                input.fields(|input, field| self.chunk_field(input, field))
+            }),
+            (_, other) => input.skip(other),
+        })
+    }
+
+    fn chunk_field(&mut self, input: &mut Compact<'_>, field: Field) -> std::result::Result<(), Stop> {
+        if matches!(field.id, 8 | 9) {
+            self.encryption = Some("A column is encrypted; the footer is not.");
+        }
+        input.skip(field.kind)
+    }
+}
+
+fn structs(
+    input: &mut Compact<'_>,
+    mut each: impl FnMut(&mut Compact<'_>) -> std::result::Result<(), Stop>,
+) -> std::result::Result<(), Stop> {
+    let (element, size) = input.list()?;
+    if size > 0 && element != kind::STRUCT {
+        return Err(Stop::Malformed("a list holds something else than structs"));
+    }
+    (0..size).try_for_each(|_| each(input))
+}
+
+/// `num_children` of a schema element, 0 for a leaf.
+fn children(input: &mut Compact<'_>) -> std::result::Result<i32, Stop> {
+    let mut children = 0;
+    input.fields(|input, field| match (field.id, field.kind) {
+        (5, kind::I32) => {
+            children = input.i32()?;
+            Ok(())
+        }
+        (_, other) => input.skip(other),
+    })?;
+    Ok(children)
+}
+
+/// The elements are a tree in depth-first order; every group must find its children and none may be too deep.
+fn check_schema(children: &[i32]) -> Result<()> {
+    let mut open: Vec<i32> = Vec::new();
+    for (index, &count) in children.iter().enumerate() {
+        if count < 0 || count as usize >= children.len() {
+            return Err(damaged(format!("the schema has a group of {count} columns")));
+        }
+        if index > 0 {
+            match open.last_mut() {
+                Some(left) => *left -= 1,
+                None => return Err(damaged("the schema has columns outside its root")),
+            }
+        }
+        if count > 0 {
+            open.push(count);
+        }
+        if open.len() > MAX_SCHEMA_DEPTH {
+            return Err(Error::Unsupported { what: format!("columns nested more than {MAX_SCHEMA_DEPTH} deep") });
+        }
+        while open.last() == Some(&0) {
+            open.pop();
+        }
+    }
+    if open.is_empty() { Ok(()) } else { Err(damaged("the schema ends within a group")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_must_be_a_tree() {
+        assert!(check_schema(&[2, 0, 0]).is_ok());
+        assert!(check_schema(&[2, 1, 0, 0]).is_ok());
+        assert!(check_schema(&[0]).is_ok());
+        assert!(check_schema(&[2, 0]).is_err());
+        assert!(check_schema(&[1, 0, 0]).is_err());
+        assert!(check_schema(&[i32::MAX, 0]).is_err());
+        assert!(check_schema(&[-1, 0]).is_err());
+    }
+
+    #[test]
+    fn a_schema_that_would_exhaust_the_stack_is_refused() {
+        let mut deep = vec![1; 100_000];
+        deep.push(0);
+        assert!(matches!(check_schema(&deep), Err(Error::Unsupported { .. })));
+    }
+}

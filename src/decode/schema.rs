@@ -1,0 +1,296 @@
+//! Which column of the file is which column of a tick. All that is wrong is said in one error.
+
+use std::sync::Arc;
+
+use parquet::basic::Type as Physical;
+use parquet::schema::types::ColumnDescriptor;
+
+use super::footer::FileMeta;
+use super::types::{Logical, type_name};
+use crate::error::{Error, Mismatch, Result};
+use crate::model::options::{LoadOptions, TICK_COLUMNS, TimeUnit};
+
+/// The columns of a tick, numbered as in [`TICK_COLUMNS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tick {
+    EventTime,
+    TradeTime,
+    Symbol,
+    TradeId,
+    Price,
+    Quantity,
+    BuyerOrderId,
+    SellerOrderId,
+    IsMarketMaker,
+}
+
+impl Tick {
+    pub const ALL: [Tick; 9] = [
+        Tick::EventTime,
+        Tick::TradeTime,
+        Tick::Symbol,
+        Tick::TradeId,
+        Tick::Price,
+        Tick::Quantity,
+        Tick::BuyerOrderId,
+        Tick::SellerOrderId,
+        Tick::IsMarketMaker,
+    ];
+
+    pub fn name(self) -> &'static str {
+        TICK_COLUMNS[self as usize]
+    }
+
+    /// Binance's name for it in trade events. These differ by case alone (`t` and `T`).
+    fn short_name(self) -> &'static str {
+        ["E", "T", "s", "t", "p", "q", "b", "a", "m"][self as usize]
+    }
+
+    fn is_required(self) -> bool {
+        matches!(self, Tick::EventTime | Tick::Symbol | Tick::TradeId | Tick::Price | Tick::Quantity)
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Tick::EventTime | Tick::TradeTime => "a TIMESTAMP, INT96 or integer column",
+            Tick::Symbol => "a string column",
+            Tick::TradeId => "an integer, string or DECIMAL column of scale 0",
+            Tick::Price | Tick::Quantity => "a decimal, string, integer or floating-point column",
+            Tick::BuyerOrderId | Tick::SellerOrderId => "a string, integer or DECIMAL column of scale 0",
+            Tick::IsMarketMaker => "a BOOLEAN, integer or string column",
+        }
+    }
+}
+
+/// How a column's values are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Integers since 1970.
+    Time(TimeUnit),
+    /// Nanoseconds of the day and Julian day in 12 bytes.
+    Int96,
+    /// Integers; unsigned ones fill the physical type's bits.
+    Integer { signed: bool },
+    /// Integers in units of 10^-scale.
+    Decimal { scale: u32 },
+    /// FLOAT, DOUBLE or two bytes of FLOAT16, by the physical type.
+    Float,
+    /// Bytes that should be UTF-8.
+    Text,
+    /// BOOLEAN.
+    Flag,
+}
+
+/// A column of the file that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    /// Its number among the file's leaf columns.
+    pub leaf: usize,
+    pub physical: Physical,
+    /// Bytes of a value where that is fixed by the column; 12 for INT96.
+    pub width: usize,
+    pub optional: bool,
+    pub kind: Kind,
+}
+
+/// The file's column for each column of a tick, where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    columns: [Option<Column>; 9],
+}
+
+impl Mapping {
+    pub(super) fn column(&self, tick: Tick) -> Option<&Column> {
+        self.columns[tick as usize].as_ref()
+    }
+}
+
+/// No decimal of more digits than fit 64 bytes makes sense of a scale beyond this.
+const MAX_SCALE: i32 = 150;
+/// FIXED_LEN_BYTE_ARRAY decimals wider than this are refused; 32 bytes hold 76 digits.
+const MAX_WIDTH: i32 = 64;
+
+/// Finds the tick's columns by name and judges their types.
+pub fn map_columns(meta: &FileMeta, options: &LoadOptions) -> Result<Mapping> {
+    let file = TopLevel::of(meta);
+    let (mut columns, mut mismatches) = ([const { None }; 9], Vec::new());
+    for tick in Tick::ALL {
+        if tick == Tick::Symbol && options.symbol.is_some() {
+            continue;
+        }
+        match find(&file, tick, options).and_then(|found| found.map(|leaf| leaf.column(tick, options)).transpose()) {
+            Ok(column) => columns[tick as usize] = column.flatten(),
+            Err(problem) => mismatches.push(Mismatch { column: tick.name(), problem }),
+        }
+    }
+    if mismatches.is_empty() {
+        return Ok(Mapping { columns });
+    }
+    Err(Error::SchemaMismatch { mismatches, found: listing(&file) })
+}
+
+/// Leaf columns and the tick columns that are read from them, whatever else may be wrong.
+pub(super) fn uses(meta: &FileMeta, options: &LoadOptions) -> Vec<(usize, &'static str)> {
+    let file = TopLevel::of(meta);
+    let wanted = Tick::ALL.into_iter().filter(|tick| *tick != Tick::Symbol || options.symbol.is_none());
+    wanted.filter_map(|tick| Some((find(&file, tick, options).ok()??.leaf?, tick.name()))).collect()
+}
+
+/// A column as the root of the schema lists it; only those without parts can be ticks.
+struct TopLevel {
+    name: String,
+    /// The leaf's number, unless the column has parts.
+    leaf: Option<usize>,
+    descriptor: Option<Arc<ColumnDescriptor>>,
+}
+
+impl TopLevel {
+    fn of(meta: &FileMeta) -> Vec<TopLevel> {
+        let schema = meta.metadata().file_metadata().schema_descr();
+        let mut leaf = 0;
+        let columns = schema.root_schema().get_fields().iter().enumerate().map(|(root, field)| {
+            let first = leaf;
+            while leaf < schema.num_columns() && schema.get_column_root_idx(leaf) == root {
+                leaf += 1;
+            }
+            let own = field.is_primitive() && first < leaf;
+            TopLevel {
+                name: field.name().to_owned(),
+                leaf: own.then_some(first),
+                descriptor: own.then(|| schema.column(first)),
+            }
+        });
+        columns.collect()
+    }
+
+    fn type_name(&self) -> String {
+        match &self.descriptor {
+            Some(leaf) if leaf.max_rep_level() > 0 => format!("REPEATED {}", type_name(leaf)),
+            Some(leaf) => type_name(leaf),
+            None => "GROUP".into(),
+        }
+    }
+
+    /// How the column is read as `tick`; nothing to read where all values are null.
+    fn column(&self, tick: Tick, options: &LoadOptions) -> std::result::Result<Option<Column>, String> {
+        let wrong = || format!("is {}, expected {}", self.type_name(), tick.expected());
+        let (Some(leaf), Some(descriptor)) = (self.leaf, &self.descriptor) else { return Err(wrong()) };
+        if descriptor.max_rep_level() > 0 {
+            return Err(wrong());
+        }
+        let physical = descriptor.physical_type();
+        let logical = Logical::of(descriptor);
+        if logical == Logical::Null && !tick.is_required() {
+            return Ok(None);
+        }
+        let kind = kind(physical, &logical, descriptor.type_length()).ok_or_else(wrong)?;
+        let kind = fit(tick, kind, options.time_unit).ok_or_else(|| match (tick, kind) {
+            (Tick::EventTime | Tick::TradeTime, Kind::Integer { .. }) => {
+                format!("is {} without a unit, which options.time_unit must give", self.type_name())
+            }
+            _ => wrong(),
+        })?;
+        let width = match physical {
+            Physical::INT96 => 12,
+            Physical::FIXED_LEN_BYTE_ARRAY => descriptor.type_length() as usize,
+            Physical::INT32 | Physical::FLOAT => 4,
+            Physical::INT64 | Physical::DOUBLE => 8,
+            Physical::BOOLEAN | Physical::BYTE_ARRAY => 0,
+        };
+        Ok(Some(Column { leaf, physical, width, optional: descriptor.max_def_level() > 0, kind }))
+    }
+}
+
+/// What the types alone say.
+fn kind(physical: Physical, logical: &Logical, length: i32) -> Option<Kind> {
+    Some(match (physical, logical) {
+        (Physical::BOOLEAN, Logical::Bare) => Kind::Flag,
+        (Physical::INT32 | Physical::INT64, Logical::Bare) => Kind::Integer { signed: true },
+        (Physical::INT32 | Physical::INT64, Logical::Integer { signed, .. }) => Kind::Integer { signed: *signed },
+        (Physical::INT64, Logical::Timestamp { unit, .. }) => Kind::Time(*unit),
+        (Physical::INT96, _) => Kind::Int96,
+        (Physical::FLOAT | Physical::DOUBLE, Logical::Bare) => Kind::Float,
+        (Physical::FIXED_LEN_BYTE_ARRAY, Logical::Float16) if length == 2 => Kind::Float,
+        (Physical::BYTE_ARRAY, Logical::Bare | Logical::Text(_)) => Kind::Text,
+        (physical, Logical::Decimal { scale, .. }) if (0..=MAX_SCALE).contains(scale) => match physical {
+            Physical::FIXED_LEN_BYTE_ARRAY if !(1..=MAX_WIDTH).contains(&length) => return None,
+            Physical::INT32 | Physical::INT64 | Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => {
+                Kind::Decimal { scale: *scale as u32 }
+            }
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// Whether a tick column can be read from values of this kind, and as what.
+fn fit(tick: Tick, kind: Kind, unit: Option<TimeUnit>) -> Option<Kind> {
+    let fits = match tick {
+        Tick::EventTime | Tick::TradeTime => match kind {
+            Kind::Integer { signed: true } => return unit.map(Kind::Time),
+            kind => matches!(kind, Kind::Time(_) | Kind::Int96),
+        },
+        Tick::Symbol => kind == Kind::Text,
+        Tick::TradeId | Tick::BuyerOrderId | Tick::SellerOrderId => {
+            matches!(kind, Kind::Integer { .. } | Kind::Text | Kind::Decimal { scale: 0 })
+        }
+        Tick::Price | Tick::Quantity => {
+            matches!(kind, Kind::Decimal { .. } | Kind::Text | Kind::Integer { .. } | Kind::Float)
+        }
+        Tick::IsMarketMaker => matches!(kind, Kind::Flag | Kind::Integer { .. } | Kind::Text),
+    };
+    fits.then_some(kind)
+}
+
+/// The column for `tick`: the one that the options name, else its own name, else Binance's.
+fn find<'a>(
+    file: &'a [TopLevel],
+    tick: Tick,
+    options: &LoadOptions,
+) -> std::result::Result<Option<&'a TopLevel>, String> {
+    if let Some(name) = options.columns.get(tick.name()) {
+        let shown: String = name.chars().take(100).collect();
+        return match named(file, name)? {
+            Some(found) => Ok(Some(found)),
+            None => Err(format!("is mapped to \"{shown}\", which the file does not have")),
+        };
+    }
+    match named(file, tick.name())?.map_or_else(|| named(file, tick.short_name()), |found| Ok(Some(found)))? {
+        None if tick.is_required() => Err("is missing".into()),
+        found => Ok(found),
+    }
+}
+
+/// The column of this name; in any case if no other has it exactly and it is longer than a letter.
+fn named<'a>(file: &'a [TopLevel], name: &str) -> std::result::Result<Option<&'a TopLevel>, String> {
+    let one = |matches: Vec<&'a TopLevel>| match matches[..] {
+        [] => Ok(None),
+        [only] => Ok(Some(only)),
+        _ => {
+            let names: Vec<String> = matches.iter().take(5).map(|column| format!("\"{}\"", column.name)).collect();
+            Err(format!("is ambiguous: the file has {}", names.join(" and ")))
+        }
+    };
+    if let Some(exact) = one(file.iter().filter(|column| column.name == name).collect())? {
+        return Ok(Some(exact));
+    }
+    if name.len() == 1 {
+        return Ok(None);
+    }
+    one(file.iter().filter(|column| column.name.eq_ignore_ascii_case(name)).collect())
+}
+
+/// The file's columns with their types, shortened where there are very many.
+fn listing(file: &[TopLevel]) -> String {
+    let mut text = String::new();
+    for (index, column) in file.iter().enumerate() {
+        if index == 50 || text.len() > 1900 {
+            text.push_str(&format!(", … ({} more)", file.len() - index));
+            break;
+        }
+        let name: String = column.name.chars().take(60).collect();
+        text.push_str(if index == 0 { "" } else { ", " });
+        text.push_str(&format!("{name} {}", column.type_name()));
+    }
+    if text.is_empty() { "no columns".into() } else { text }
+}

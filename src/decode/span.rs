@@ -1,0 +1,37 @@
+//! The first and last event time that the footer's statistics know of.
+
+use parquet::file::statistics::Statistics;
+
+use super::footer::FileMeta;
+use super::schema::{Kind, Mapping, Tick};
+use crate::model::options::TimeUnit;
+
+/// Event times in microseconds since 1970, first and last; `None` unless every row group with rows has them.
+pub fn time_span(meta: &FileMeta, mapping: &Mapping) -> Option<(i64, i64)> {
+    let column = mapping.column(Tick::EventTime)?;
+    let Kind::Time(unit) = column.kind else { return None };
+    let groups = meta.metadata().row_groups().iter().filter(|group| group.num_rows() > 0);
+    let spans = groups.map(|group| {
+        let (min, max) = match group.column(column.leaf).statistics()? {
+            Statistics::Int64(stats) => (*stats.min_opt()?, *stats.max_opt()?),
+            Statistics::Int32(stats) => (i64::from(*stats.min_opt()?), i64::from(*stats.max_opt()?)),
+            _ => return None,
+        };
+        Some((micros(min, unit)?, micros(max, unit)?))
+    });
+    spans.reduce(|all, next| {
+        let (all, next) = (all?, next?);
+        Some((all.0.min(next.0), all.1.max(next.1)))
+    })?
+}
+
+/// A time in `unit` as microseconds; nanoseconds are cut down to the microsecond that they lie in.
+#[inline]
+pub(super) fn micros(value: i64, unit: TimeUnit) -> Option<i64> {
+    match unit {
+        TimeUnit::Second => value.checked_mul(1_000_000),
+        TimeUnit::Milli => value.checked_mul(1_000),
+        TimeUnit::Micro => Some(value),
+        TimeUnit::Nano => Some(value.div_euclid(1_000)),
+    }
+}

@@ -1,0 +1,158 @@
+//! Rows that are no ticks, batches, and what a load can be told.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use arrow::array::*;
+use parquet::file::properties::WriterProperties;
+
+use super::kit::{T0, read, read_with, settings, ticks, with, write, write_with};
+use crate::decode::{DecodeSettings, TickReader, map_columns, read_footer, time_span};
+use crate::error::{Error, RowPosition};
+use crate::model::bucket::{END_TIME_US, MIN_TIME_US};
+use crate::model::options::{LoadOptions, OnBadRow};
+use crate::model::source::MemorySource;
+use crate::model::tick::Symbols;
+
+fn array(array: impl Array + 'static) -> ArrayRef {
+    Arc::new(array)
+}
+
+fn groups_of(rows: usize) -> WriterProperties {
+    WriterProperties::builder().set_max_row_group_row_count(Some(rows)).build()
+}
+
+#[test]
+fn every_reason_is_told() {
+    let text = |text: &str| array(StringArray::from(vec![text]));
+    let long = "x".repeat(256);
+    for (column, value, reason) in [
+        ("event_time", array(TimestampMicrosecondArray::from(vec![None])), "event_time is null"),
+        (
+            "event_time",
+            array(TimestampMillisecondArray::from(vec![i64::MAX])),
+            "event_time is out of PostgreSQL's range",
+        ),
+        (
+            "event_time",
+            array(TimestampMicrosecondArray::from(vec![END_TIME_US])),
+            "event_time is out of PostgreSQL's range",
+        ),
+        (
+            "trade_time",
+            array(TimestampMicrosecondArray::from(vec![MIN_TIME_US - 1])),
+            "trade_time is out of PostgreSQL's range",
+        ),
+        ("symbol", text(""), "symbol is empty"),
+        ("symbol", text("a\0b"), "symbol contains a zero byte"),
+        ("symbol", text(&long), "symbol is longer than 255 bytes"),
+        ("symbol", array(BinaryArray::from_vec(vec![b"\xff"])), "symbol is not valid UTF-8"),
+        ("symbol", array(StringArray::from(vec![None::<&str>])), "symbol is null"),
+        ("trade_id", text("12.5"), "trade_id is not a whole number"),
+        ("trade_id", text("9223372036854775808"), "trade_id is out of range for bigint"),
+        ("price", array(StringArray::from(vec![None::<&str>])), "price is null"),
+        ("price", text("abc"), "price is not a number"),
+        ("price", text("0"), "price is not above zero"),
+        ("price", text("-1"), "price is not above zero"),
+        ("price", text("0.000000001"), "price has more than 8 decimal places"),
+        ("price", text("10000000000"), "price is out of range for numeric(18,8)"),
+        ("price", array(Float64Array::from(vec![f64::NAN])), "price is not a number"),
+        ("quantity", text("0.0000000000001"), "quantity has more than 12 decimal places"),
+        ("quantity", text("1e12"), "quantity is out of range for numeric(24,12)"),
+        ("buyer_order_id", text(&long), "buyer_order_id is longer than 255 bytes"),
+        ("is_market_maker", text("maybe"), "is_market_maker is neither true nor false"),
+        ("is_market_maker", array(Int64Array::from(vec![2])), "is_market_maker is neither true nor false"),
+    ] {
+        match read(write(with(ticks(1), column, value))) {
+            Err(Error::BadRow { reason: told, .. }) => assert_eq!(told, reason),
+            other => panic!("{reason}: {other:?}"),
+        }
+    }
+    assert!(read(write(with(ticks(1), "price", text("9999999999.99999999")))).is_ok());
+    assert!(read(write(with(ticks(1), "quantity", text("999999999999.999999999999")))).is_ok());
+}
+
+#[test]
+fn abort_names_the_first_bad_row_of_the_file() {
+    let mut prices: Vec<Option<String>> = (0..10).map(|i| Some(format!("{}", i + 1))).collect();
+    prices[7] = None;
+    let mut symbols = vec!["BTCUSDT"; 10];
+    symbols[8] = "";
+    let columns = with(ticks(10), "price", array(StringArray::from(prices)));
+    let columns = with(columns, "symbol", array(StringArray::from(symbols)));
+    let error = read(write_with(columns, groups_of(5))).unwrap_err();
+    assert_eq!(error, Error::BadRow { position: RowPosition { row_group: 1, row: 7 }, reason: "price is null".into() });
+}
+
+#[test]
+fn reject_leaves_rows_out_counts_all_and_keeps_some() {
+    let prices: Vec<String> = (0..20_000).map(|i| if i % 10 == 3 { "x".repeat(2000) } else { "1.5".into() }).collect();
+    let columns = with(ticks(20_000), "price", array(StringArray::from(prices)));
+    let settings = DecodeSettings { on_bad_row: OnBadRow::Reject, max_kept_rejects: 3, ..settings() };
+    let (batches, _) = read_with(write_with(columns, groups_of(9000)), &LoadOptions::default(), settings).unwrap();
+    let rejects: Vec<_> = batches.iter().flat_map(|batch| &batch.rejects).collect();
+    assert_eq!(batches.iter().map(|batch| batch.rejected).sum::<u64>(), 2000);
+    assert_eq!(batches.iter().map(|batch| batch.ticks.len()).sum::<usize>(), 18_000);
+    assert_eq!(rejects.len(), 3);
+    assert_eq!(rejects[1].position.row, 13);
+    assert_eq!(rejects[1].reason, "price is not a number");
+    assert_eq!(rejects[1].values["price"].as_str().unwrap().len(), 1000);
+    assert_eq!(rejects[1].values["trade_id"], "1013");
+    assert_eq!(rejects[1].values["event_time"], "2023-11-14T22:13:20.013000Z");
+    let ticks = &batches[0].ticks;
+    assert_eq!((ticks.row[3], ticks.trade_id[3]), (4, 1004));
+    assert_eq!(ticks.buyer_order_id.as_ref().unwrap().get(3), Some(&b"7000000000004"[..]));
+}
+
+#[test]
+fn batches_span_row_groups_and_keep_their_limits() {
+    let file = write_with(ticks(50_000), groups_of(7000));
+    let limits = DecodeSettings { max_batch_rows: 20_000, ..settings() };
+    let (batches, _) = read_with(file.clone(), &LoadOptions::default(), limits).unwrap();
+    assert!(batches.iter().all(|batch| batch.ticks.len() <= 20_000));
+    assert!(batches[0].ticks.len() > 7000);
+    let rows: Vec<u64> = batches.iter().flat_map(|batch| batch.ticks.row.clone()).collect();
+    assert_eq!(rows, (0..50_000).collect::<Vec<u64>>());
+    let one = DecodeSettings { max_batch_rows: 1000, max_batch_bytes: 1, ..settings() };
+    let (batches, _) = read_with(file, &LoadOptions::default(), one).unwrap();
+    assert!(batches.iter().all(|batch| batch.ticks.len() <= 1000));
+    assert_eq!(batches.iter().map(|batch| batch.ticks.len()).sum::<usize>(), 50_000);
+}
+
+#[test]
+fn a_file_without_rows_gives_nothing() {
+    let (batches, _) = read_with(write(ticks(0)), &LoadOptions::default(), settings()).unwrap();
+    assert!(batches.is_empty());
+}
+
+#[test]
+fn a_given_symbol_is_stored_and_the_column_is_not_read() {
+    let columns = with(ticks(3), "symbol", array(Int32Array::from(vec![1, 2, 3])));
+    let options = LoadOptions { symbol: Some("X".into()), ..Default::default() };
+    let (batches, symbols) = read_with(write(columns), &options, settings()).unwrap();
+    assert_eq!((batches[0].ticks.symbol.clone(), symbols), (vec![0; 3], vec!["X".to_owned()]));
+}
+
+#[test]
+fn a_cancelled_read_stops_within_a_page() {
+    let source = Arc::new(MemorySource(write(ticks(100_000))));
+    let meta = Arc::new(read_footer(source.as_ref(), None, 64 << 20).unwrap());
+    let options = LoadOptions::default();
+    let mapping = map_columns(&meta, &options).unwrap();
+    let mut reader = TickReader::new(source, meta, mapping, &options, settings()).unwrap();
+    let asked = Cell::new(0);
+    let cancelled = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 5
+    };
+    assert_eq!(reader.next(&mut Symbols::default(), &cancelled), Err(Error::Cancelled));
+    assert_eq!(asked.get(), 6);
+}
+
+#[test]
+fn the_span_of_times_is_known_from_the_footer() {
+    let source = MemorySource(write_with(ticks(100), groups_of(30)));
+    let meta = read_footer(&source, None, 64 << 20).unwrap();
+    let mapping = map_columns(&meta, &LoadOptions::default()).unwrap();
+    assert_eq!(time_span(&meta, &mapping), Some((T0 * 1000, (T0 + 99) * 1000)));
+}

@@ -1,0 +1,133 @@
+//! Columns are found by name and judged by type.
+
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::datatypes::{DataType, Field};
+
+use super::kit::{Columns, read, read_with, settings, ticks, with, write};
+use crate::decode::{FileMeta, map_columns, read_footer};
+use crate::error::Error;
+use crate::model::options::LoadOptions;
+use crate::model::source::MemorySource;
+
+fn meta(columns: Columns) -> FileMeta {
+    read_footer(&MemorySource(write(columns)), None, 64 << 20).unwrap()
+}
+
+fn problems(columns: Columns, options: &LoadOptions) -> Vec<String> {
+    match map_columns(&meta(columns), options) {
+        Err(Error::SchemaMismatch { mismatches, .. }) => {
+            mismatches.into_iter().map(|m| format!("{} {}", m.column, m.problem)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn renamed(names: &[(&str, &'static str)]) -> Columns {
+    let rename = |(name, array): (&'static str, ArrayRef)| {
+        (names.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| *new), array)
+    };
+    ticks(2).into_iter().map(rename).collect()
+}
+
+#[test]
+fn one_error_names_everything_that_is_wrong() {
+    let list = ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>([Some([Some(1)]), Some([Some(2)])]);
+    let group = StructArray::from(vec![(
+        Arc::new(Field::new("x", DataType::Int32, true)),
+        Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef,
+    )]);
+    let mut columns = with(ticks(2), "price", Arc::new(BooleanArray::from(vec![true, false])) as ArrayRef);
+    columns = with(columns, "event_time", Arc::new(Date32Array::from(vec![1, 2])) as ArrayRef);
+    columns = with(columns, "quantity", Arc::new(list) as ArrayRef);
+    columns = with(columns, "buyer_order_id", Arc::new(group) as ArrayRef);
+    columns.retain(|(name, _)| *name != "trade_id");
+    let found = problems(columns, &LoadOptions::default());
+    assert_eq!(
+        found,
+        [
+            "event_time is INT32 DATE, expected a TIMESTAMP, INT96 or integer column",
+            "trade_id is missing",
+            "price is BOOLEAN, expected a decimal, string, integer or floating-point column",
+            "quantity is GROUP, expected a decimal, string, integer or floating-point column",
+            "buyer_order_id is GROUP, expected a string, integer or DECIMAL column of scale 0",
+        ]
+    );
+}
+
+#[test]
+fn names_are_taken_in_any_case_and_order() {
+    let mut columns = renamed(&[("price", "PRICE"), ("trade_id", "Trade_Id")]);
+    columns.reverse();
+    columns.insert(0, ("extra", Arc::new(Int32Array::from(vec![1, 2]))));
+    assert_eq!(read(write(columns)).unwrap().ticks.trade_id, [1000, 1001]);
+}
+
+#[test]
+fn an_exact_name_wins_and_equals_are_ambiguous() {
+    let mut columns = ticks(2);
+    columns.push(("PRICE", Arc::new(BooleanArray::from(vec![true, true]))));
+    assert!(read(write(columns)).is_ok());
+    let mut columns = renamed(&[("price", "Price")]);
+    columns.push(("PRICE", Arc::new(StringArray::from(vec!["1", "2"]))));
+    assert_eq!(
+        problems(columns, &LoadOptions::default()),
+        ["price is ambiguous: the file has \"Price\" and \"PRICE\""]
+    );
+}
+
+#[test]
+fn binance_names_are_told_apart_by_case() {
+    let columns = renamed(&[
+        ("event_time", "E"),
+        ("trade_time", "T"),
+        ("symbol", "s"),
+        ("trade_id", "t"),
+        ("price", "p"),
+        ("quantity", "q"),
+        ("buyer_order_id", "b"),
+        ("seller_order_id", "a"),
+        ("is_market_maker", "m"),
+    ]);
+    let infos = meta(columns.clone()).columns();
+    let used: Vec<_> = infos.iter().map(|info| info.used_as.unwrap()).collect();
+    assert_eq!(used, crate::model::options::TICK_COLUMNS);
+    let batch = read(write(columns)).unwrap();
+    assert_eq!(batch.ticks.trade_id, [1000, 1001]);
+    assert_eq!(batch.ticks.seller_order_id.unwrap().get(1), Some(&b"order-3"[..]));
+}
+
+#[test]
+fn a_mapping_is_followed_and_must_be_there() {
+    let mut options = LoadOptions::default();
+    options.columns.insert("price", "px".into());
+    let columns = || renamed(&[("price", "PX")]);
+    assert!(read_with(write(columns()), &options, settings()).is_ok());
+    options.columns.insert("trade_time", "nowhere".into());
+    assert_eq!(problems(columns(), &options), ["trade_time is mapped to \"nowhere\", which the file does not have"]);
+}
+
+#[test]
+fn the_listing_of_a_wide_file_is_short() {
+    let wide = (0..500).map(|i| (format!("column_{i}"), Arc::new(Int32Array::from(vec![1])) as ArrayRef));
+    let batch = RecordBatch::try_from_iter(wide).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    let source = MemorySource(writer.into_inner().unwrap().into());
+    let meta = read_footer(&source, None, 64 << 20).unwrap();
+    match map_columns(&meta, &LoadOptions::default()) {
+        Err(Error::SchemaMismatch { found, .. }) => {
+            assert!(found.len() < 2100 && found.ends_with("(450 more)"), "{found}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_fingerprint_is_that_of_names_and_types() {
+    let one = meta(ticks(3)).fingerprint();
+    assert_eq!(one.len(), 16);
+    assert_eq!(one, meta(ticks(300)).fingerprint());
+    assert_ne!(one, meta(renamed(&[("price", "px")])).fingerprint());
+}
