@@ -1,0 +1,257 @@
+//! From a batch of ticks to tuples in key order, with what the loader must know of each slice in it.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::numeric;
+use super::{TupleWriter, Tuples, Value};
+use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
+use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
+
+/// What one batch holds of one slice (bucket and asset): consecutive tuples in trade-id order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SliceRun {
+    /// Start of the bucket, microseconds since 1970.
+    pub bucket: i64,
+    /// The asset.
+    pub symbol: Arc<str>,
+    /// Index of the first tuple.
+    pub start: usize,
+    /// Number of tuples.
+    pub len: usize,
+    /// Lowest trade id.
+    pub first_id: i64,
+    /// Highest trade id.
+    pub last_id: i64,
+    /// Earliest event time, microseconds since 1970.
+    pub first_time: i64,
+    /// Latest event time, microseconds since 1970.
+    pub last_time: i64,
+    /// Event time of the tick with the highest trade id, microseconds since 1970.
+    pub time_of_last_id: i64,
+    /// Whether a trade id occurs twice.
+    pub repeats: bool,
+}
+
+/// One batch, ready to be inserted.
+#[derive(Debug, Default)]
+pub struct EncodedBatch {
+    /// In key order (bucket, symbol, trade id).
+    pub tuples: Tuples,
+    /// The row of the object that each tuple comes from.
+    pub rows: Vec<u64>,
+    /// The slices in it, in key order.
+    pub runs: Vec<SliceRun>,
+    /// Indices of tuples whose trade id stands in a neighbouring bucket of the same batch as well.
+    pub misplaced: Vec<usize>,
+    /// Rows that were no ticks; only as many as are to be kept.
+    pub rejects: Vec<Reject>,
+    /// How many rows were no ticks.
+    pub rejected: u64,
+}
+
+/// Sorts the ticks by key unless they are, and encodes them.
+pub fn encode(ticks: &TickBatch, symbols: &Symbols) -> EncodedBatch {
+    let order = key_order(ticks, symbols);
+    let at = |position: usize| order.as_ref().map_or(position, |order| order[position] as usize);
+
+    let mut writer = TupleWriter::with_capacity(ticks.len(), 128);
+    let mut runs: Vec<SliceRun> = Vec::new();
+    let mut run_key = None;
+    for position in 0..ticks.len() {
+        let tick = at(position);
+        let (bucket, symbol, trade_id) = ticks.key(tick);
+        let event_time = ticks.event_time[tick];
+        match runs.last_mut() {
+            Some(run) if run_key == Some((bucket, symbol)) => run.extend(trade_id, event_time),
+            _ => {
+                run_key = Some((bucket, symbol));
+                runs.push(SliceRun::new(
+                    bucket,
+                    symbols.names()[symbol as usize].clone(),
+                    position,
+                    trade_id,
+                    event_time,
+                ));
+            }
+        }
+        writer.push(&tuple(ticks, tick, bucket, symbols.names()[symbol as usize].as_bytes()));
+    }
+    let misplaced = misplaced(&runs, |position| ticks.trade_id[at(position)]);
+    let rows = (0..ticks.len()).map(|position| ticks.row[at(position)]).collect();
+    EncodedBatch { tuples: writer.finish(), rows, runs, misplaced, rejects: Vec::new(), rejected: 0 }
+}
+
+impl SliceRun {
+    fn new(bucket: i64, symbol: Arc<str>, start: usize, id: i64, time: i64) -> Self {
+        SliceRun {
+            bucket,
+            symbol,
+            start,
+            len: 1,
+            first_id: id,
+            last_id: id,
+            first_time: time,
+            last_time: time,
+            time_of_last_id: time,
+            repeats: false,
+        }
+    }
+
+    /// Adds another run of the same slice.
+    pub fn absorb(&mut self, other: &SliceRun) {
+        self.len += other.len;
+        self.first_id = self.first_id.min(other.first_id);
+        if other.last_id > self.last_id {
+            self.last_id = other.last_id;
+            self.time_of_last_id = other.time_of_last_id;
+        }
+        self.first_time = self.first_time.min(other.first_time);
+        self.last_time = self.last_time.max(other.last_time);
+    }
+
+    fn extend(&mut self, id: i64, time: i64) {
+        self.repeats |= id == self.last_id;
+        self.len += 1;
+        self.last_id = id;
+        self.time_of_last_id = time;
+        self.first_time = self.first_time.min(time);
+        self.last_time = self.last_time.max(time);
+    }
+}
+
+/// The order of the ticks by (bucket, symbol name, trade id, row), or `None` if they stand in it already.
+fn key_order(ticks: &TickBatch, symbols: &Symbols) -> Option<Vec<u32>> {
+    let rank = ranks(symbols);
+    let key = |index: usize| {
+        let (bucket, symbol, id) = ticks.key(index);
+        (bucket, rank[symbol as usize], id)
+    };
+    let sorted = (1..ticks.len()).all(|index| key(index - 1) <= key(index));
+    if sorted {
+        return None;
+    }
+    let mut order: Vec<u32> = (0..ticks.len() as u32).collect();
+    // Stable: of two ticks with one key the one that comes first in the file is stored.
+    order.sort_by_key(|&index| key(index as usize));
+    Some(order)
+}
+
+/// The place of each symbol number among the names in byte order, which is how `COLLATE "C"` orders them.
+fn ranks(symbols: &Symbols) -> Vec<u32> {
+    let names = symbols.names();
+    let mut by_name: Vec<u32> = (0..names.len() as u32).collect();
+    by_name.sort_by(|a, b| names[*a as usize].cmp(&names[*b as usize]));
+    let mut rank = vec![0; names.len()];
+    for (place, number) in by_name.into_iter().enumerate() {
+        rank[number as usize] = place as u32;
+    }
+    rank
+}
+
+fn tuple<'a>(ticks: &'a TickBatch, tick: usize, bucket: i64, symbol: &'a [u8]) -> [Value<'a>; 11] {
+    let text = |column: &'a Option<TextColumn>| match column.as_ref().and_then(|column| column.get(tick)) {
+        Some(bytes) => Value::Varlena(bytes),
+        None => Value::Null,
+    };
+    let trade_time = match ticks.trade_time[tick] {
+        NO_TIME => Value::Null,
+        time => Value::Int8(time - POSTGRES_EPOCH_US),
+    };
+    [
+        Value::Int8(bucket - POSTGRES_EPOCH_US),
+        Value::Int8(ticks.event_time[tick] - POSTGRES_EPOCH_US),
+        trade_time,
+        Value::Varlena(symbol),
+        Value::Int8(ticks.trade_id[tick]),
+        Value::Numeric(numeric::price(ticks.price[tick])),
+        Value::Numeric(numeric::quantity(ticks.quantity[tick])),
+        text(&ticks.buyer_order_id),
+        text(&ticks.seller_order_id),
+        ticks.is_market_maker[tick].map_or(Value::Null, Value::Bool),
+        Value::Int8(ticks.row[tick] as i64),
+    ]
+}
+
+/// Tuples whose trade id also stands in the bucket before: found by merging the overlapping ends of neighbouring runs.
+fn misplaced(runs: &[SliceRun], trade_id: impl Fn(usize) -> i64) -> Vec<usize> {
+    let by_key: HashMap<(i64, &str), &SliceRun> = runs.iter().map(|run| ((run.bucket, &*run.symbol), run)).collect();
+    let mut found = Vec::new();
+    for later in runs {
+        let Some(earlier) = by_key.get(&(later.bucket - BUCKET_US, &*later.symbol)) else { continue };
+        if earlier.last_id < later.first_id || later.last_id < earlier.first_id {
+            continue;
+        }
+        let (mut a, mut b) = (earlier.start, later.start);
+        while a < earlier.start + earlier.len && b < later.start + later.len {
+            match trade_id(a).cmp(&trade_id(b)) {
+                Ordering::Less => a += 1,
+                Ordering::Greater => b += 1,
+                Ordering::Equal => {
+                    found.push(b);
+                    b += 1;
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ticks of (symbol, bucket number, id).
+    fn batch(rows: &[(&str, i64, i64)]) -> (TickBatch, Symbols) {
+        let mut symbols = Symbols::default();
+        let mut ticks = TickBatch::default();
+        for (row, (symbol, bucket, id)) in rows.iter().enumerate() {
+            ticks.row.push(row as u64);
+            ticks.event_time.push(bucket * BUCKET_US + row as i64);
+            ticks.trade_time.push(NO_TIME);
+            ticks.symbol.push(symbols.number(symbol).unwrap());
+            ticks.trade_id.push(*id);
+            ticks.price.push(1);
+            ticks.quantity.push(1);
+            ticks.is_market_maker.push(None);
+        }
+        (ticks, symbols)
+    }
+
+    fn encoded(rows: &[(&str, i64, i64)]) -> EncodedBatch {
+        let (ticks, symbols) = batch(rows);
+        encode(&ticks, &symbols)
+    }
+
+    #[test]
+    fn runs_follow_bucket_symbol_and_id_whatever_the_order_of_the_rows() {
+        let found = encoded(&[("B", 0, 5), ("A", 1, 9), ("A", 0, 2), ("B", 0, 4), ("A", 0, 1)]);
+        let runs: Vec<_> = found
+            .runs
+            .iter()
+            .map(|r| (r.bucket / BUCKET_US, &*r.symbol, r.start, r.len, r.first_id, r.last_id))
+            .collect();
+        assert_eq!(runs, [(0, "A", 0, 2, 1, 2), (0, "B", 2, 2, 4, 5), (1, "A", 4, 1, 9, 9)]);
+        assert_eq!(found.tuples.len(), 5);
+    }
+
+    #[test]
+    fn ticks_in_key_order_are_not_sorted_again() {
+        let (ticks, symbols) = batch(&[("A", 0, 1), ("A", 0, 2), ("A", 1, 3)]);
+        assert_eq!(key_order(&ticks, &symbols), None);
+    }
+
+    #[test]
+    fn a_repeated_key_is_noticed() {
+        assert!(encoded(&[("A", 0, 1), ("A", 0, 2), ("A", 0, 1)]).runs[0].repeats);
+        assert!(!encoded(&[("A", 0, 1), ("A", 1, 1)]).runs[0].repeats);
+    }
+
+    #[test]
+    fn an_id_in_two_neighbouring_buckets_is_misplaced_the_second_time() {
+        assert_eq!(encoded(&[("A", 0, 1), ("A", 0, 3), ("A", 1, 2), ("A", 1, 3)]).misplaced, [3]);
+        assert_eq!(encoded(&[("A", 0, 3), ("B", 1, 3)]).misplaced, [] as [usize; 0]);
+        assert_eq!(encoded(&[("A", 0, 3), ("A", 2, 3)]).misplaced, [] as [usize; 0]);
+    }
+}

@@ -1,0 +1,205 @@
+//! Ready PostgreSQL tuples: what the database side only has to insert.
+//!
+//! The encoder writes `MinimalTuple`s (PostgreSQL 15, 64-bit, little-endian) so that the backend's own thread neither
+//! converts nor forms anything. The layout is PostgreSQL's `access/htup_details.h`; a `#[pg_test]` compares it with what
+//! `heap_form_minimal_tuple` makes of the same values, and `pg::ffi` refuses to build elsewhere.
+//!
+//! Columns, in order ([`COLUMNS`]): the ten of `market_data.btc_ticks` that a file decides, then the row's number in its
+//! object.
+
+pub mod batch;
+pub mod numeric;
+
+use numeric::Numeric;
+
+/// Name and SQL type of each column of an encoded tuple.
+pub const COLUMNS: [(&str, &str); 11] = [
+    ("bucket_5m", "timestamptz"),
+    ("event_time", "timestamptz"),
+    ("trade_time", "timestamptz"),
+    ("symbol", "text"),
+    ("trade_id", "bigint"),
+    ("price", "numeric(18,8)"),
+    ("quantity", "numeric(24,12)"),
+    ("buyer_order_id", "text"),
+    ("seller_order_id", "text"),
+    ("is_market_maker", "boolean"),
+    ("row_number", "bigint"),
+];
+
+/// `SizeofHeapTupleHeader` without null bitmap and alignment.
+const HEADER: usize = 23;
+/// What a `MinimalTuple` leaves out of a heap tuple's header.
+const MINIMAL_TUPLE_OFFSET: usize = 8;
+const HAS_NULL: u16 = 0x0001;
+const HAS_VARWIDTH: u16 = 0x0002;
+/// The longest text, header included, that a 1-byte varlena header can carry.
+const SHORT_VARLENA_MAX: usize = 127;
+
+/// One column's value on its way into a tuple.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    /// SQL null.
+    Null,
+    /// An 8-byte integer or timestamp, as it stands.
+    Int8(i64),
+    /// A boolean.
+    Bool(bool),
+    /// A text, without its length header.
+    Varlena(&'a [u8]),
+    /// An encoded numeric.
+    Numeric(Numeric),
+}
+
+/// Appends tuples to 8-byte aligned memory.
+#[derive(Debug, Default)]
+pub struct TupleWriter {
+    words: Vec<u64>,
+    starts: Vec<u32>,
+    scratch: Vec<u8>,
+}
+
+impl TupleWriter {
+    /// Room for `rows` tuples of about `row_bytes` bytes.
+    pub fn with_capacity(rows: usize, row_bytes: usize) -> Self {
+        TupleWriter {
+            words: Vec::with_capacity(rows * row_bytes / 8),
+            starts: Vec::with_capacity(rows),
+            scratch: Vec::with_capacity(1024),
+        }
+    }
+
+    /// Appends one tuple.
+    #[inline]
+    pub fn push(&mut self, values: &[Value<'_>; COLUMNS.len()]) {
+        let has_null = values.iter().any(|value| matches!(value, Value::Null));
+        let bitmap = if has_null { COLUMNS.len().div_ceil(8) } else { 0 };
+        let hoff = (HEADER + bitmap).next_multiple_of(8);
+        let data = hoff - MINIMAL_TUPLE_OFFSET;
+
+        let out = &mut self.scratch;
+        out.clear();
+        out.resize(data, 0);
+        for (index, value) in values.iter().enumerate() {
+            match value {
+                Value::Null => continue,
+                Value::Int8(number) => {
+                    out.resize(out.len().next_multiple_of(8), 0);
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
+                Value::Bool(flag) => out.push(u8::from(*flag)),
+                Value::Varlena(bytes) => push_varlena(out, bytes),
+                Value::Numeric(number) => push_varlena(out, number.as_bytes()),
+            }
+            if has_null {
+                out[HEADER - MINIMAL_TUPLE_OFFSET + index / 8] |= 1 << (index % 8);
+            }
+        }
+        let length = out.len() as u32;
+        out[0..4].copy_from_slice(&length.to_le_bytes());
+        out[10..12].copy_from_slice(&(COLUMNS.len() as u16).to_le_bytes());
+        let infomask = HAS_VARWIDTH | if has_null { HAS_NULL } else { 0 };
+        out[12..14].copy_from_slice(&infomask.to_le_bytes());
+        out[14] = hoff as u8;
+
+        out.resize(out.len().next_multiple_of(8), 0);
+        self.starts.push(self.words.len() as u32);
+        self.words.extend(out.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
+    }
+
+    /// The tuples written so far.
+    pub fn finish(self) -> Tuples {
+        Tuples { words: self.words, starts: self.starts }
+    }
+}
+
+/// A length header of one byte where it fits, otherwise of four, aligned, as `heap_fill_tuple` does.
+fn push_varlena(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() < SHORT_VARLENA_MAX {
+        out.push(((bytes.len() + 1) << 1 | 1) as u8);
+    } else {
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend_from_slice(&(((bytes.len() + 4) as u32) << 2).to_le_bytes());
+    }
+    out.extend_from_slice(bytes);
+}
+
+/// Tuples end to end, each at an 8-byte boundary.
+#[derive(Debug, Default)]
+pub struct Tuples {
+    words: Vec<u64>,
+    starts: Vec<u32>,
+}
+
+impl Tuples {
+    /// Number of tuples.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// Bytes in use.
+    pub fn size(&self) -> usize {
+        self.words.len() * 8 + self.starts.len() * 4
+    }
+
+    /// The words of one tuple; its first four bytes hold its length in bytes.
+    pub fn words(&self, index: usize) -> &[u64] {
+        let start = self.starts[index] as usize;
+        let end = self.starts.get(index + 1).map_or(self.words.len(), |&next| next as usize);
+        &self.words[start..end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(tuples: &Tuples, index: usize) -> Vec<u8> {
+        tuples.words(index).iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn one(values: [Value<'_>; 11]) -> Vec<u8> {
+        let mut writer = TupleWriter::default();
+        writer.push(&values);
+        bytes(&writer.finish(), 0)
+    }
+
+    #[test]
+    fn a_tuple_without_nulls_has_no_bitmap_and_its_data_at_16() {
+        let tuple = one([Value::Int8(7); 11]);
+        assert_eq!(tuple[14], 24, "t_hoff");
+        assert_eq!(tuple[12] & 1, 0, "HEAP_HASNULL");
+        assert_eq!(u32::from_le_bytes(tuple[0..4].try_into().unwrap()), 16 + 11 * 8);
+        assert_eq!(tuple[16..24], 7i64.to_le_bytes());
+    }
+
+    #[test]
+    fn a_null_is_a_cleared_bit_and_no_bytes() {
+        let mut values = [Value::Int8(7); 11];
+        values[2] = Value::Null;
+        values[9] = Value::Null;
+        let tuple = one(values);
+        assert_eq!(tuple[14], 32, "t_hoff");
+        assert_eq!(tuple[15..17], [0b1111_1011, 0b0000_0101]);
+        assert_eq!(u32::from_le_bytes(tuple[0..4].try_into().unwrap()), 24 + 9 * 8);
+    }
+
+    #[test]
+    fn integers_are_aligned_after_text_and_short_text_is_not() {
+        let long = [b'x'; 200];
+        let mut values = [Value::Bool(true); 11];
+        values[1] = Value::Varlena(b"AB");
+        values[2] = Value::Int8(-1);
+        values[4] = Value::Varlena(&long);
+        let tuple = one(values);
+        assert_eq!(tuple[16..20], [1, 7, b'A', b'B']);
+        assert_eq!(tuple[24..32], [0xff; 8]);
+        assert_eq!(tuple[32], 1);
+        assert_eq!(u32::from_le_bytes(tuple[36..40].try_into().unwrap()), 204 << 2);
+    }
+}

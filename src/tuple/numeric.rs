@@ -1,0 +1,109 @@
+//! PostgreSQL's numeric, short format, from fixed-point integers (`utils/adt/numeric.c`).
+//!
+//! A numeric is a header of 16 bits (sign, display scale, weight) and base-10000 digits without leading and trailing
+//! zeros. Both our scales are multiples of four decimal places, so the digits of the integer are the digits of the
+//! numeric and nothing needs to be shifted.
+
+use crate::model::tick::{PRICE_SCALE, QUANTITY_SCALE};
+
+const BASE: u64 = 10_000;
+const SHORT: u16 = 0x8000;
+const DSCALE_SHIFT: u32 = 7;
+const WEIGHT_MASK: i32 = 0x7f;
+
+/// The longest encoding: header and six digits (24 decimal digits).
+pub const MAX_LEN: usize = 2 + 6 * 2;
+
+/// An encoded numeric without its length header.
+#[derive(Debug, Clone, Copy)]
+pub struct Numeric {
+    bytes: [u8; MAX_LEN],
+    len: u8,
+}
+
+impl Numeric {
+    /// The bytes of the value.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+}
+
+/// A price of `units` · 10^-8 as numeric(18,8); `units` is above 0 and below 10^18.
+#[inline]
+pub fn price(units: i64) -> Numeric {
+    let mut digits = [0u16; 6];
+    let used = split(units as u64, &mut digits, 0);
+    encode(&digits, used, PRICE_SCALE)
+}
+
+/// A quantity of `units` · 10^-12 as numeric(24,12); `units` is above 0 and below 10^24.
+#[inline]
+pub fn quantity(units: i128) -> Numeric {
+    const LOW: u128 = 1_000_000_000_000; // three digits
+    let units = units as u128;
+    let mut digits = [0u16; 6];
+    let used = if units <= u128::from(u64::MAX) {
+        split(units as u64, &mut digits, 0)
+    } else {
+        split((units % LOW) as u64, &mut digits, 0);
+        split((units / LOW) as u64, &mut digits, 3)
+    };
+    encode(&digits, used, QUANTITY_SCALE)
+}
+
+/// Splits `value` into base-10000 digits, least significant first, from `digits[at]` on; returns the index behind the
+/// most significant one.
+#[inline]
+fn split(mut value: u64, digits: &mut [u16; 6], mut at: usize) -> usize {
+    while value > 0 {
+        digits[at] = (value % BASE) as u16;
+        value /= BASE;
+        at += 1;
+    }
+    at
+}
+
+/// `digits[..used]` least significant first, with `scale / 4` of them behind the point.
+#[inline]
+fn encode(digits: &[u16; 6], used: usize, scale: u32) -> Numeric {
+    let first = digits[..used].iter().position(|&digit| digit != 0).unwrap_or(used);
+    let weight = if used == 0 { 0 } else { used as i32 - 1 - (scale / 4) as i32 };
+    let header = SHORT | (scale as u16) << DSCALE_SHIFT | (weight & WEIGHT_MASK) as u16;
+    let mut bytes = [0u8; MAX_LEN];
+    bytes[..2].copy_from_slice(&header.to_le_bytes());
+    let mut len = 2;
+    for &digit in digits[first..used].iter().rev() {
+        bytes[len..len + 2].copy_from_slice(&digit.to_le_bytes());
+        len += 2;
+    }
+    Numeric { bytes, len: len as u8 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Header fields and digits: (dscale, weight, digits).
+    fn parts(numeric: &Numeric) -> (u16, i32, Vec<u16>) {
+        let words: Vec<u16> = numeric.as_bytes().chunks(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
+        let weight = i32::from(words[0] & 0x3f) - if words[0] & 0x40 != 0 { 64 } else { 0 };
+        ((words[0] & 0x1f80) >> 7, weight, words[1..].to_vec())
+    }
+
+    #[test]
+    fn a_price_keeps_its_scale_and_drops_trailing_zero_digits() {
+        assert_eq!(parts(&price(6_543_210_000_000)), (8, 1, vec![6, 5432, 1000]));
+        assert_eq!(parts(&price(100_000_000)), (8, 0, vec![1]));
+        assert_eq!(parts(&price(1)), (8, -2, vec![1]));
+        assert_eq!(parts(&price(999_999_999_999_999_999)), (8, 2, vec![99, 9999, 9999, 9999, 9999]));
+    }
+
+    #[test]
+    fn a_quantity_reaches_24_digits() {
+        assert_eq!(parts(&quantity(1)), (12, -3, vec![1]));
+        assert_eq!(parts(&quantity(1_000_000_000_000)), (12, 0, vec![1]));
+        assert_eq!(parts(&quantity(999_999_999_999_999_999_999_999)), (12, 2, vec![9999; 6]));
+        assert_eq!(parts(&quantity(100_000_000_000_000_000_000_001)), (12, 2, vec![1000, 0, 0, 0, 0, 1]));
+    }
+}
