@@ -7,7 +7,9 @@
 
 pub mod decode;
 pub mod error;
+pub mod load;
 pub mod model;
+pub mod s3;
 pub mod tuple;
 
 

@@ -1,0 +1,46 @@
+//! A look at an object's footer, without reading a tick.
+
+use std::sync::Arc;
+
+use super::background::Events;
+use super::pipeline::{Limits, Opened, open_source};
+use crate::decode::{map_columns, read_footer, time_span};
+use crate::error::Result;
+use crate::model::options::LoadOptions;
+use crate::model::uri::S3Uri;
+use crate::s3::client::{S3Settings, connect};
+use crate::s3::object::{Reads, S3Object};
+
+/// What the footer says.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Head and footer.
+    pub opened: Opened,
+    /// First and last event time in microseconds since 1970, if every row group has statistics.
+    pub time_span: Option<(i64, i64)>,
+    /// What keeps the file from being loaded, if anything does.
+    pub problem: Option<String>,
+}
+
+/// Fetches the head and the footer; the work of a `Background` thread.
+pub fn run(
+    uri: &S3Uri,
+    s3: &S3Settings,
+    options: &LoadOptions,
+    limits: Limits,
+    reads: &Reads,
+    events: &Events<Inspection>,
+) -> Result<()> {
+    let object = reads.wait(async {
+        let connection = connect(s3).await?;
+        S3Object::open(connection, uri.clone(), reads.clone(), limits.window()).await
+    })?;
+    let head = object.head().clone();
+    let (source, tail) = open_source(object, limits.memory)?;
+    let meta = Arc::new(read_footer(&*source, tail, limits.memory)?);
+    let (time_span, problem) = match map_columns(&meta, options) {
+        Ok(mapping) => (time_span(&meta, &mapping), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    events.send(Inspection { opened: Opened { head, meta }, time_span, problem })
+}

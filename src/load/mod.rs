@@ -1,0 +1,6 @@
+//! One load beside PostgreSQL: threads that fetch, decode and encode, and what they tell the thread that inserts.
+
+pub mod background;
+pub mod inspect;
+pub mod pipeline;
+pub mod probe;

@@ -1,0 +1,38 @@
+//! Whether S3 can be reached at all: for `doctor()`.
+
+use super::background::Events;
+use crate::error::Result;
+use crate::s3::answer::explain;
+use crate::s3::client::{S3Settings, connect};
+use crate::s3::object::Reads;
+
+/// What was found on the way to S3; the steps end at the first failure.
+#[derive(Debug, Default)]
+pub struct Probe {
+    /// Where the credentials come from, or what is wrong with them.
+    pub credentials: Option<Result<String>>,
+    /// The region that requests are signed for.
+    pub region: Option<String>,
+    /// Per allowed prefix: the uri and whether it can be listed.
+    pub prefixes: Vec<(String, Result<()>)>,
+}
+
+/// Finds credentials and lists one key under each prefix; the work of a `Background` thread.
+pub fn run(s3: &S3Settings, prefixes: &[(String, String)], reads: &Reads, events: &Events<Probe>) -> Result<()> {
+    let mut probe = Probe::default();
+    match reads.wait(connect(s3)) {
+        Err(error) => probe.credentials = Some(Err(error)),
+        Ok(connection) => {
+            probe.credentials = Some(Ok(connection.credentials_from.clone()));
+            probe.region = Some(connection.region.clone());
+            for (bucket, prefix) in prefixes {
+                let answer = reads.wait(async {
+                    let list = connection.client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
+                    list.send().await.map(drop).map_err(|error| explain(&error, &connection, bucket))
+                });
+                probe.prefixes.push((format!("s3://{bucket}/{prefix}"), answer));
+            }
+        }
+    }
+    events.send(probe)
+}

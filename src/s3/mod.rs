@@ -1,0 +1,6 @@
+//! S3: how to reach it, one object as bytes, and what its answers mean.
+
+pub mod answer;
+pub mod client;
+pub mod object;
+pub mod stream;

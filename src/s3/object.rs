@@ -1,0 +1,199 @@
+//! One version of one object: its head, and its bytes by range.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{explain, timeout};
+use super::client::Connection;
+use super::stream::RangeStream;
+use crate::error::{Error, Result};
+use crate::model::source::{ByteStream, ObjectSource};
+use crate::model::uri::S3Uri;
+
+/// Size and version of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectHead {
+    /// Bytes.
+    pub size: u64,
+    /// The etag as S3 names it, without its quotes.
+    pub etag: String,
+}
+
+/// What a load's reads have in common: where they run, how they end, what they cost.
+#[derive(Debug, Clone)]
+pub struct Reads {
+    /// The runtime that does the I/O.
+    pub handle: Handle,
+    /// Ends every wait.
+    pub cancel: CancellationToken,
+    /// Bytes fetched.
+    pub bytes: Arc<AtomicU64>,
+    /// Nanoseconds in which the reading thread waited for S3.
+    pub waited_ns: Arc<AtomicU64>,
+}
+
+impl Reads {
+    /// Counters at zero.
+    pub fn new(handle: Handle, cancel: CancellationToken) -> Self {
+        Reads { handle, cancel, bytes: Arc::default(), waited_ns: Arc::default() }
+    }
+
+    /// Runs `work` on the runtime and waits for it here, or for the cancellation.
+    pub fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let started = Instant::now();
+        let result = self.handle.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => Err(Error::Cancelled),
+                result = work => result,
+            }
+        });
+        self.waited_ns.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+/// An object at one etag, read by ranged GETs that all must answer with that etag.
+#[derive(Debug, Clone)]
+pub struct S3Object {
+    connection: Connection,
+    uri: S3Uri,
+    head: ObjectHead,
+    reads: Reads,
+    window: usize,
+}
+
+impl S3Object {
+    /// Asks for size and etag (one HEAD). `window` is how many bytes one read-ahead GET fetches.
+    pub async fn open(connection: Connection, uri: S3Uri, reads: Reads, window: usize) -> Result<Self> {
+        let answer = connection.client.head_object().bucket(uri.bucket()).key(uri.key()).send().await;
+        let head = match answer {
+            Ok(head) => ObjectHead {
+                size: head.content_length().unwrap_or(0).max(0) as u64,
+                etag: unquoted(head.e_tag().unwrap_or_default()),
+            },
+            Err(error) => return Err(why_no_head(&connection, &uri, &error).await),
+        };
+        Ok(S3Object { connection, uri, head, reads, window })
+    }
+
+    /// Size and etag.
+    pub fn head(&self) -> &ObjectHead {
+        &self.head
+    }
+
+    /// The bytes of `range`, resumed where an answer breaks off.
+    pub async fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
+        let wanted = (range.end - range.start) as usize;
+        let mut body = BytesMut::with_capacity(wanted);
+        let attempts = self.connection.settings.max_attempts.max(1);
+        for attempt in 1.. {
+            let rest = range.start + body.len() as u64..range.end;
+            match self.append(rest, &mut body).await {
+                Ok(()) => break,
+                Err(error @ (Error::BodyBroken { .. } | Error::S3Timeout { .. })) if attempt < attempts => {
+                    let _ = error;
+                    tokio::time::sleep(Duration::from_millis(50 << attempt.min(6))).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.reads.bytes.fetch_add(wanted as u64, Ordering::Relaxed);
+        Ok(body.freeze())
+    }
+
+    async fn append(&self, range: Range<u64>, body: &mut BytesMut) -> Result<()> {
+        let end = body.len() + (range.end - range.start) as usize;
+        if end == body.len() {
+            return Ok(());
+        }
+        let mut answer = self
+            .connection
+            .client
+            .get_object()
+            .bucket(self.uri.bucket())
+            .key(self.uri.key())
+            .range(format!("bytes={}-{}", range.start, range.end - 1))
+            .if_match(format!("\"{}\"", self.head.etag))
+            .send()
+            .await
+            .map_err(|error| explain(&error, &self.connection, self.uri.bucket()))
+            .map_err(|error| self.named(error))?;
+        // Not every server honours If-Match, so the etag of every answer is compared as well.
+        let etag = unquoted(answer.e_tag().unwrap_or_default());
+        if etag != self.head.etag {
+            return Err(self.named(Error::ObjectChanged { expected: String::new(), found: etag }));
+        }
+        let limit = self.connection.settings.read_timeout;
+        loop {
+            let chunk = match tokio::time::timeout(limit, answer.body.next()).await {
+                Err(_) => return Err(timeout(limit, "reading the object's body")),
+                Ok(None) => break,
+                Ok(Some(Err(error))) => return Err(Error::BodyBroken { why: error.to_string() }),
+                Ok(Some(Ok(chunk))) => chunk,
+            };
+            if body.len() + chunk.len() > end {
+                return Err(Error::S3Refused {
+                    status: 200,
+                    code: "the answer is longer than the range asked for".into(),
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if body.len() < end {
+            return Err(Error::BodyBroken { why: format!("{} bytes are missing", end - body.len()) });
+        }
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::ObjectChanged { found, .. } => Error::ObjectChanged { expected: self.head.etag.clone(), found },
+            other => other,
+        }
+    }
+}
+
+impl ObjectSource for S3Object {
+    fn size(&self) -> u64 {
+        self.head.size
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.reads.wait(self.fetch(range))
+    }
+
+    fn stream(&self, range: Range<u64>) -> Box<dyn ByteStream> {
+        Box::new(RangeStream::start(self.clone(), self.reads.clone(), range, self.window))
+    }
+}
+
+/// A HEAD's answer has no body, so S3 cannot say there what is wrong; a GET of one byte can.
+async fn why_no_head<E>(
+    connection: &Connection,
+    uri: &S3Uri,
+    error: &aws_sdk_s3::error::SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>,
+) -> Error
+where
+    E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let first = explain(error, connection, uri.bucket());
+    if !matches!(error, aws_sdk_s3::error::SdkError::ServiceError(_)) {
+        return first;
+    }
+    let get = connection.client.get_object().bucket(uri.bucket()).key(uri.key()).range("bytes=0-0");
+    match get.send().await {
+        Ok(_) => first,
+        Err(error) => explain(&error, connection, uri.bucket()),
+    }
+}
+
+fn unquoted(etag: &str) -> String {
+    etag.trim_start_matches("W/").trim_matches('"').to_owned()
+}

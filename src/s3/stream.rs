@@ -1,0 +1,100 @@
+//! A range of an object in order, fetched ahead by one window, so that decoding seldom waits and memory stays bounded.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use super::object::{Reads, S3Object};
+use crate::error::{Error, Result};
+use crate::model::source::{ByteStream, past_the_end};
+
+/// The window being read and the one being fetched.
+pub struct RangeStream {
+    object: S3Object,
+    reads: Reads,
+    window: usize,
+    ready: Bytes,
+    coming: Option<JoinHandle<Result<Bytes>>>,
+    /// What is neither ready nor coming.
+    rest: Range<u64>,
+    coming_len: u64,
+}
+
+impl RangeStream {
+    /// Begins to fetch at once.
+    pub fn start(object: S3Object, reads: Reads, range: Range<u64>, window: usize) -> Self {
+        let mut stream =
+            RangeStream { object, reads, window, ready: Bytes::new(), coming: None, rest: range, coming_len: 0 };
+        stream.fetch_ahead();
+        stream
+    }
+
+    fn fetch_ahead(&mut self) {
+        let len = (self.rest.end - self.rest.start).min(self.window as u64);
+        if len == 0 {
+            return;
+        }
+        let range = self.rest.start..self.rest.start + len;
+        self.rest.start = range.end;
+        self.coming_len = len;
+        let object = self.object.clone();
+        self.coming = Some(self.reads.handle.spawn(async move { object.fetch(range).await }));
+    }
+
+    /// Makes at least `len` bytes ready, or all that remain.
+    fn fill(&mut self, len: usize) -> Result<()> {
+        if self.ready.len() >= len || self.coming.is_none() {
+            return Ok(());
+        }
+        let mut windows = vec![std::mem::take(&mut self.ready)];
+        let mut have = windows[0].len();
+        while have < len {
+            let Some(mut coming) = self.coming.take() else { break };
+            let window = self.reads.wait(async {
+                (&mut coming).await.unwrap_or_else(|error| Err(Error::Internal { why: error.to_string() }))
+            });
+            // A wait that was cancelled leaves the fetch running; it must not outlive the load.
+            let window = window.inspect_err(|_| coming.abort())?;
+            self.coming_len = 0;
+            self.fetch_ahead();
+            have += window.len();
+            windows.push(window);
+        }
+        self.ready = match windows.iter().filter(|window| !window.is_empty()).count() {
+            1 => windows.into_iter().find(|window| !window.is_empty()).unwrap_or_default(),
+            _ => Bytes::from(windows.concat()),
+        };
+        Ok(())
+    }
+}
+
+impl ByteStream for RangeStream {
+    fn remaining(&self) -> u64 {
+        self.ready.len() as u64 + self.coming_len + (self.rest.end - self.rest.start)
+    }
+
+    fn peek(&mut self, len: usize) -> Result<Bytes> {
+        self.fill(len)?;
+        Ok(self.ready.slice(..len.min(self.ready.len())))
+    }
+
+    fn take(&mut self, len: usize) -> Result<Bytes> {
+        if len as u64 > self.remaining() {
+            return Err(past_the_end(len, self.remaining()));
+        }
+        self.fill(len)?;
+        if len > self.ready.len() {
+            return Err(past_the_end(len, self.ready.len() as u64));
+        }
+        Ok(self.ready.split_to(len))
+    }
+}
+
+impl Drop for RangeStream {
+    fn drop(&mut self) {
+        if let Some(coming) = self.coming.take() {
+            coming.abort();
+        }
+    }
+}
