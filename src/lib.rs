@@ -12,7 +12,11 @@ pub mod model;
 pub mod s3;
 pub mod tuple;
 
+#[cfg(feature = "pg")]
+pub mod pg;
 
+#[cfg(feature = "pg")]
+::pgrx::pg_module_magic!(name, version);
 
 /// Required by `cargo pgrx test`, at this place.
 #[cfg(test)]

@@ -1,0 +1,309 @@
+-- migrate(): brings the tables to the library's schema version. One idempotent function, called at install, by upgrade
+-- scripts, after a restore and by hand. It creates what is missing, adopts what stands (same owner only, same types
+-- only) and detaches everything it made from the extension, so that data outlives it.
+
+-- A producer that writes only the documented columns gets a pending row; one that upserts s3_uri makes it pending again.
+-- No statement of btc_ingest's own loads ever sets s3_uri.
+CREATE FUNCTION btc_ingest.registry_pending() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.status := coalesce(NEW.status, 'pending');
+    IF TG_OP = 'UPDATE' THEN
+        NEW.status := 'pending';
+        NEW.loaded_at := NULL;
+        -- A size that nobody wrote with this upsert is that of the object before it.
+        IF NEW.object_size_bytes IS NOT DISTINCT FROM OLD.object_size_bytes THEN
+            NEW.object_size_bytes := NULL;
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.registry_pending() IS 'Trigger of landing.raw_blobs_5m: a new or replaced object is pending';
+
+CREATE FUNCTION btc_ingest.migrate() RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+-- Building an ivfflat index on an empty table warns of low recall, which nobody can help at install.
+SET client_min_messages = warning
+AS $migrate$
+DECLARE
+    library_version CONSTANT integer := 1;
+    ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
+    timescale text;
+    vector text;
+    item record;
+    problems text;
+    existing integer;
+    made text[] := '{}';
+BEGIN
+    IF coalesce(current_setting('timescaledb.restoring', true), 'off') = 'on' THEN
+        RETURN 'nothing was done: timescaledb.restoring is on; the tables come with the dump';
+    END IF;
+    -- Two at once would both find nothing and both create.
+    PERFORM pg_advisory_xact_lock(hashtextextended('btc_ingest.migrate', 0));
+
+    SELECT quote_ident(n.nspname) INTO STRICT timescale
+      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb';
+    SELECT quote_ident(n.nspname) INTO STRICT vector
+      FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
+
+    -- What stands already must be ours to change, and be tables.
+    SELECT string_agg(format('%s is a %s of "%s"', c.oid::regclass,
+                      CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'p' THEN 'partitioned table'
+                                     ELSE 'relation' END, pg_get_userbyid(c.relowner)), '; ')
+      INTO problems
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE (n.nspname, c.relname) IN (
+               ('landing', 'raw_blobs_5m'), ('landing', 'rejected_ticks'), ('market_data', 'btc_ticks'),
+               ('signals', 'btc_embeddings'), ('ingestion', 'stream_offsets'), ('ingestion', 'objects'),
+               ('ingestion', 'object_slices'), ('ingestion', 'load_history'), ('ingestion', 'backfills'),
+               ('ingestion', 'schema_version'), ('ops', 'retention_jobs'))
+       AND (c.relkind <> 'r' OR pg_get_userbyid(c.relowner) <> current_user);
+    IF problems IS NOT NULL THEN
+        RAISE EXCEPTION 'btc_ingest cannot adopt tables that are not its owner''s: %', problems
+            USING ERRCODE = '42501',
+                  HINT = format('Give them to the owner of the extension (ALTER TABLE … OWNER TO %I), or rename them.', current_user);
+    END IF;
+
+    IF to_regclass('ingestion.schema_version') IS NOT NULL THEN
+        EXECUTE 'SELECT version FROM ingestion.schema_version' INTO existing;
+        IF existing > library_version THEN
+            RAISE EXCEPTION 'the tables have schema version %, this library knows only %', existing, library_version
+                USING ERRCODE = 'TK011', HINT = 'Install the newer btc_ingest, then: ALTER EXTENSION btc_ingest UPDATE;';
+        END IF;
+    END IF;
+
+    FOR item IN
+        SELECT * FROM (VALUES
+            ('landing', 'The landing zone: what lies in S3 and what could not be stored'),
+            ('market_data', 'Ticks at native resolution'),
+            ('signals', 'Vectors and labels per bucket'),
+            ('ingestion', 'State of the ingestion: objects, offsets, history'),
+            ('ops', 'Policies of operation')
+        ) AS s (name, description)
+    LOOP
+        IF to_regnamespace(item.name) IS NULL THEN
+            EXECUTE format('CREATE SCHEMA %I', item.name);
+            EXECUTE format('COMMENT ON SCHEMA %I IS %L', item.name, item.description);
+            made := made || item.name;
+        END IF;
+    END LOOP;
+
+    -- Tables that are missing. Shapes are the requirements' to the letter; additions of ours follow their columns.
+    FOR item IN
+        SELECT * FROM (VALUES
+            ('landing.raw_blobs_5m', $$
+                bucket_5m timestamptz NOT NULL,
+                asset text NOT NULL,
+                s3_uri text NOT NULL,
+                object_size_bytes bigint,
+                ingested_tick_span tsrange,
+                metadata jsonb,
+                created_at timestamptz DEFAULT now(),
+                status text NOT NULL DEFAULT 'pending'
+                    CHECK (status IN ('pending', 'loaded', 'failed', 'quarantined', 'skipped')),
+                loaded_at timestamptz,
+                PRIMARY KEY (bucket_5m, asset) $$),
+            ('landing.rejected_ticks', $$
+                id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                s3_uri text NOT NULL,
+                etag text NOT NULL,
+                row_number bigint NOT NULL,
+                reason text NOT NULL,
+                row_data jsonb NOT NULL,
+                rejected_at timestamptz NOT NULL DEFAULT now() $$),
+            ('market_data.btc_ticks', $$
+                bucket_5m timestamptz NOT NULL,
+                event_time timestamptz NOT NULL,
+                trade_time timestamptz,
+                symbol text COLLATE "C" NOT NULL,
+                trade_id bigint NOT NULL,
+                price numeric(18,8),
+                quantity numeric(24,12),
+                buyer_order_id text,
+                seller_order_id text,
+                is_market_maker boolean,
+                ingested_at timestamptz DEFAULT now(),
+                PRIMARY KEY (bucket_5m, symbol, trade_id) $$),
+            ('signals.btc_embeddings', format($$
+                bucket timestamptz NOT NULL,
+                exchange text NOT NULL,
+                feature_vector %s.vector(256),
+                label_snapshot jsonb,
+                created_at timestamptz DEFAULT now(),
+                asset text NOT NULL DEFAULT 'BTCUSDT',
+                PRIMARY KEY (bucket, exchange, asset) $$, vector)),
+            ('ingestion.stream_offsets', $$
+                source text PRIMARY KEY,
+                last_sequence bigint,
+                last_ts timestamptz,
+                state jsonb,
+                updated_at timestamptz DEFAULT now() $$),
+            ('ingestion.objects', $$
+                s3_uri text PRIMARY KEY,
+                etag text,
+                size_bytes bigint,
+                status text NOT NULL DEFAULT 'pending'
+                    CHECK (status IN ('pending', 'loaded', 'failed', 'quarantined', 'skipped')),
+                attempts integer NOT NULL DEFAULT 0,
+                attempt_started_at timestamptz,
+                next_attempt_at timestamptz,
+                last_sqlstate text,
+                last_error text,
+                rows_read bigint,
+                rows_inserted bigint,
+                rows_duplicate bigint,
+                rows_conflicting bigint,
+                rows_replaced bigint,
+                rows_rejected bigint,
+                metadata jsonb NOT NULL DEFAULT '{}',
+                options jsonb NOT NULL DEFAULT '{}',
+                generation bigint NOT NULL DEFAULT 0,
+                registered_at timestamptz NOT NULL DEFAULT now(),
+                loaded_at timestamptz $$),
+            ('ingestion.object_slices', $$
+                s3_uri text NOT NULL,
+                etag text NOT NULL,
+                bucket_5m timestamptz NOT NULL,
+                asset text NOT NULL,
+                ticks bigint NOT NULL,
+                first_trade_id bigint NOT NULL,
+                last_trade_id bigint NOT NULL,
+                first_event_time timestamptz NOT NULL,
+                last_event_time timestamptz NOT NULL,
+                loaded_at timestamptz NOT NULL DEFAULT now(),
+                PRIMARY KEY (s3_uri, etag, bucket_5m, asset) $$),
+            ('ingestion.load_history', $$
+                id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                s3_uri text NOT NULL,
+                etag text,
+                outcome text NOT NULL,
+                bytes bigint,
+                rows_read bigint,
+                rows_inserted bigint,
+                rows_duplicate bigint,
+                rows_conflicting bigint,
+                rows_replaced bigint,
+                rows_rejected bigint,
+                fetch_ms double precision,
+                decode_ms double precision,
+                insert_ms double precision,
+                elapsed_ms double precision,
+                sqlstate text,
+                message text,
+                started_at timestamptz NOT NULL,
+                finished_at timestamptz,
+                pid integer NOT NULL DEFAULT pg_backend_pid() $$),
+            ('ingestion.backfills', $$
+                id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                prefixes text[] NOT NULL,
+                from_time timestamptz,
+                to_time timestamptz,
+                mode text NOT NULL DEFAULT 'slice',
+                parallel integer NOT NULL DEFAULT 1,
+                status text NOT NULL DEFAULT 'pending',
+                objects_total bigint,
+                objects_done bigint NOT NULL DEFAULT 0,
+                objects_failed bigint NOT NULL DEFAULT 0,
+                rows_inserted bigint NOT NULL DEFAULT 0,
+                state jsonb NOT NULL DEFAULT '{}',
+                created_at timestamptz NOT NULL DEFAULT now(),
+                finished_at timestamptz $$),
+            ('ingestion.schema_version', $$
+                only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+                version integer NOT NULL,
+                migrated_at timestamptz NOT NULL DEFAULT now() $$),
+            ('ops.retention_jobs', $$
+                job_name text PRIMARY KEY,
+                hypertable text NOT NULL,
+                policy jsonb NOT NULL,
+                enabled boolean DEFAULT true,
+                created_at timestamptz DEFAULT now() $$)
+        ) AS t (name, shape)
+    LOOP
+        IF to_regclass(item.name) IS NULL THEN
+            EXECUTE format('CREATE TABLE %s (%s)', item.name, item.shape);
+            EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', item.name);
+            made := made || item.name;
+        END IF;
+    END LOOP;
+
+    PERFORM btc_ingest.adopt_shapes(vector);
+
+    IF NOT EXISTS (SELECT FROM _timescaledb_catalog.hypertable WHERE schema_name = 'market_data' AND table_name = 'btc_ticks') THEN
+        EXECUTE format(
+            'SELECT %s.create_hypertable(%L::regclass, %L, chunk_time_interval => $1, create_default_indexes => false, migrate_data => true)',
+            timescale, 'market_data.btc_ticks', 'bucket_5m') USING ticks_interval;
+    END IF;
+
+    -- Indexes are found by what they are on, not by name: adopted tables may call theirs otherwise.
+    FOR item IN
+        SELECT * FROM (VALUES
+            ('market_data.btc_ticks', '(symbol, event_time DESC)', 'btc_ticks_symbol_event_time_idx', '', ''),
+            ('market_data.btc_ticks', '(bucket_5m)', 'btc_ticks_bucket_5m_idx', '', ''),
+            ('landing.raw_blobs_5m', '(asset, bucket_5m)', 'raw_blobs_5m_asset_bucket_5m_idx', 'UNIQUE', ''),
+            ('landing.raw_blobs_5m', '(s3_uri)', 'raw_blobs_5m_s3_uri_idx', '', ''),
+            ('landing.rejected_ticks', '(s3_uri, etag)', 'rejected_ticks_s3_uri_etag_idx', '', ''),
+            ('signals.btc_embeddings', '(feature_vector)', 'btc_embeddings_feature_vector_idx', '', 'ivfflat'),
+            ('ingestion.objects', '(status, next_attempt_at, registered_at)', 'objects_queue_idx', '', ''),
+            ('ingestion.object_slices', '(asset, bucket_5m)', 'object_slices_asset_bucket_5m_idx', '', ''),
+            ('ingestion.load_history', '(s3_uri, started_at)', 'load_history_s3_uri_started_at_idx', '', ''),
+            ('ingestion.load_history', '(started_at)', 'load_history_started_at_idx', '', '')
+        ) AS i (on_table, on_columns, name, is_unique, method)
+    LOOP
+        IF NOT EXISTS (
+            SELECT FROM pg_index x
+             WHERE x.indrelid = item.on_table::regclass AND x.indisvalid AND x.indpred IS NULL
+               AND (item.is_unique = '' OR x.indisunique)
+               AND substring(pg_get_indexdef(x.indexrelid) FROM ' USING \w+ (\([^)]*\))') = item.on_columns)
+        THEN
+            EXECUTE format('CREATE %s INDEX %I ON %s %s %s %s', item.is_unique, item.name, item.on_table,
+                           CASE WHEN item.method <> '' THEN 'USING ' || item.method ELSE '' END, item.on_columns,
+                           CASE WHEN item.method = 'ivfflat' THEN 'WITH (lists = 200)' ELSE '' END);
+            made := made || item.name;
+        END IF;
+    END LOOP;
+
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'landing.raw_blobs_5m'::regclass AND tgname = 'registry_pending') THEN
+        CREATE TRIGGER registry_pending BEFORE INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m
+            FOR EACH ROW EXECUTE FUNCTION btc_ingest.registry_pending();
+        -- The table stays when the extension goes; the trigger, whose function goes, must not hold it up.
+        ALTER TRIGGER registry_pending ON landing.raw_blobs_5m DEPENDS ON EXTENSION btc_ingest;
+    END IF;
+
+    PERFORM btc_ingest.grant_and_comment();
+
+    -- Detached objects survive DROP EXTENSION and are dumped with their data. After the grants: what an extension
+    -- grants on objects that are not its own would be left out of every dump.
+    FOR item IN
+        SELECT d.classid, d.objid, c.relkind, n.nspname
+          FROM pg_depend d
+          LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+          LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
+         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+           AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'btc_ingest')
+           AND (c.relnamespace IN ('landing'::regnamespace, 'market_data'::regnamespace, 'signals'::regnamespace,
+                                   'ingestion'::regnamespace, 'ops'::regnamespace)
+                OR n.nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops'))
+         ORDER BY n.nspname NULLS FIRST
+    LOOP
+        IF item.nspname IS NOT NULL THEN
+            EXECUTE format('ALTER EXTENSION btc_ingest DROP SCHEMA %I', item.nspname);
+        ELSE
+            EXECUTE format('ALTER EXTENSION btc_ingest DROP %s %s',
+                           CASE item.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END,
+                           item.objid::regclass);
+        END IF;
+    END LOOP;
+
+    EXECUTE 'INSERT INTO ingestion.schema_version (version) VALUES ($1)
+             ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, migrated_at = now()
+             WHERE schema_version.version <> excluded.version' USING library_version;
+    RETURN format('schema version %s; %s', library_version,
+                  CASE WHEN made = '{}' THEN 'nothing was missing' ELSE 'made ' || array_to_string(made, ', ') END);
+END
+$migrate$;
+COMMENT ON FUNCTION btc_ingest.migrate() IS
+    'Brings the tables to the schema version of the library: creates what is missing, adopts tables of the same owner. Safe to call at any time.';

@@ -1,0 +1,11 @@
+INSERT INTO ingestion.objects AS o (s3_uri, etag, size_bytes, status, rows_read, rows_inserted, rows_duplicate,
+                                    rows_conflicting, rows_replaced, rows_rejected, metadata, options, loaded_at)
+VALUES ($1, $2, $3, 'loaded', $4, $5, $6, $7, $8, $9, $10, $11, now())
+ON CONFLICT (s3_uri) DO UPDATE
+   SET etag = excluded.etag, size_bytes = excluded.size_bytes, status = 'loaded',
+       rows_read = excluded.rows_read, rows_inserted = excluded.rows_inserted,
+       rows_duplicate = excluded.rows_duplicate, rows_conflicting = excluded.rows_conflicting,
+       rows_replaced = excluded.rows_replaced, rows_rejected = excluded.rows_rejected,
+       metadata = o.metadata || excluded.metadata, options = excluded.options,
+       last_sqlstate = NULL, last_error = NULL, next_attempt_at = NULL,
+       generation = o.generation + 1, loaded_at = excluded.loaded_at

@@ -1,0 +1,16 @@
+-- The object's own registry rows are loaded, also those of a bucket that none of its ticks belongs to by event time;
+-- these get the span of the whole object. Never sets s3_uri. $1 uri, $2 etag, $3 size, $4 facts of the object.
+UPDATE landing.raw_blobs_5m b
+   SET status = 'loaded', loaded_at = now(), object_size_bytes = $3,
+       metadata = coalesce(b.metadata, '{}') || $4,
+       ingested_tick_span = (
+           SELECT tsrange(min(s.first_event_time) AT TIME ZONE 'UTC', max(s.last_event_time) AT TIME ZONE 'UTC', '[]')
+             FROM ingestion.object_slices s
+            WHERE s.s3_uri = $1 AND s.etag = $2
+              AND ((s.bucket_5m = b.bucket_5m AND s.asset = b.asset)
+                   OR NOT EXISTS (SELECT FROM ingestion.object_slices o
+                                   WHERE o.s3_uri = $1 AND o.etag = $2
+                                     AND o.bucket_5m = b.bucket_5m AND o.asset = b.asset))
+           HAVING count(*) > 0)
+ WHERE b.s3_uri = $1
+   AND (b.status <> 'loaded' OR b.metadata ->> 'etag' IS DISTINCT FROM $2)

@@ -1,0 +1,7 @@
+-- The merge road's first half: stores what is not there, whoever else inserts at this moment.
+INSERT INTO market_data.btc_ticks (bucket_5m, event_time, trade_time, symbol, trade_id, price, quantity,
+                                   buyer_order_id, seller_order_id, is_market_maker)
+SELECT bucket_5m, event_time, trade_time, symbol, trade_id, price, quantity,
+       buyer_order_id, seller_order_id, is_market_maker
+  FROM incoming_ticks
+ON CONFLICT DO NOTHING

@@ -1,0 +1,3 @@
+INSERT INTO landing.rejected_ticks (s3_uri, etag, row_number, reason, row_data)
+SELECT $1, $2, r.*
+  FROM unnest($3::bigint[], $4::text[], $5::jsonb[]) AS r

@@ -1,0 +1,10 @@
+-- What is registered of an object. A size in a row that was never loaded is its producer's claim; in a loaded row it is
+-- ours. $1: the uri.
+SELECT json_build_object(
+    'object', (SELECT row_to_json(o) FROM (SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, metadata, options FROM ingestion.objects WHERE s3_uri = $1) AS o),
+    'registry', (SELECT json_agg(json_build_object(
+                            'metadata', metadata,
+                            'pending_size', CASE WHEN status <> 'loaded' THEN object_size_bytes END)
+                        ORDER BY bucket_5m, asset)
+                   FROM landing.raw_blobs_5m WHERE s3_uri = $1)
+)::text

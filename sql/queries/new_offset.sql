@@ -1,0 +1,8 @@
+-- Two first loads of a source at once both come here; the higher sequence wins.
+INSERT INTO ingestion.stream_offsets AS o (source, last_sequence, last_ts, state)
+SELECT $1, $2, $3, $4
+ WHERE NOT EXISTS (SELECT FROM ingestion.stream_offsets WHERE source = $1)
+ON CONFLICT (source) DO UPDATE
+   SET last_sequence = excluded.last_sequence, last_ts = excluded.last_ts,
+       state = coalesce(o.state, '{}') || excluded.state, updated_at = now()
+ WHERE o.last_sequence < excluded.last_sequence OR o.last_sequence IS NULL

@@ -1,0 +1,117 @@
+//! What SQL calls. Each function converts its arguments, calls, and reports; the SQL side is in sql/functions.sql.
+
+use pgrx::prelude::*;
+
+use super::{doctor, inspect, loader, register, report};
+use crate::model::report::LoadReport;
+
+/// One row of `inspect_s3`.
+pub type InspectRow = (
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<i32>,
+    Option<String>,
+    Option<String>,
+    Option<TimestampWithTimeZone>,
+    Option<TimestampWithTimeZone>,
+    Vec<String>,
+    pgrx::JsonB,
+    Option<String>,
+);
+
+#[pg_extern(sql = false)]
+fn load_s3_slice(
+    uri: Option<&str>,
+    on_bad_row: Option<&str>,
+    force: Option<bool>,
+    options: Option<pgrx::JsonB>,
+) -> pgrx::composite_type!('static, "btc_ingest.load_report") {
+    let request = loader::Request {
+        uri: uri.unwrap_or_default(),
+        on_bad_row: on_bad_row.unwrap_or("abort"),
+        force: force.unwrap_or(false),
+        options: options.map_or_else(|| serde_json::json!({}), |options| options.0),
+    };
+    let result = loader::load(&request).and_then(|report| composite(&report));
+    drop(request.options);
+    report::or_raise(uri, result)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn inspect_s3(
+    uri: Option<&str>,
+    options: Option<pgrx::JsonB>,
+) -> TableIterator<
+    'static,
+    (
+        name!(etag, Option<String>),
+        name!(size_bytes, Option<i64>),
+        name!(row_count, Option<i64>),
+        name!(row_groups, Option<i32>),
+        name!(writer, Option<String>),
+        name!(schema_fingerprint, Option<String>),
+        name!(time_from, Option<TimestampWithTimeZone>),
+        name!(time_to, Option<TimestampWithTimeZone>),
+        name!(codecs, Vec<String>),
+        name!(columns, pgrx::JsonB),
+        name!(problem, Option<String>),
+    ),
+> {
+    let options = options.map_or_else(|| serde_json::json!({}), |options| options.0);
+    let row = report::or_raise(uri, inspect::inspect(uri.unwrap_or_default(), options));
+    TableIterator::once(row)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn register_s3_slice(
+    uri: Option<&str>,
+    asset: Option<&str>,
+    bucket_5m: Option<TimestampWithTimeZone>,
+    metadata: Option<pgrx::JsonB>,
+) -> TableIterator<
+    'static,
+    (
+        name!(registered_bucket, Option<TimestampWithTimeZone>),
+        name!(registered_asset, String),
+        name!(object_status, String),
+        name!(note, String),
+    ),
+> {
+    let metadata = metadata.map_or_else(|| serde_json::json!({}), |metadata| metadata.0);
+    let result = register::register(uri.unwrap_or_default(), asset.unwrap_or_default(), bucket_5m, metadata);
+    TableIterator::once(report::or_raise(uri, result))
+}
+
+#[pg_extern(sql = false)]
+fn doctor()
+-> TableIterator<'static, (name!(check, String), name!(ok, bool), name!(detail, String), name!(hint, Option<String>))> {
+    let checks = report::or_raise(None, doctor::checks());
+    TableIterator::new(checks.into_iter().map(|check| (check.name.to_owned(), check.ok, check.detail, check.hint)))
+}
+
+fn composite(report: &LoadReport) -> crate::error::Result<pgrx::composite_type!('static, "btc_ingest.load_report")> {
+    let internal = |why: String| crate::error::Error::Internal { why };
+    let mut row = PgHeapTuple::new_composite_type("btc_ingest.load_report").map_err(|e| internal(e.to_string()))?;
+    let mut fill = || {
+        row.set_by_name("uri", report.uri.clone())?;
+        row.set_by_name("etag", report.etag.clone())?;
+        row.set_by_name("slices", report.slices)?;
+        row.set_by_name("rows_read", report.read)?;
+        row.set_by_name("rows_inserted", report.inserted)?;
+        row.set_by_name("rows_duplicate", report.duplicate)?;
+        row.set_by_name("rows_conflicting", report.conflicting)?;
+        row.set_by_name("rows_replaced", report.replaced)?;
+        row.set_by_name("rows_rejected", report.rejected)?;
+        row.set_by_name("bytes", report.bytes)?;
+        row.set_by_name("fetch_ms", report.fetch_ms)?;
+        row.set_by_name("decode_ms", report.decode_ms)?;
+        row.set_by_name("insert_ms", report.insert_ms)?;
+        row.set_by_name("elapsed_ms", report.elapsed_ms)?;
+        row.set_by_name("outcome", report.outcome.as_str().to_owned())
+    };
+    fill().map_err(|error: pgrx::datum::TryFromDatumError| internal(error.to_string()))?;
+    Ok(row)
+}

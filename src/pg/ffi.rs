@@ -1,0 +1,342 @@
+//! The one room with `unsafe` in it: PostgreSQL's C API where pgrx has no safe face for it, and the signal mask.
+//!
+//! Everything here may only be called on the backend's own thread, inside a transaction unless said otherwise; pgrx
+//! checks the thread in every call that reaches PostgreSQL.
+
+#![allow(unsafe_code)]
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::os::fd::RawFd;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, Once, PoisonError};
+
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::load::background::{Background, Events, Stopper};
+use crate::s3::object::Reads;
+use crate::tuple::{COLUMNS, Tuples};
+
+// `tuple` writes MinimalTuples by hand: its layout must be this PostgreSQL's, or the crate must not build.
+const _: () = {
+    assert!(cfg!(target_endian = "little") && size_of::<usize>() == 8);
+    assert!(std::mem::offset_of!(pg_sys::MinimalTupleData, t_infomask2) == 10);
+    assert!(std::mem::offset_of!(pg_sys::MinimalTupleData, t_infomask) == 12);
+    assert!(std::mem::offset_of!(pg_sys::MinimalTupleData, t_hoff) == 14);
+    assert!(std::mem::offset_of!(pg_sys::MinimalTupleData, t_bits) == 15);
+};
+
+/// Keeps others from defining settings under our prefix, and drops misspelt ones.
+pub fn reserve_prefix(prefix: &'static CStr) {
+    // SAFETY: a valid C string; called from _PG_init.
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}
+
+// ── Threads and waits ───────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The thread that is running, for the exit callback: a FATAL error does not unwind, so no destructor would stop it.
+static RUNNING: Mutex<Option<Stopper>> = Mutex::new(None);
+static REGISTER: Once = Once::new();
+
+/// A [`Background`] thread that also ends when the backend exits.
+pub struct Thread<E>(Background<E>);
+
+impl<E: Send + 'static> Thread<E> {
+    /// Starts `work` with every signal blocked, as PostgreSQL's handlers must run on its own thread only.
+    pub fn start(depth: usize, work: impl FnOnce(&Reads, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
+        REGISTER.call_once(|| {
+            // SAFETY: the callback is a guarded C function that lives as long as the process.
+            unsafe { pg_sys::before_shmem_exit(Some(stop_at_exit), pg_sys::Datum::from(0)) }
+        });
+        let background = with_signals_blocked(|| Background::start(depth, work))?;
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(background.stopper());
+        Ok(Thread(background))
+    }
+
+    /// Waits for the next event; answers cancel, timeout and shutdown meanwhile. `None`: the thread has ended.
+    pub fn next(&mut self) -> Result<Option<E>> {
+        loop {
+            if let Some(event) = self.0.poll() {
+                return event;
+            }
+            wait_readable(self.0.wake_fd());
+        }
+    }
+}
+
+impl<E> Drop for Thread<E> {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn stop_at_exit(_code: c_int, _arg: pg_sys::Datum) {
+    if let Some(stopper) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        stopper.stop();
+    }
+}
+
+fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises the set it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: `all` was initialised above, `before` is written by the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    let result = work();
+    // SAFETY: `before` was written by the call above, on this same thread.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    result
+}
+
+/// Returns when `fd` may be readable; raises PostgreSQL's own error on an interrupt.
+fn wait_readable(fd: RawFd) {
+    let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
+    // SAFETY: MyLatch is this backend's latch; the descriptor belongs to a live `Background`.
+    let happened = unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, fd, -1, pg_sys::PG_WAIT_EXTENSION) };
+    if happened & pg_sys::WL_LATCH_SET as c_int != 0 {
+        // SAFETY: as above.
+        unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+    }
+    pgrx::check_for_interrupts!();
+}
+
+// ── Rights ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Another role's rights, until dropped. An error that leaves the (sub)transaction restores the caller's as well.
+pub struct RunAs {
+    user: pg_sys::Oid,
+    context: c_int,
+}
+
+impl RunAs {
+    /// Takes the rights of `role`, as a security-restricted operation: no SET ROLE, no deferred triggers.
+    pub fn restricted(role: pg_sys::Oid) -> Self {
+        let mut before = RunAs { user: pg_sys::InvalidOid, context: 0 };
+        // SAFETY: both pointers are to live fields.
+        unsafe { pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context) };
+        let flags = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as c_int;
+        // SAFETY: `role` is an existing role's oid, read from pg_class in this transaction.
+        unsafe { pg_sys::SetUserIdAndSecContext(role, before.context | flags) };
+        before
+    }
+}
+
+impl Drop for RunAs {
+    fn drop(&mut self) {
+        // SAFETY: what GetUserIdAndSecContext returned in this transaction.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+    }
+}
+
+// ── Subtransactions ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Runs `work` in a subtransaction. `Ok(None)`: it met a unique violation and was rolled back. Any other error rolls the
+/// subtransaction back and goes on to the caller's transaction: an open one would swallow its caller's own roll-back.
+pub fn unless_unique_violation<T>(work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    // SAFETY: reads two globals of this backend.
+    let (memory, owner) = unsafe { (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner) };
+    let restore = move || {
+        // SAFETY: both were current before the subtransaction and outlive it.
+        unsafe {
+            pg_sys::CurrentMemoryContext = memory;
+            pg_sys::CurrentResourceOwner = owner;
+        }
+    };
+    let roll_back = move || {
+        // SAFETY: ends the subtransaction that was begun below, which is the current one: `work` leaves none open.
+        unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
+        restore();
+    };
+    // SAFETY: inside a transaction; ended on every path below.
+    unsafe { pg_sys::BeginInternalSubTransaction(std::ptr::null()) };
+    restore_memory(memory);
+    PgTryBuilder::new(AssertUnwindSafe(|| match work() {
+        Ok(value) => {
+            // SAFETY: ends the subtransaction begun above.
+            unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+            restore();
+            Ok(Some(value))
+        }
+        Err(error) => {
+            roll_back();
+            Err(error)
+        }
+    }))
+    .catch_when(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, move |_| {
+        roll_back();
+        Ok(None)
+    })
+    .catch_others(move |error: CaughtError| {
+        roll_back();
+        error.rethrow()
+    })
+    .catch_rust_panic(move |error: CaughtError| {
+        roll_back();
+        error.rethrow()
+    })
+    .execute()
+}
+
+fn restore_memory(memory: pg_sys::MemoryContext) {
+    // SAFETY: the context was current a moment ago and is the parent of the subtransaction's.
+    unsafe { pg_sys::CurrentMemoryContext = memory };
+}
+
+// ── Batches as a relation ───────────────────────────────────────────────────────────────────────────────────────────
+
+/// The name under which statements read a [`TickStore`].
+const RELATION: &CStr = c"incoming_ticks";
+
+/// A batch of encoded ticks that the statements of the current SPI connection read as `incoming_ticks`: an ephemeral named
+/// relation, as triggers' transition tables are. It needs no function, no table and no right.
+pub struct TickStore {
+    store: *mut pg_sys::Tuplestorestate,
+}
+
+impl TickStore {
+    /// Hands over all tuples but those in `skip`. Inside an SPI connection that outlives the value.
+    pub fn register(tuples: &Tuples, skip: &HashSet<usize>, symbol_collation: pg_sys::Oid) -> Result<TickStore> {
+        let descriptor = descriptor(symbol_collation)?;
+        let kilobytes = (tuples.size() / 512).clamp(1024, i32::MAX as usize) as c_int;
+        // SAFETY: memory comes from the current context, which is the SPI connection's; freed in `drop`.
+        let store = unsafe { pg_sys::tuplestore_begin_heap(false, false, kilobytes) };
+        let this = TickStore { store };
+        // SAFETY: the descriptor is complete; the slot is dropped below.
+        let slot = unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple) };
+        for index in (0..tuples.len()).filter(|index| !skip.contains(index)) {
+            let tuple = tuples.words(index).as_ptr() as pg_sys::MinimalTuple;
+            // SAFETY: an aligned, complete MinimalTuple of this descriptor (see `tuple`); the slot neither frees nor
+            // writes it, and the store copies it before the next one takes its place.
+            unsafe { pg_sys::ExecStoreMinimalTuple(tuple, slot, false) };
+            // SAFETY: both were made above.
+            unsafe { pg_sys::tuplestore_puttupleslot(store, slot) };
+        }
+        // SAFETY: made above and not used again.
+        unsafe { pg_sys::ExecDropSingleTupleTableSlot(slot) };
+
+        // SAFETY: palloc0 returns zeroed memory of the size of the struct, in the SPI connection's context.
+        let relation = unsafe { pg_sys::palloc0(size_of::<pg_sys::EphemeralNamedRelationData>()) }
+            .cast::<pg_sys::EphemeralNamedRelationData>();
+        // SAFETY: `relation` is valid and exclusively ours; the name is static, descriptor and store outlive it.
+        unsafe {
+            (*relation).md.name = RELATION.as_ptr().cast_mut();
+            (*relation).md.tupdesc = descriptor;
+            (*relation).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
+            (*relation).md.enrtuples = (tuples.len() - skip.len().min(tuples.len())) as f64;
+            (*relation).reldata = store.cast();
+        }
+        // SAFETY: a complete relation, inside an SPI connection.
+        let code = unsafe { pg_sys::SPI_register_relation(relation) };
+        if code != pg_sys::SPI_OK_REL_REGISTER as c_int {
+            return Err(Error::Internal { why: format!("SPI_register_relation returned {code}") });
+        }
+        Ok(this)
+    }
+}
+
+impl Drop for TickStore {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // An error is on its way up: the transaction's end frees both, and calling PostgreSQL now could raise again.
+            return;
+        }
+        // SAFETY: registered above in this SPI connection; unknown names are ignored.
+        unsafe { pg_sys::SPI_unregister_relation(RELATION.as_ptr()) };
+        // SAFETY: made above; nothing reads it any more.
+        unsafe { pg_sys::tuplestore_end(self.store) };
+    }
+}
+
+fn descriptor(symbol_collation: pg_sys::Oid) -> Result<pg_sys::TupleDesc> {
+    // SAFETY: allocates in the current memory context.
+    let descriptor = unsafe { pg_sys::CreateTemplateTupleDesc(COLUMNS.len() as c_int) };
+    for (index, (name, sql_type)) in COLUMNS.iter().enumerate() {
+        let number = (index + 1) as pg_sys::AttrNumber;
+        let name = CString::new(*name).map_err(|error| Error::Internal { why: error.to_string() })?;
+        let (oid, typmod) = type_of(sql_type);
+        // SAFETY: the number is within the descriptor; the name is copied.
+        unsafe { pg_sys::TupleDescInitEntry(descriptor, number, name.as_ptr(), oid, typmod, 0) };
+        if COLUMNS[index].0 == "symbol" {
+            // SAFETY: the entry was made above.
+            unsafe { pg_sys::TupleDescInitEntryCollation(descriptor, number, symbol_collation) };
+        }
+    }
+    Ok(descriptor)
+}
+
+/// Oid and type modifier of the types in [`COLUMNS`]; a numeric's modifier is precision and scale as in `numeric.c`.
+fn type_of(sql_type: &str) -> (pg_sys::Oid, i32) {
+    let numeric = |precision: i32, scale: i32| (precision << 16 | scale) + pg_sys::VARHDRSZ as i32;
+    match sql_type {
+        "timestamptz" => (pg_sys::TIMESTAMPTZOID, -1),
+        "text" => (pg_sys::TEXTOID, -1),
+        "bigint" => (pg_sys::INT8OID, -1),
+        "boolean" => (pg_sys::BOOLOID, -1),
+        "numeric(18,8)" => (pg_sys::NUMERICOID, numeric(18, 8)),
+        _ => (pg_sys::NUMERICOID, numeric(24, 12)),
+    }
+}
+
+// ── Errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// pgrx knows the standard's SQLSTATEs only and turns others into XX000, so ours are raised without it.
+unsafe extern "C-unwind" {
+    fn errstart(level: c_int, domain: *const c_char) -> bool;
+    fn errcode(code: c_int) -> c_int;
+    fn errmsg(format: *const c_char, ...) -> c_int;
+    fn errdetail(format: *const c_char, ...) -> c_int;
+    fn errhint(format: *const c_char, ...) -> c_int;
+    fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
+}
+
+/// Raises an ERROR with any SQLSTATE. The caller holds nothing that needs dropping: control leaves by `longjmp`.
+pub fn raise(sqlstate: &str, message: &str, detail: Option<&str>, hint: Option<&str>) -> ! {
+    // Texts are copied into memory that PostgreSQL frees with the transaction.
+    let copy = |text: &str| -> *const c_char {
+        let clean: String = text.chars().filter(|c| *c != '\0').collect();
+        // SAFETY: pstrdup copies a NUL-terminated string.
+        CString::new(clean).map_or(std::ptr::null(), |text| unsafe { pg_sys::pstrdup(text.as_ptr()) }.cast_const())
+    };
+    let (message, detail, hint) = (copy(message), detail.map(&copy), hint.map(&copy));
+    // SAFETY: the protocol of ereport(ERROR, …): errstart, fields, errfinish, which does not return. Every format is
+    // "%s" with one NUL-terminated argument.
+    unsafe {
+        if errstart(PgLogLevel::ERROR as c_int, std::ptr::null()) {
+            errcode(packed(sqlstate));
+            errmsg(c"%s".as_ptr(), message);
+            if let Some(detail) = detail {
+                errdetail(c"%s".as_ptr(), detail);
+            }
+            if let Some(hint) = hint {
+                errhint(c"%s".as_ptr(), hint);
+            }
+            errfinish(c"btc_ingest".as_ptr(), 0, std::ptr::null());
+        }
+    }
+    std::process::abort()
+}
+
+/// `MAKE_SQLSTATE`: six bits per character.
+fn packed(sqlstate: &str) -> c_int {
+    sqlstate.bytes().take(5).enumerate().map(|(place, byte)| ((i32::from(byte) - 0x30) & 0x3f) << (6 * place)).sum()
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+pub mod test_support {
+    //! What PostgreSQL itself makes of a tuple, to compare ours with.
+
+    use super::*;
+
+    /// The bytes that `heap_form_minimal_tuple` makes of one row of a query with the columns of an encoded tuple.
+    pub fn formed_by_postgres(datums: &mut [pg_sys::Datum], nulls: &mut [bool]) -> Vec<u8> {
+        let descriptor = descriptor(pg_sys::C_COLLATION_OID).unwrap_or(std::ptr::null_mut());
+        // SAFETY: as many datums and flags as the descriptor has columns, of its types.
+        let tuple = unsafe { pg_sys::heap_form_minimal_tuple(descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr()) };
+        // SAFETY: a MinimalTuple begins with its own length in bytes.
+        unsafe { std::slice::from_raw_parts(tuple.cast::<u8>(), (*tuple).t_len as usize) }.to_vec()
+    }
+}

@@ -1,0 +1,144 @@
+//! One load in the caller's transaction: guard, claim, stream batches into the sink, book the result.
+
+use std::time::{Duration, Instant};
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+
+use super::registry::{Booking, Known, Registry};
+use super::sink::Sink;
+use super::target::Target;
+use super::{ffi, guc};
+use crate::error::{Error, Result};
+use crate::load::pipeline::{self, Cost, Job, LoadEvent, Opened};
+use crate::model::options::{self, LoadOptions, OnBadRow};
+use crate::model::report::{LoadReport, Outcome};
+use crate::model::uri::S3Uri;
+use crate::s3::object::ObjectHead;
+
+/// Batches that may wait for the backend: one waits, one is being made, one is being inserted.
+const DEPTH: usize = 1;
+
+/// What `load_s3_slice` was called with.
+pub struct Request<'a> {
+    /// The object.
+    pub uri: &'a str,
+    /// `abort` or `reject`.
+    pub on_bad_row: &'a str,
+    /// Read it even if this etag is loaded already.
+    pub force: bool,
+    /// The call's options.
+    pub options: Value,
+}
+
+/// Parses a uri and refuses it outside `btc_ingest.allowed_prefixes`, before any network use.
+pub fn allowed_uri(text: &str) -> Result<S3Uri> {
+    let uri: S3Uri = text.parse()?;
+    if !guc::allowed_prefixes()?.allow(&uri) {
+        return Err(Error::UriNotAllowed { allowed: guc::allowed_prefixes_text() });
+    }
+    Ok(uri)
+}
+
+/// Loads one object.
+pub fn load(request: &Request<'_>) -> Result<LoadReport> {
+    let started = Instant::now();
+    let uri = allowed_uri(request.uri)?;
+    let on_bad_row: OnBadRow = request.on_bad_row.parse()?;
+    // Checked before the database is touched; resolved with the registered metadata below.
+    options::resolve(&request.options, &[])?;
+
+    Spi::connect_mut(|client| {
+        let target = Target::check(client)?;
+        let _owner = target.become_owner();
+        Target::check_version(client)?;
+        let mut registry = Registry::open(client, &uri)?;
+        let known = registry.known(client)?;
+        let (options, expected) = options::resolve(&request.options, &known.metadata)?;
+        let job = Job {
+            uri: uri.clone(),
+            s3: guc::s3(),
+            loaded_etag: known.loaded_etag(&options).filter(|_| !request.force),
+            options,
+            expected,
+            on_bad_row,
+            limits: guc::limits(),
+        };
+        run(client, &target, &mut registry, job, &known, started)
+    })
+}
+
+fn run(
+    client: &mut SpiClient<'_>,
+    target: &Target,
+    registry: &mut Registry,
+    job: Job,
+    known: &Known,
+    started: Instant,
+) -> Result<LoadReport> {
+    let orders = job.clone();
+    let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&orders, reads, events))?;
+    let opened = match thread.next()? {
+        Some(LoadEvent::AlreadyLoaded(head, cost)) => {
+            registry.mark_loaded(client)?;
+            return Ok(already_loaded(&job, head, cost, started));
+        }
+        Some(LoadEvent::Opened(opened)) => *opened,
+        _ => return Err(ended_early()),
+    };
+    known.check_registered_size(opened.head.size)?;
+
+    let mut sink = Sink::new(client, target, &job, &opened)?;
+    let mut inserting = Duration::ZERO;
+    let cost = loop {
+        match thread.next()? {
+            Some(LoadEvent::Batch(batch)) => {
+                let began = Instant::now();
+                sink.store(client, &batch)?;
+                inserting += began.elapsed();
+            }
+            Some(LoadEvent::Finished(cost)) => break cost,
+            _ => return Err(ended_early()),
+        }
+    };
+    let began = Instant::now();
+    let mut report = LoadReport {
+        uri: job.uri.to_string(),
+        etag: opened.head.etag.clone(),
+        read: opened.meta.rows() as i64,
+        bytes: cost.bytes as i64,
+        fetch_ms: ms(cost.fetch),
+        decode_ms: ms(cost.decode),
+        ..LoadReport::default()
+    };
+    sink.finish(client, &mut report)?;
+    report.insert_ms = ms(inserting + began.elapsed());
+    report.elapsed_ms = ms(started.elapsed());
+    registry.book(client, &booking(&job.options, &opened, &sink, &report))?;
+    Ok(report)
+}
+
+fn booking<'a>(options: &'a LoadOptions, opened: &'a Opened, sink: &'a Sink, report: &'a LoadReport) -> Booking<'a> {
+    Booking { options, opened, slices: sink.slices(), report }
+}
+
+fn already_loaded(job: &Job, head: ObjectHead, cost: Cost, started: Instant) -> LoadReport {
+    LoadReport {
+        uri: job.uri.to_string(),
+        etag: head.etag,
+        bytes: cost.bytes as i64,
+        fetch_ms: ms(cost.fetch),
+        elapsed_ms: ms(started.elapsed()),
+        outcome: Outcome::AlreadyLoaded,
+        ..LoadReport::default()
+    }
+}
+
+fn ended_early() -> Error {
+    Error::Internal { why: "the reading thread ended without a result".into() }
+}
+
+fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

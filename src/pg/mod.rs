@@ -1,0 +1,35 @@
+//! The only code that knows PostgreSQL. `api` is what SQL calls; `ffi` holds every `unsafe` block of the crate.
+
+pub mod api;
+mod doctor;
+mod ffi;
+mod guc;
+mod inspect;
+mod loader;
+mod register;
+mod registry;
+mod report;
+mod sink;
+mod spi;
+mod target;
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
+
+use pgrx::prelude::*;
+
+// What CREATE EXTENSION runs, in this order.
+extension_sql_file!("../../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["bootstrap"]);
+extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["adopt"]);
+extension_sql_file!("../../sql/functions.sql", name = "functions", requires = ["migrate"]);
+extension_sql_file!("../../sql/install.sql", name = "install", finalize);
+
+/// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
+pub const SCHEMA_VERSION: i32 = 1;
+
+/// Called once when the library is loaded, by a backend's first call or by `shared_preload_libraries`.
+#[pg_guard]
+#[allow(non_snake_case)]
+pub extern "C-unwind" fn _PG_init() {
+    guc::register();
+}

@@ -1,0 +1,258 @@
+//! What is written beside the ticks: object, slices, registry rows, offsets, history and rejected rows.
+
+use pgrx::JsonB;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::spi::SpiClient;
+use serde_json::{Map, Value, json};
+
+use super::sink::Slices;
+use super::spi;
+use crate::error::{Error, Result};
+use crate::load::pipeline::Opened;
+use crate::model::bucket::POSTGRES_EPOCH_US;
+use crate::model::options::LoadOptions;
+use crate::model::report::LoadReport;
+use crate::model::uri::S3Uri;
+
+/// One object's rows, claimed for one load.
+pub struct Registry {
+    uri: S3Uri,
+    text: String,
+    started: TimestampWithTimeZone,
+}
+
+/// What was registered of the object before this load.
+pub struct Known {
+    /// Metadata and options, strongest first: the object's, then its registry rows' in key order.
+    pub metadata: Vec<Value>,
+    loaded: Option<(String, Value)>,
+    registered_sizes: Vec<u64>,
+}
+
+impl Known {
+    /// The etag that is loaded with these options already.
+    pub fn loaded_etag(&self, options: &LoadOptions) -> Option<String> {
+        self.loaded.as_ref().filter(|(_, shape)| *shape == options.shape()).map(|(etag, _)| etag.clone())
+    }
+
+    /// A size that a producer wrote into the registry must be the object's.
+    pub fn check_registered_size(&self, size: u64) -> Result<()> {
+        match self.registered_sizes.iter().find(|registered| **registered != size) {
+            Some(registered) => Err(Error::MetadataMismatch {
+                what: "object_size_bytes",
+                found: size.to_string(),
+                registered: registered.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a finished load leaves behind.
+pub struct Booking<'a> {
+    /// How it was done.
+    pub options: &'a LoadOptions,
+    /// Head and footer.
+    pub opened: &'a Opened,
+    /// What went into which slice.
+    pub slices: &'a Slices,
+    /// Counts and times.
+    pub report: &'a LoadReport,
+}
+
+impl Registry {
+    /// Claims the object until the transaction ends. An advisory lock, not a row lock: that would block a producer's
+    /// upsert for the length of the load.
+    pub fn open(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Registry> {
+        let text = uri.to_string();
+        let lock = "SELECT pg_advisory_xact_lock(hashtextextended('btc_ingest.object:' || $1, 0))";
+        spi::execute(client, lock, &[text.clone().into()])?;
+        let now = spi::query(client, "SELECT clock_timestamp()", &[])?.first().get_one().map_err(spi::internal)?;
+        let started = now.ok_or_else(|| Error::Internal { why: "no clock".into() })?;
+        Ok(Registry { uri: uri.clone(), text, started })
+    }
+
+    /// Reads what is registered. A statement of its own after the lock, so that it sees what the lock's last holder did.
+    pub fn known(&self, client: &mut SpiClient<'_>) -> Result<Known> {
+        let found = spi::json(client, include_str!("../../sql/queries/known.sql"), &[self.text.clone().into()])?;
+        let object = &found["object"];
+        let mut metadata = vec![object["options"].clone(), object["metadata"].clone()];
+        let mut registered_sizes = Vec::new();
+        for row in found["registry"].as_array().into_iter().flatten() {
+            metadata.push(row["metadata"].clone());
+            registered_sizes.extend(row["pending_size"].as_u64());
+        }
+        // Whatever its status: an object that was registered again is pending, and loaded all the same if its etag is.
+        let loaded = object["etag"].as_str().map(|etag| (etag.to_owned(), object["options"].clone()));
+        Ok(Known { metadata, loaded, registered_sizes })
+    }
+
+    /// A producer may have registered again what is loaded already.
+    pub fn mark_loaded(&self, client: &mut SpiClient<'_>) -> Result<()> {
+        for table in ["landing.raw_blobs_5m", "ingestion.objects"] {
+            let sql = format!(
+                "UPDATE {table} SET status = 'loaded', loaded_at = now() WHERE s3_uri = $1 AND status <> 'loaded'"
+            );
+            spi::execute(client, &sql, &[self.text.clone().into()])?;
+        }
+        Ok(())
+    }
+
+    /// Writes everything that commits together with the ticks.
+    pub fn book(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
+        self.book_object(client, booking)?;
+        self.book_slices(client, booking)?;
+        self.book_offsets(client, booking)?;
+        self.book_history(client, booking)
+    }
+
+    fn book_object(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
+        let report = booking.report;
+        let args = [
+            self.text.clone().into(),
+            report.etag.clone().into(),
+            (booking.opened.head.size as i64).into(),
+            report.read.into(),
+            report.inserted.into(),
+            report.duplicate.into(),
+            report.conflicting.into(),
+            report.replaced.into(),
+            report.rejected.into(),
+            JsonB(facts(booking)).into(),
+            JsonB(booking.options.shape()).into(),
+        ];
+        spi::execute(client, include_str!("../../sql/queries/book_object.sql"), &args).map(drop)
+    }
+
+    fn book_slices(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
+        let mut columns = SliceColumns::default();
+        for ((bucket, asset), slice) in booking.slices {
+            columns.buckets.push(timestamp(*bucket)?);
+            columns.assets.push(asset.clone());
+            columns.ticks.push(slice.len as i64);
+            columns.first_ids.push(slice.first_id);
+            columns.last_ids.push(slice.last_id);
+            columns.first_times.push(timestamp(slice.first_time)?);
+            columns.last_times.push(timestamp(slice.last_time)?);
+        }
+        let shared: [DatumWithOid<'_>; 9] = [
+            self.text.clone().into(),
+            booking.report.etag.clone().into(),
+            columns.buckets.into(),
+            columns.assets.into(),
+            columns.ticks.into(),
+            columns.first_ids.into(),
+            columns.last_ids.into(),
+            columns.first_times.into(),
+            columns.last_times.into(),
+        ];
+        spi::execute(client, include_str!("../../sql/queries/book_slices.sql"), &shared)?;
+        let args = [
+            self.text.clone().into(),
+            booking.report.etag.clone().into(),
+            (booking.opened.head.size as i64).into(),
+            JsonB(facts(booking)).into(),
+        ];
+        spi::execute(client, include_str!("../../sql/queries/book_new_registry_rows.sql"), &args)?;
+        spi::execute(client, include_str!("../../sql/queries/book_own_registry_rows.sql"), &args).map(drop)
+    }
+
+    /// Moves each source's offset forward; a load of older ticks leaves it, and locks nothing.
+    fn book_offsets(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
+        let mut newest: Map<String, Value> = Map::new();
+        let mut offsets: std::collections::BTreeMap<String, (i64, i64)> = Default::default();
+        for ((_, asset), slice) in booking.slices {
+            let offset = offsets.entry(self.source(booking.options, asset)).or_insert((i64::MIN, 0));
+            *offset = (*offset).max((slice.last_id, slice.time_of_last_id));
+        }
+        newest.insert("last_uri".into(), json!(self.text));
+        newest.insert("last_etag".into(), json!(booking.report.etag));
+        for (source, (last_id, time)) in offsets {
+            let args =
+                [source.into(), last_id.into(), timestamp(time)?.into(), JsonB(Value::Object(newest.clone())).into()];
+            let moved = spi::execute(client, include_str!("../../sql/queries/move_offset.sql"), &args)?;
+            if moved == 0 {
+                spi::execute(client, include_str!("../../sql/queries/new_offset.sql"), &args)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&self, options: &LoadOptions, asset: &str) -> String {
+        options.source.clone().unwrap_or_else(|| {
+            let exchange = options.exchange.clone().or_else(|| self.uri.exchange(asset));
+            format!("s3:{}:{asset}", exchange.as_deref().unwrap_or("unknown"))
+        })
+    }
+
+    fn book_history(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
+        let report = booking.report;
+        let args = [
+            self.text.clone().into(),
+            report.etag.clone().into(),
+            report.outcome.as_str().to_owned().into(),
+            report.bytes.into(),
+            report.read.into(),
+            report.inserted.into(),
+            report.duplicate.into(),
+            report.conflicting.into(),
+            report.replaced.into(),
+            report.rejected.into(),
+            report.fetch_ms.into(),
+            report.decode_ms.into(),
+            report.insert_ms.into(),
+            report.elapsed_ms.into(),
+            self.started.into(),
+        ];
+        spi::execute(client, include_str!("../../sql/queries/book_history.sql"), &args).map(drop)
+    }
+}
+
+#[derive(Default)]
+struct SliceColumns {
+    buckets: Vec<TimestampWithTimeZone>,
+    assets: Vec<String>,
+    ticks: Vec<i64>,
+    first_ids: Vec<i64>,
+    last_ids: Vec<i64>,
+    first_times: Vec<TimestampWithTimeZone>,
+    last_times: Vec<TimestampWithTimeZone>,
+}
+
+/// What the load adds to `metadata`. `row_count`, not `rows`: that key is the producer's claim.
+fn facts(booking: &Booking<'_>) -> Value {
+    json!({
+        "etag": booking.report.etag,
+        "writer": booking.opened.meta.writer(),
+        "schema_fingerprint": booking.opened.meta.fingerprint(),
+        "row_count": booking.opened.meta.rows(),
+    })
+}
+
+/// Stores rows that were refused: (row of the object, reason, the row).
+pub fn insert_rejects(
+    client: &mut SpiClient<'_>,
+    uri: &str,
+    etag: &str,
+    rejects: Vec<(u64, String, Value)>,
+) -> Result<()> {
+    if rejects.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Vec::with_capacity(rejects.len());
+    let mut reasons = Vec::with_capacity(rejects.len());
+    let mut data = Vec::with_capacity(rejects.len());
+    for (row, reason, values) in rejects {
+        rows.push(row as i64);
+        reasons.push(reason);
+        data.push(JsonB(values));
+    }
+    let args = [uri.to_owned().into(), etag.to_owned().into(), rows.into(), reasons.into(), data.into()];
+    spi::execute(client, include_str!("../../sql/queries/insert_rejects.sql"), &args).map(drop)
+}
+
+/// A time in microseconds since 1970 as PostgreSQL's.
+pub fn timestamp(time_us: i64) -> Result<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(time_us - POSTGRES_EPOCH_US)
+        .map_err(|_| Error::Internal { why: format!("{time_us} is no time that PostgreSQL can hold") })
+}

@@ -1,0 +1,324 @@
+//! Batches into the hypertable. Two roads: a plain INSERT where nothing of the batch is stored, and a merge where
+//! something may be; the unique index decides, everything before it only saves work.
+
+use std::collections::{BTreeMap, HashSet};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+
+use super::ffi::{self, TickStore};
+use super::registry::{insert_rejects, timestamp};
+use super::target::Target;
+use super::{guc, spi};
+use crate::error::{Error, Result};
+use crate::load::pipeline::{Job, Opened};
+use crate::model::options::OnConflict;
+use crate::model::report::LoadReport;
+use crate::tuple::batch::{EncodedBatch, SliceRun};
+
+/// After this many subtransactions a load takes the merge road only: beyond 64 with an xid every other session's
+/// snapshots become slower.
+const MAX_SUBTRANSACTIONS: u32 = 48;
+
+/// What one object put into one slice, over all batches.
+pub type Slices = BTreeMap<(i64, String), SliceRun>;
+
+/// Where the batches of one load go.
+pub struct Sink {
+    uri: String,
+    etag: String,
+    rows: u64,
+    on_conflict: OnConflict,
+    collation: pg_sys::Oid,
+    max_conflict_fraction: f64,
+    kept_rejects_left: usize,
+    root_size: i64,
+    subtransactions: u32,
+    counts: Counts,
+    slices: Slices,
+    /// The first conflict in words, for the error that may come of it.
+    example: String,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    inserted: i64,
+    duplicate: i64,
+    conflicting: i64,
+    replaced: i64,
+    rejected: i64,
+}
+
+/// One batch on its way, with the arguments that bound its buckets.
+struct Batch<'a> {
+    encoded: &'a EncodedBatch,
+    skip: HashSet<usize>,
+    first: TimestampWithTimeZone,
+    last: TimestampWithTimeZone,
+}
+
+impl Batch<'_> {
+    fn bounds(&self) -> [DatumWithOid<'static>; 2] {
+        [self.first.into(), self.last.into()]
+    }
+
+    fn rows(&self) -> u64 {
+        (self.encoded.tuples.len() - self.skip.len()) as u64
+    }
+}
+
+impl Sink {
+    /// Ready for the first batch.
+    pub fn new(client: &mut SpiClient<'_>, target: &Target, job: &Job, opened: &Opened) -> Result<Sink> {
+        let mut sink = Sink {
+            uri: job.uri.to_string(),
+            etag: opened.head.etag.clone(),
+            rows: opened.meta.rows(),
+            on_conflict: job.options.on_conflict,
+            collation: target.symbol_collation,
+            max_conflict_fraction: guc::max_conflict_fraction(),
+            kept_rejects_left: job.limits.kept_rejects,
+            root_size: 0,
+            subtransactions: 0,
+            counts: Counts::default(),
+            slices: Slices::new(),
+            example: String::new(),
+        };
+        sink.root_size = root_size(client)?;
+        // What an earlier load of the same version could not store is found again by this one.
+        let args = [sink.uri.clone().into(), sink.etag.clone().into()];
+        spi::execute(client, "DELETE FROM landing.rejected_ticks WHERE s3_uri = $1 AND etag = $2", &args)?;
+        Ok(sink)
+    }
+
+    /// Stores one batch.
+    pub fn store(&mut self, client: &mut SpiClient<'_>, encoded: &EncodedBatch) -> Result<()> {
+        self.counts.rejected += encoded.rejected as i64;
+        let rejects: Vec<(u64, String, Value)> = encoded
+            .rejects
+            .iter()
+            .map(|reject| (reject.position.row, reject.reason.clone(), Value::Object(reject.values.clone())))
+            .collect();
+        self.keep(client, rejects)?;
+        let (Some(first), Some(last)) = (encoded.runs.first(), encoded.runs.last()) else { return Ok(()) };
+        let mut batch =
+            Batch { encoded, skip: HashSet::new(), first: timestamp(first.bucket)?, last: timestamp(last.bucket)? };
+
+        let (meets_own, meets_near) = self.probe(client, &batch)?;
+        if meets_near || !encoded.misplaced.is_empty() {
+            self.resolve_neighbours(client, &mut batch, meets_near)?;
+        }
+        let repeats = encoded.runs.iter().any(|run| run.repeats);
+        if meets_own || repeats || !self.insert_all(client, &batch)? {
+            self.merge(client, &batch)?;
+        }
+        self.count_slices(&encoded.runs);
+        self.check_fraction()
+    }
+
+    /// The last checks; fills the report's counts.
+    pub fn finish(&mut self, client: &mut SpiClient<'_>, report: &mut LoadReport) -> Result<()> {
+        if root_size(client)? > self.root_size {
+            return Err(Error::RootGrew);
+        }
+        report.slices = self.slices.len() as i32;
+        report.inserted = self.counts.inserted;
+        report.duplicate = self.counts.duplicate;
+        report.conflicting = self.counts.conflicting;
+        report.replaced = self.counts.replaced;
+        report.rejected = self.counts.rejected;
+        Ok(())
+    }
+
+    /// What the object put into which slice.
+    pub fn slices(&self) -> &Slices {
+        &self.slices
+    }
+
+    /// Whether ticks within the id ranges of the batch are stored: (in their own bucket, in a neighbouring one).
+    fn probe(&self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<(bool, bool)> {
+        let runs = &batch.encoded.runs;
+        let mut buckets = Vec::with_capacity(runs.len());
+        for run in runs {
+            buckets.push(timestamp(run.bucket)?);
+        }
+        let [first, last] = batch.bounds();
+        let args = [
+            buckets.into(),
+            runs.iter().map(|run| run.symbol.to_string()).collect::<Vec<_>>().into(),
+            runs.iter().map(|run| run.first_id).collect::<Vec<_>>().into(),
+            runs.iter().map(|run| run.last_id).collect::<Vec<_>>().into(),
+            first,
+            last,
+        ];
+        let found = spi::json(client, include_str!("../../sql/queries/probe.sql"), &args)?;
+        Ok((found["own"] == true, found["near"] == true))
+    }
+
+    /// The fast road. `false`: somebody stored one of the keys meanwhile, and nothing of the batch was kept.
+    fn insert_all(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<bool> {
+        if self.subtransactions == MAX_SUBTRANSACTIONS {
+            return Ok(false);
+        }
+        self.subtransactions += 1;
+        let _store = self.register(batch)?;
+        let inserted =
+            ffi::unless_unique_violation(|| spi::execute(client, include_str!("../../sql/queries/insert.sql"), &[]))?;
+        self.counts.inserted += inserted.unwrap_or(0) as i64;
+        Ok(inserted.is_some())
+    }
+
+    /// The merge road: compares, stores what is missing, and treats what differs as `on_conflict` says.
+    fn merge(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<()> {
+        let _store = self.register(batch)?;
+        let rows = batch.rows();
+        let (stored, mut differing) = compare(client, batch)?;
+        let mut inserted = 0;
+        if stored < rows {
+            inserted = spi::execute(client, include_str!("../../sql/queries/insert_missing.sql"), &[])?;
+            if stored + inserted != rows {
+                // A key twice in the batch, or another writer in between: look again at what is there now.
+                (_, differing) = compare(client, batch)?;
+            }
+        }
+        let mut replaced = 0;
+        if differing > 0 {
+            if self.example.is_empty() {
+                self.example = example(client, batch)?;
+            }
+            match self.on_conflict {
+                OnConflict::Keep => self.keep_conflicts(client, batch)?,
+                OnConflict::Replace => {
+                    replaced = spi::execute(client, include_str!("../../sql/queries/replace.sql"), &batch.bounds())?;
+                }
+                OnConflict::Abort => {
+                    return Err(Error::ConflictAbort { count: differing, example: self.example.clone() });
+                }
+            }
+        }
+        self.counts.inserted += inserted as i64;
+        self.counts.duplicate += rows as i64 - inserted as i64 - differing as i64;
+        self.counts.replaced += replaced as i64;
+        self.counts.conflicting += differing as i64 - replaced as i64;
+        Ok(())
+    }
+
+    /// Takes out of the batch, or out of the table, what is stored under the same trade id one bucket away.
+    fn resolve_neighbours(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>, stored: bool) -> Result<()> {
+        let mut conflicts = Vec::new();
+        let misplaced = &batch.encoded.misplaced;
+        if !misplaced.is_empty() {
+            let store = self.register(batch)?;
+            let rows: Vec<i64> = misplaced.iter().map(|&at| batch.encoded.rows[at] as i64).collect();
+            conflicts = rejected_rows(client, include_str!("../../sql/queries/misplaced.sql"), &[rows.into()])?;
+            drop(store);
+            batch.skip.extend(misplaced);
+        }
+        let mut moved = 0;
+        if stored {
+            // Without what was just taken out: each row of the object is one conflict at most.
+            let store = self.register(batch)?;
+            let found = rejected_rows(client, include_str!("../../sql/queries/neighbours.sql"), &batch.bounds())?;
+            self.remember(&found);
+            if self.on_conflict == OnConflict::Replace {
+                let rows: Vec<i64> = found.iter().map(|(row, ..)| *row as i64).collect();
+                let [first, last] = batch.bounds();
+                let sql = include_str!("../../sql/queries/remove_neighbours.sql");
+                moved = spi::json(client, sql, &[first, last, rows.into()])?["moved"].as_i64().unwrap_or(0);
+            } else {
+                let rows: HashSet<u64> = found.iter().map(|(row, ..)| *row).collect();
+                batch.skip.extend((0..batch.encoded.rows.len()).filter(|&at| rows.contains(&batch.encoded.rows[at])));
+                conflicts.extend(found);
+            }
+            drop(store);
+        }
+        self.remember(&conflicts);
+        if self.on_conflict == OnConflict::Abort && !conflicts.is_empty() {
+            return Err(Error::ConflictAbort { count: conflicts.len() as u64, example: self.example.clone() });
+        }
+        self.counts.conflicting += conflicts.len() as i64;
+        // A moved tick is inserted again below, which counts it as inserted.
+        self.counts.replaced += moved;
+        self.counts.inserted -= moved;
+        self.keep(client, conflicts)
+    }
+
+    fn remember(&mut self, conflicts: &[(u64, String, Value)]) {
+        if let (true, Some((_, reason, _))) = (self.example.is_empty(), conflicts.first()) {
+            self.example = format!("For example, {reason}.");
+        }
+    }
+
+    fn keep_conflicts(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<()> {
+        if self.kept_rejects_left == 0 {
+            return Ok(());
+        }
+        let [first, last] = batch.bounds();
+        let args = [first, last, (self.kept_rejects_left as i64).into()];
+        let found = rejected_rows(client, include_str!("../../sql/queries/conflicts.sql"), &args)?;
+        self.keep(client, found)
+    }
+
+    /// Stores rejected rows, as many as may still be kept.
+    fn keep(&mut self, client: &mut SpiClient<'_>, mut rejects: Vec<(u64, String, Value)>) -> Result<()> {
+        rejects.truncate(self.kept_rejects_left);
+        self.kept_rejects_left -= rejects.len();
+        insert_rejects(client, &self.uri, &self.etag, rejects)
+    }
+
+    fn register(&self, batch: &Batch<'_>) -> Result<TickStore> {
+        TickStore::register(&batch.encoded.tuples, &batch.skip, self.collation)
+    }
+
+    fn check_fraction(&self) -> Result<()> {
+        let conflicting = (self.counts.conflicting + self.counts.replaced) as u64;
+        if conflicting as f64 <= self.max_conflict_fraction * self.rows as f64 {
+            return Ok(());
+        }
+        let (rows, limit, example) = (self.rows, self.max_conflict_fraction, self.example.clone());
+        Err(Error::TooManyConflicts { conflicting, rows, limit, example })
+    }
+
+    fn count_slices(&mut self, runs: &[SliceRun]) {
+        for run in runs {
+            let slice = self.slices.entry((run.bucket, run.symbol.to_string()));
+            slice.and_modify(|slice| slice.absorb(run)).or_insert_with(|| run.clone());
+        }
+    }
+}
+
+fn compare(client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<(u64, u64)> {
+    let found = spi::json(client, include_str!("../../sql/queries/compare.sql"), &batch.bounds())?;
+    let count = |key: &str| found[key].as_u64().unwrap_or(0);
+    Ok((count("stored"), count("differing")))
+}
+
+/// One conflict of the registered batch in words; empty when there is none left to show.
+fn example(client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<String> {
+    let [first, last] = batch.bounds();
+    let found = rejected_rows(client, include_str!("../../sql/queries/conflicts.sql"), &[first, last, 1i64.into()])?;
+    Ok(found.first().map(|(_, reason, _)| format!("For example, {reason}.")).unwrap_or_default())
+}
+
+/// Runs a statement that returns row_number, reason and row_data.
+fn rejected_rows(
+    client: &mut SpiClient<'_>,
+    sql: &str,
+    args: &[DatumWithOid<'_>],
+) -> Result<Vec<(u64, String, Value)>> {
+    let mut rows = Vec::new();
+    for row in spi::query(client, sql, args)? {
+        let number: Option<i64> = row.get_by_name("row_number").map_err(spi::internal)?;
+        let reason: Option<String> = row.get_by_name("reason").map_err(spi::internal)?;
+        let data: Option<pgrx::JsonB> = row.get_by_name("row_data").map_err(spi::internal)?;
+        rows.push((number.unwrap_or(0) as u64, reason.unwrap_or_default(), data.map_or(Value::Null, |data| data.0)));
+    }
+    Ok(rows)
+}
+
+fn root_size(client: &mut SpiClient<'_>) -> Result<i64> {
+    let size = spi::json(client, "SELECT pg_relation_size('market_data.btc_ticks')::text", &[])?;
+    Ok(size.as_i64().unwrap_or(0))
+}

@@ -1,0 +1,91 @@
+//! The guard before a load: its tables are there, are TimescaleDB's, and run nobody else's code.
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+
+use super::{SCHEMA_VERSION, ffi, spi};
+use crate::error::{Error, Result};
+
+/// Every table that a load writes.
+const WRITTEN: [&str; 7] = [
+    "market_data.btc_ticks",
+    "landing.raw_blobs_5m",
+    "landing.rejected_ticks",
+    "ingestion.objects",
+    "ingestion.object_slices",
+    "ingestion.load_history",
+    "ingestion.stream_offsets",
+];
+
+/// What the guard learnt.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Who owns the tables.
+    owner: pg_sys::Oid,
+    owner_is_superuser: bool,
+    /// Collation of `market_data.btc_ticks.symbol`.
+    pub symbol_collation: pg_sys::Oid,
+}
+
+impl Target {
+    /// Checks everything that must hold before the first request to S3.
+    pub fn check(client: &mut SpiClient<'_>) -> Result<Target> {
+        let names: Vec<String> = WRITTEN.iter().map(ToString::to_string).collect();
+        let found = spi::json(client, include_str!("../../sql/queries/target.sql"), &[names.into()])?;
+        let text = |key: &str| found.get(key).and_then(Value::as_str);
+        if found["read_only"] == true {
+            return Err(Error::ReadOnly);
+        }
+        match text("restoring") {
+            Some("on") => return Err(Error::Restoring),
+            Some(_) => {}
+            None => return Err(Error::TimescaleNotLoaded),
+        }
+        if let Some(missing) = text("missing") {
+            return Err(Error::BadTarget { what: format!("missing: {missing}") });
+        }
+        if let Some(other) = text("not_tables") {
+            return Err(Error::BadTarget { what: format!("not a table: {other}") });
+        }
+        if found["hypertable"] != true {
+            return Err(Error::BadTarget { what: "market_data.btc_ticks is not a hypertable".into() });
+        }
+        if let Some(table) = text("row_security") {
+            return Err(Error::RowSecurity { table: table.into() });
+        }
+        if let Some(owners) = text("owners") {
+            return Err(Error::UntrustedTarget { what: format!("the tables have different owners: {owners}") });
+        }
+        if let Some(functions) = text("foreign_functions") {
+            return Err(Error::UntrustedTarget { what: format!("somebody else's function would run: {functions}") });
+        }
+        let oid = |key: &str| pg_sys::Oid::from(found[key].as_u64().unwrap_or_default() as u32);
+        Ok(Target {
+            owner: oid("owner"),
+            owner_is_superuser: found["owner_is_superuser"] == true,
+            symbol_collation: oid("symbol_collation"),
+        })
+    }
+
+    /// Makes everything that follows run as the tables' owner, until the returned value is dropped: a trigger or default
+    /// on a table then has its owner's rights, never those of the extension's owner.
+    pub fn become_owner(&self) -> Option<ffi::RunAs> {
+        // A superuser's tables hold no foreign functions (checked above) and need no restriction.
+        (!self.owner_is_superuser).then(|| ffi::RunAs::restricted(self.owner))
+    }
+
+    /// Refuses tables of another schema version. Reads a table, so it must run as its owner.
+    pub fn check_version(client: &mut SpiClient<'_>) -> Result<()> {
+        let tables = match spi::json(client, "SELECT to_json(to_regclass('ingestion.schema_version'))::text", &[])? {
+            Value::Null => 0,
+            _ => spi::json(client, "SELECT max(version)::text FROM ingestion.schema_version", &[])?
+                .as_i64()
+                .unwrap_or(0) as i32,
+        };
+        if tables == SCHEMA_VERSION {
+            return Ok(());
+        }
+        Err(Error::SchemaVersion { tables, library: SCHEMA_VERSION })
+    }
+}

@@ -1,0 +1,151 @@
+//! Tests that need a backend but no S3: `cargo pgrx test pg15`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[pgrx::pg_schema]
+mod tests {
+    use std::collections::HashSet;
+
+    use pgrx::prelude::*;
+
+    use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
+    use crate::model::tick::{NO_TIME, Symbols, TextColumn, TickBatch};
+    use crate::pg::ffi;
+    use crate::tuple::batch::encode;
+
+    /// One tick with everything, one with every nullable column null, and one with long texts.
+    fn ticks() -> (TickBatch, Symbols) {
+        let mut symbols = Symbols::default();
+        let mut ticks = TickBatch {
+            buyer_order_id: Some(TextColumn::default()),
+            seller_order_id: Some(TextColumn::default()),
+            ..TickBatch::default()
+        };
+        let long = "9".repeat(200);
+        let rows = [
+            ("BTCUSDT", 1, 5_729_588_000_000, 230_000_000, Some("123"), Some("45678901234"), Some(true), true),
+            ("BTCUSDT", 2, 1, 999_999_999_999_999_999_999_999, None, None, None, false),
+            ("ETHUSDT", 3, 999_999_999_999_999_999, 1, Some(long.as_str()), Some(""), Some(false), true),
+        ];
+        for (row, (symbol, id, price, quantity, buyer, seller, maker, traded)) in rows.into_iter().enumerate() {
+            let time = POSTGRES_EPOCH_US + 776_000_000_000_000 + row as i64;
+            ticks.row.push(row as u64);
+            ticks.event_time.push(time);
+            ticks.trade_time.push(if traded { time - 1 } else { NO_TIME });
+            ticks.symbol.push(symbols.number(symbol).unwrap());
+            ticks.trade_id.push(id);
+            ticks.price.push(price);
+            ticks.quantity.push(quantity);
+            ticks.buyer_order_id.as_mut().unwrap().push(buyer.map(str::as_bytes));
+            ticks.seller_order_id.as_mut().unwrap().push(seller.map(str::as_bytes));
+            ticks.is_market_maker.push(maker);
+        }
+        (ticks, symbols)
+    }
+
+    const VALUES: &str = "SELECT bucket_5m, event_time, trade_time, symbol COLLATE \"C\", trade_id, price::numeric(18,8),
+            quantity::numeric(24,12), buyer, seller, maker, row_number
+       FROM (VALUES
+         (NULL::timestamptz, '2000-01-01 00:00+00'::timestamptz + 776000000000000 * interval '1 microsecond',
+          '2000-01-01 00:00+00'::timestamptz + 775999999999999 * interval '1 microsecond', 'BTCUSDT', 1::bigint, 57295.88, 0.00023, '123', '45678901234', true, 0::bigint),
+         (NULL, '2000-01-01 00:00+00'::timestamptz + 776000000000001 * interval '1 microsecond',
+          NULL, 'BTCUSDT', 2, 0.00000001, 999999999999.999999999999, NULL, NULL, NULL, 1),
+         (NULL, '2000-01-01 00:00+00'::timestamptz + 776000000000002 * interval '1 microsecond',
+          '2000-01-01 00:00+00'::timestamptz + 776000000000001 * interval '1 microsecond', 'ETHUSDT', 3, 9999999999.99999999, 0.000000000001, repeat('9', 200), '', false, 2)
+       ) AS v (bucket, event_time, trade_time, symbol, trade_id, price, quantity, buyer, seller, maker, row_number),
+       LATERAL (SELECT date_bin('5 minutes', event_time, 'epoch'::timestamptz) AS bucket_5m) AS b
+      ORDER BY row_number";
+
+    #[pg_test]
+    fn an_encoded_tuple_is_byte_for_byte_what_postgres_forms() {
+        let (ticks, symbols) = ticks();
+        let batch = encode(&ticks, &symbols);
+        Spi::connect_mut(|client| {
+            let mut rows = client.update(VALUES, None, &[]).unwrap();
+            assert_eq!(rows.len(), 3);
+            for index in 0..3 {
+                rows.next();
+                let mut datums = Vec::new();
+                let mut nulls = Vec::new();
+                for column in 1..=crate::tuple::COLUMNS.len() {
+                    let datum = rows.get_datum_by_ordinal(column).unwrap();
+                    nulls.push(datum.is_none());
+                    datums.push(datum.unwrap_or(pg_sys::Datum::from(0)));
+                }
+                let theirs = ffi::test_support::formed_by_postgres(&mut datums, &mut nulls);
+                let ours: Vec<u8> = batch.tuples.words(index).iter().flat_map(|word| word.to_le_bytes()).collect();
+                assert_eq!(ours[..theirs.len()], theirs[..], "tuple {index}");
+            }
+        });
+    }
+
+    #[pg_test]
+    fn statements_read_a_registered_batch_without_the_skipped_tuples() {
+        let (ticks, symbols) = ticks();
+        let batch = encode(&ticks, &symbols);
+        Spi::connect_mut(|client| {
+            let store = ffi::TickStore::register(&batch.tuples, &HashSet::from([1]), pg_sys::C_COLLATION_OID).unwrap();
+            for _ in 0..2 {
+                let rows = client
+                    .update(
+                        "SELECT string_agg(trade_id || ' ' || price || ' ' || quantity, ', ') FROM incoming_ticks",
+                        None,
+                        &[],
+                    )
+                    .unwrap();
+                let text: Option<String> = rows.first().get_one().unwrap();
+                assert_eq!(
+                    text.as_deref(),
+                    Some("1 57295.88000000 0.000230000000, 3 9999999999.99999999 0.000000000001")
+                );
+            }
+            drop(store);
+        });
+    }
+
+    #[pg_test]
+    fn a_unique_violation_rolls_back_to_the_batch_and_the_session_goes_on() {
+        Spi::run("CREATE TEMP TABLE one (id int PRIMARY KEY); INSERT INTO one VALUES (1)").unwrap();
+        Spi::connect_mut(|client| {
+            let violated = ffi::unless_unique_violation(|| {
+                client.update("INSERT INTO one VALUES (2), (1)", None, &[]).unwrap();
+                Ok(())
+            });
+            assert_eq!(violated, Ok(None));
+            let kept = ffi::unless_unique_violation(|| {
+                client.update("INSERT INTO one VALUES (3)", None, &[]).unwrap();
+                Ok(())
+            });
+            assert_eq!(kept, Ok(Some(())));
+        });
+        let ids = Spi::get_one::<String>("SELECT string_agg(id::text, ',' ORDER BY id) FROM one").unwrap();
+        assert_eq!(ids.as_deref(), Some("1,3"));
+    }
+
+    #[pg_test]
+    #[should_panic(expected = "division by zero")]
+    fn another_error_in_a_batch_goes_on_to_the_caller() {
+        let _ = ffi::unless_unique_violation(|| {
+            Spi::run("SELECT 1 / 0").unwrap();
+            Ok(())
+        });
+    }
+
+    #[pg_test]
+    fn the_library_and_its_tables_have_the_same_schema_version() {
+        let version = Spi::get_one::<i32>("SELECT version FROM ingestion.schema_version").unwrap();
+        assert_eq!(version, Some(crate::pg::SCHEMA_VERSION));
+    }
+
+    #[pg_test]
+    fn buckets_of_rust_and_of_timescaledb_agree() {
+        for time in [0_i64, 1, -1, BUCKET_US - 1, 1_723_118_399_999_999, -62_000_000_000_000_001] {
+            let bucket = Spi::get_one_with_args::<i64>(
+                "SELECT (extract(epoch FROM public.time_bucket('5 minutes', 'epoch'::timestamptz + $1 * interval '1 microsecond')) * 1000000)::bigint",
+                &[time.into()],
+            )
+            .unwrap();
+            assert_eq!(bucket, Some(crate::model::bucket::bucket_of(time)), "{time}");
+        }
+    }
+}
