@@ -1,1 +1,43 @@
+//! The test kit: everything a black-box test of `btc_ingest` needs, and nothing of `btc_ingest` itself.
+//!
+//! In reading order:
+//! - [`cluster`]: a throw-away PostgreSQL cluster with TimescaleDB, and a fresh database per test;
+//! - [`s3`]: an S3 server in this process, with real protocol and real signatures; [`proxy`]: faults in front of it;
+//!   [`imds`]: an instance metadata service that hands out credentials that can be rotated;
+//! - [`ticks`] and [`parquet`]: generated trades, as Parquet of any physical shape, with exact sums to compare against;
+//! - [`rows`]: a few hand-made trades, compared value by value;
+//! - [`stand`]: cluster and server together, a load's report and refusal, the exact sums of what is stored;
+//! - [`demo`] and [`s3_program`]: what the two programs of this package do;
+//! - [`janitor`], [`wait`], [`process`], [`http`], [`command`]: what the others stand on.
+//!
+//! Whatever is started here ends with the process that started it, however that process ends: see [`janitor`].
 
+// A test that cannot set itself up has nothing better to do than to stop and say where.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod cluster;
+pub mod command;
+pub mod demo;
+pub mod http;
+pub mod imds;
+pub mod janitor;
+pub mod parquet;
+pub mod process;
+pub mod proxy;
+pub mod rows;
+pub mod s3;
+pub mod s3_client;
+pub mod s3_program;
+pub mod stand;
+pub mod ticks;
+pub mod tls;
+pub mod wait;
+
+pub use cluster::{Cluster, ClusterBuilder, TestDb};
+pub use imds::FakeImds;
+pub use parquet::ParquetFile;
+pub use proxy::{Fault, FaultProxy, When};
+pub use s3::{Keys, S3Server};
+pub use stand::Stand;
+pub use ticks::{Generator, Sums, Tick};
+pub use wait::wait_until;

@@ -1,0 +1,375 @@
+//! The test kit proves itself here: what the other tests rely on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::{DataType, TimeUnit};
+use btc_ingest_tests::parquet::{Id, Number, Time};
+use btc_ingest_tests::process::{MemoryWatch, descriptors, is_running, memory, threads};
+use btc_ingest_tests::s3_client::S3Client;
+use btc_ingest_tests::ticks::time_us;
+use btc_ingest_tests::wait::wait_until;
+use btc_ingest_tests::{Cluster, FakeImds, Fault, FaultProxy, Generator, ParquetFile, S3Server, Sums, TestDb, When};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::builder().setting("work_mem", "7MB").env("KIT_TEST", "1").start())
+}
+
+fn server() -> S3Server {
+    let server = S3Server::start("ACCESS", "secret");
+    server.create_bucket("landing");
+    server
+}
+
+fn user(endpoint: &str) -> S3Client {
+    S3Client::new(endpoint, "ACCESS", "secret", None)
+}
+
+// ── the cluster ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_cluster_answers_with_timescaledb_and_with_the_settings_it_was_given() {
+    let db = TestDb::new(cluster());
+    let mut client = db.client();
+    client.batch_execute("CREATE EXTENSION timescaledb").unwrap();
+    assert_eq!(db.psql("SHOW work_mem").unwrap(), "7MB\n");
+    let port: String = client.query_one("SHOW port", &[]).unwrap().get(0);
+    assert_eq!(port, cluster().port().to_string());
+    assert!(cluster().psql("postgres", "SELECT 1; SELECT 1/0;").unwrap_err().contains("division by zero"));
+    assert!(db.log().contains("division by zero"));
+}
+
+#[test]
+fn a_server_gets_the_environment_of_its_test_and_not_that_of_its_caller() {
+    let read = |name: &str| {
+        let bytes = std::fs::read(format!("/proc/{}/environ", cluster().pid())).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        text.split('\0').find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+    };
+    assert_eq!(read("KIT_TEST").as_deref(), Some("1"));
+    assert_eq!(read("AWS_EC2_METADATA_DISABLED").as_deref(), Some("true"));
+    assert_eq!(read("HOME").as_deref(), cluster().dir().to_str());
+}
+
+#[test]
+fn a_test_database_is_gone_after_its_test() {
+    let name = TestDb::new(cluster()).name().to_owned();
+    let sql = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
+    assert_eq!(cluster().psql("postgres", &sql).unwrap(), "0\n");
+}
+
+#[test]
+fn memory_is_that_of_the_backend_alone() {
+    let db = TestDb::new(cluster());
+    let mut client = db.client();
+    let pid = btc_ingest_tests::cluster::backend_pid(&mut client);
+    let before = memory(pid).unwrap();
+    let watch = MemoryWatch::start(pid);
+    client.batch_execute("DO $$ BEGIN PERFORM length(repeat('x', 100000000)); END $$").unwrap();
+    assert!(watch.peak().total() > before.total() + 50_000_000, "{:?} after {before:?}", watch.peak());
+    assert_eq!(threads(pid), 1);
+    assert!(descriptors(pid) > 3);
+}
+
+#[test]
+fn nothing_is_left_of_a_dropped_cluster_and_it_survives_restart_and_crash_before() {
+    let cluster = Cluster::builder().start();
+    let (first, dir) = (cluster.pid(), cluster.dir().to_owned());
+    cluster.set_env("KIT_TEST", "2");
+    cluster.restart();
+    assert!(!is_running(first));
+    cluster.client("postgres").batch_execute("CREATE TABLE kept AS SELECT 1").unwrap();
+    cluster.crash();
+    assert_eq!(cluster.psql("postgres", "TABLE kept").unwrap(), "1\n");
+    let last = cluster.pid();
+    drop(cluster);
+    assert!(!is_running(last));
+    assert!(!dir.exists());
+}
+
+#[test]
+fn nothing_is_left_of_a_process_that_was_killed() {
+    // This test calls itself as the process to be killed.
+    if let Ok(file) = std::env::var("KIT_VICTIM") {
+        let cluster = Cluster::builder().start();
+        let server = server();
+        let text = format!("{}\n{}\n{}\n", cluster.pid(), cluster.dir().display(), server.root().display());
+        std::fs::write(&file, text).unwrap();
+        loop {
+            std::thread::park();
+        }
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("victim");
+    let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "nothing_is_left_of_a_process_that_was_killed"])
+        .env("KIT_VICTIM", &file)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let complete = || std::fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == 3);
+    wait_until("the victim's cluster", Duration::from_secs(60), complete);
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let [pid, dirs @ ..] = &text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    let pid = pid.parse().unwrap();
+    wait_until("the victim's cluster to go", SOON, || !is_running(pid));
+    wait_until("the directories to go", SOON, || dirs.iter().all(|dir| !std::path::Path::new(dir).exists()));
+}
+
+#[test]
+fn a_standby_follows_and_can_be_promoted() {
+    let primary = Cluster::builder().start();
+    let standby = primary.standby();
+    primary.client("postgres").batch_execute("CREATE TABLE followed AS SELECT 1").unwrap();
+    wait_until("the table on the standby", SOON, || standby.psql("postgres", "TABLE followed").is_ok());
+    assert_eq!(standby.psql("postgres", "SELECT pg_is_in_recovery()").unwrap(), "t\n");
+    standby.promote();
+    assert_eq!(standby.psql("postgres", "SELECT pg_is_in_recovery()").unwrap(), "f\n");
+}
+
+// ── S3 ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn objects_are_stored_read_in_ranges_listed_and_removed() {
+    let server = server();
+    let user = user(&server.endpoint());
+    let uri = server.put("landing", "a/b.bin", "0123456789");
+    assert_eq!(uri, "s3://landing/a/b.bin");
+    assert_eq!(user.get("landing", "a/b.bin").unwrap(), "0123456789");
+    assert_eq!(user.get_range("landing", "a/b.bin", 2..5).unwrap(), "234");
+    assert_eq!(user.head("landing", "a/b.bin").unwrap().size, 10);
+    assert_eq!(user.list("landing", "a/").unwrap(), ["a/b.bin"]);
+    server.delete("landing", "a/b.bin");
+    assert!(user.get("landing", "a/b.bin").unwrap_err().contains("NoSuchKey"));
+    assert_eq!((server.count("GET"), server.count("HEAD"), server.count("PUT")), (4, 1, 0));
+}
+
+#[test]
+fn an_etag_changes_with_the_content_and_only_with_it() {
+    let server = server();
+    server.put("landing", "a", "one");
+    let one = server.etag("landing", "a");
+    assert!(one.starts_with('"') && one.ends_with('"'), "{one}");
+    server.put("landing", "a", "two");
+    assert_ne!(server.etag("landing", "a"), one);
+    server.put("landing", "a", "one");
+    assert_eq!(server.etag("landing", "a"), one);
+}
+
+#[test]
+fn wrong_and_revoked_keys_are_refused() {
+    let server = server();
+    server.put("landing", "a", "one");
+    let stranger = S3Client::new(&server.endpoint(), "ACCESS", "wrong", None);
+    assert!(stranger.get("landing", "a").unwrap_err().contains("SignatureDoesNotMatch"));
+    let user = user(&server.endpoint());
+    assert!(user.get("landing", "a").is_ok());
+    server.revoke("ACCESS");
+    assert!(user.get("landing", "a").unwrap_err().contains("InvalidAccessKeyId"));
+    server.keys().allow_with_token("ACCESS", "secret", "token");
+    assert!(user.get("landing", "a").unwrap_err().contains("InvalidToken"));
+    server.allow("ACCESS", "secret");
+    assert!(user.get("landing", "a").is_ok());
+}
+
+#[test]
+fn a_server_over_tls_is_trusted_by_its_own_authority_only() {
+    let server = S3Server::https("ACCESS", "secret");
+    server.create_bucket("landing");
+    server.put("landing", "a", "one");
+    let ca = std::fs::read_to_string(server.ca_file()).unwrap();
+    let trusting = S3Client::new(&server.endpoint(), "ACCESS", "secret", Some(&ca));
+    assert_eq!(trusting.get("landing", "a").unwrap(), "one");
+    let other = S3Server::https("ACCESS", "secret");
+    let ca = std::fs::read_to_string(other.ca_file()).unwrap();
+    let stranger = S3Client::new(&server.endpoint(), "ACCESS", "secret", Some(&ca));
+    assert!(stranger.get("landing", "a").unwrap_err().contains("certificate"));
+}
+
+// ── faults ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn the_proxy_passes_signed_requests_and_notes_them() {
+    let server = server();
+    server.put("landing", "a/b.bin", "0123456789");
+    let proxy = FaultProxy::before(&server);
+    let user = user(&proxy.endpoint());
+    assert_eq!(user.get_range("landing", "a/b.bin", 2..5).unwrap(), "234");
+    assert_eq!(user.head("landing", "a/b.bin").unwrap().size, 10);
+    user.put("landing", "c", "new").unwrap();
+    assert_eq!(user.get("landing", "c").unwrap(), "new");
+    let seen = proxy.requests();
+    assert_eq!(seen[0].range.as_deref(), Some("bytes=2-4"));
+    assert!(seen[0].path.starts_with("/landing/a/b.bin"));
+    assert_eq!((proxy.count("GET"), proxy.count("HEAD"), proxy.bytes()), (2, 1, 6));
+}
+
+#[test]
+fn an_answer_can_be_replaced_for_some_requests() {
+    let server = server();
+    server.put("landing", "a", "one");
+    let proxy = FaultProxy::before(&server);
+    let user = user(&proxy.endpoint());
+    let rule = proxy.on(When::get().key("/landing/a").nth(2), Fault::access_denied());
+    assert!(user.get("landing", "a").is_ok());
+    assert!(user.get("landing", "a").unwrap_err().contains("AccessDenied"));
+    assert!(user.get("landing", "a").is_ok());
+    assert_eq!(proxy.acted(rule), 1);
+    // The client tries again what may pass, as the extension's does.
+    proxy.forget();
+    proxy.on(When::get().times(1), Fault::slow_down());
+    assert!(user.get("landing", "a").is_ok());
+    assert_eq!(proxy.count("GET"), 2);
+    proxy.on(When::head(), Fault::Etag("\"other\""));
+    assert_eq!(user.head("landing", "a").unwrap().etag, "\"other\"");
+    proxy.on(When::list(), Fault::moved_to("eu-central-1"));
+    assert!(user.list("landing", "").unwrap_err().contains("PermanentRedirect"));
+    assert!(user.get("landing", "a").is_ok());
+}
+
+#[test]
+fn a_body_can_be_stalled_cut_shortened_and_spoiled() {
+    let server = server();
+    let content = vec![7_u8; 300_000];
+    server.put("landing", "a", content.clone());
+    let proxy = FaultProxy::before(&server);
+    let user = user(&proxy.endpoint());
+
+    proxy.on(When::get(), Fault::StallAfter(100_000));
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| user.get("landing", "a"));
+        proxy.wait_until_stalled(SOON);
+        assert_eq!(proxy.bytes(), 100_000);
+        assert!(!reader.is_finished());
+        proxy.release();
+        assert_eq!(reader.join().unwrap().unwrap(), content);
+    });
+    assert_eq!(proxy.stalled(), 0);
+
+    proxy.on(When::get().times(1), Fault::CutAfter(100_000));
+    user.get("landing", "a").unwrap_err();
+    proxy.on(When::get().times(1), Fault::ShortenTo(1000));
+    assert_eq!(user.get("landing", "a").unwrap().len(), 1000);
+    proxy.on(When::get().times(1), Fault::FlipByte(200_000));
+    let spoiled = user.get("landing", "a").unwrap();
+    assert_eq!((spoiled[199_999], spoiled[200_000], spoiled[200_001]), (7, !7, 7));
+    assert_eq!(user.get("landing", "a").unwrap(), content);
+}
+
+#[test]
+fn a_connection_can_be_slow_dropped_hung_and_refused() {
+    let server = server();
+    server.put("landing", "a", "one");
+    let proxy = FaultProxy::before(&server);
+    let user = user(&proxy.endpoint());
+    proxy.on(When::get().times(1), Fault::Latency(Duration::from_millis(150)));
+    let start = Instant::now();
+    user.get("landing", "a").unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(150));
+
+    let drop = proxy.on(When::get().times(1), Fault::Drop);
+    user.get("landing", "a").unwrap();
+    assert_eq!(proxy.acted(drop), 1);
+
+    proxy.on(When::get(), Fault::Hang);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| user.get("landing", "a"));
+        proxy.wait_until_stalled(SOON);
+        proxy.release();
+        assert_eq!(reader.join().unwrap().unwrap(), "one");
+    });
+
+    proxy.refuse_connections(true);
+    let address: SocketAddr = proxy.endpoint().trim_start_matches("http://").parse().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn the_metadata_service_hands_out_credentials_against_a_token_only() {
+    let imds = FakeImds::start("ACCESS", "secret", "session");
+    let ask = |request: &str| {
+        use std::io::Write;
+        let mut stream = TcpStream::connect(imds.endpoint().trim_start_matches("http://")).unwrap();
+        write!(stream, "{request}\r\nHost: metadata\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let path = "/latest/meta-data/iam/security-credentials/btc-ingest-test-role";
+    assert!(ask(&format!("GET {path} HTTP/1.1")).starts_with("HTTP/1.1 401"));
+    assert!(ask("PUT /latest/api/token HTTP/1.1").starts_with("HTTP/1.1 400"));
+    let answer = ask("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60");
+    let token = answer.lines().last().unwrap();
+    let with = format!("GET {path} HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}");
+    assert!(ask(&with).contains(r#""SecretAccessKey":"secret""#));
+    imds.rotate("ACCESS2", "secret2", "session2");
+    assert!(ask(&with).contains(r#""AccessKeyId":"ACCESS2""#));
+    assert_eq!(imds.handed_out(), 3);
+}
+
+// ── ticks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn sums_are_what_postgresql_computes() {
+    let db = TestDb::new(cluster());
+    let ticks = Generator::new(3, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 1).next_slice();
+    let mut client = db.client();
+    client.batch_execute("CREATE TABLE t (id bigint, price numeric(18,8), quantity numeric(24,12))").unwrap();
+    let mut copy = client.copy_in("COPY t FROM STDIN").unwrap();
+    for tick in &ticks {
+        use btc_ingest_tests::ticks::decimal_text;
+        use std::io::Write;
+        let (price, quantity) = (decimal_text(tick.price.into(), 8, 8), decimal_text(tick.quantity, 12, 8));
+        writeln!(copy, "{}\t{price}\t{quantity}", tick.trade_id).unwrap();
+    }
+    copy.finish().unwrap();
+    let row = client.query_one("SELECT count(*), min(id), max(id), sum(price * quantity)::text FROM t", &[]).unwrap();
+    let sums = Sums::of(&ticks);
+    assert_eq!(row.get::<_, i64>(0) as u64, sums.rows);
+    assert_eq!((row.get(1), row.get(2)), (sums.first_id, sums.last_id));
+    assert_eq!(row.get::<_, String>(3), sums.amount_text());
+}
+
+#[test]
+fn every_physical_shape_is_written_and_read_again() {
+    let ticks = Generator::new(4, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 1).next_slice();
+    let usual = ParquetFile::new();
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let shapes = [
+        usual.clone(),
+        usual.clone().v2().plain().codec(Compression::UNCOMPRESSED),
+        usual.clone().codec(Compression::ZSTD(Default::default())).row_group_rows(1000).page_rows(100),
+        usual.clone().codec(Compression::LZ4_RAW).text(dictionary).without_statistics(),
+        usual.clone().time(Time::Stamp(TimeUnit::Millisecond, false)).number(Number::Decimal(38, 18)),
+        usual.clone().time(Time::Stamp(TimeUnit::Nanosecond, true)).price(Number::Decimal(18, 8)),
+        usual.clone().time(Time::Stamp(TimeUnit::Second, true)).quantity(Number::Wide(60, 12)),
+        usual.clone().time(Time::Int(TimeUnit::Millisecond)).number(Number::Double).order_id(Id::Null),
+        usual.clone().time(Time::Text).order_id(Id::Text).text(DataType::LargeUtf8).without_arrow_schema(),
+        usual.clone().without("trade_time").rename("price", "p").null("quantity", &[3]).order(&["p", "symbol"]),
+    ];
+    for shape in shapes {
+        let bytes = shape.bytes(&ticks);
+        assert_eq!(bytes, shape.bytes(&ticks), "writing is deterministic");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().with_batch_size(1 << 20).build().unwrap();
+        let read: Vec<_> = reader.map(Result::unwrap).collect();
+        assert_eq!(read.iter().map(|batch| batch.num_rows()).sum::<usize>(), ticks.len());
+        let written = shape.batch(&ticks);
+        assert_eq!(read[0].num_columns(), written.num_columns());
+        if read.len() == 1 && read[0].schema().fields() == written.schema().fields() {
+            assert_eq!(read[0].columns(), written.columns());
+        }
+    }
+}
