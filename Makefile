@@ -1,0 +1,53 @@
+# make demo   sets everything up and shows the main job on an embedded cluster and S3 server
+# make test   sets everything up and runs every test
+# make help   lists the rest
+
+PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
+PGDATA_TEST ?= $(or $(TMPDIR),/tmp)/btc_ingest-pgrx-test
+export PG_CONFIG
+# cargo-pgrx installs with rustc flags of its own and tests without: every dependency would be built twice. Set, if only
+# to nothing, the environment's flags win; build.rs passes the one argument that the library needs.
+export CARGO_ENCODED_RUSTFLAGS =
+
+ifeq ($(shell id -u),0)
+# PostgreSQL refuses to run as root.
+RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
+endif
+
+.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install clean
+
+help: ## lists the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+bootstrap: ## PostgreSQL 15, TimescaleDB, pgvector, cargo-pgrx: whatever is missing
+	@scripts/bootstrap.sh
+
+demo: bootstrap install ## loads two hours of generated ticks and shows them
+	cargo run -q -p btc_ingest_tests --bin btc-ingest-demo -- up
+
+demo-down: ## ends the demo
+	cargo run -q -p btc_ingest_tests --bin btc-ingest-demo -- down
+
+install: ## builds the extension and installs it into PostgreSQL 15
+	@scripts/install.sh
+
+test: bootstrap test-core test-pg test-blackbox ## every test
+
+lint: bootstrap ## formatting, clippy on both feature sets, rustdoc
+	cargo fmt --all -- --check
+	cargo clippy -q -p btc_ingest --no-default-features --lib --tests -- -D warnings
+	cargo clippy -q -p btc_ingest --lib --tests --features pg_test -- -D warnings
+	cargo clippy -q -p btc_ingest_tests --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc -q -p btc_ingest --no-deps --document-private-items
+
+test-core: ## the pure core, without PostgreSQL
+	cargo test -p btc_ingest --no-default-features --lib
+
+test-pg: ## what needs a backend
+	cargo pgrx test pg15 --package btc_ingest $(RUNAS)
+
+test-blackbox: install ## a real cluster and a real S3 server
+	cargo test -p btc_ingest_tests
+
+clean: ## removes what was built
+	cargo clean

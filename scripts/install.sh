@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Builds the extension and installs it into the server that PG_CONFIG names; says one line when nothing changed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
+target=$("$PG_CONFIG" --pkglibdir)
+# Root installs directly; anybody else through sudo, as the server's directories belong to root.
+if [ -w "$target" ]; then sudo=(); else sudo=(--sudo); fi
+log=${TMPDIR:-/tmp}/btc_ingest-install-$(id -u).log
+if ! cargo pgrx install "${sudo[@]}" --package btc_ingest --pg-config "$PG_CONFIG" "$@" 2>&1 | tee "$log" | grep -E '^ *(Compiling|Building|Finished|error)|^error' | tail -n 400 | awk '{ printf "\r\033[K   %s", $0; fflush() } END { print "" }'; then
+    tail -n 40 "$log" >&2
+    exit 1
+fi
