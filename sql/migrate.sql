@@ -86,8 +86,10 @@ BEGIN
     LOOP
         IF to_regnamespace(item.name) IS NULL THEN
             EXECUTE format('CREATE SCHEMA %I', item.name);
-            EXECUTE format('COMMENT ON SCHEMA %I IS %L', item.name, item.description);
             made := made || item.name;
+        END IF;
+        IF obj_description(to_regnamespace(item.name), 'pg_namespace') IS NULL THEN
+            EXECUTE format('COMMENT ON SCHEMA %I IS %L', item.name, item.description);
         END IF;
     END LOOP;
 
@@ -275,27 +277,36 @@ BEGIN
 
     PERFORM btc_ingest.grant_and_comment();
 
-    -- Detached objects survive DROP EXTENSION and are dumped with their data. After the grants: what an extension
-    -- grants on objects that are not its own would be left out of every dump.
+    -- Detached objects survive DROP EXTENSION and are dumped with their data. After the grants: what an extension's script
+    -- grants is left out of every dump (pg_init_privs), on tables that it adopts and on their chunks as well, until the
+    -- object leaves the extension. So what did not belong to it joins first.
     FOR item IN
-        SELECT d.classid, d.objid, c.relkind, n.nspname
-          FROM pg_depend d
-          LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-          LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
-         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-           AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'btc_ingest')
-           AND (c.relnamespace IN ('landing'::regnamespace, 'market_data'::regnamespace, 'signals'::regnamespace,
-                                   'ingestion'::regnamespace, 'ops'::regnamespace)
-                OR n.nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops'))
-         ORDER BY n.nspname NULLS FIRST
+        WITH ours AS (
+            SELECT 'pg_namespace'::regclass AS class, n.oid, format('SCHEMA %I', n.nspname) AS name, 2 AS turn
+              FROM pg_namespace n WHERE n.nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops')
+            UNION ALL
+            SELECT 'pg_class'::regclass, c.oid,
+                   format('%s %s', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, c.oid::regclass), 1
+              FROM pg_class c
+             WHERE c.relkind IN ('r', 'S', 'v')
+               AND (c.relnamespace IN ('landing'::regnamespace, 'market_data'::regnamespace, 'signals'::regnamespace,
+                                       'ingestion'::regnamespace, 'ops'::regnamespace)
+                    OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'market_data.btc_ticks'::regclass))
+        )
+        SELECT o.name, member.refobjid IS NOT NULL AS is_member
+          FROM ours o
+          LEFT JOIN pg_depend member
+            ON member.classid = o.class AND member.objid = o.oid AND member.deptype = 'e'
+           AND member.refclassid = 'pg_extension'::regclass
+           AND member.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'btc_ingest')
+         WHERE member.refobjid IS NOT NULL
+            OR EXISTS (SELECT FROM pg_init_privs i WHERE i.classoid = o.class AND i.objoid = o.oid AND i.privtype = 'e')
+         ORDER BY o.turn
     LOOP
-        IF item.nspname IS NOT NULL THEN
-            EXECUTE format('ALTER EXTENSION btc_ingest DROP SCHEMA %I', item.nspname);
-        ELSE
-            EXECUTE format('ALTER EXTENSION btc_ingest DROP %s %s',
-                           CASE item.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END,
-                           item.objid::regclass);
+        IF NOT item.is_member THEN
+            EXECUTE format('ALTER EXTENSION btc_ingest ADD %s', item.name);
         END IF;
+        EXECUTE format('ALTER EXTENSION btc_ingest DROP %s', item.name);
     END LOOP;
 
     EXECUTE 'INSERT INTO ingestion.schema_version (version) VALUES ($1)

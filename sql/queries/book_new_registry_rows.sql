@@ -1,9 +1,11 @@
--- One registry row per bucket and asset that has none yet; rows of other objects are left alone. In key order, so that
--- two loads never wait for each other in a circle. $1 uri, $2 etag, $3 size, $4 what the load knows of the object.
+-- One registry row per bucket and asset that has none yet; rows of other objects are left alone, and looked for first:
+-- ON CONFLICT alone waits for a producer who holds one. In key order, so that two loads never wait for each other in a
+-- circle. $1 uri, $2 etag, $3 size, $4 what the load knows of the object.
 INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, object_size_bytes, ingested_tick_span, metadata, status, loaded_at)
 SELECT bucket_5m, asset, $1, $3,
        tsrange(first_event_time AT TIME ZONE 'UTC', last_event_time AT TIME ZONE 'UTC', '[]'), $4, 'loaded', now()
-  FROM ingestion.object_slices
+  FROM ingestion.object_slices s
  WHERE s3_uri = $1 AND etag = $2
+   AND NOT EXISTS (SELECT FROM landing.raw_blobs_5m b WHERE b.bucket_5m = s.bucket_5m AND b.asset = s.asset)
  ORDER BY bucket_5m, asset
 ON CONFLICT (bucket_5m, asset) DO NOTHING

@@ -1,27 +1,37 @@
 -- Everything a load must know of its tables before it asks S3 for anything. Catalogs only: nothing of the tables' own
 -- runs here, so it is safe as the extension's owner. $1: the tables.
-WITH named AS (
+WITH RECURSIVE named AS (
     SELECT name, to_regclass(name) AS rel FROM unnest($1::text[]) AS name
 ), tables AS (
     SELECT c.* FROM named JOIN pg_class c ON c.oid = named.rel
 ), hanging AS (
-    -- Functions that run when a row is written: by trigger (of a chunk, too), default, constraint or index expression.
-    SELECT t.tgrelid AS rel, t.tgfoid AS fn FROM pg_trigger t WHERE t.tgrelid IN (SELECT oid FROM tables) AND NOT t.tgisinternal
+    -- What runs when a row is written: triggers, defaults, constraints, index expressions, rules and domains. On a chunk
+    -- of its own only a trigger can hang: everything else is the owner's, and a right to it cannot be granted.
+    SELECT t.tgrelid AS rel, 'pg_trigger'::regclass::oid AS class, t.oid AS obj FROM pg_trigger t
+     WHERE NOT t.tgisinternal
+       AND (t.tgrelid IN (SELECT oid FROM tables)
+            OR t.tgrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent IN (SELECT oid FROM tables)))
     UNION
-    SELECT t.tgrelid, t.tgfoid FROM pg_inherits i JOIN pg_trigger t ON t.tgrelid = i.inhrelid
-     WHERE i.inhparent IN (SELECT oid FROM tables) AND NOT t.tgisinternal
+    SELECT a.adrelid, 'pg_attrdef'::regclass, a.oid FROM pg_attrdef a WHERE a.adrelid IN (SELECT oid FROM tables)
     UNION
-    SELECT a.adrelid, d.refobjid FROM pg_attrdef a
-      JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid AND d.refclassid = 'pg_proc'::regclass
-     WHERE a.adrelid IN (SELECT oid FROM tables)
+    SELECT k.conrelid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE k.conrelid IN (SELECT oid FROM tables)
     UNION
-    SELECT k.conrelid, d.refobjid FROM pg_constraint k
-      JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass
-     WHERE k.conrelid IN (SELECT oid FROM tables)
+    SELECT x.indrelid, 'pg_class'::regclass, x.indexrelid FROM pg_index x WHERE x.indrelid IN (SELECT oid FROM tables)
     UNION
-    SELECT x.indrelid, d.refobjid FROM pg_index x
-      JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid AND d.refclassid = 'pg_proc'::regclass
-     WHERE x.indrelid IN (SELECT oid FROM tables)
+    SELECT w.ev_class, 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w WHERE w.ev_class IN (SELECT oid FROM tables)
+    UNION
+    SELECT a.attrelid, 'pg_type'::regclass, a.atttypid FROM pg_attribute a
+     WHERE a.attrelid IN (SELECT oid FROM tables) AND a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    -- A function may be called through an operator, or by the constraint of a domain.
+    SELECT h.rel, further.class, further.obj FROM hanging h CROSS JOIN LATERAL (
+        SELECT d.refclassid AS class, d.refobjid AS obj FROM pg_depend d
+         WHERE d.classid = h.class AND d.objid = h.obj AND h.class <> 'pg_proc'::regclass
+           AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)
+        UNION ALL
+        SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k
+         WHERE h.class = 'pg_type'::regclass AND k.contypid = h.obj
+    ) AS further
 )
 SELECT json_build_object(
     'read_only', pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
@@ -34,7 +44,7 @@ SELECT json_build_object(
     'owner', (SELECT min(relowner)::bigint FROM tables),
     'owner_is_superuser', (SELECT rolsuper FROM pg_roles WHERE oid = (SELECT min(relowner) FROM tables)),
     'foreign_functions', (SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, h.rel::regclass, r.rolname), ', ')
-                            FROM hanging h JOIN pg_proc p ON p.oid = h.fn JOIN pg_roles r ON r.oid = p.proowner
+                            FROM hanging h JOIN pg_proc p ON p.oid = h.obj AND h.class = 'pg_proc'::regclass JOIN pg_roles r ON r.oid = p.proowner
                            WHERE NOT r.rolsuper AND p.proowner <> (SELECT min(relowner) FROM tables)),
     'hypertable', EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                            WHERE schema_name = 'market_data' AND table_name = 'btc_ticks'),

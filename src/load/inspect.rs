@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::background::Events;
-use super::pipeline::{Limits, Opened, open_source};
+use super::pipeline::{Limits, Opened, open_end};
 use crate::decode::{map_columns, read_footer, time_span};
 use crate::error::Result;
 use crate::model::options::LoadOptions;
@@ -36,7 +36,7 @@ pub fn run(
         S3Object::open(connection, uri.clone(), reads.clone(), limits.window()).await
     })?;
     let head = object.head().clone();
-    let (source, tail) = open_source(object, limits.memory)?;
+    let (source, tail) = open_end(object)?;
     let meta = Arc::new(read_footer(&*source, tail, limits.memory)?);
     let (time_span, problem) = match map_columns(&meta, options) {
         Ok(mapping) => (time_span(&meta, &mapping), None),

@@ -150,12 +150,21 @@ pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
 /// The object as bytes, and its end where that was fetched on the way.
 pub fn open_source(object: S3Object, memory: u64) -> Result<(Arc<dyn ObjectSource>, Option<Bytes>)> {
     let size = object.size();
+    if size > ONE_GET.min(memory / 8) {
+        return open_end(object);
+    }
     if size == 0 {
         return Err(Error::EmptyObject);
     }
-    if size <= ONE_GET.min(memory / 8) {
-        let whole = object.read(0..size)?;
-        return Ok((Arc::new(MemorySource(whole)), None));
+    let whole = object.read(0..size)?;
+    Ok((Arc::new(MemorySource(whole)), None))
+}
+
+/// The object by ranges, and its end: for whoever wants no more than the footer.
+pub fn open_end(object: S3Object) -> Result<(Arc<dyn ObjectSource>, Option<Bytes>)> {
+    let size = object.size();
+    if size == 0 {
+        return Err(Error::EmptyObject);
     }
     let tail = object.read(size - TAIL.min(size)..size)?;
     Ok((Arc::new(object), Some(tail)))

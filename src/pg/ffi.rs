@@ -39,6 +39,8 @@ pub fn reserve_prefix(prefix: &'static CStr) {
 /// The thread that is running, for the exit callback: a FATAL error does not unwind, so no destructor would stop it.
 static RUNNING: Mutex<Option<Stopper>> = Mutex::new(None);
 static REGISTER: Once = Once::new();
+/// Bytes from which an allocation is given back to the system when it is freed: the value that glibc itself starts with.
+const MAPPED_FROM: c_int = 128 << 10;
 
 /// A [`Background`] thread that also ends when the backend exits.
 pub struct Thread<E>(Background<E>);
@@ -47,6 +49,10 @@ impl<E: Send + 'static> Thread<E> {
     /// Starts `work` with every signal blocked, as PostgreSQL's handlers must run on its own thread only.
     pub fn start(depth: usize, work: impl FnOnce(&Reads, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
         REGISTER.call_once(|| {
+            // glibc raises the size from which it maps memory separately whenever a large piece is freed; after that
+            // freed windows and batches stay in the heap, half a memory limit of them. A fixed size gives them back.
+            // SAFETY: sets one parameter of the allocator.
+            unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM) };
             // SAFETY: the callback is a guarded C function that lives as long as the process.
             unsafe { pg_sys::before_shmem_exit(Some(stop_at_exit), pg_sys::Datum::from(0)) }
         });

@@ -60,7 +60,7 @@ pub fn line(tick: &Tick) -> String {
     )
 }
 
-/// Every stored tick as [`line`] would write it, in the order of the lines.
+/// Every stored tick as [`line()`] would write it, in the order of the lines.
 pub fn stored_lines(client: &mut Client) -> Vec<String> {
     let sql = "SELECT format('%s %s in %s at %s traded %s: %s x %s, orders %s %s, maker %s', symbol, trade_id,
                              (extract(epoch FROM bucket_5m) * 1000000)::bigint,
