@@ -12,9 +12,14 @@ BEGIN
     IF TG_OP = 'UPDATE' THEN
         NEW.status := 'pending';
         NEW.loaded_at := NULL;
-        -- A size that nobody wrote with this upsert is that of the object before it.
-        IF NEW.object_size_bytes IS NOT DISTINCT FROM OLD.object_size_bytes THEN
-            NEW.object_size_bytes := NULL;
+        -- What nobody wrote with this upsert was said of the object before it: another uri, or a version that was loaded.
+        IF NEW.s3_uri <> OLD.s3_uri OR OLD.loaded_at IS NOT NULL THEN
+            IF NEW.object_size_bytes IS NOT DISTINCT FROM OLD.object_size_bytes THEN
+                NEW.object_size_bytes := NULL;
+            END IF;
+            IF NEW.metadata IS NOT DISTINCT FROM OLD.metadata THEN
+                NEW.metadata := NEW.metadata - '{sha256, rows, object_size_bytes, etag, writer, schema_fingerprint, row_count}'::text[];
+            END IF;
         END IF;
     END IF;
     RETURN NEW;

@@ -1,5 +1,5 @@
 SELECT json_build_object(
-    'preload', current_setting('shared_preload_libraries'),
+    'preload', concat_ws(',', nullif(current_setting('shared_preload_libraries'), ''), nullif(current_setting('session_preload_libraries'), '')),
     'server_version', current_setting('server_version'),
     'server_version_num', current_setting('server_version_num')::integer,
     'license', current_setting('timescaledb.license', true),

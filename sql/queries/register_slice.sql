@@ -4,7 +4,7 @@ WITH registered AS (
     INSERT INTO landing.raw_blobs_5m AS b (bucket_5m, asset, s3_uri, metadata)
     VALUES (date_bin('5 minutes', $3, 'epoch'::timestamptz), $2, $1, $4)
     ON CONFLICT (bucket_5m, asset) DO UPDATE
-       SET s3_uri = excluded.s3_uri, metadata = coalesce(b.metadata, '{}') || coalesce(excluded.metadata, '{}')
+       SET s3_uri = excluded.s3_uri, metadata = (coalesce(b.metadata, '{}') - '{sha256, rows, object_size_bytes}'::text[]) || coalesce(excluded.metadata, '{}')
      WHERE b.s3_uri = excluded.s3_uri
     RETURNING 1
 )

@@ -122,9 +122,9 @@ impl FileMeta {
                 }
                 // Chunks without rows are never read; some writers leave their offsets at zero.
                 if in_group > 0 {
-                    chunk_range(column)
-                        .filter(|range| data.start <= range.start && range.end <= data.end)
-                        .ok_or_else(|| damaged(format!("column \"{name}\" lies outside the object")))?;
+                    chunk_range(column).filter(|range| data.start <= range.start && range.end <= data.end).ok_or_else(
+                        || damaged(format!("column \"{name}\" in row group {index}: it lies outside the object")),
+                    )?;
                 }
             }
         }

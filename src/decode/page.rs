@@ -27,10 +27,10 @@ impl Budget {
     }
 
     /// Takes `bytes` until the charge is dropped. One thread charges, so looking first is enough.
-    fn charge(&self, bytes: u64, what: &str) -> Result<Charge> {
+    fn charge(&self, bytes: u64) -> Result<Charge> {
         let needed = self.used.load(Ordering::Relaxed).saturating_add(bytes);
         if needed > self.limit {
-            return Err(Error::TooLarge { what: what.into(), needed, limit: self.limit });
+            return Err(Error::TooLarge { what: A_PAGE.into(), needed, limit: self.limit });
         }
         self.used.fetch_add(bytes, Ordering::Relaxed);
         Ok(Charge { used: self.used.clone(), bytes })
@@ -68,6 +68,9 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
+/// What errors say; whoever reads the chunk adds the column.
+const A_PAGE: &str = "a page";
+
 /// Reads a chunk's pages from its first byte on.
 pub(super) struct Pages {
     bytes: Box<dyn ByteStream>,
@@ -79,7 +82,6 @@ pub(super) struct Pages {
     /// What the decoded dictionary costs beside its page; held as long as the chunk is read.
     dictionary: Option<Charge>,
     budget: Budget,
-    what: String,
 }
 
 /// First look at a header, and the longest that is read; the statistics in it may be as long as two values.
@@ -89,14 +91,7 @@ const MAX_HEADER: usize = 1 << 20;
 const SKIP: usize = 64 * 1024;
 
 impl Pages {
-    pub fn new(
-        bytes: Box<dyn ByteStream>,
-        codec: Codec,
-        column: &Column,
-        rows: u64,
-        budget: Budget,
-        tick: &str,
-    ) -> Self {
+    pub fn new(bytes: Box<dyn ByteStream>, codec: Codec, column: &Column, rows: u64, budget: Budget) -> Self {
         Pages {
             bytes,
             codec,
@@ -106,7 +101,6 @@ impl Pages {
             rows_left: rows,
             dictionary: None,
             budget,
-            what: format!("a page of column \"{tick}\""),
         }
     }
 
@@ -115,7 +109,7 @@ impl Pages {
         let header = self.header()?;
         if header.compressed as u64 > self.bytes.remaining() {
             let left = self.bytes.remaining();
-            return Err(self.wrong(&format!("claims {} bytes where {left} remain", header.compressed)));
+            return Err(wrong(&format!("claims {} bytes where {left} remain", header.compressed)));
         }
         let values = match &header.page {
             PageKind::Data { values, .. } | PageKind::DataV2 { values, .. } => u64::from(*values),
@@ -129,7 +123,7 @@ impl Pages {
             }
         };
         if values > self.rows_left {
-            return Err(self.wrong(&format!("holds {values} values where {} are missing", self.rows_left)));
+            return Err(wrong(&format!("holds {values} values where {} are missing", self.rows_left)));
         }
         let page = self.data(header)?;
         self.rows_left -= values;
@@ -148,7 +142,7 @@ impl Pages {
             if (bytes.len() as u64) < self.bytes.remaining() && len < MAX_HEADER {
                 len *= 2;
             } else {
-                return Err(self.wrong("has a header that does not end, or rows are missing"));
+                return Err(wrong("has a header that does not end, or rows are missing"));
             }
         }
     }
@@ -156,7 +150,7 @@ impl Pages {
     fn dictionary(&mut self, header: PageHeader) -> Result<Option<(Page, u64)>> {
         let PageKind::Dictionary { values, encoding, sorted } = header.page else { return Ok(None) };
         if self.dictionary.is_some() {
-            return Err(self.wrong("is a second dictionary"));
+            return Err(wrong("is a second dictionary"));
         }
         if !matches!(encoding, 0 | 2) {
             return Err(Error::Unsupported { what: format!("dictionaries in encoding {encoding}") });
@@ -164,13 +158,13 @@ impl Pages {
         // A string takes its length in the page and a view of 16 bytes in memory.
         let (in_page, in_memory) = match self.physical {
             Physical::BYTE_ARRAY => (4, 16),
-            Physical::BOOLEAN => return Err(self.wrong("is a dictionary of booleans")),
+            Physical::BOOLEAN => return Err(wrong("is a dictionary of booleans")),
             _ => (self.width as u64, self.width as u64),
         };
         if u64::from(values) * in_page > header.uncompressed as u64 {
-            return Err(self.wrong(&format!("claims {values} values in {} bytes", header.uncompressed)));
+            return Err(wrong(&format!("claims {values} values in {} bytes", header.uncompressed)));
         }
-        self.dictionary = Some(self.budget.charge(u64::from(values) * in_memory, &self.what)?);
+        self.dictionary = Some(self.budget.charge(u64::from(values) * in_memory)?);
         let buf = self.load(&header, 0, true)?.finish();
         let page = Page::DictionaryPage { buf, num_values: values, encoding: Encoding::PLAIN, is_sorted: sorted };
         Ok(Some((page, 0)))
@@ -182,7 +176,7 @@ impl Pages {
                 let encoding = self.encoding(encoding)?;
                 let levels = def_len + rep_len;
                 if levels > header.uncompressed.min(header.compressed) || nulls > values || rows != values {
-                    return Err(self.wrong(&format!(
+                    return Err(wrong(&format!(
                         "has {values} values, {rows} rows, {nulls} nulls and {levels} bytes of levels in {} bytes",
                         header.uncompressed
                     )));
@@ -222,7 +216,7 @@ impl Pages {
                     statistics: None,
                 })
             }
-            PageKind::Dictionary { .. } | PageKind::Other => Err(self.wrong("is no data page")),
+            PageKind::Dictionary { .. } | PageKind::Other => Err(wrong("is no data page")),
         }
     }
 
@@ -240,7 +234,7 @@ impl Pages {
             4 => (Encoding::BIT_PACKED, (values as usize).div_ceil(8)),
             _ => return Err(Error::Unsupported { what: format!("levels in encoding {encoding}") }),
         };
-        if end > page.len() { Err(self.wrong("ends within its levels")) } else { Ok((encoding, end)) }
+        if end > page.len() { Err(wrong("ends within its levels")) } else { Ok((encoding, end)) }
     }
 
     /// The crate's name of an encoding, if the decoder for this type of column knows it.
@@ -253,7 +247,7 @@ impl Pages {
             0 => Encoding::PLAIN,
             2 | 8 if !is_boolean => {
                 if self.dictionary.is_none() {
-                    return Err(self.wrong("points into a dictionary that is not there"));
+                    return Err(wrong("points into a dictionary that is not there"));
                 }
                 Encoding::RLE_DICTIONARY
             }
@@ -281,7 +275,7 @@ impl Pages {
             _ => 0,
         };
         if extra > 0 {
-            loaded.charge.absorb(self.budget.charge(extra, &self.what)?);
+            loaded.charge.absorb(self.budget.charge(extra)?);
         }
         Ok(())
     }
@@ -299,13 +293,13 @@ impl Pages {
 
     /// The page's bytes: `levels` bytes as they are, the rest decompressed.
     fn load(&mut self, header: &PageHeader, levels: usize, compressed: bool) -> Result<Loaded> {
-        let charge = self.budget.charge(header.uncompressed as u64, &self.what)?;
-        let _while_decompressing = self.budget.charge(header.compressed as u64, &self.what)?;
+        let charge = self.budget.charge(header.uncompressed as u64)?;
+        let _while_decompressing = self.budget.charge(header.compressed as u64)?;
         let raw = self.bytes.take(header.compressed)?;
         if let Some(expected) = header.crc
             && crc32fast::hash(&raw) != expected
         {
-            return Err(self.wrong("does not match its checksum"));
+            return Err(wrong("does not match its checksum"));
         }
         let codec = if compressed { self.codec } else { Codec::None };
         let mut bytes = vec![0; header.uncompressed];
@@ -314,15 +308,15 @@ impl Pages {
         // Where nothing is left to decompress, writers put anything from no byte to an empty stream.
         if !rest.is_empty() {
             let wanted = rest.len();
-            guarded(&self.what, || codec.decompress(&raw[levels..], rest))?
-                .map_err(|why| self.wrong(&format!("does not decompress to {wanted} bytes: {why}")))?;
+            guarded(A_PAGE, || codec.decompress(&raw[levels..], rest))?
+                .map_err(|why| wrong(&format!("does not decompress to {wanted} bytes: {why}")))?;
         }
         Ok(Loaded { bytes, charge })
     }
+}
 
-    fn wrong(&self, what: &str) -> Error {
-        damaged(format!("{} {what}", self.what))
-    }
+fn wrong(what: &str) -> Error {
+    damaged(format!("{A_PAGE} {what}"))
 }
 
 struct Loaded {

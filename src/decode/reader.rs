@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use parquet::arrow::FieldLevels;
+use parquet::file::metadata::RowGroupMetaData;
 use serde_json::{Map, Value};
 
 use super::chunk::{self, Chunk};
@@ -12,7 +13,7 @@ use super::column::{Bad, Price, Quantity, amounts, flags, order_ids, render, sym
 use super::damaged;
 use super::footer::FileMeta;
 use super::page::{Budget, Pages};
-use super::schema::{Mapping, Tick};
+use super::schema::{Column, Mapping, Tick};
 use crate::error::{Error, Result};
 use crate::model::options::{LoadOptions, OnBadRow};
 use crate::model::source::ObjectSource;
@@ -21,7 +22,7 @@ use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
 /// Limits of one reader, and what it does with rows that are no ticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeSettings {
-    /// `btc_ingest.memory_limit` in bytes; pages get three eighths of it.
+    /// `btc_ingest.memory_limit` in bytes; pages get three eighths of it, or half of it where rows are rejected.
     pub memory_limit: u64,
     /// Fail, or leave the row out.
     pub on_bad_row: OnBadRow,
@@ -63,6 +64,7 @@ pub struct TickReader {
 
 /// A row group that is being read.
 struct Group {
+    index: usize,
     chunks: [Option<Chunk>; 9],
     rows_left: u64,
 }
@@ -83,7 +85,10 @@ impl TickReader {
         for tick in Tick::ALL {
             levels[tick as usize] = mapping.column(tick).map(chunk::levels).transpose()?;
         }
-        // Rejects need the arrays of all columns at the end of a step, so pages that a step leaves behind stay longer.
+        // Rejects are rendered when all columns of a step are read. Until then each column of texts holds the pages
+        // that the step has left; files of usual pages were measured to take up to half as much again. The windows'
+        // eighth and the batches' three leave half of the memory, and all of it is given, so that `reject` seldom needs
+        // a higher limit than `abort`.
         let share = if settings.on_bad_row == OnBadRow::Reject { 4 } else { 3 };
         Ok(TickReader {
             source,
@@ -156,23 +161,27 @@ impl TickReader {
         let rows_left = group.num_rows() as u64;
         let mut chunks = [const { None }; 9];
         if rows_left == 0 {
-            return Ok(Group { chunks, rows_left });
+            return Ok(Group { index, chunks, rows_left });
         }
         for tick in Tick::ALL {
-            let (Some(column), Some(levels)) = (self.mapping.column(tick), &self.levels[tick as usize]) else {
-                continue;
-            };
-            let chunk = group.column(column.leaf);
-            if chunk.file_path().is_some() {
-                return Err(Error::Unsupported { what: "columns in other files".into() });
+            if let (Some(column), Some(levels)) = (self.mapping.column(tick), &self.levels[tick as usize]) {
+                let chunk = self.chunk(group, column, levels).map_err(|error| within(tick, index, error))?;
+                chunks[tick as usize] = Some(chunk);
             }
-            let range = self.meta.chunk_range(chunk).ok_or_else(|| damaged("a column lies outside the object"))?;
-            let codec = Codec::try_from(chunk.compression())?;
-            let bytes = self.source.stream(range);
-            let pages = Pages::new(bytes, codec, column, rows_left, self.budget.clone(), tick.name());
-            chunks[tick as usize] = Some(Chunk::new(pages, levels, self.meta.shared(), self.step)?);
         }
-        Ok(Group { chunks, rows_left })
+        Ok(Group { index, chunks, rows_left })
+    }
+
+    fn chunk(&self, group: &RowGroupMetaData, column: &Column, levels: &FieldLevels) -> Result<Chunk> {
+        let chunk = group.column(column.leaf);
+        if chunk.file_path().is_some() {
+            return Err(Error::Unsupported { what: "columns in other files".into() });
+        }
+        let range = self.meta.chunk_range(chunk).ok_or_else(|| damaged("it lies outside the object"))?;
+        let codec = Codec::try_from(chunk.compression())?;
+        let bytes = self.source.stream(range);
+        let pages = Pages::new(bytes, codec, column, group.num_rows() as u64, self.budget.clone());
+        Chunk::new(pages, levels, self.meta.shared(), self.step)
     }
 
     fn decode(
@@ -191,7 +200,8 @@ impl TickReader {
                 block.absent(tick, rows, self.symbol.as_deref(), symbols)?;
                 continue;
             };
-            let array = chunk.read(rows, cancelled)?;
+            let within = |error| within(tick, group.index, error);
+            let array = chunk.read(rows, cancelled).map_err(within)?;
             match tick {
                 Tick::EventTime => times(tick, column, &array, &mut block.event_time, &mut block.bad),
                 Tick::TradeTime => times(tick, column, &array, &mut block.trade_time, &mut block.bad),
@@ -202,7 +212,8 @@ impl TickReader {
                 Tick::BuyerOrderId => order_ids(tick, column, &array, &mut block.buyer_order_id, &mut block.bad),
                 Tick::SellerOrderId => order_ids(tick, column, &array, &mut block.seller_order_id, &mut block.bad),
                 Tick::IsMarketMaker => flags(column, &array, &mut block.is_market_maker, &mut block.bad),
-            }?;
+            }
+            .map_err(within)?;
             if keeps {
                 arrays[tick as usize] = Some(array);
             }
@@ -246,6 +257,18 @@ impl TickReader {
             seller_order_id: text(Tick::SellerOrderId),
             ..TickBatch::default()
         }
+    }
+}
+
+/// Says to which column of which row group an error in its bytes belongs.
+fn within(tick: Tick, group: usize, error: Error) -> Error {
+    let column = tick.name();
+    match error {
+        Error::Damaged { why } => damaged(format!("column \"{column}\" in row group {group}: {why}")),
+        Error::TooLarge { what, needed, limit } => {
+            Error::TooLarge { what: format!("{what} of column \"{column}\""), needed, limit }
+        }
+        other => other,
     }
 }
 

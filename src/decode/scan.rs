@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 /// Deeper schemas than this hold no ticks, and the crate's recursion must stay far from the end of the stack.
 const MAX_SCHEMA_DEPTH: usize = 64;
 
-/// Memory that the crate takes per column chunk and per schema element, rounded up; measured as sizes of its types.
+/// Memory that the crate takes per column chunk and per schema element: estimates on the safe side. Its own
+/// `memory_size` comes to about 450 and 400 bytes where names and statistics are short.
 const CHUNK_BYTES: u64 = 1024;
 const ELEMENT_BYTES: u64 = 512;
 

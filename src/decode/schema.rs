@@ -65,8 +65,8 @@ impl Tick {
 /// How a column's values are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Integers since 1970.
-    Time(TimeUnit),
+    /// Integers since 1970; unsigned ones fill the physical type's bits.
+    Time { unit: TimeUnit, signed: bool },
     /// Nanoseconds of the day and Julian day in 12 bytes.
     Int96,
     /// Integers; unsigned ones fill the physical type's bits.
@@ -79,6 +79,13 @@ pub(super) enum Kind {
     Text,
     /// BOOLEAN.
     Flag,
+}
+
+impl Kind {
+    /// Whether an integer's first bit is its sign.
+    pub fn is_signed(self) -> bool {
+        !matches!(self, Kind::Time { signed: false, .. } | Kind::Integer { signed: false })
+    }
 }
 
 /// A column of the file that is read.
@@ -165,7 +172,6 @@ impl TopLevel {
 
     fn type_name(&self) -> String {
         match &self.descriptor {
-            Some(leaf) if leaf.max_rep_level() > 0 => format!("REPEATED {}", type_name(leaf)),
             Some(leaf) => type_name(leaf),
             None => "GROUP".into(),
         }
@@ -207,7 +213,7 @@ fn kind(physical: Physical, logical: &Logical, length: i32) -> Option<Kind> {
         (Physical::BOOLEAN, Logical::Bare) => Kind::Flag,
         (Physical::INT32 | Physical::INT64, Logical::Bare) => Kind::Integer { signed: true },
         (Physical::INT32 | Physical::INT64, Logical::Integer { signed, .. }) => Kind::Integer { signed: *signed },
-        (Physical::INT64, Logical::Timestamp { unit, .. }) => Kind::Time(*unit),
+        (Physical::INT64, Logical::Timestamp { unit, .. }) => Kind::Time { unit: *unit, signed: true },
         (Physical::INT96, _) => Kind::Int96,
         (Physical::FLOAT | Physical::DOUBLE, Logical::Bare) => Kind::Float,
         (Physical::FIXED_LEN_BYTE_ARRAY, Logical::Float16) if length == 2 => Kind::Float,
@@ -227,8 +233,8 @@ fn kind(physical: Physical, logical: &Logical, length: i32) -> Option<Kind> {
 fn fit(tick: Tick, kind: Kind, unit: Option<TimeUnit>) -> Option<Kind> {
     let fits = match tick {
         Tick::EventTime | Tick::TradeTime => match kind {
-            Kind::Integer { signed: true } => return unit.map(Kind::Time),
-            kind => matches!(kind, Kind::Time(_) | Kind::Int96),
+            Kind::Integer { signed } => return unit.map(|unit| Kind::Time { unit, signed }),
+            kind => matches!(kind, Kind::Time { .. } | Kind::Int96),
         },
         Tick::Symbol => kind == Kind::Text,
         Tick::TradeId | Tick::BuyerOrderId | Tick::SellerOrderId => {

@@ -2,6 +2,7 @@
 
 use parquet::file::statistics::Statistics;
 
+use super::column::{integer32, integer64};
 use super::footer::FileMeta;
 use super::schema::{Kind, Mapping, Tick};
 use crate::model::options::TimeUnit;
@@ -9,15 +10,17 @@ use crate::model::options::TimeUnit;
 /// Event times in microseconds since 1970, first and last; `None` unless every row group with rows has them.
 pub fn time_span(meta: &FileMeta, mapping: &Mapping) -> Option<(i64, i64)> {
     let column = mapping.column(Tick::EventTime)?;
-    let Kind::Time(unit) = column.kind else { return None };
+    let Kind::Time { unit, signed } = column.kind else { return None };
     let groups = meta.metadata().row_groups().iter().filter(|group| group.num_rows() > 0);
     let spans = groups.map(|group| {
         let (min, max) = match group.column(column.leaf).statistics()? {
-            Statistics::Int64(stats) => (*stats.min_opt()?, *stats.max_opt()?),
-            Statistics::Int32(stats) => (i64::from(*stats.min_opt()?), i64::from(*stats.max_opt()?)),
+            Statistics::Int64(stats) => (integer64(*stats.min_opt()?, signed), integer64(*stats.max_opt()?, signed)),
+            Statistics::Int32(stats) => (integer32(*stats.min_opt()?, signed), integer32(*stats.max_opt()?, signed)),
             _ => return None,
         };
-        Some((micros(min, unit)?, micros(max, unit)?))
+        // Old writers compared unsigned integers as signed ones; where that matters, the first comes after the last.
+        let time = |value: i128| micros(i64::try_from(value).ok()?, unit);
+        if min <= max { Some((time(min)?, time(max)?)) } else { None }
     });
     spans.reduce(|all, next| {
         let (all, next) = (all?, next?);

@@ -107,14 +107,15 @@ impl Logical {
     }
 }
 
-/// A leaf column's type in words, e.g. `INT64 TIMESTAMP(MILLIS,UTC)`.
+/// A leaf column's type in words, e.g. `INT64 TIMESTAMP(MILLIS,UTC)`; REPEATED where a row may hold several values.
 pub(super) fn type_name(column: &ColumnDescriptor) -> String {
     let physical = match column.physical_type() {
         Physical::FIXED_LEN_BYTE_ARRAY => format!("FIXED_LEN_BYTE_ARRAY({})", column.type_length()),
         other => other.to_string(),
     };
     let logical = Logical::of(column).name().map(|name| format!(" {name}")).unwrap_or_default();
-    format!("{physical}{logical}")
+    let repeated = if column.max_rep_level() > 0 { "REPEATED " } else { "" };
+    format!("{repeated}{physical}{logical}")
 }
 
 #[cfg(test)]
@@ -136,6 +137,8 @@ mod tests {
             required int32 e (INTEGER(16,false));
             required double f;
             required int96 g;
+            repeated int32 h;
+            optional group i (LIST) { repeated group list { optional binary element (UTF8); } }
         }";
         let schema = SchemaDescriptor::new(Arc::new(parse_message_type(schema).unwrap()));
         let names: Vec<String> = schema.columns().iter().map(|column| type_name(column)).collect();
@@ -148,7 +151,9 @@ mod tests {
                 "BYTE_ARRAY STRING",
                 "INT32 UINTEGER(16)",
                 "DOUBLE",
-                "INT96"
+                "INT96",
+                "REPEATED INT32",
+                "REPEATED BYTE_ARRAY STRING"
             ]
         );
     }

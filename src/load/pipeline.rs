@@ -107,10 +107,10 @@ pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
         S3Object::open(connection, job.uri.clone(), reads.clone(), job.limits.window()).await
     })?;
     let head = object.head().clone();
+    check_size(&head, job)?;
     if job.loaded_etag.as_ref() == Some(&head.etag) {
         return events.send(LoadEvent::AlreadyLoaded(head, cost(reads, Duration::ZERO)));
     }
-    check_size(&head, job)?;
     let (source, tail) = open_source(object, job.limits.memory)?;
     if let Some(registered) = &job.expected.sha256 {
         check_digest(&*source, registered)?;

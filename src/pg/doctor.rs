@@ -10,6 +10,10 @@ use crate::error::Result;
 use crate::load::probe::{self, Probe};
 use crate::model::uri::AllowedPrefixes;
 
+/// PostgreSQL takes a connection's options before it knows the setting's rights: the value is dropped when the library is
+/// loaded, and the administrator's with it.
+const PRELOAD: &str = "Loaded at connect, a client's connection options cannot displace its settings: ALTER SYSTEM SET session_preload_libraries = 'btc_ingest'; SELECT pg_reload_conf();";
+
 /// One line of the report.
 pub struct Check {
     /// What was looked at.
@@ -60,8 +64,8 @@ fn installation(facts: &Value) -> Vec<Check> {
         Check::new(
             "preload btc_ingest",
             true,
-            if preloaded("btc_ingest") { "preloaded" } else { "not preloaded; needed for the background worker only" },
-            None,
+            if preloaded("btc_ingest") { "preloaded" } else { "not preloaded; loads work without it" },
+            (!preloaded("btc_ingest")).then_some(PRELOAD),
         ),
         Check::new(
             "PostgreSQL version",

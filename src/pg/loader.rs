@@ -81,8 +81,11 @@ fn run(
     let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&orders, reads, events))?;
     let opened = match thread.next()? {
         Some(LoadEvent::AlreadyLoaded(head, cost)) => {
+            known.check_registered_size(head.size)?;
             registry.mark_loaded(client)?;
-            return Ok(already_loaded(&job, head, cost, started));
+            let report = already_loaded(&job, head, cost, started);
+            registry.book_history(client, &report)?;
+            return Ok(report);
         }
         Some(LoadEvent::Opened(opened)) => *opened,
         _ => return Err(ended_early()),

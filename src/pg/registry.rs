@@ -89,12 +89,10 @@ impl Registry {
 
     /// A producer may have registered again what is loaded already.
     pub fn mark_loaded(&self, client: &mut SpiClient<'_>) -> Result<()> {
-        for table in ["landing.raw_blobs_5m", "ingestion.objects"] {
-            let sql = format!(
-                "UPDATE {table} SET status = 'loaded', loaded_at = now() WHERE s3_uri = $1 AND status <> 'loaded'"
-            );
-            spi::execute(client, &sql, &[self.text.clone().into()])?;
-        }
+        let args = [self.text.clone().into()];
+        spi::execute(client, include_str!("../../sql/queries/mark_loaded.sql"), &args)?;
+        let object = "UPDATE ingestion.objects SET status = 'loaded' WHERE s3_uri = $1 AND status <> 'loaded'";
+        spi::execute(client, object, &args)?;
         Ok(())
     }
 
@@ -103,7 +101,7 @@ impl Registry {
         self.book_object(client, booking)?;
         self.book_slices(client, booking)?;
         self.book_offsets(client, booking)?;
-        self.book_history(client, booking)
+        self.book_history(client, booking.report)
     }
 
     fn book_object(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
@@ -185,8 +183,8 @@ impl Registry {
         })
     }
 
-    fn book_history(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
-        let report = booking.report;
+    /// One row per attempt that its caller's transaction keeps.
+    pub fn book_history(&self, client: &mut SpiClient<'_>, report: &LoadReport) -> Result<()> {
         let args = [
             self.text.clone().into(),
             report.etag.clone().into(),

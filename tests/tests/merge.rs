@@ -813,6 +813,8 @@ fn every_load_leaves_one_line_of_history() {
     let first = bench.load(&uri, "");
     bench.put("a.parquet", &new);
     let second = bench.load(&uri, "");
+    let third = bench.load(&uri, "");
+    assert_eq!(third.outcome, "already loaded");
     let lines = bench
         .client
         .query(
@@ -825,8 +827,8 @@ fn every_load_leaves_one_line_of_history() {
             &[],
         )
         .unwrap();
-    assert_eq!(lines.len(), 2);
-    for (line, report) in lines.iter().zip([first, second]) {
+    assert_eq!(lines.len(), 3);
+    for (line, report) in lines.iter().zip([first, second, third]) {
         assert_eq!((line.get::<_, String>(0), line.get::<_, String>(1)), (report.uri.clone(), report.etag.clone()));
         assert_eq!((line.get::<_, String>(2), line.get::<_, i64>(3)), (report.outcome.clone(), report.bytes));
         let counts: Vec<i64> = (4..10).map(|column| line.get(column)).collect();

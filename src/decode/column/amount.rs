@@ -66,7 +66,7 @@ pub(in crate::decode) fn amounts<A: Amount>(
     bad: &mut Bad,
 ) -> Result<()> {
     let (to, from) = (A::SCALE, scale(column.kind));
-    let signed = column.kind != Kind::Integer { signed: false };
+    let signed = column.kind.is_signed();
     match (column.kind, column.physical) {
         (Kind::Text, _) => {
             let values = Values::views(array)?;

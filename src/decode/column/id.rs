@@ -16,7 +16,7 @@ pub(in crate::decode) fn trade_ids(
     out: &mut Vec<i64>,
     bad: &mut Bad,
 ) -> Result<()> {
-    let signed = column.kind != Kind::Integer { signed: false };
+    let signed = column.kind.is_signed();
     match (column.kind, column.physical) {
         (Kind::Text, _) => {
             let values = Values::views(array)?;

@@ -92,12 +92,12 @@ impl<'a> Values<'a> {
 
 /// An integer from a 4- or 8-byte column, read as signed or not.
 #[inline]
-fn integer32(value: i32, signed: bool) -> i128 {
+pub(super) fn integer32(value: i32, signed: bool) -> i128 {
     if signed { i128::from(value) } else { i128::from(value as u32) }
 }
 
 #[inline]
-fn integer64(value: i64, signed: bool) -> i128 {
+pub(super) fn integer64(value: i64, signed: bool) -> i128 {
     if signed { i128::from(value) } else { i128::from(value as u64) }
 }
 

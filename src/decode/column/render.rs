@@ -18,7 +18,7 @@ pub(in crate::decode) fn render(column: &Column, array: &dyn Array, row: usize) 
     if row >= array.len() || array.is_null(row) {
         return Value::Null;
     }
-    let signed = column.kind != Kind::Integer { signed: false };
+    let signed = column.kind.is_signed();
     Value::String(match array.data_type() {
         DataType::Boolean => array.as_boolean().value(row).to_string(),
         DataType::Int32 => number(column.kind, integer32(array.as_primitive::<Int32Type>().value(row), signed)),
@@ -33,7 +33,7 @@ pub(in crate::decode) fn render(column: &Column, array: &dyn Array, row: usize) 
 
 fn number(kind: Kind, value: i128) -> String {
     match kind {
-        Kind::Time(unit) => {
+        Kind::Time { unit, .. } => {
             i64::try_from(value).ok().and_then(|value| time(micros(value, unit)?)).unwrap_or_else(|| value.to_string())
         }
         Kind::Decimal { scale } => with_point(value, scale as usize),

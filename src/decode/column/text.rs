@@ -60,7 +60,7 @@ pub(in crate::decode) fn order_ids(
     out: &mut TextColumn,
     bad: &mut Bad,
 ) -> Result<()> {
-    let signed = column.kind != Kind::Integer { signed: false };
+    let signed = column.kind.is_signed();
     match (column.kind, column.physical) {
         (Kind::Text, _) => {
             let values = Values::views(array)?;

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, Int32Array, Int64Array};
 
-use super::{Bad, IS_NULL, Values, cast, for_each};
+use super::{Bad, IS_NULL, Values, cast, for_each, integer32};
 use crate::decode::damaged;
 use crate::decode::schema::{Column, Kind, Tick};
 use crate::decode::span::micros;
@@ -24,20 +24,22 @@ pub(in crate::decode) fn times(
     bad: &mut Bad,
 ) -> Result<()> {
     match column.kind {
-        Kind::Time(unit) => match array.as_any().downcast_ref::<Int64Array>() {
+        Kind::Time { unit, signed } => match array.as_any().downcast_ref::<Int64Array>() {
             Some(array) => {
                 let values = array.values();
+                // An unsigned value with the first bit set is beyond every time.
+                let value = |row: usize| (signed || values[row] >= 0).then_some(values[row]);
                 // One loop per unit, so that the unit is no question within it.
                 match unit {
-                    TimeUnit::Second => fill(tick, array, out, bad, |row| micros(values[row], TimeUnit::Second)),
-                    TimeUnit::Milli => fill(tick, array, out, bad, |row| micros(values[row], TimeUnit::Milli)),
-                    TimeUnit::Micro => fill(tick, array, out, bad, |row| micros(values[row], TimeUnit::Micro)),
-                    TimeUnit::Nano => fill(tick, array, out, bad, |row| micros(values[row], TimeUnit::Nano)),
+                    TimeUnit::Second => fill(tick, array, out, bad, |row| micros(value(row)?, TimeUnit::Second)),
+                    TimeUnit::Milli => fill(tick, array, out, bad, |row| micros(value(row)?, TimeUnit::Milli)),
+                    TimeUnit::Micro => fill(tick, array, out, bad, |row| micros(value(row)?, TimeUnit::Micro)),
+                    TimeUnit::Nano => fill(tick, array, out, bad, |row| micros(value(row)?, TimeUnit::Nano)),
                 }
             }
             None => {
                 let values: &Int32Array = cast(array)?;
-                fill(tick, array, out, bad, |row| micros(i64::from(values.value(row)), unit));
+                fill(tick, array, out, bad, |row| micros(integer32(values.value(row), signed) as i64, unit));
             }
         },
         Kind::Int96 => {

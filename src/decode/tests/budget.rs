@@ -19,18 +19,32 @@ fn with_limit(file: Bytes, memory_limit: u64, on_bad_row: OnBadRow) -> Result<us
     Ok(batches.iter().map(|batch| batch.ticks.len()).sum())
 }
 
+/// One row group of a million rows in pages of 1 MB.
+fn million(dictionary: bool) -> Bytes {
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(dictionary)
+        .set_data_page_size_limit(1 << 20)
+        .set_data_page_row_count_limit(usize::MAX)
+        .build();
+    write_with(ticks(1 << 20), properties)
+}
+
 #[test]
 fn a_row_group_of_a_million_rows_loads_in_the_default_memory() {
     for dictionary in [true, false] {
-        let properties = WriterProperties::builder()
-            .set_dictionary_enabled(dictionary)
-            .set_data_page_size_limit(1 << 20)
-            .set_data_page_row_count_limit(usize::MAX)
-            .build();
-        let file = write_with(ticks(1 << 20), properties);
+        let file = million(dictionary);
         assert_eq!(with_limit(file.clone(), 64 << 20, OnBadRow::Abort).unwrap(), 1 << 20);
         assert_eq!(with_limit(file.clone(), 64 << 20, OnBadRow::Reject).unwrap(), 1 << 20);
         assert!(matches!(with_limit(file, 4 << 20, OnBadRow::Abort), Err(Error::TooLarge { .. })));
+    }
+}
+
+#[test]
+fn what_barely_loads_loads_with_rejects_too() {
+    for (dictionary, limit) in [(true, 60 << 20), (false, 29 << 20)] {
+        let file = million(dictionary);
+        assert_eq!(with_limit(file.clone(), limit, OnBadRow::Abort).unwrap(), 1 << 20);
+        assert_eq!(with_limit(file, limit, OnBadRow::Reject).unwrap(), 1 << 20);
     }
 }
 

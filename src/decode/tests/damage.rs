@@ -1,5 +1,6 @@
 //! Damaged files end in errors: never in a panic, a crash or a loop.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -115,5 +116,31 @@ fn a_page_that_lies_about_its_size_is_damage() {
             let result = read_with(bytes.into(), &LoadOptions::default(), settings());
             assert!(matches!(result, Err(Error::Damaged { .. })), "{at} {value}: {result:?}");
         }
+    }
+}
+
+#[test]
+fn damage_within_a_column_names_it_and_its_row_group() {
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(20)).build();
+    let file = write_with(ticks(40), properties);
+    let footer_len = u32::from_le_bytes(*file[file.len() - 8..].first_chunk().unwrap()) as usize;
+    let mut told = BTreeSet::new();
+    for at in 4..file.len() - 8 - footer_len {
+        for value in [0x01, 0xfe] {
+            let mut bytes = file.to_vec();
+            bytes[at] = value;
+            if let Err(Error::Damaged { why }) = read_with(bytes.into(), &LoadOptions::default(), settings()) {
+                let (place, what) = why.split_once(": ").unwrap_or_default();
+                assert!(place.starts_with("column \"") && place.contains("\" in row group "), "byte {at}: {why}");
+                told.insert((place.to_owned(), what.to_owned()));
+            }
+        }
+    }
+    for (place, what) in [
+        ("column \"event_time\" in row group 0", "a page header says that the page has -1 bytes"),
+        ("column \"price\" in row group 1", "Invalid or corrupted RLE bit width 254"),
+    ] {
+        let is_told = told.iter().any(|(column, why)| column == place && why.contains(what));
+        assert!(is_told, "{place}: {what} is not among {told:#?}");
     }
 }

@@ -10,7 +10,7 @@ use super::kit::{T0, read, read_with, settings, ticks, with, write, write_with};
 use crate::decode::{DecodeSettings, TickReader, map_columns, read_footer, time_span};
 use crate::error::{Error, RowPosition};
 use crate::model::bucket::{END_TIME_US, MIN_TIME_US};
-use crate::model::options::{LoadOptions, OnBadRow};
+use crate::model::options::{LoadOptions, OnBadRow, TimeUnit};
 use crate::model::source::MemorySource;
 use crate::model::tick::Symbols;
 
@@ -155,4 +155,16 @@ fn the_span_of_times_is_known_from_the_footer() {
     let meta = read_footer(&source, None, 64 << 20).unwrap();
     let mapping = map_columns(&meta, &LoadOptions::default()).unwrap();
     assert_eq!(time_span(&meta, &mapping), Some((T0 * 1000, (T0 + 99) * 1000)));
+}
+
+#[test]
+fn the_span_of_unsigned_times_is_unsigned() {
+    let span = |times: ArrayRef| {
+        let source = MemorySource(write(with(ticks(2), "event_time", times)));
+        let meta = read_footer(&source, None, 64 << 20).unwrap();
+        let options = LoadOptions { time_unit: Some(TimeUnit::Second), ..Default::default() };
+        time_span(&meta, &map_columns(&meta, &options).unwrap())
+    };
+    assert_eq!(span(array(UInt32Array::from(vec![u32::MAX, 1]))), Some((1_000_000, 4_294_967_295_000_000)));
+    assert_eq!(span(array(UInt64Array::from(vec![1, 1 << 63]))), None);
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 
 use super::kit::{Columns, read, read_with, settings, ticks, with, write};
 use crate::decode::{FileMeta, map_columns, read_footer};
@@ -54,6 +56,22 @@ fn one_error_names_everything_that_is_wrong() {
             "buyer_order_id is GROUP, expected a string, integer or DECIMAL column of scale 0",
         ]
     );
+}
+
+#[test]
+fn a_repeated_column_is_called_so_wherever_it_is_named() {
+    let schema = Arc::new(parse_message_type("message m { repeated int32 price; }").unwrap());
+    let file = SerializedFileWriter::new(Vec::new(), schema, Default::default()).unwrap().into_inner().unwrap();
+    let meta = read_footer(&MemorySource(file.into()), None, 64 << 20).unwrap();
+    assert_eq!(meta.columns()[0].parquet_type, "REPEATED INT32");
+    match map_columns(&meta, &LoadOptions::default()) {
+        Err(Error::SchemaMismatch { mismatches, found }) => {
+            let price = mismatches.iter().find(|mismatch| mismatch.column == "price").unwrap();
+            assert!(price.problem.starts_with("is REPEATED INT32, expected"), "{}", price.problem);
+            assert_eq!(found, "price REPEATED INT32");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::kit::{T0, read, read_with, settings, ticks, with, with_null, write};
-use crate::model::options::{LoadOptions, TimeUnit};
+use crate::decode::DecodeSettings;
+use crate::model::options::{LoadOptions, OnBadRow, TimeUnit};
 use crate::model::tick::NO_TIME;
 
 fn array(array: impl Array + 'static) -> ArrayRef {
@@ -56,6 +57,35 @@ fn bare_integers_need_a_unit_and_take_it() {
     assert!(read(file.clone()).unwrap_err().to_string().contains("time_unit"));
     let options = LoadOptions { time_unit: Some(TimeUnit::Second), ..Default::default() };
     assert_eq!(read_with(file, &options, settings()).unwrap().0[0].ticks.event_time, [T0 * 1000]);
+}
+
+#[test]
+fn unsigned_integers_are_times_up_to_their_last_bit() {
+    let options = |unit| LoadOptions { time_unit: Some(unit), ..Default::default() };
+    for (times, unit, expected) in [
+        (array(UInt8Array::from(vec![u8::MAX])), TimeUnit::Second, 255_000_000),
+        (array(UInt16Array::from(vec![u16::MAX])), TimeUnit::Second, 65_535_000_000),
+        (array(UInt32Array::from(vec![u32::MAX])), TimeUnit::Second, 4_294_967_295_000_000),
+        (array(UInt32Array::from(vec![u32::MAX])), TimeUnit::Nano, 4_294_967),
+        (array(UInt64Array::from(vec![T0 as u64])), TimeUnit::Milli, T0 * 1000),
+        (array(UInt64Array::from(vec![i64::MAX as u64])), TimeUnit::Nano, i64::MAX / 1000),
+    ] {
+        let columns = with(with(ticks(1), "event_time", times.clone()), "trade_time", times);
+        let file = write(columns);
+        assert!(read(file.clone()).unwrap_err().to_string().contains("time_unit"));
+        let ticks = &read_with(file, &options(unit), settings()).unwrap().0[0].ticks;
+        assert_eq!((ticks.event_time[0], ticks.trade_time[0]), (expected, expected), "{unit:?}");
+    }
+    let settings = DecodeSettings { on_bad_row: OnBadRow::Reject, ..settings() };
+    for unit in [TimeUnit::Second, TimeUnit::Milli, TimeUnit::Micro, TimeUnit::Nano] {
+        for time in [1 << 63, u64::MAX] {
+            let file = write(with(ticks(1), "event_time", array(UInt64Array::from(vec![time]))));
+            let (batches, _) = read_with(file, &options(unit), settings.clone()).unwrap();
+            let reject = &batches[0].rejects[0];
+            assert_eq!(reject.reason, "event_time is out of PostgreSQL's range", "{time} {unit:?}");
+            assert_eq!(reject.values["event_time"], time.to_string(), "{unit:?}");
+        }
+    }
 }
 
 /// A file of the columns that a load needs, its times as INT96.
