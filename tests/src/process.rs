@@ -2,7 +2,7 @@
 //!
 //! Memory is private memory plus memfds. Plain RSS would count shared_buffers and miss memfds.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,9 +47,18 @@ pub fn threads(pid: u32) -> usize {
     count(&format!("/proc/{pid}/task"))
 }
 
-/// How many descriptors process `pid` has open; 0 when it is gone.
-pub fn descriptors(pid: u32) -> usize {
-    count(&format!("/proc/{pid}/fd"))
+/// How many descriptors of each kind (`socket:`, `anon_inode:`, a path) process `pid` has open; none when it is gone.
+/// Files of a cluster's data are left out: PostgreSQL keeps those open as it likes.
+pub fn descriptors(pid: u32) -> BTreeMap<String, usize> {
+    let mut open = BTreeMap::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        let kind = target.to_string_lossy().split('[').next().unwrap_or_default().to_owned();
+        if !["/data/base/", "/data/pg_", "/data/global/"].iter().any(|data| kind.contains(data)) {
+            *open.entry(kind).or_default() += 1;
+        }
+    }
+    open
 }
 
 /// Whether process `pid` runs; one that has ended and was not waited for does not.

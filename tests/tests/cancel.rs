@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use btc_ingest_tests::cluster::backend_pid;
-use btc_ingest_tests::process::{is_running, threads};
+use btc_ingest_tests::process::{descriptors, is_running, threads};
 use btc_ingest_tests::stand::{Refusal, load, loaded, session, stored, traces};
 use btc_ingest_tests::ticks::time_us;
 use btc_ingest_tests::wait::wait_until;
@@ -51,7 +51,7 @@ impl Bench {
         loaded(&mut client, &uri, "");
         let watcher = db.client();
         wait_until("the first load's threads to go", SOON, || threads(pid) == 1);
-        let held = held(pid);
+        let held = descriptors(pid);
         Bench { db, proxy, client, watcher, pid, held, warm_up: Sums::of(&first) }
     }
 
@@ -97,7 +97,7 @@ impl Bench {
     fn must_be_as_before(&mut self, uri: &str, sums: &Sums) {
         let pid = self.pid;
         wait_until("the threads to go", Duration::from_millis(500), || threads(pid) == 1);
-        assert_eq!(held(pid), self.held, "descriptors");
+        assert_eq!(descriptors(pid), self.held, "descriptors");
         stored(&mut self.client).must_be(&self.warm_up, "after the cancelled call");
         for (table, rows) in traces(&mut self.watcher) {
             let of_it = format!("SELECT count(*) FROM {table} AS t WHERE to_jsonb(t)::text LIKE '%{uri}%'");
@@ -107,21 +107,8 @@ impl Bench {
         let report = loaded(&mut self.client, uri, "");
         assert_eq!((report.inserted as u64, report.outcome.as_str()), (sums.rows, "loaded"));
         wait_until("the next load's threads to go", SOON, || threads(pid) == 1);
-        assert_eq!(held(pid), self.held, "descriptors after the next load");
+        assert_eq!(descriptors(pid), self.held, "descriptors after the next load");
     }
-}
-
-/// How many descriptors of each kind a process has open, its tables' files aside: PostgreSQL keeps those as it likes.
-fn held(pid: u32) -> BTreeMap<String, usize> {
-    let mut held = BTreeMap::new();
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
-        let Ok(to) = std::fs::read_link(entry.path()) else { continue };
-        let kind = to.to_string_lossy().split("[").next().unwrap().to_owned();
-        if !kind.contains("/data/base/") && !kind.contains("/data/pg_") && !kind.contains("/data/global/") {
-            *held.entry(kind).or_default() += 1;
-        }
-    }
-    held
 }
 
 /// The load must not have ended by itself.
@@ -213,7 +200,7 @@ fn a_call_can_be_cancelled_while_a_connection_hangs_in_accept() {
         bench.client.batch_execute(&hang).unwrap();
         // The two of the waking pair, and then that to S3.
         let (pid, before) = (bench.pid, bench.held["socket:"]);
-        let connected = |_: &mut Client| wait_until("a connection", SOON, || held(pid)["socket:"] > before + 2);
+        let connected = |_: &mut Client| wait_until("a connection", SOON, || descriptors(pid)["socket:"] > before + 2);
         let (result, time) = bench.ends(&uri, connected, "pg_cancel_backend");
         assert_eq!(Refusal::from(result.unwrap_err()).sqlstate, "57014");
         times.push(time);

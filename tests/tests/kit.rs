@@ -77,7 +77,7 @@ fn memory_is_that_of_the_backend_alone() {
     client.batch_execute("DO $$ BEGIN PERFORM length(repeat('x', 100000000)); END $$").unwrap();
     assert!(watch.peak().total() > before.total() + 50_000_000, "{:?} after {before:?}", watch.peak());
     assert_eq!(threads(pid), 1);
-    assert!(descriptors(pid) > 3);
+    assert!(descriptors(pid).values().sum::<usize>() > 3);
 }
 
 #[test]
