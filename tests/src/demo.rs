@@ -244,7 +244,9 @@ fn upload(endpoint: &str) -> Result<Vec<Object>, String> {
 
 /// Loads one object, as a person would, and returns the outcome; one line is shown of the report.
 fn load(cluster: &Cluster, uri: &str) -> Result<String, String> {
-    let sql = format!("SELECT * FROM btc_ingest.load_s3_slice('{uri}');");
+    // The hourly object's key names no asset, behind which the exchange would be found.
+    let options = if uri.contains("/hourly/") { r#", options => '{"exchange": "binance"}'"# } else { "" };
+    let sql = format!("SELECT * FROM btc_ingest.load_s3_slice('{uri}'{options});");
     println!("{DATABASE}=# {sql}");
     let output = cluster.psql_with(DATABASE, &["-A", "-F", "\t", "-P", "footer=off"], &sql)?;
     let mut lines = output.lines().map(|line| line.split('\t').collect::<Vec<_>>());
