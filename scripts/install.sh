@@ -7,7 +7,10 @@ target=$("$PG_CONFIG" --pkglibdir)
 # Root installs directly; anybody else through sudo, as the server's directories belong to root.
 if [ -w "$target" ]; then sudo=(); else sudo=(--sudo); fi
 log=${TMPDIR:-/tmp}/btc_ingest-install-$(id -u).log
-if ! cargo pgrx install "${sudo[@]}" --package btc_ingest --pg-config "$PG_CONFIG" "$@" 2>&1 | tee "$log" | grep -E '^ *(Compiling|Building|Finished|error)|^error' | tail -n 400 | awk '{ printf "\r\033[K   %s", $0; fflush() } END { print "" }'; then
+# One moving line at a terminal, plain lines in a log.
+show() { if [ -t 1 ]; then awk '{ printf "\r\033[K   %s", $0; fflush() } END { print "" }'; else cat; fi; }
+if ! cargo pgrx install "${sudo[@]}" --package btc_ingest --pg-config "$PG_CONFIG" "$@" 2>&1 | tee "$log" |
+    grep --line-buffered -E '^ *(Compiling|Finished|error)' | show; then
     tail -n 40 "$log" >&2
     exit 1
 fi
