@@ -9,10 +9,10 @@ export PG_CONFIG
 # to nothing, the environment's flags win; build.rs passes the one argument that the library needs.
 export CARGO_ENCODED_RUSTFLAGS =
 
-ifeq ($(shell id -u),0)
-# PostgreSQL refuses to run as root.
+# PostgreSQL refuses to run as root, and with another user pgrx installs through sudo.
 RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
-endif
+
+.NOTPARALLEL:
 
 .PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install clean
 

@@ -11,7 +11,7 @@ have() { printf '   %-22s %s\n' "$1" "$2"; }
 fail() { printf '\nbootstrap: %s\n' "$1" >&2; [ $# -lt 2 ] || printf '  try: %s\n' "$2" >&2; exit 1; }
 
 # Builds print pages of text; a person wants a line, and the text only when it goes wrong.
-work=${TMPDIR:-/tmp}/btc_ingest-bootstrap-$(id -u)
+work=${XDG_CACHE_HOME:-$HOME/.cache}/btc_ingest-bootstrap
 mkdir -p "$work"
 quietly() {
     local log=$work/$1.log; shift
@@ -73,11 +73,9 @@ source_list() {
 }
 fetch_source() {
     local options=(-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$work/parts" -o "Dir::State::lists=$work/lists" -o "APT::Sandbox::User=root")
-    if [ ! -d "$work/lists" ]; then
-        mkdir -p "$work/parts" "$work/lists/partial"
-        source_list
-        apt-get "${options[@]}" update
-    fi
+    mkdir -p "$work/parts" "$work/lists/partial"
+    source_list
+    apt-get "${options[@]}" update
     cd "$work" && rm -rf "${1:?}" && mkdir "$1" && cd "$1"
     apt-get "${options[@]}" source --download-only "$1"
     dpkg-source -x ./*.dsc source

@@ -72,6 +72,17 @@ BEGIN
                   HINT = format('Give them to the owner of the extension (ALTER TABLE … OWNER TO %I), or rename them.', current_user);
     END IF;
 
+    -- The owner of a schema can drop its tables and put others, or views, in their place.
+    SELECT string_agg(format('%I of "%s"', n.nspname, r.rolname), ', ') INTO problems
+      FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner
+     WHERE n.nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops')
+       AND NOT r.rolsuper AND r.rolname <> current_user;
+    IF problems IS NOT NULL THEN
+        RAISE EXCEPTION 'btc_ingest cannot use schemas that are not its owner''s: %', problems
+            USING ERRCODE = '42501',
+                  HINT = format('Give them to the owner of the extension: ALTER SCHEMA … OWNER TO %I;', current_user);
+    END IF;
+
     IF to_regclass('ingestion.schema_version') IS NOT NULL THEN
         EXECUTE 'SELECT version FROM ingestion.schema_version' INTO existing;
         IF existing > library_version THEN

@@ -6,6 +6,7 @@ ON CONFLICT (s3_uri) DO UPDATE
        rows_read = excluded.rows_read, rows_inserted = excluded.rows_inserted,
        rows_duplicate = excluded.rows_duplicate, rows_conflicting = excluded.rows_conflicting,
        rows_replaced = excluded.rows_replaced, rows_rejected = excluded.rows_rejected,
-       metadata = o.metadata || excluded.metadata, options = excluded.options,
+       -- What was claimed of this version has been checked, and must not be held against the next.
+       metadata = (o.metadata - '{sha256, rows, object_size_bytes}'::text[]) || excluded.metadata, options = excluded.options,
        last_sqlstate = NULL, last_error = NULL, next_attempt_at = NULL,
        generation = o.generation + 1, loaded_at = excluded.loaded_at

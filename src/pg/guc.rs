@@ -119,7 +119,7 @@ pub fn register() {
         c"Rows that one load keeps in landing.rejected_ticks; the counts are exact all the same.",
         &MAX_KEPT_REJECTS,
         0,
-        10_000_000,
+        10_000,
         GucContext::Userset,
         GucFlags::default(),
     );

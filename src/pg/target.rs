@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::{SCHEMA_VERSION, ffi, spi};
 use crate::error::{Error, Result};
 
-/// Every table that a load writes.
-const WRITTEN: [&str; 7] = [
+/// Every table that a load writes, and the one that it reads before.
+const WRITTEN: [&str; 8] = [
+    "ingestion.schema_version",
     "market_data.btc_ticks",
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
@@ -57,6 +58,9 @@ impl Target {
         if let Some(owners) = text("owners") {
             return Err(Error::UntrustedTarget { what: format!("the tables have different owners: {owners}") });
         }
+        if let Some(schemas) = text("foreign_schemas") {
+            return Err(Error::UntrustedTarget { what: format!("somebody else could replace the tables: {schemas}") });
+        }
         if let Some(functions) = text("foreign_functions") {
             return Err(Error::UntrustedTarget { what: format!("somebody else's function would run: {functions}") });
         }
@@ -77,12 +81,8 @@ impl Target {
 
     /// Refuses tables of another schema version. Reads a table, so it must run as its owner.
     pub fn check_version(client: &mut SpiClient<'_>) -> Result<()> {
-        let tables = match spi::json(client, "SELECT to_json(to_regclass('ingestion.schema_version'))::text", &[])? {
-            Value::Null => 0,
-            _ => spi::json(client, "SELECT max(version)::text FROM ingestion.schema_version", &[])?
-                .as_i64()
-                .unwrap_or(0) as i32,
-        };
+        let found = spi::json(client, "SELECT coalesce(max(version), 0)::text FROM ingestion.schema_version", &[])?;
+        let tables = found.as_i64().unwrap_or(0) as i32;
         if tables == SCHEMA_VERSION {
             return Ok(());
         }

@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::model::source::{ByteStream, ObjectSource};
 use crate::model::uri::S3Uri;
 
+/// The one wait whose end is repeated here; the SDK repeats the others itself.
+const READING_BODY: &str = "reading the object's body";
+
 /// Size and version of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectHead {
@@ -97,7 +100,9 @@ impl S3Object {
             let rest = range.start + body.len() as u64..range.end;
             match self.append(rest, &mut body).await {
                 Ok(()) => break,
-                Err(error @ (Error::BodyBroken { .. } | Error::S3Timeout { .. })) if attempt < attempts => {
+                Err(error @ (Error::BodyBroken { .. } | Error::S3Timeout { doing: READING_BODY, .. }))
+                    if attempt < attempts =>
+                {
                     let _ = error;
                     tokio::time::sleep(Duration::from_millis(50 << attempt.min(6))).await;
                 }
@@ -133,7 +138,7 @@ impl S3Object {
         let limit = self.connection.settings.read_timeout;
         loop {
             let chunk = match tokio::time::timeout(limit, answer.body.next()).await {
-                Err(_) => return Err(timeout(limit, "reading the object's body")),
+                Err(_) => return Err(timeout(limit, READING_BODY)),
                 Ok(None) => break,
                 Ok(Some(Err(error))) => return Err(Error::BodyBroken { why: error.to_string() }),
                 Ok(Some(Ok(chunk))) => chunk,

@@ -614,7 +614,7 @@ fn tables_of_an_older_schema_version_are_migrated_before_they_are_loaded() {
         assert_eq!(texts(&mut client, "SELECT version::text FROM ingestion.schema_version"), ["1"]);
     }
     execute(&mut client, "DROP TABLE ingestion.schema_version");
-    refused(&mut client, &uri, "", "TK011");
+    refused(&mut client, &uri, "", "TK009");
     execute(&mut client, "SELECT btc_ingest.migrate()");
     assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
 }

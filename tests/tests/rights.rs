@@ -481,12 +481,9 @@ fn tables_of_several_owners_are_refused_before_s3_is_asked() {
     let silence = Silence::new();
     let mallory = user(&db, "mallory", &[]);
     let mut client = silence.session(&db);
-    let written = TABLES.iter().filter(|table| {
-        !matches!(
-            **table,
-            "signals.btc_embeddings" | "ingestion.backfills" | "ingestion.schema_version" | "ops.retention_jobs"
-        )
-    });
+    let written = TABLES
+        .iter()
+        .filter(|table| !matches!(**table, "signals.btc_embeddings" | "ingestion.backfills" | "ops.retention_jobs"));
     for table in written {
         client.batch_execute(&format!("BEGIN; ALTER TABLE {table} OWNER TO {mallory}; SAVEPOINT s")).unwrap();
         let refusal = refused(&mut client, "s3://landing/x.parquet", "", "42501");
@@ -498,6 +495,33 @@ fn tables_of_several_owners_are_refused_before_s3_is_asked() {
         client.batch_execute("ROLLBACK").unwrap();
     }
     silence.must_be_unbroken();
+}
+
+#[test]
+fn a_schemas_owner_cannot_put_a_view_in_a_tables_place_and_become_superuser() {
+    let db = Stand::shared().db();
+    let silence = Silence::new();
+    let mallory = user(&db, "mallory", &["btc_ingest_loader"]);
+    let mut client = silence.session(&db);
+    client.batch_execute(&format!("ALTER SCHEMA ingestion OWNER TO {mallory}")).unwrap();
+    let refusal = refused(&mut client, "s3://landing/x.parquet", "", "42501");
+    assert!(refusal.message.contains("ingestion") && refusal.message.contains(&mallory), "{refusal:?}");
+    assert_eq!(Refusal::from(client.query("SELECT btc_ingest.migrate()", &[]).unwrap_err()).sqlstate, "42501");
+
+    let mut hers = db.client_as(&mallory);
+    hers.batch_execute(&format!(
+        "DROP TABLE ingestion.schema_version;
+         CREATE FUNCTION ingestion.version() RETURNS int LANGUAGE plpgsql AS $f$
+         BEGIN EXECUTE 'ALTER ROLE {mallory} SUPERUSER'; RETURN 1; END $f$;
+         CREATE VIEW ingestion.schema_version AS SELECT true AS only_row, ingestion.version() AS version"
+    ))
+    .unwrap();
+    for call in ["doctor()", "load_s3_slice('s3://landing/x.parquet')", "register_s3_slice('s3://landing/x', 'A')"] {
+        let _ = hers.query(&format!("SELECT btc_ingest.{call}"), &[]);
+        let _ = client.query(&format!("SELECT btc_ingest.{call}"), &[]);
+    }
+    let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = $1";
+    assert!(!client.query_one(sql, &[&mallory]).unwrap().get::<_, bool>(0));
 }
 
 #[test]
