@@ -1,8 +1,13 @@
--- Ticks of the batch whose trade id stands in the bucket before as well. $1: their rows in the object.
-SELECT i.row_number,
-       format('%s %s stands in the bucket before as well in this object; by this row''s event time it belongs to %s',
-              i.symbol, i.trade_id, i.bucket_5m) AS reason,
-       to_jsonb(i) - 'row_number' AS row_data
-  FROM incoming_ticks i
- WHERE i.row_number = ANY ($1)
- ORDER BY i.row_number
+-- Ticks of the batch whose trade id stands in the bucket before as well, with the texts of the first $2 of them. $1: their
+-- rows in the object.
+SELECT n.row_number,
+       CASE WHEN n.place <= $2 THEN
+           format('%s %s stands in the bucket before as well in this object; by this row''s event time it belongs to %s',
+                  n.symbol, n.trade_id, n.bucket_5m) END AS reason,
+       CASE WHEN n.place <= $2 THEN to_jsonb(n) - '{row_number, place}'::text[] END AS row_data
+  FROM (
+    SELECT i.*, row_number() OVER (ORDER BY i.row_number) AS place
+      FROM incoming_ticks i
+     WHERE i.row_number = ANY ($1)
+  ) AS n
+ ORDER BY n.row_number

@@ -208,11 +208,14 @@ impl Sink {
     /// Takes out of the batch, or out of the table, what is stored under the same trade id one bucket away.
     fn resolve_neighbours(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>, stored: bool) -> Result<()> {
         let mut conflicts = Vec::new();
+        // One at least, as the example of an error.
+        let texts = self.kept_rejects_left.max(1) as i64;
         let misplaced = &batch.encoded.misplaced;
         if !misplaced.is_empty() {
             let store = self.register(batch)?;
             let rows: Vec<i64> = misplaced.iter().map(|&at| batch.encoded.rows[at] as i64).collect();
-            conflicts = rejected_rows(client, include_str!("../../sql/queries/misplaced.sql"), &[rows.into()])?;
+            let args = [rows.into(), texts.into()];
+            conflicts = rejected_rows(client, include_str!("../../sql/queries/misplaced.sql"), &args)?;
             drop(store);
             batch.skip.extend(misplaced);
         }
@@ -220,7 +223,9 @@ impl Sink {
         if stored {
             // Without what was just taken out: each row of the object is one conflict at most.
             let store = self.register(batch)?;
-            let found = rejected_rows(client, include_str!("../../sql/queries/neighbours.sql"), &batch.bounds())?;
+            let [first, last] = batch.bounds();
+            let sql = include_str!("../../sql/queries/neighbours.sql");
+            let found = rejected_rows(client, sql, &[first, last, texts.into()])?;
             self.remember(&found);
             if self.on_conflict == OnConflict::Replace {
                 let rows: Vec<i64> = found.iter().map(|(row, ..)| *row as i64).collect();
