@@ -14,7 +14,7 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 
 .NOTPARALLEL:
 
-.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install clean
+.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install bench clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -48,6 +48,14 @@ test-pg: ## what needs a backend
 
 test-blackbox: install ## a real cluster and a real S3 server
 	cargo test -p btc_ingest_tests
+
+# A target directory of its own: the bench depends on the crate's core, and cargo would put the core's shared library
+# where the extension's stands.
+BENCH ?= --out bench/RESULTS.md
+bench: bootstrap ## measures the loads; BENCH='--ticks 100000 --runs 1' passes options, bench/README.md lists them
+	@scripts/install.sh --release
+	@cargo run --release --target-dir target/bench -p btc_ingest_bench -- $(BENCH); status=$$?; \
+	echo 'The installed library is a release build now; "make install" puts the development build back.'; exit $$status
 
 clean: ## removes what was built
 	cargo clean

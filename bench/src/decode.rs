@@ -1,0 +1,51 @@
+//! From the bytes of the day's object to tuples, on one thread and without a database: what the reading half of a load
+//! could do at most.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use btc_ingest::decode::{DecodeSettings, TickReader, map_columns, read_footer};
+use btc_ingest::error::Result;
+use btc_ingest::model::options::{LoadOptions, OnBadRow};
+use btc_ingest::model::source::MemorySource;
+use btc_ingest::model::tick::Symbols;
+use btc_ingest::tuple::batch::encode;
+use bytes::Bytes;
+
+use crate::bench::Bench;
+use crate::results::Results;
+
+/// As a load has by default: `btc_ingest.memory_limit`, an eighth of it per batch, and the rows of a batch.
+const MEMORY: u64 = 64 << 20;
+const BATCH_ROWS: usize = 65_536;
+
+/// Measures it.
+pub fn decode(bench: &Bench, results: &mut Results) {
+    let start = Instant::now();
+    let ticks = tuples(bench.day.object.clone()).unwrap_or_else(|e| panic!("{e}"));
+    let seconds = start.elapsed().as_secs_f64();
+    assert_eq!(ticks, bench.day.whole.ticks);
+    results.add("decode", seconds, ticks);
+}
+
+/// Decodes and encodes all of an object, throws it away, and returns how many ticks it were.
+fn tuples(object: Bytes) -> Result<u64> {
+    let source = Arc::new(MemorySource(object));
+    let options = LoadOptions::default();
+    let meta = Arc::new(read_footer(&*source, None, MEMORY)?);
+    let mapping = map_columns(&meta, &options)?;
+    let settings = DecodeSettings {
+        memory_limit: MEMORY,
+        on_bad_row: OnBadRow::Abort,
+        max_kept_rejects: 0,
+        max_batch_rows: BATCH_ROWS,
+        max_batch_bytes: (MEMORY / 8) as usize,
+    };
+    let mut reader = TickReader::new(source, meta, mapping, &options, settings)?;
+    let mut symbols = Symbols::default();
+    let mut ticks = 0;
+    while let Some(decoded) = reader.next(&mut symbols, &|| false)? {
+        ticks += encode(&decoded.ticks, &symbols).rows.len() as u64;
+    }
+    Ok(ticks)
+}

@@ -1,0 +1,60 @@
+//! What it was measured on, without names of the machine or of its directories.
+
+use std::path::PathBuf;
+
+use btc_ingest_tests::command::library_dir;
+
+use crate::rig::{Rig, SETTINGS};
+
+/// How the standard library words its own checks, which are compiled into code with debug assertions only.
+const DEBUG_ASSERTIONS: &[u8] = b"unsafe precondition(s) violated";
+
+/// Processors, memory, versions and settings, a line each.
+pub fn describe(rig: &Rig) -> Vec<String> {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut client = rig.session();
+    let mut ask = |sql: &str| client.query_one(sql, &[]).expect("an answer").get::<_, String>(0);
+    let version = |name: &str| format!("SELECT extversion FROM pg_extension WHERE extname = '{name}'");
+    let build = if is_release() { "a release build" } else { "NOT a release build: its times mean nothing" };
+    let shown: Vec<String> =
+        SETTINGS.iter().map(|(name, _)| format!("{name}={}", ask(&format!("SHOW {name}")))).collect();
+    vec![
+        format!("{cores} cores of {}, {} of memory", processor(), memory()),
+        format!(
+            "PostgreSQL {}, TimescaleDB {} (license {}), btc_ingest {}, {build}",
+            ask("SHOW server_version"),
+            ask(&version("timescaledb")),
+            ask("SHOW timescaledb.license"),
+            ask(&version("btc_ingest")),
+        ),
+        format!("Settings: {}", shown.join(", ")),
+        format!("Measured on {}", ask("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')")),
+    ]
+}
+
+/// Whether the installed library is a release build, as far as one can tell from outside.
+pub fn is_release() -> bool {
+    let library = std::fs::read(installed()).unwrap_or_else(|e| panic!("btc_ingest is not installed: {e}"));
+    !library.windows(DEBUG_ASSERTIONS.len()).any(|bytes| bytes == DEBUG_ASSERTIONS)
+}
+
+fn installed() -> PathBuf {
+    library_dir().join("btc_ingest.so")
+}
+
+fn processor() -> String {
+    line_of("/proc/cpuinfo", "model name")
+}
+
+fn memory() -> String {
+    let text = line_of("/proc/meminfo", "MemTotal");
+    let kb: u64 = text.trim_end_matches(" kB").parse().unwrap_or_default();
+    format!("{:.0} GB", kb as f64 / (1 << 20) as f64)
+}
+
+/// What follows a name and a colon in one of the kernel's files.
+fn line_of(file: &str, name: &str) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.split_once(':')).map_or("unknown", |(_, value)| value.trim()).to_owned()
+}

@@ -1,0 +1,103 @@
+//! What was measured so far.
+
+use std::collections::BTreeMap;
+
+/// Where the time of one load went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Breakdown {
+    /// Waiting for S3, beside the backend.
+    pub fetch: f64,
+    /// Decoding and encoding, beside the backend.
+    pub decode: f64,
+    /// Inserting, in the backend.
+    pub insert: f64,
+    /// From call to return.
+    pub elapsed: f64,
+    /// The COMMIT after it.
+    pub commit: f64,
+}
+
+/// Times by row, one per round, and what else there is to say.
+#[derive(Debug, Default)]
+pub struct Results {
+    seconds: BTreeMap<&'static str, Vec<f64>>,
+    ticks: BTreeMap<&'static str, u64>,
+    notes: BTreeMap<&'static str, String>,
+    /// One per load of the day.
+    pub breakdown: Vec<Breakdown>,
+    /// Whether some row failed.
+    pub failed: bool,
+}
+
+impl Results {
+    /// One run of a row that brought so many ticks.
+    pub fn add(&mut self, key: &'static str, seconds: f64, ticks: u64) {
+        eprintln!("  {key:<18} {seconds:>9.3} s");
+        self.seconds.entry(key).or_default().push(seconds);
+        self.ticks.insert(key, ticks);
+    }
+
+    /// What else a row has to say, or why it has no time; the last note stays.
+    pub fn note(&mut self, key: &'static str, text: impl Into<String>) {
+        self.notes.insert(key, text.into());
+    }
+
+    /// A row whose times are not to be had: those of earlier rounds are forgotten, as they match no other row's.
+    pub fn fail(&mut self, key: &'static str) {
+        self.failed = true;
+        self.seconds.remove(key);
+        self.note(key, "FAILED");
+    }
+
+    /// The times of a row, one per round.
+    pub fn seconds(&self, key: &str) -> &[f64] {
+        self.seconds.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The ticks of one run of a row.
+    pub fn ticks(&self, key: &str) -> u64 {
+        self.ticks.get(key).copied().unwrap_or_default()
+    }
+
+    /// A row's note.
+    pub fn note_of(&self, key: &str) -> &str {
+        self.notes.get(key).map_or("", String::as_str)
+    }
+
+    /// The times of a row over those of another, round by round.
+    pub fn ratios(&self, key: &str, against: &str) -> Vec<f64> {
+        self.seconds(key).iter().zip(self.seconds(against)).map(|(time, base)| time / base).collect()
+    }
+}
+
+/// The middle one, or the mean of the two in the middle; nothing of nothing.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        len if len % 2 == 1 => Some(sorted[middle]),
+        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
+    }
+}
+
+/// The smallest and the largest; nothing of nothing.
+pub fn range(values: &[f64]) -> Option<(f64, f64)> {
+    let least = values.iter().copied().min_by(f64::total_cmp)?;
+    let most = values.iter().copied().max_by(f64::total_cmp)?;
+    Some((least, most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(range(&[4.0, 1.0, 2.0]), Some((1.0, 4.0)));
+    }
+}

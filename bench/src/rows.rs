@@ -1,0 +1,47 @@
+//! The rows of the table: what each measures and what it is compared with.
+
+/// One row.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Its name on the command line and in the code.
+    pub key: &'static str,
+    /// What it says in the table.
+    pub name: &'static str,
+    /// The row that its time is divided by.
+    pub against: Option<&'static str>,
+    /// Whether its time is that of one call out of many, so that ticks per second would mean nothing.
+    pub per_call: bool,
+}
+
+const fn row(key: &'static str, name: &'static str, against: &'static str) -> Row {
+    Row { key, name, against: Some(against), per_call: false }
+}
+
+const fn baseline(key: &'static str, name: &'static str) -> Row {
+    Row { key, name, against: None, per_call: false }
+}
+
+/// All of them, in the table's order.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    baseline("copy", "day: COPY BINARY from a file of the server"),
+    row("insert", "day: INSERT … SELECT … ON CONFLICT DO NOTHING from a heap table", "copy"),
+    row("load", "day: load_s3_slice, one object", "copy"),
+    baseline("copy-slices", "slices: COPY BINARY, a file and a transaction each"),
+    row("load-slices", "slices: load_s3_slice, an object and a transaction each", "copy-slices"),
+    row("force", "slices: load_s3_slice again with force => true", "load-slices"),
+    Row { key: "replay", name: "slices: load_s3_slice of the same etag again, per call", against: None, per_call: true },
+    baseline("copy-spread", "many days: COPY BINARY, one connection"),
+    row("backfill-slice-1", "many days: backfill, mode slice, 1 worker", "copy-spread"),
+    row("backfill-slice-2", "many days: backfill, mode slice, 2 workers", "copy-spread"),
+    row("backfill-chunk-1", "many days: backfill, mode chunk, 1 worker", "copy-spread"),
+    row("backfill-chunk-2", "many days: backfill, mode chunk, 2 workers", "copy-spread"),
+    baseline("backfill-near", "slices: backfill, 2 workers, through a proxy"),
+    row("backfill-far", "slices: the same with latency added to every request", "backfill-near"),
+    baseline("slice-empty", "one slice into an empty table"),
+    row("slice-full", "one slice into a full chunk", "slice-empty"),
+    row("csv", "day: pyarrow → CSV → a client's COPY", "copy"),
+    row("adbc", "day: pyarrow → ADBC's bulk ingestion", "copy"),
+    row("decode", "day: decode and encode alone, one thread, no database", "copy"),
+    baseline("memory", "a large object: load_s3_slice, memory watched"),
+];

@@ -1,0 +1,54 @@
+//! The same day in slices, a transaction each: how a live feed arrives, and how it is replayed.
+
+use crate::bench::Bench;
+use crate::results::{Results, median};
+use crate::rig::{copy_statement, timed};
+
+/// How often the replay of a slice is timed in one round.
+const REPLAYS: usize = 100;
+
+/// COPY of every piece, one after another on one connection.
+pub fn copy(bench: &Bench, results: &mut Results) {
+    bench.rig.reset();
+    let statements: Vec<String> = bench.day.slices.iter().map(|slice| copy_statement(&slice.copy_file)).collect();
+    let mut client = bench.rig.session();
+    let ((), seconds) = timed(|| statements.iter().try_for_each(|statement| client.batch_execute(statement)));
+    bench.rig.check(&bench.day.sums, "copy-slices");
+    results.add("copy-slices", seconds, bench.day.whole.ticks);
+}
+
+/// Loads of every slice, one after another on one connection; then what it costs to ask for them again.
+pub fn load(bench: &Bench, results: &mut Results) {
+    bench.rig.reset();
+    let mut client = bench.rig.session();
+    let mut load_all = |arguments: &str| {
+        let sql = format!("SELECT outcome FROM btc_ingest.load_s3_slice($1{arguments})");
+        timed(|| bench.day.slices.iter().try_for_each(|slice| client.query_one(&sql, &[&slice.uri]).map(drop))).1
+    };
+    let seconds = load_all("");
+    bench.rig.check(&bench.day.sums, "load-slices");
+    results.add("load-slices", seconds, bench.day.whole.ticks);
+
+    if bench.options.wants("force") {
+        bench.rig.checkpoint();
+        let seconds = load_all(", force => true");
+        bench.rig.check(&bench.day.sums, "force");
+        results.add("force", seconds, bench.day.whole.ticks);
+    }
+    if bench.options.wants("replay") {
+        let sql = "SELECT outcome FROM btc_ingest.load_s3_slice($1)";
+        let calls: Vec<f64> = bench
+            .day
+            .slices
+            .iter()
+            .cycle()
+            .take(REPLAYS)
+            .map(|slice| {
+                let (row, seconds) = timed(|| client.query_one(sql, &[&slice.uri]));
+                assert_eq!(row.get::<_, String>(0), "already loaded");
+                seconds
+            })
+            .collect();
+        results.add("replay", median(&calls).expect("calls"), 0);
+    }
+}
