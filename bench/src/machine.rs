@@ -1,8 +1,9 @@
 //! What it was measured on, without names of the machine or of its directories.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use btc_ingest_tests::command::library_dir;
+use btc_ingest_tests::command::{library_dir, run};
 
 use crate::rig::{Rig, SETTINGS};
 
@@ -21,11 +22,12 @@ pub fn describe(rig: &Rig) -> Vec<String> {
     vec![
         format!("{cores} cores of {}, {} of memory", processor(), memory()),
         format!(
-            "PostgreSQL {}, TimescaleDB {} (license {}), btc_ingest {}, {build}",
+            "PostgreSQL {}, TimescaleDB {} (license {}), btc_ingest {} of {}, {build}",
             ask("SHOW server_version"),
             ask(&version("timescaledb")),
             ask("SHOW timescaledb.license"),
             ask(&version("btc_ingest")),
+            commit(),
         ),
         format!("Settings: {}", shown.join(", ")),
         format!("Measured on {}", ask("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')")),
@@ -36,6 +38,13 @@ pub fn describe(rig: &Rig) -> Vec<String> {
 pub fn is_release() -> bool {
     let library = std::fs::read(installed()).unwrap_or_else(|e| panic!("btc_ingest is not installed: {e}"));
     !library.windows(DEBUG_ASSERTIONS.len()).any(|bytes| bytes == DEBUG_ASSERTIONS)
+}
+
+/// The commit of the sources around us.
+fn commit() -> String {
+    let mut git = Command::new("git");
+    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
+    run(&mut git).map_or("sources without history".to_owned(), |name| format!("commit {}", name.trim()))
 }
 
 fn installed() -> PathBuf {

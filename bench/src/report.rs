@@ -5,7 +5,7 @@ use crate::machine;
 use crate::results::{Results, median, range};
 use crate::rows::{ROWS, Row};
 
-const HEADER: [&str; 7] = ["row", "what", "median", "ticks/s", "time ÷ that of", "round by round", "note"];
+const HEADER: [&str; 7] = ["row", "what", "median", "ticks/s", "ratio", "round by round", "note"];
 /// Columns of text; the others hold numbers.
 const TEXT: [usize; 4] = [0, 1, 4, 6];
 
@@ -62,7 +62,7 @@ fn line(row: &Row, results: &Results) -> [String; 7] {
     };
     let rate = if row.per_call { none() } else { grouped((results.ticks(row.key) as f64 / seconds) as u64) };
     let base = row.against.and_then(|against| Some((against, median(results.seconds(against))?)));
-    let ratio = base.map_or(none(), |(against, base)| format!("{:.2} {against}", seconds / base));
+    let ratio = base.map_or(none(), |(against, base)| format!("{:.2} × {against}", seconds / base));
     let spread = base.and_then(|(against, _)| range(&results.ratios(row.key, against)));
     let spread = spread.map_or(none(), |(least, most)| format!("{least:.2} … {most:.2}"));
     [key, name, duration(seconds), rate, ratio, spread, note]
@@ -74,14 +74,16 @@ fn breakdown(results: &Results) -> String {
     let Some(elapsed) = of(|load| load.elapsed) else { return String::new() };
     let part = |value: Option<f64>| duration(value.unwrap_or_default() / 1000.0);
     format!(
-        "\nWhere the time of the day's load goes (medians of its reports): from call to return {}; of these the backend \
-         inserted for {}. Beside it, at the same time and on a thread of its own, {} of decoding and encoding and {} of \
-         waiting for S3. The COMMIT took {}.\n",
+        "\nWhere the time of the day's load goes (medians over its rounds):\n\n\
+         - in the backend: {} from call to return, of which {} inserting and {} waiting for the first ticks, opening, \
+         and keeping books; then {} for the COMMIT\n\
+         - beside it, at the same time and on threads of the load's own: {} decoding and encoding, {} waiting for S3\n",
         part(Some(elapsed)),
         part(of(|load| load.insert)),
+        part(of(|load| load.elapsed - load.insert)),
+        part(of(|load| load.commit)),
         part(of(|load| load.decode)),
         part(of(|load| load.fetch)),
-        part(of(|load| load.commit)),
     )
 }
 

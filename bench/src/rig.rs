@@ -35,6 +35,17 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("jit", "off"),
 ];
 
+/// Empties whatever loads and backfills write, however many tables that is.
+const EMPTY: &str = "
+    DO $empty$
+    BEGIN
+        EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ')
+                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                  WHERE c.relkind = 'r' AND n.nspname IN ('landing', 'market_data', 'ingestion')
+                    AND c.relname NOT IN ('schema_version', 'control'));
+    END
+    $empty$";
+
 /// Cluster, server and files; all of it goes with the process.
 #[derive(Debug)]
 pub struct Rig {
@@ -91,13 +102,7 @@ impl Rig {
 
     /// Empties all tables, so that the next run makes its own chunks, and writes out what is dirty. Never timed.
     pub fn reset(&self) {
-        let mut client = self.session();
-        client
-            .batch_execute(
-                "TRUNCATE market_data.btc_ticks, landing.raw_blobs_5m, landing.rejected_ticks, ingestion.objects,
-                          ingestion.object_slices, ingestion.load_history, ingestion.stream_offsets, ingestion.backfills",
-            )
-            .expect("the extension's tables");
+        self.session().batch_execute(EMPTY).expect("the extension's tables");
         self.checkpoint();
     }
 
