@@ -34,7 +34,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $migrate$
 DECLARE
-    library_version CONSTANT integer := 1;
+    library_version CONSTANT integer := 2;
     ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
     timescale text;
     vector text;
@@ -64,6 +64,7 @@ BEGIN
                ('landing', 'raw_blobs_5m'), ('landing', 'rejected_ticks'), ('market_data', 'btc_ticks'),
                ('signals', 'btc_embeddings'), ('ingestion', 'stream_offsets'), ('ingestion', 'objects'),
                ('ingestion', 'object_slices'), ('ingestion', 'load_history'), ('ingestion', 'backfills'),
+               ('ingestion', 'backfill_workers'), ('ingestion', 'backfill_chunks'), ('ingestion', 'control'),
                ('ingestion', 'schema_version'), ('ops', 'retention_jobs'))
        AND (c.relkind <> 'r' OR pg_get_userbyid(c.relowner) <> current_user);
     IF problems IS NOT NULL THEN
@@ -180,7 +181,13 @@ BEGIN
                 options jsonb NOT NULL DEFAULT '{}',
                 generation bigint NOT NULL DEFAULT 0,
                 registered_at timestamptz NOT NULL DEFAULT now(),
-                loaded_at timestamptz $$),
+                loaded_at timestamptz,
+                listed_etag text,
+                listed_size bigint,
+                backfill bigint,
+                span_from timestamptz NOT NULL DEFAULT '-infinity',
+                span_to timestamptz NOT NULL DEFAULT 'infinity',
+                rows_staged bigint NOT NULL DEFAULT 0 $$),
             ('ingestion.object_slices', $$
                 s3_uri text NOT NULL,
                 etag text NOT NULL,
@@ -228,7 +235,41 @@ BEGIN
                 rows_inserted bigint NOT NULL DEFAULT 0,
                 state jsonb NOT NULL DEFAULT '{}',
                 created_at timestamptz NOT NULL DEFAULT now(),
-                finished_at timestamptz $$),
+                finished_at timestamptz,
+                bytes_total bigint NOT NULL DEFAULT 0,
+                objects_known bigint NOT NULL DEFAULT 0,
+                requested_by text NOT NULL DEFAULT session_user,
+                sqlstate text,
+                message text $$),
+            ('ingestion.backfill_workers', $$
+                backfill bigint NOT NULL,
+                slot integer NOT NULL,
+                pid integer,
+                started_at timestamptz,
+                objects_done bigint NOT NULL DEFAULT 0,
+                objects_failed bigint NOT NULL DEFAULT 0,
+                rows_read bigint NOT NULL DEFAULT 0,
+                rows_inserted bigint NOT NULL DEFAULT 0,
+                bytes bigint NOT NULL DEFAULT 0,
+                working_ms double precision NOT NULL DEFAULT 0,
+                updated_at timestamptz,
+                PRIMARY KEY (backfill, slot) $$),
+            ('ingestion.backfill_chunks', $$
+                backfill bigint NOT NULL,
+                chunk_from timestamptz NOT NULL,
+                chunk_to timestamptz NOT NULL,
+                status text NOT NULL DEFAULT 'pending'
+                    CHECK (status IN ('pending', 'attached', 'slices', 'done')),
+                rows bigint,
+                note text,
+                refresh_due boolean NOT NULL DEFAULT false,
+                finished_at timestamptz,
+                PRIMARY KEY (backfill, chunk_from) $$),
+            ('ingestion.control', $$
+                only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+                paused boolean NOT NULL DEFAULT false,
+                changed_by text,
+                changed_at timestamptz NOT NULL DEFAULT now() $$),
             ('ingestion.schema_version', $$
                 only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
                 version integer NOT NULL,
@@ -283,6 +324,21 @@ BEGIN
             made := made || item.name;
         END IF;
     END LOOP;
+
+    -- The queue of a backfill, and the queue of everything else: a million pending objects of one must not lie in the other's way.
+    FOR item IN
+        SELECT * FROM (VALUES
+            ('objects_backfill_idx', '(backfill, span_from, s3_uri)', 'status = ''pending'' AND backfill IS NOT NULL'),
+            ('objects_live_idx', '(registered_at, s3_uri)', 'status = ''pending'' AND backfill IS NULL'),
+            ('objects_failed_idx', '(backfill, next_attempt_at)', 'status IN (''failed'', ''quarantined'')')
+        ) AS i (name, on_columns, condition)
+    LOOP
+        IF to_regclass('ingestion.' || item.name) IS NULL THEN
+            EXECUTE format('CREATE INDEX %I ON ingestion.objects %s WHERE %s', item.name, item.on_columns, item.condition);
+            made := made || item.name;
+        END IF;
+    END LOOP;
+    INSERT INTO ingestion.control DEFAULT VALUES ON CONFLICT DO NOTHING;
 
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'landing.raw_blobs_5m'::regclass AND tgname = 'registry_pending') THEN
         CREATE TRIGGER registry_pending BEFORE INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m

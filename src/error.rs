@@ -42,6 +42,14 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A prefix with placeholders that cannot be meant.
+    #[error("\"{text}\" is not a usable prefix: {why}")]
+    InvalidPattern {
+        /// The text as given.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The uri lies outside `btc_ingest.allowed_prefixes`.
     #[error("the uri is not under any prefix of btc_ingest.allowed_prefixes")]
     UriNotAllowed {
@@ -280,6 +288,24 @@ pub enum Error {
         /// The library's.
         library: i32,
     },
+    /// An argument of a backfill has a value that it cannot have.
+    #[error("{what}")]
+    InvalidBackfill {
+        /// Which, and what would be right.
+        what: String,
+    },
+    /// A procedure that commits was called inside a transaction.
+    #[error("a backfill commits as it goes and cannot run inside a transaction block")]
+    InTransaction,
+    /// Something needs TimescaleDB's Community edition.
+    #[error("{what} needs TimescaleDB's Community edition")]
+    NeedsCommunity {
+        /// What was asked for.
+        what: String,
+    },
+    /// No background worker can be started.
+    #[error("no background worker could be started")]
+    NoWorker,
     /// The hypertable's root grew: rows were about to be lost.
     #[error("rows reached the root of the hypertable instead of its chunks")]
     RootGrew,
@@ -320,6 +346,7 @@ impl Error {
             Error::BodyBroken { .. } => "S3012",
             Error::NoCredentials { .. } => "S3013",
             Error::BadS3Setting { .. } => "S3014",
+            Error::InvalidPattern { .. } => "S3015",
             Error::EmptyObject => "PQ001",
             Error::NotParquet { .. } => "PQ002",
             Error::Truncated { .. } => "PQ003",
@@ -343,6 +370,10 @@ impl Error {
             Error::RowSecurity { .. } => "TK010",
             Error::SchemaVersion { .. } => "TK011",
             Error::RootGrew => "TK012",
+            Error::InvalidBackfill { .. } => "TK013",
+            Error::InTransaction => "25001",
+            Error::NeedsCommunity { .. } => "TK014",
+            Error::NoWorker => "TK015",
             Error::Cancelled => "57014",
             Error::Internal { .. } => "XX000",
         }
@@ -359,6 +390,7 @@ impl Error {
                 | Error::BodyBroken { .. }
                 | Error::NoCredentials { .. }
                 | Error::Restoring
+                | Error::NoWorker
                 | Error::ReadOnly
                 | Error::Cancelled
         )
@@ -392,6 +424,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Error::InvalidUri { .. } => "Write it as s3://bucket/key, without query string, fragment or \"..\".",
+            Error::InvalidPattern { .. } => {
+                "Write it as s3://bucket/Binance/{asset}/{yyyy}/{mm}/{dd}/, or without placeholders."
+            }
             Error::UriNotAllowed { .. } => {
                 "A superuser allows it with: ALTER SYSTEM SET btc_ingest.allowed_prefixes = 's3://bucket/prefix'; SELECT pg_reload_conf();"
             }
@@ -470,6 +505,14 @@ impl Error {
             Error::RootGrew => {
                 "Nothing was kept. Check that timescaledb is preloaded and its version fits: SELECT * FROM btc_ingest.doctor();"
             }
+            Error::InvalidBackfill { .. } => {
+                "CALL btc_ingest.backfill(ARRAY['s3://bucket/prefix/'], '2024-01-01', '2024-02-01', parallel => 2, mode => 'slice');"
+            }
+            Error::InTransaction => "CALL it by itself, outside BEGIN … COMMIT and outside functions.",
+            Error::NeedsCommunity { .. } => {
+                "Use mode => 'slice', or set timescaledb.license = 'timescale' on a server that has that edition."
+            }
+            Error::NoWorker => "Raise max_worker_processes and restart the server.",
             Error::Internal { .. } => "This is a bug: please report it with the server log.",
             Error::Cancelled => return None,
         })

@@ -18,6 +18,7 @@ use crate::results::Results;
 /// As a load has by default: `btc_ingest.memory_limit`, an eighth of it per batch, and the rows of a batch.
 const MEMORY: u64 = 64 << 20;
 const BATCH_ROWS: usize = 65_536;
+const FIRST_BATCH_ROWS: usize = 8_192;
 
 /// Measures it.
 pub fn decode(bench: &Bench, results: &mut Results) {
@@ -39,6 +40,7 @@ fn tuples(object: Bytes) -> Result<u64> {
         on_bad_row: OnBadRow::Abort,
         max_kept_rejects: 0,
         max_batch_rows: BATCH_ROWS,
+        first_batch_rows: FIRST_BATCH_ROWS,
         max_batch_bytes: (MEMORY / 8) as usize,
     };
     let mut reader = TickReader::new(source, meta, mapping, &options, settings)?;

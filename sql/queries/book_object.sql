@@ -8,5 +8,6 @@ ON CONFLICT (s3_uri) DO UPDATE
        rows_replaced = excluded.rows_replaced, rows_rejected = excluded.rows_rejected,
        -- What was claimed of this version has been checked, and must not be held against the next.
        metadata = (o.metadata - '{sha256, rows, object_size_bytes}'::text[]) || excluded.metadata, options = excluded.options,
+       listed_etag = NULL, listed_size = NULL, rows_staged = 0,
        last_sqlstate = NULL, last_error = NULL, next_attempt_at = NULL,
        generation = o.generation + 1, loaded_at = excluded.loaded_at

@@ -1,7 +1,9 @@
 -- What is registered of an object. A size in a row that was never loaded is its producer's claim; in a loaded row it is
--- ours. $1: the uri.
+-- ours. listed_etag is a version that was listed and not loaded since. $1: the uri.
 SELECT json_build_object(
-    'object', (SELECT row_to_json(o) FROM (SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, metadata, options FROM ingestion.objects WHERE s3_uri = $1) AS o),
+    'object', (SELECT row_to_json(o) FROM (
+        SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, metadata, options
+          FROM ingestion.objects WHERE s3_uri = $1) AS o),
     'registry', (SELECT json_agg(json_build_object(
                             'metadata', metadata,
                             'pending_size', CASE WHEN status <> 'loaded' THEN object_size_bytes END)

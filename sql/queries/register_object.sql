@@ -1,7 +1,8 @@
--- What an earlier registration said of size, rows and digest was said of another version.
+-- A registered object is a live one, whatever backfill it belonged to. What an earlier registration said of size, rows and digest was said of another version.
 INSERT INTO ingestion.objects AS o (s3_uri, metadata) VALUES ($1, $2)
 ON CONFLICT (s3_uri) DO UPDATE
    SET status = 'pending',
        metadata = (o.metadata - '{sha256, rows, object_size_bytes}'::text[]) || excluded.metadata,
+       listed_etag = NULL, listed_size = NULL, rows_staged = 0, backfill = NULL,
        attempts = 0, next_attempt_at = NULL,
        generation = o.generation + 1

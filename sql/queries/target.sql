@@ -34,8 +34,6 @@ WITH RECURSIVE named AS (
     ) AS further
 )
 SELECT json_build_object(
-    'read_only', pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
-    'restoring', current_setting('timescaledb.restoring', true),
     'missing', (SELECT string_agg(name, ', ') FROM named WHERE rel IS NULL),
     'not_tables', (SELECT string_agg(oid::regclass::text, ', ') FROM tables WHERE relkind <> 'r'),
     'row_security', (SELECT string_agg(oid::regclass::text, ', ') FROM tables WHERE relrowsecurity),
@@ -51,6 +49,7 @@ SELECT json_build_object(
                            WHERE NOT r.rolsuper AND p.proowner <> (SELECT min(relowner) FROM tables)),
     'hypertable', EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                            WHERE schema_name = 'market_data' AND table_name = 'btc_ticks'),
+    'chunk_constraint', to_regclass('_timescaledb_catalog.chunk_constraint') IS NOT NULL,
     'symbol_collation', (SELECT attcollation::bigint FROM pg_attribute
                           WHERE attrelid = to_regclass('market_data.btc_ticks') AND attname = 'symbol')
 )::text

@@ -30,6 +30,8 @@ pub struct DecodeSettings {
     pub max_kept_rejects: usize,
     /// A batch never has more rows.
     pub max_batch_rows: usize,
+    /// Rows of the first batch; each further one may have twice as many, so that whoever waits has something to do soon.
+    pub first_batch_rows: usize,
     /// A batch takes no further rows once it has so many bytes.
     pub max_batch_bytes: usize,
 }
@@ -55,6 +57,7 @@ pub struct TickReader {
     settings: DecodeSettings,
     budget: Budget,
     step: usize,
+    batch_rows: usize,
     next_group: usize,
     open: Option<Group>,
     next_row: u64,
@@ -98,6 +101,7 @@ impl TickReader {
             symbol: options.symbol.clone(),
             budget: Budget::new((settings.memory_limit / 8).saturating_mul(share)),
             step: STEP.min(settings.max_batch_rows.max(1)),
+            batch_rows: settings.first_batch_rows,
             settings,
             next_group: 0,
             open: None,
@@ -113,6 +117,7 @@ impl TickReader {
             return Err(error.clone());
         }
         let batch = self.batch(symbols, cancelled);
+        self.batch_rows = self.batch_rows.saturating_mul(2).min(self.settings.max_batch_rows);
         if let Err(error) = &batch {
             self.failed = Some(error.clone());
             self.open = None;
@@ -131,8 +136,7 @@ impl TickReader {
             if rows == 0 {
                 return Ok((read > 0).then_some(decoded));
             }
-            let full =
-                read + rows > self.settings.max_batch_rows || size(&decoded.ticks) >= self.settings.max_batch_bytes;
+            let full = read + rows > self.batch_rows || size(&decoded.ticks) >= self.settings.max_batch_bytes;
             if read > 0 && full {
                 return Ok(Some(decoded));
             }

@@ -66,6 +66,11 @@ impl Stopper {
             let _ = thread.join();
         }
     }
+
+    /// Whether both end the same thread.
+    pub fn is(&self, other: &Stopper) -> bool {
+        Arc::ptr_eq(&self.thread, &other.thread)
+    }
 }
 
 /// The running thread, from the backend's side.

@@ -14,8 +14,8 @@ use crate::model::options::{Expected, LoadOptions, OnBadRow};
 use crate::model::source::{MemorySource, ObjectSource};
 use crate::model::tick::Symbols;
 use crate::model::uri::S3Uri;
-use crate::s3::client::{S3Settings, connect};
-use crate::s3::object::{ObjectHead, Reads, S3Object};
+use crate::s3::client::{Connection, S3Settings, connect};
+use crate::s3::object::{Fetching, ObjectHead, Reads, S3Object};
 use crate::tuple::batch::{EncodedBatch, encode};
 
 /// An object up to this size is fetched by one GET.
@@ -24,6 +24,8 @@ const ONE_GET: u64 = 8 << 20;
 const TAIL: u64 = 64 << 10;
 /// Rows per batch where memory allows; large, because every batch may cost a subtransaction.
 const BATCH_ROWS: usize = 65_536;
+/// Rows of the first batch: the backend should not wait for a large one.
+const FIRST_BATCH_ROWS: usize = 8_192;
 
 /// How much a load may take.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,11 @@ impl Limits {
     /// Bytes per read-ahead window: nine columns hold two each, together an eighth of the memory.
     pub fn window(&self) -> usize {
         (self.memory / 8 / 18).clamp(64 << 10, 4 << 20) as usize
+    }
+
+    /// Bytes of small objects that may be on their way at once.
+    pub fn read_ahead(&self) -> u64 {
+        self.memory / 8
     }
 
     /// Bytes of ticks per batch: one being inserted, one waiting and one being made fill three eighths.
@@ -65,6 +72,21 @@ pub struct Job {
     pub on_bad_row: OnBadRow,
     /// What it may take.
     pub limits: Limits,
+    /// Size and etag as a LIST or the registry gave them: then no HEAD is asked.
+    pub listed: Option<ObjectHead>,
+}
+
+impl Job {
+    /// The listed or asked version of the object.
+    pub fn object(&self, connection: &Connection, head: ObjectHead, reads: &Reads) -> S3Object {
+        S3Object::at(connection.clone(), self.uri.clone(), head, reads.clone(), self.limits.window())
+    }
+
+    /// The size of an object that one GET fetches without anything being asked before.
+    pub fn small(&self) -> Option<u64> {
+        let size = self.listed.as_ref().map(|head| head.size)?;
+        (size > 0 && size <= one_get(self.limits.memory)).then_some(size)
+    }
 }
 
 /// What is known of the object once its footer is read.
@@ -98,20 +120,36 @@ pub enum LoadEvent {
     Batch(Box<EncodedBatch>),
     /// All batches were sent.
     Finished(Cost),
+    /// Nothing more follows of this object. Only a [`super::series`] sends it, and goes on with the next one.
+    Failed(Error),
+}
+
+/// What was found at the uri.
+enum Found {
+    /// This version is loaded already.
+    Loaded(ObjectHead),
+    /// Its bytes, and its end where that was fetched on the way.
+    Open(ObjectHead, Arc<dyn ObjectSource>, Option<Bytes>),
 }
 
 /// Fetches, decodes and encodes one object; the work of a `Background` thread.
 pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
-    let object = reads.wait(async {
-        let connection = connect(&job.s3).await?;
-        S3Object::open(connection, job.uri.clone(), reads.clone(), job.limits.window()).await
-    })?;
-    let head = object.head().clone();
-    check_size(&head, job)?;
-    if job.loaded_etag.as_ref() == Some(&head.etag) {
-        return events.send(LoadEvent::AlreadyLoaded(head, cost(reads, Duration::ZERO)));
-    }
-    let (source, tail) = open_source(object, job.limits.memory)?;
+    let connection = reads.wait(connect(&job.s3))?;
+    load(job, &connection, None, reads, events)
+}
+
+/// The same over a connection that stands; `ahead` is the listed version of a small object on its way.
+pub fn load(
+    job: &Job,
+    connection: &Connection,
+    ahead: Option<Fetching>,
+    reads: &Reads,
+    events: &Events<LoadEvent>,
+) -> Result<()> {
+    let (head, source, tail) = match find(job, connection, ahead, reads)? {
+        Found::Loaded(head) => return events.send(LoadEvent::AlreadyLoaded(head, cost(reads, Duration::ZERO))),
+        Found::Open(head, source, tail) => (head, source, tail),
+    };
     if let Some(registered) = &job.expected.sha256 {
         check_digest(&*source, registered)?;
     }
@@ -125,6 +163,7 @@ pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
         on_bad_row: job.on_bad_row,
         max_kept_rejects: job.limits.kept_rejects,
         max_batch_rows: BATCH_ROWS,
+        first_batch_rows: FIRST_BATCH_ROWS,
         max_batch_bytes: job.limits.batch_bytes(),
     };
     let mut reader = TickReader::new(source, meta.clone(), mapping, &job.options, settings)?;
@@ -147,10 +186,36 @@ pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
     events.send(LoadEvent::Finished(cost(reads, working)))
 }
 
+fn find(job: &Job, connection: &Connection, ahead: Option<Fetching>, reads: &Reads) -> Result<Found> {
+    if let Some(head) = &job.listed {
+        match open(job, connection, head.clone(), ahead, reads) {
+            // Replaced since it was listed: what is there now is what counts.
+            Err(Error::ObjectChanged { .. } | Error::MetadataMismatch { .. }) => {}
+            found => return found,
+        }
+    }
+    let head = reads.wait(S3Object::head_of(connection, &job.uri))?;
+    open(job, connection, head, None, reads)
+}
+
+fn open(job: &Job, connection: &Connection, head: ObjectHead, ahead: Option<Fetching>, reads: &Reads) -> Result<Found> {
+    check_size(&head, job)?;
+    if job.loaded_etag.as_ref() == Some(&head.etag) {
+        return Ok(Found::Loaded(head));
+    }
+    if let Some(ahead) = ahead {
+        let source = MemorySource(ahead.wait(reads)?);
+        return Ok(Found::Open(head, Arc::new(source), None));
+    }
+    let object = job.object(connection, head.clone(), reads);
+    let (source, tail) = open_source(object, job.limits.memory)?;
+    Ok(Found::Open(head, source, tail))
+}
+
 /// The object as bytes, and its end where that was fetched on the way.
-pub fn open_source(object: S3Object, memory: u64) -> Result<(Arc<dyn ObjectSource>, Option<Bytes>)> {
+fn open_source(object: S3Object, memory: u64) -> Result<(Arc<dyn ObjectSource>, Option<Bytes>)> {
     let size = object.size();
-    if size > ONE_GET.min(memory / 8) {
+    if size > one_get(memory) {
         return open_end(object);
     }
     if size == 0 {
@@ -166,8 +231,18 @@ pub fn open_end(object: S3Object) -> Result<(Arc<dyn ObjectSource>, Option<Bytes
     if size == 0 {
         return Err(Error::EmptyObject);
     }
-    let tail = object.read(size - TAIL.min(size)..size)?;
+    let tail = object.read(tail_of(size))?;
     Ok((Arc::new(object), Some(tail)))
+}
+
+/// Where the footer of an object of this size probably lies.
+pub fn tail_of(size: u64) -> std::ops::Range<u64> {
+    size - TAIL.min(size)..size
+}
+
+/// Up to this size an object is fetched as a whole, as long as it fits into the share of read-ahead.
+fn one_get(memory: u64) -> u64 {
+    ONE_GET.min(memory / 8)
 }
 
 fn check_size(head: &ObjectHead, job: &Job) -> Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod bucket;
 pub mod options;
+pub mod pattern;
 pub mod report;
 pub mod source;
 pub mod tick;

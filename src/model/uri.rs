@@ -55,7 +55,7 @@ impl FromStr for S3Uri {
 }
 
 /// Bucket and key of `s3://bucket/key`; the key may be empty.
-fn split(text: &str) -> std::result::Result<(&str, &str), &'static str> {
+pub(super) fn split(text: &str) -> std::result::Result<(&str, &str), &'static str> {
     let rest = text.strip_prefix("s3://").ok_or("it does not begin with s3://")?;
     if text.contains('?') {
         return Err("it has a query string");
@@ -99,6 +99,17 @@ impl AllowedPrefixes {
         })
     }
 
+    /// Whether something that begins with `prefix` may be read: it lies under an allowed prefix, or above one.
+    pub fn may_hold(&self, bucket: &str, prefix: &str) -> bool {
+        self.0.iter().any(|(allowed, under)| {
+            allowed == bucket
+                && (under.starts_with(prefix)
+                    || prefix
+                        .strip_prefix(under.as_str())
+                        .is_some_and(|rest| under.is_empty() || under.ends_with('/') || rest.starts_with('/')))
+        })
+    }
+
     /// Whether everything is denied.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -136,6 +147,17 @@ mod tests {
 
     fn allowed(prefixes: &str, uri: &str) -> bool {
         prefixes.parse::<AllowedPrefixes>().unwrap().allow(&uri.parse().unwrap())
+    }
+
+    #[test]
+    fn a_prefix_may_hold_allowed_keys_if_it_lies_under_or_above_one() {
+        let allowed: AllowedPrefixes = "s3://landing/Binance/BTC".parse().unwrap();
+        for (prefix, may) in
+            [("", true), ("Bin", true), ("Binance/BTC/2024", true), ("Binance/BTCUSDT", false), ("Kraken", false)]
+        {
+            assert_eq!(allowed.may_hold("landing", prefix), may, "{prefix}");
+        }
+        assert!(!allowed.may_hold("other", ""));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::{doctor, inspect, loader, register, report};
+use super::{backfill, doctor, inspect, loader, register, report};
 use crate::model::report::LoadReport;
 
 /// One row of `inspect_s3`.
@@ -83,6 +83,59 @@ fn register_s3_slice(
     let metadata = metadata.map_or_else(|| serde_json::json!({}), |metadata| metadata.0);
     let result = register::register(uri.unwrap_or_default(), asset.unwrap_or_default(), bucket_5m, metadata);
     TableIterator::once(report::or_raise(uri, result))
+}
+
+#[pg_extern(sql = false)]
+fn start_backfill(
+    prefixes: Option<Vec<Option<String>>>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+    parallel: Option<i32>,
+    mode: Option<String>,
+) -> TableIterator<'static, (name!(backfill, i64), name!(taken_up, bool))> {
+    let plan = plan(prefixes, from, to, parallel, mode);
+    TableIterator::once(report::or_raise(None, backfill::start(&plan)))
+}
+
+#[pg_extern(sql = false)]
+fn start_backfill_workers(backfill: i64) -> i32 {
+    report::or_raise(None, backfill::start_workers(backfill))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn survey_backfill(
+    prefixes: Option<Vec<Option<String>>>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+    parallel: Option<i32>,
+) -> TableIterator<
+    'static,
+    (
+        name!(objects, i64),
+        name!(known, i64),
+        name!(passed_over, i64),
+        name!(bytes, i64),
+        name!(estimated_rows, i64),
+        name!(disk_bytes, i64),
+        name!(free_bytes, i64),
+        name!(seconds, f64),
+    ),
+> {
+    let plan = plan(prefixes, from, to, parallel, None);
+    let s = report::or_raise(None, backfill::survey(&plan));
+    TableIterator::once((s.objects, s.known, s.passed_over, s.bytes, s.rows, s.disk, s.free, s.seconds))
+}
+
+fn plan(
+    prefixes: Option<Vec<Option<String>>>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+    parallel: Option<i32>,
+    mode: Option<String>,
+) -> backfill::Plan {
+    let prefixes = prefixes.unwrap_or_default().into_iter().map(Option::unwrap_or_default).collect();
+    backfill::Plan { prefixes, from, to, parallel: parallel.unwrap_or(2), mode: mode.unwrap_or_else(|| "slice".into()) }
 }
 
 #[pg_extern(sql = false)]

@@ -42,6 +42,15 @@ static MAX_CONFLICT_FRACTION: GucSetting<f64> = GucSetting::<f64>::new(0.1);
 /// Read by migrate() when it creates the hypertable; afterwards it is TimescaleDB's set_chunk_time_interval.
 static CHUNK_TIME_INTERVAL: Text = Text::new(Some(c"7 days"));
 
+/// Five tries with doubling pauses outlast a quarter of an hour of trouble.
+static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(5);
+/// Milliseconds; long enough that a hiccup has passed.
+static RETRY_BACKOFF: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+/// Milliseconds; an hour after the trouble has ended is late enough.
+static RETRY_BACKOFF_MAX: GucSetting<i32> = GucSetting::<i32>::new(3_600_000);
+/// Empty means that nobody resumes after a restart but a caller.
+static DATABASE: Text = Text::new(None);
+
 /// Defines every setting and reserves the prefix.
 pub fn register() {
     let text = |name, short, setting: &'static Text| {
@@ -138,7 +147,67 @@ pub fn register() {
         c"Chunk interval with which migrate() creates market_data.btc_ticks.",
         &CHUNK_TIME_INTERVAL,
     );
+    number(
+        c"btc_ingest.max_attempts",
+        c"How often an object is tried before it is quarantined.",
+        &MAX_ATTEMPTS,
+        1,
+        1_000,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    number(
+        c"btc_ingest.retry_backoff",
+        c"Pause after an object's first failure; doubles with every further one.",
+        &RETRY_BACKOFF,
+        1,
+        3_600_000,
+        GucContext::Sighup,
+        ms,
+    );
+    number(
+        c"btc_ingest.retry_backoff_max",
+        c"The longest pause between two tries of an object.",
+        &RETRY_BACKOFF_MAX,
+        1,
+        86_400_000,
+        GucContext::Sighup,
+        ms,
+    );
+    GucRegistry::define_string_guc(
+        c"btc_ingest.database",
+        c"Database in which a preloaded btc_ingest goes on with unfinished backfills when the server starts.",
+        c"",
+        &DATABASE,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
     ffi::reserve_prefix(c"btc_ingest");
+}
+
+/// How failed objects are tried again.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// Tries before an object is quarantined.
+    pub max_attempts: i32,
+    /// The first pause in milliseconds.
+    pub backoff_ms: f64,
+    /// The longest pause in milliseconds.
+    pub backoff_max_ms: f64,
+}
+
+/// `btc_ingest.max_attempts`, `retry_backoff`, `retry_backoff_max`.
+pub fn retry() -> Retry {
+    Retry {
+        max_attempts: MAX_ATTEMPTS.get(),
+        backoff_ms: f64::from(RETRY_BACKOFF.get()),
+        backoff_max_ms: f64::from(RETRY_BACKOFF_MAX.get()),
+    }
+}
+
+/// `btc_ingest.database`, if it is set.
+pub fn database() -> Option<String> {
+    Some(value(&DATABASE)).filter(|name| !name.is_empty())
 }
 
 fn value(setting: &Text) -> String {

@@ -11,7 +11,7 @@ use super::sink::Sink;
 use super::target::Target;
 use super::{ffi, guc};
 use crate::error::{Error, Result};
-use crate::load::pipeline::{self, Cost, Job, LoadEvent, Opened};
+use crate::load::pipeline::{self, Cost, Job, Limits, LoadEvent, Opened};
 use crate::model::options::{self, LoadOptions, OnBadRow};
 use crate::model::report::{LoadReport, Outcome};
 use crate::model::uri::S3Uri;
@@ -64,45 +64,80 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
             expected,
             on_bad_row,
             limits: guc::limits(),
+            listed: known.listed(),
         };
-        run(client, &target, &mut registry, job, &known, started)
+        let orders = job.clone();
+        let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&orders, reads, events))?;
+        store(client, &target, &mut registry, &job, &known, &mut thread, started)
     })
 }
 
-fn run(
+/// What a worker orders ahead of the load itself: an object of the queue, read with half of the memory, because the next
+/// one is on its way meanwhile.
+pub fn order(client: &mut SpiClient<'_>, uri: &str) -> Result<Job> {
+    let uri = allowed_uri(uri)?;
+    let known = Registry::peek(client, &uri)?;
+    let (options, expected) = options::resolve(&serde_json::json!({}), &known.metadata)?;
+    let limits = guc::limits();
+    Ok(Job {
+        uri,
+        s3: guc::s3(),
+        loaded_etag: known.loaded_etag(&options),
+        options,
+        expected,
+        on_bad_row: OnBadRow::Abort,
+        limits: Limits { memory: limits.memory / 2, ..limits },
+        listed: known.listed(),
+    })
+}
+
+/// Loads an object that was ordered from `thread`. `None`: somebody else is loading it at this moment.
+pub fn load_ordered(job: &Job, thread: &mut ffi::Thread<LoadEvent>) -> Result<Option<LoadReport>> {
+    let started = Instant::now();
+    Spi::connect_mut(|client| {
+        let target = Target::check(client)?;
+        let _owner = target.become_owner();
+        Target::check_version(client)?;
+        let Some(mut registry) = Registry::open_if_free(client, &job.uri)? else { return Ok(None) };
+        let known = registry.known(client)?;
+        store(client, &target, &mut registry, job, &known, thread, started).map(Some)
+    })
+}
+
+/// Takes an object's events from the thread that reads it, and stores what they hold.
+fn store(
     client: &mut SpiClient<'_>,
     target: &Target,
     registry: &mut Registry,
-    job: Job,
+    job: &Job,
     known: &Known,
+    thread: &mut ffi::Thread<LoadEvent>,
     started: Instant,
 ) -> Result<LoadReport> {
-    let orders = job.clone();
-    let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&orders, reads, events))?;
     let opened = match thread.next()? {
         Some(LoadEvent::AlreadyLoaded(head, cost)) => {
             known.check_registered_size(head.size)?;
             registry.mark_loaded(client)?;
-            let report = already_loaded(&job, head, cost, started);
+            let report = already_loaded(job, head, cost, started);
             registry.book_history(client, &report)?;
             return Ok(report);
         }
         Some(LoadEvent::Opened(opened)) => *opened,
-        _ => return Err(ended_early()),
+        other => return Err(unexpected(other)),
     };
     known.check_registered_size(opened.head.size)?;
 
-    let mut sink = Sink::new(client, target, &job, &opened)?;
+    let mut sink = Sink::new(client, target, job, &opened)?;
     let mut inserting = Duration::ZERO;
     let cost = loop {
         match thread.next()? {
-            Some(LoadEvent::Batch(batch)) => {
+            Some(LoadEvent::Batch(mut batch)) => {
                 let began = Instant::now();
-                sink.store(client, &batch)?;
+                sink.store(client, &mut batch)?;
                 inserting += began.elapsed();
             }
             Some(LoadEvent::Finished(cost)) => break cost,
-            _ => return Err(ended_early()),
+            other => return Err(unexpected(other)),
         }
     };
     let began = Instant::now();
@@ -138,8 +173,11 @@ fn already_loaded(job: &Job, head: ObjectHead, cost: Cost, started: Instant) -> 
     }
 }
 
-fn ended_early() -> Error {
-    Error::Internal { why: "the reading thread ended without a result".into() }
+fn unexpected(event: Option<LoadEvent>) -> Error {
+    match event {
+        Some(LoadEvent::Failed(error)) => error,
+        _ => Error::Internal { why: "the reading thread ended without a result".into() },
+    }
 }
 
 fn ms(duration: Duration) -> f64 {

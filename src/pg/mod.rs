@@ -1,6 +1,8 @@
 //! The only code that knows PostgreSQL. `api` is what SQL calls; `ffi` holds every `unsafe` block of the crate.
 
 pub mod api;
+mod backfill;
+mod chunk;
 mod doctor;
 mod ffi;
 mod guc;
@@ -14,6 +16,7 @@ mod spi;
 mod target;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
+mod worker;
 
 use pgrx::prelude::*;
 
@@ -22,14 +25,18 @@ extension_sql_file!("../../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["bootstrap"]);
 extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["adopt"]);
 extension_sql_file!("../../sql/functions.sql", name = "functions", requires = ["migrate"]);
+extension_sql_file!("../../sql/backfill.sql", name = "backfill", requires = ["functions"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
 /// Called once when the library is loaded, by a backend's first call or by `shared_preload_libraries`.
 #[pg_guard]
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
     guc::register();
+    if ffi::is_preloading() {
+        worker::register_resumer();
+    }
 }

@@ -13,6 +13,7 @@ use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::options::LoadOptions;
 use crate::model::report::LoadReport;
 use crate::model::uri::S3Uri;
+use crate::s3::object::ObjectHead;
 
 /// One object's rows, claimed for one load.
 pub struct Registry {
@@ -26,6 +27,7 @@ pub struct Known {
     /// Metadata and options, strongest first: the object's, then its registry rows' in key order.
     pub metadata: Vec<Value>,
     loaded: Option<(String, Value)>,
+    listed: Option<ObjectHead>,
     registered_sizes: Vec<u64>,
 }
 
@@ -33,6 +35,11 @@ impl Known {
     /// The etag that is loaded with these options already.
     pub fn loaded_etag(&self, options: &LoadOptions) -> Option<String> {
         self.loaded.as_ref().filter(|(_, shape)| *shape == options.shape()).map(|(etag, _)| etag.clone())
+    }
+
+    /// Size and etag of a version that was listed and never loaded: S3 need not be asked for them again.
+    pub fn listed(&self) -> Option<ObjectHead> {
+        self.listed.clone()
     }
 
     /// A size that a producer wrote into the registry must be the object's.
@@ -64,17 +71,32 @@ impl Registry {
     /// Claims the object until the transaction ends. An advisory lock, not a row lock: that would block a producer's
     /// upsert for the length of the load.
     pub fn open(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Registry> {
-        let text = uri.to_string();
         let lock = "SELECT pg_advisory_xact_lock(hashtextextended('btc_ingest.object:' || $1, 0))";
-        spi::execute(client, lock, &[text.clone().into()])?;
-        let now = spi::query(client, "SELECT clock_timestamp()", &[])?.first().get_one().map_err(spi::internal)?;
+        spi::execute_kept(client, lock, &[uri.to_string().into()])?;
+        Self::new(client, uri)
+    }
+
+    /// The same for whoever has other work to do: `None` if somebody else has claimed it.
+    pub fn open_if_free(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Option<Registry>> {
+        let lock = "SELECT pg_try_advisory_xact_lock(hashtextextended('btc_ingest.object:' || $1, 0))::text";
+        let free = spi::json_kept(client, lock, &[uri.to_string().into()])? == true;
+        if free { Self::new(client, uri).map(Some) } else { Ok(None) }
+    }
+
+    /// What is registered of an object that nobody has claimed.
+    pub fn peek(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Known> {
+        Self::new(client, uri)?.known(client)
+    }
+
+    fn new(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Registry> {
+        let now = spi::query_kept(client, "SELECT clock_timestamp()", &[])?.first().get_one().map_err(spi::internal)?;
         let started = now.ok_or_else(|| Error::Internal { why: "no clock".into() })?;
-        Ok(Registry { uri: uri.clone(), text, started })
+        Ok(Registry { uri: uri.clone(), text: uri.to_string(), started })
     }
 
     /// Reads what is registered. A statement of its own after the lock, so that it sees what the lock's last holder did.
     pub fn known(&self, client: &mut SpiClient<'_>) -> Result<Known> {
-        let found = spi::json(client, include_str!("../../sql/queries/known.sql"), &[self.text.clone().into()])?;
+        let found = spi::json_kept(client, include_str!("../../sql/queries/known.sql"), &[self.text.clone().into()])?;
         let object = &found["object"];
         let mut metadata = vec![object["options"].clone(), object["metadata"].clone()];
         let mut registered_sizes = Vec::new();
@@ -84,15 +106,17 @@ impl Registry {
         }
         // Whatever its status: an object that was registered again is pending, and loaded all the same if its etag is.
         let loaded = object["etag"].as_str().map(|etag| (etag.to_owned(), object["options"].clone()));
-        Ok(Known { metadata, loaded, registered_sizes })
+        let listed = object["listed_etag"].as_str().zip(object["listed_size"].as_u64());
+        let listed = listed.map(|(etag, size)| ObjectHead { size, etag: etag.to_owned() });
+        Ok(Known { metadata, loaded, listed, registered_sizes })
     }
 
     /// A producer may have registered again what is loaded already.
     pub fn mark_loaded(&self, client: &mut SpiClient<'_>) -> Result<()> {
         let args = [self.text.clone().into()];
-        spi::execute(client, include_str!("../../sql/queries/mark_loaded.sql"), &args)?;
+        spi::execute_kept(client, include_str!("../../sql/queries/mark_loaded.sql"), &args)?;
         let object = "UPDATE ingestion.objects SET status = 'loaded' WHERE s3_uri = $1 AND status <> 'loaded'";
-        spi::execute(client, object, &args)?;
+        spi::execute_kept(client, object, &args)?;
         Ok(())
     }
 
@@ -119,7 +143,7 @@ impl Registry {
             JsonB(facts(booking)).into(),
             JsonB(booking.options.shape()).into(),
         ];
-        spi::execute(client, include_str!("../../sql/queries/book_object.sql"), &args).map(drop)
+        spi::execute_kept(client, include_str!("../../sql/queries/book_object.sql"), &args).map(drop)
     }
 
     fn book_slices(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
@@ -144,15 +168,15 @@ impl Registry {
             columns.first_times.into(),
             columns.last_times.into(),
         ];
-        spi::execute(client, include_str!("../../sql/queries/book_slices.sql"), &shared)?;
+        spi::execute_kept(client, include_str!("../../sql/queries/book_slices.sql"), &shared)?;
         let args = [
             self.text.clone().into(),
             booking.report.etag.clone().into(),
             (booking.opened.head.size as i64).into(),
             JsonB(facts(booking)).into(),
         ];
-        spi::execute(client, include_str!("../../sql/queries/book_new_registry_rows.sql"), &args)?;
-        spi::execute(client, include_str!("../../sql/queries/book_own_registry_rows.sql"), &args).map(drop)
+        spi::execute_kept(client, include_str!("../../sql/queries/book_new_registry_rows.sql"), &args)?;
+        spi::execute_kept(client, include_str!("../../sql/queries/book_own_registry_rows.sql"), &args).map(drop)
     }
 
     /// Moves each source's offset forward; a load of older ticks leaves it, and locks nothing.
@@ -168,9 +192,9 @@ impl Registry {
         for (source, (last_id, time)) in offsets {
             let args =
                 [source.into(), last_id.into(), timestamp(time)?.into(), JsonB(Value::Object(newest.clone())).into()];
-            let moved = spi::execute(client, include_str!("../../sql/queries/move_offset.sql"), &args)?;
+            let moved = spi::execute_kept(client, include_str!("../../sql/queries/move_offset.sql"), &args)?;
             if moved == 0 {
-                spi::execute(client, include_str!("../../sql/queries/new_offset.sql"), &args)?;
+                spi::execute_kept(client, include_str!("../../sql/queries/new_offset.sql"), &args)?;
             }
         }
         Ok(())
@@ -202,7 +226,7 @@ impl Registry {
             report.elapsed_ms.into(),
             self.started.into(),
         ];
-        spi::execute(client, include_str!("../../sql/queries/book_history.sql"), &args).map(drop)
+        spi::execute_kept(client, include_str!("../../sql/queries/book_history.sql"), &args).map(drop)
     }
 }
 
@@ -246,7 +270,7 @@ pub fn insert_rejects(
         data.push(JsonB(values));
     }
     let args = [uri.to_owned().into(), etag.to_owned().into(), rows.into(), reasons.into(), data.into()];
-    spi::execute(client, include_str!("../../sql/queries/insert_rejects.sql"), &args).map(drop)
+    spi::execute_kept(client, include_str!("../../sql/queries/insert_rejects.sql"), &args).map(drop)
 }
 
 /// A time in microseconds since 1970 as PostgreSQL's.

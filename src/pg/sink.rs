@@ -8,10 +8,11 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
+use super::chunk::Chunks;
 use super::ffi::{self, TickStore};
 use super::registry::{insert_rejects, timestamp};
 use super::target::Target;
-use super::{guc, spi};
+use super::{chunk, guc, spi};
 use crate::error::{Error, Result};
 use crate::load::pipeline::{Job, Opened};
 use crate::model::options::OnConflict;
@@ -36,6 +37,7 @@ pub struct Sink {
     kept_rejects_left: usize,
     root_size: i64,
     subtransactions: u32,
+    chunks: Chunks,
     counts: Counts,
     slices: Slices,
     /// The first conflict in words, for the error that may come of it.
@@ -53,7 +55,7 @@ struct Counts {
 
 /// One batch on its way, with the arguments that bound its buckets.
 struct Batch<'a> {
-    encoded: &'a EncodedBatch,
+    encoded: &'a mut EncodedBatch,
     skip: HashSet<usize>,
     first: TimestampWithTimeZone,
     last: TimestampWithTimeZone,
@@ -82,6 +84,7 @@ impl Sink {
             kept_rejects_left: job.limits.kept_rejects,
             root_size: 0,
             subtransactions: 0,
+            chunks: Chunks::new(target),
             counts: Counts::default(),
             slices: Slices::new(),
             example: String::new(),
@@ -89,12 +92,12 @@ impl Sink {
         sink.root_size = root_size(client)?;
         // What an earlier load of the same version could not store is found again by this one.
         let args = [sink.uri.clone().into(), sink.etag.clone().into()];
-        spi::execute(client, "DELETE FROM landing.rejected_ticks WHERE s3_uri = $1 AND etag = $2", &args)?;
+        spi::execute_kept(client, "DELETE FROM landing.rejected_ticks WHERE s3_uri = $1 AND etag = $2", &args)?;
         Ok(sink)
     }
 
     /// Stores one batch.
-    pub fn store(&mut self, client: &mut SpiClient<'_>, encoded: &EncodedBatch) -> Result<()> {
+    pub fn store(&mut self, client: &mut SpiClient<'_>, encoded: &mut EncodedBatch) -> Result<()> {
         self.counts.rejected += encoded.rejected as i64;
         let rejects: Vec<(u64, String, Value)> = encoded
             .rejects
@@ -103,18 +106,19 @@ impl Sink {
             .collect();
         self.keep(client, rejects)?;
         let (Some(first), Some(last)) = (encoded.runs.first(), encoded.runs.last()) else { return Ok(()) };
-        let mut batch =
-            Batch { encoded, skip: HashSet::new(), first: timestamp(first.bucket)?, last: timestamp(last.bucket)? };
+        let (first, last) = (timestamp(first.bucket)?, timestamp(last.bucket)?);
+        let mut batch = Batch { encoded, skip: HashSet::new(), first, last };
 
         let (meets_own, meets_near) = self.probe(client, &batch)?;
-        if meets_near || !encoded.misplaced.is_empty() {
+        if meets_near || !batch.encoded.misplaced.is_empty() {
             self.resolve_neighbours(client, &mut batch, meets_near)?;
         }
-        let repeats = encoded.runs.iter().any(|run| run.repeats);
-        if meets_own || repeats || !self.insert_all(client, &batch)? {
+        if meets_own {
             self.merge(client, &batch)?;
+        } else {
+            self.insert_all(client, &mut batch)?;
         }
-        self.count_slices(&encoded.runs);
+        self.count_slices(&batch.encoded.runs);
         self.check_fraction()
     }
 
@@ -157,15 +161,33 @@ impl Sink {
         Ok((found["own"] == true, found["near"] == true))
     }
 
-    /// The fast road. `false`: somebody stored one of the keys meanwhile, and nothing of the batch was kept.
-    fn insert_all(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<bool> {
-        if self.subtransactions == MAX_SUBTRANSACTIONS {
+    /// The fast road: into the chunk itself where that is possible, otherwise through the hypertable.
+    fn insert_all(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>) -> Result<()> {
+        let (Some(first), Some(last)) = (batch.encoded.runs.first(), batch.encoded.runs.last()) else { return Ok(()) };
+        let Some(chunk) = self.chunks.direct(client, first.bucket, last.bucket)? else {
+            return if self.insert_through_hypertable(client, batch)? { Ok(()) } else { self.merge(client, batch) };
+        };
+        let appended = chunk::append(chunk, batch.encoded, &batch.skip);
+        self.counts.inserted += appended.stored as i64;
+        if appended.maybe.is_empty() {
+            return Ok(());
+        }
+        // Keys that repeat within the object, or that somebody stored meanwhile.
+        let maybe: HashSet<usize> = appended.maybe.into_iter().collect();
+        batch.skip = (0..batch.encoded.tuples.len()).filter(|index| !maybe.contains(index)).collect();
+        self.merge(client, batch)
+    }
+
+    /// `false`: somebody stored one of the keys meanwhile, and nothing of the batch was kept.
+    fn insert_through_hypertable(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<bool> {
+        let repeats = batch.encoded.runs.iter().any(|run| run.repeats);
+        if repeats || self.subtransactions == MAX_SUBTRANSACTIONS {
             return Ok(false);
         }
         self.subtransactions += 1;
         let _store = self.register(batch)?;
-        let inserted =
-            ffi::unless_unique_violation(|| spi::execute(client, include_str!("../../sql/queries/insert.sql"), &[]))?;
+        let sql = include_str!("../../sql/queries/insert.sql");
+        let inserted = ffi::unless_unique_violation(|| spi::execute(client, sql, &[]))?;
         self.counts.inserted += inserted.unwrap_or(0) as i64;
         Ok(inserted.is_some())
     }
@@ -324,6 +346,6 @@ fn rejected_rows(
 }
 
 fn root_size(client: &mut SpiClient<'_>) -> Result<i64> {
-    let size = spi::json(client, "SELECT pg_relation_size('market_data.btc_ticks')::text", &[])?;
+    let size = spi::json_kept(client, "SELECT pg_relation_size('market_data.btc_ticks')::text", &[])?;
     Ok(size.as_i64().unwrap_or(0))
 }

@@ -1,8 +1,13 @@
 //! Statements in the caller's transaction. Every one takes a fresh snapshot, so that a check made after a lock sees what
 //! the lock's last holder committed.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::PgOid;
 use pgrx::datum::DatumWithOid;
-use pgrx::spi::{SpiClient, SpiError, SpiTupleTable};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiError, SpiTupleTable};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -22,9 +27,47 @@ pub fn execute(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>])
     Ok(query(client, sql, args)?.len() as u64)
 }
 
+thread_local! {
+    /// Plans that this session keeps. Only statements over registry tables: those over the hypertable want a plan for the
+    /// chunks that their arguments name, and those over `incoming_ticks` one for the batch of the moment.
+    static KEPT: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
+}
+
+/// Runs a statement whose plan the session keeps.
+pub fn query_kept<'conn>(
+    client: &mut SpiClient<'conn>,
+    sql: &'static str,
+    args: &[DatumWithOid<'_>],
+) -> Result<SpiTupleTable<'conn>> {
+    let known = KEPT.with_borrow(|kept| kept.get(sql).cloned());
+    let plan = match known {
+        Some(plan) => plan,
+        None => {
+            let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+            let plan = Rc::new(client.prepare_mut(sql, &types).map_err(internal)?.keep());
+            KEPT.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
+            plan
+        }
+    };
+    client.update(&*plan, None, args).map_err(internal)
+}
+
+/// [`execute`] with a plan that the session keeps.
+pub fn execute_kept(client: &mut SpiClient<'_>, sql: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64> {
+    Ok(query_kept(client, sql, args)?.len() as u64)
+}
+
+/// [`json`] with a plan that the session keeps.
+pub fn json_kept(client: &mut SpiClient<'_>, sql: &'static str, args: &[DatumWithOid<'_>]) -> Result<Value> {
+    parsed(query_kept(client, sql, args)?)
+}
+
 /// Runs a statement whose one row has one text column that holds JSON; null for no row.
 pub fn json(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Value> {
-    let table = query(client, sql, args)?;
+    parsed(query(client, sql, args)?)
+}
+
+fn parsed(table: SpiTupleTable<'_>) -> Result<Value> {
     if table.is_empty() {
         return Ok(Value::Null);
     }

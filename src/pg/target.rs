@@ -1,5 +1,7 @@
 //! The guard before a load: its tables are there, are TimescaleDB's, and run nobody else's code.
 
+use std::cell::Cell;
+
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
@@ -27,22 +29,47 @@ pub struct Target {
     owner_is_superuser: bool,
     /// Collation of `market_data.btc_ticks.symbol`.
     pub symbol_collation: pg_sys::Oid,
+    /// Whether TimescaleDB's catalog still has the table chunk_constraint.
+    pub has_chunk_constraint: bool,
+}
+
+thread_local! {
+    static REMEMBERED: Cell<Option<Target>> = const { Cell::new(None) };
 }
 
 impl Target {
-    /// Checks everything that must hold before the first request to S3.
+    /// Checks everything that must hold before the first request to S3. What the catalogs say is remembered until one of
+    /// them changes, by whomever.
     pub fn check(client: &mut SpiClient<'_>) -> Result<Target> {
-        let names: Vec<String> = WRITTEN.iter().map(ToString::to_string).collect();
-        let found = spi::json(client, include_str!("../../sql/queries/target.sql"), &[names.into()])?;
-        let text = |key: &str| found.get(key).and_then(Value::as_str);
+        Self::check_session(client)?;
+        if let Some(known) = REMEMBERED.get().filter(|_| ffi::catalogs_unchanged()) {
+            return Ok(known);
+        }
+        ffi::watch_catalogs();
+        let target = Self::read(client)?;
+        REMEMBERED.set(Some(target));
+        Ok(target)
+    }
+
+    /// What can change without any catalog changing.
+    fn check_session(client: &mut SpiClient<'_>) -> Result<()> {
+        let sql = "SELECT json_build_object('read_only', pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
+                                            'restoring', current_setting('timescaledb.restoring', true))::text";
+        let found = spi::json_kept(client, sql, &[])?;
         if found["read_only"] == true {
             return Err(Error::ReadOnly);
         }
-        match text("restoring") {
-            Some("on") => return Err(Error::Restoring),
-            Some(_) => {}
-            None => return Err(Error::TimescaleNotLoaded),
+        match found["restoring"].as_str() {
+            Some("on") => Err(Error::Restoring),
+            Some(_) => Ok(()),
+            None => Err(Error::TimescaleNotLoaded),
         }
+    }
+
+    fn read(client: &mut SpiClient<'_>) -> Result<Target> {
+        let names: Vec<String> = WRITTEN.iter().map(ToString::to_string).collect();
+        let found = spi::json(client, include_str!("../../sql/queries/target.sql"), &[names.into()])?;
+        let text = |key: &str| found.get(key).and_then(Value::as_str);
         if let Some(missing) = text("missing") {
             return Err(Error::BadTarget { what: format!("missing: {missing}") });
         }
@@ -69,6 +96,7 @@ impl Target {
             owner: oid("owner"),
             owner_is_superuser: found["owner_is_superuser"] == true,
             symbol_collation: oid("symbol_collation"),
+            has_chunk_constraint: found["chunk_constraint"] == true,
         })
     }
 
@@ -81,7 +109,8 @@ impl Target {
 
     /// Refuses tables of another schema version. Reads a table, so it must run as its owner.
     pub fn check_version(client: &mut SpiClient<'_>) -> Result<()> {
-        let found = spi::json(client, "SELECT coalesce(max(version), 0)::text FROM ingestion.schema_version", &[])?;
+        let found =
+            spi::json_kept(client, "SELECT coalesce(max(version), 0)::text FROM ingestion.schema_version", &[])?;
         let tables = found.as_i64().unwrap_or(0) as i32;
         if tables == SCHEMA_VERSION {
             return Ok(());

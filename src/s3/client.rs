@@ -1,13 +1,13 @@
 //! The SDK's client, set up from our settings and the AWS default chain.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_smithy_http_client::Builder as HttpBuilder;
@@ -80,10 +80,10 @@ pub async fn connect(settings: &S3Settings) -> Result<Connection> {
     let Some(region) = config.region().map(ToString::to_string) else {
         return Err(bad("no region is known: set btc_ingest.s3_region, or AWS_REGION in the server's environment"));
     };
-    let credentials = credentials(&config).await?;
-    let credentials_from = source_of(&credentials);
+    let (first, provider) = credentials(&config).await?;
+    let credentials_from = source_of(&first);
     let mut builder = aws_sdk_s3::config::Builder::from(&config)
-        .credentials_provider(credentials)
+        .credentials_provider(Renewed { first, provider })
         .force_path_style(settings.force_path_style);
     if !settings.endpoint.is_empty() {
         builder = builder.endpoint_url(&settings.endpoint);
@@ -101,11 +101,35 @@ fn explicit_region(settings: &S3Settings) -> Option<String> {
     (!settings.endpoint.is_empty() && !inherited).then(|| "us-east-1".to_owned())
 }
 
-async fn credentials(config: &aws_config::SdkConfig) -> Result<Credentials> {
+/// Credentials that were fetched to know whether there are any, and the provider for when these have expired: a role's
+/// last for hours, and a worker may run for days.
+#[derive(Debug)]
+struct Renewed {
+    first: Credentials,
+    provider: SharedCredentialsProvider,
+}
+
+/// How long before their end credentials are fetched anew; the SDK's own measure is ten seconds.
+const RENEW_BEFORE: Duration = Duration::from_secs(60);
+
+impl ProvideCredentials for Renewed {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let fresh = self.first.expiry().is_none_or(|end| SystemTime::now() + RENEW_BEFORE < end);
+        if fresh {
+            return future::ProvideCredentials::ready(Ok(self.first.clone()));
+        }
+        self.provider.provide_credentials()
+    }
+}
+
+async fn credentials(config: &aws_config::SdkConfig) -> Result<(Credentials, SharedCredentialsProvider)> {
     let Some(provider) = config.credentials_provider() else {
         return Err(Error::NoCredentials { why: "The SDK was built without a credentials provider.".into() });
     };
-    provider.provide_credentials().await.map_err(|error| {
+    let first = provider.provide_credentials().await.map_err(|error| {
         use aws_credential_types::provider::error::CredentialsError as E;
         // The chain's own text can quote a profile's contents, so only its kind is passed on.
         let why = match error {
@@ -117,7 +141,8 @@ async fn credentials(config: &aws_config::SdkConfig) -> Result<Credentials> {
             _ => "A provider failed; it may be the instance metadata service or a role that cannot be assumed.",
         };
         Error::NoCredentials { why: why.into() }
-    })
+    })?;
+    Ok((first, provider))
 }
 
 /// The SDK keeps the provider's name for its debug output only, beside the access key but never the secret.

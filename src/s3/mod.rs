@@ -2,5 +2,6 @@
 
 pub mod answer;
 pub mod client;
+pub mod listing;
 pub mod object;
 pub mod stream;

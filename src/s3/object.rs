@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{explain, timeout};
@@ -20,7 +21,7 @@ use crate::model::uri::S3Uri;
 const READING_BODY: &str = "reading the object's body";
 
 /// Size and version of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObjectHead {
     /// Bytes.
     pub size: u64,
@@ -45,6 +46,11 @@ impl Reads {
     /// Counters at zero.
     pub fn new(handle: Handle, cancel: CancellationToken) -> Self {
         Reads { handle, cancel, bytes: Arc::default(), waited_ns: Arc::default() }
+    }
+
+    /// The same runtime and cancellation with counters of their own, for another object.
+    pub fn fresh(&self) -> Self {
+        Self::new(self.handle.clone(), self.cancel.clone())
     }
 
     /// Runs `work` on the runtime and waits for it here, or for the cancellation.
@@ -75,15 +81,25 @@ pub struct S3Object {
 impl S3Object {
     /// Asks for size and etag (one HEAD). `window` is how many bytes one read-ahead GET fetches.
     pub async fn open(connection: Connection, uri: S3Uri, reads: Reads, window: usize) -> Result<Self> {
+        let head = Self::head_of(&connection, &uri).await?;
+        Ok(Self::at(connection, uri, head, reads, window))
+    }
+
+    /// The version that somebody else asked for or listed.
+    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, reads: Reads, window: usize) -> Self {
+        S3Object { connection, uri, head, reads, window }
+    }
+
+    /// Size and etag of whatever is there now.
+    pub async fn head_of(connection: &Connection, uri: &S3Uri) -> Result<ObjectHead> {
         let answer = connection.client.head_object().bucket(uri.bucket()).key(uri.key()).send().await;
-        let head = match answer {
-            Ok(head) => ObjectHead {
+        match answer {
+            Ok(head) => Ok(ObjectHead {
                 size: head.content_length().unwrap_or(0).max(0) as u64,
                 etag: unquoted(head.e_tag().unwrap_or_default()),
-            },
-            Err(error) => return Err(why_no_head(&connection, &uri, &error).await),
-        };
-        Ok(S3Object { connection, uri, head, reads, window })
+            }),
+            Err(error) => Err(why_no_head(connection, uri, &error).await),
+        }
     }
 
     /// Size and etag.
@@ -179,6 +195,31 @@ impl ObjectSource for S3Object {
     }
 }
 
+/// A whole object on its way, fetched while something else is worked on. Dropping it ends the fetch.
+#[derive(Debug)]
+pub struct Fetching(JoinHandle<Result<Bytes>>);
+
+impl Fetching {
+    /// Begins at once.
+    pub fn start(object: S3Object) -> Self {
+        let handle = object.reads.handle.clone();
+        let all = 0..object.size();
+        Fetching(handle.spawn(async move { object.fetch(all).await }))
+    }
+
+    /// Its bytes.
+    pub fn wait(mut self, reads: &Reads) -> Result<Bytes> {
+        let internal = |error: tokio::task::JoinError| Error::Internal { why: error.to_string() };
+        reads.wait(async { (&mut self.0).await.unwrap_or_else(|error| Err(internal(error))) })
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A HEAD's answer has no body, so S3 cannot say there what is wrong; a GET of one byte can.
 async fn why_no_head<E>(
     connection: &Connection,
@@ -199,6 +240,7 @@ where
     }
 }
 
-fn unquoted(etag: &str) -> String {
+/// An etag without its quotes, as we store and compare it.
+pub fn unquoted(etag: &str) -> String {
     etag.trim_start_matches("W/").trim_matches('"').to_owned()
 }

@@ -51,6 +51,14 @@ pub struct EncodedBatch {
     pub rejected: u64,
 }
 
+impl EncodedBatch {
+    /// Puts the rows' numbers back into the last column.
+    pub fn restore_rows(&mut self) {
+        let rows = &self.rows;
+        self.tuples.set_last(|index| rows[index] as i64);
+    }
+}
+
 /// Sorts the ticks by key unless they are, and encodes them.
 pub fn encode(ticks: &TickBatch, symbols: &Symbols) -> EncodedBatch {
     let order = key_order(ticks, symbols);

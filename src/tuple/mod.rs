@@ -147,6 +147,14 @@ impl Tuples {
         self.words.len() * 8 + self.starts.len() * 4
     }
 
+    /// Gives every tuple another last column, an 8-byte integer that is never null.
+    pub fn set_last(&mut self, value: impl Fn(usize) -> i64) {
+        for index in 0..self.len() {
+            let end = self.starts.get(index + 1).map_or(self.words.len(), |&next| next as usize);
+            self.words[end - 1] = value(index) as u64;
+        }
+    }
+
     /// The words of one tuple; its first four bytes hold its length in bytes.
     pub fn words(&self, index: usize) -> &[u64] {
         let start = self.starts[index] as usize;
@@ -176,6 +184,22 @@ mod tests {
         assert_eq!(tuple[12] & 1, 0, "HEAP_HASNULL");
         assert_eq!(u32::from_le_bytes(tuple[0..4].try_into().unwrap()), 16 + 11 * 8);
         assert_eq!(tuple[16..24], 7i64.to_le_bytes());
+    }
+
+    #[test]
+    fn the_last_column_of_every_tuple_can_be_set() {
+        let mut writer = TupleWriter::default();
+        let mut values = [Value::Int8(7); 11];
+        values[9] = Value::Bool(true);
+        writer.push(&values);
+        values[3] = Value::Null;
+        writer.push(&values);
+        let mut tuples = writer.finish();
+        tuples.set_last(|index| 100 + index as i64);
+        for index in 0..2 {
+            assert_eq!(tuples.words(index).last(), Some(&(100 + index as u64)));
+            assert_eq!(tuples.words(index)[tuples.words(index).len() - 2], 1, "the column before");
+        }
     }
 
     #[test]

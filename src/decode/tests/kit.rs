@@ -71,6 +71,7 @@ pub fn settings() -> DecodeSettings {
         on_bad_row: OnBadRow::Abort,
         max_kept_rejects: 100,
         max_batch_rows: 65_536,
+        first_batch_rows: 65_536,
         max_batch_bytes: 16 << 20,
     }
 }

@@ -107,13 +107,13 @@ fn reject_leaves_rows_out_counts_all_and_keeps_some() {
 #[test]
 fn batches_span_row_groups_and_keep_their_limits() {
     let file = write_with(ticks(50_000), groups_of(7000));
-    let limits = DecodeSettings { max_batch_rows: 20_000, ..settings() };
+    let limits = DecodeSettings { max_batch_rows: 20_000, first_batch_rows: 20_000, ..settings() };
     let (batches, _) = read_with(file.clone(), &LoadOptions::default(), limits).unwrap();
     assert!(batches.iter().all(|batch| batch.ticks.len() <= 20_000));
     assert!(batches[0].ticks.len() > 7000);
     let rows: Vec<u64> = batches.iter().flat_map(|batch| batch.ticks.row.clone()).collect();
     assert_eq!(rows, (0..50_000).collect::<Vec<u64>>());
-    let one = DecodeSettings { max_batch_rows: 1000, max_batch_bytes: 1, ..settings() };
+    let one = DecodeSettings { max_batch_rows: 1000, first_batch_rows: 1000, max_batch_bytes: 1, ..settings() };
     let (batches, _) = read_with(file, &LoadOptions::default(), one).unwrap();
     assert!(batches.iter().all(|batch| batch.ticks.len() <= 1000));
     assert_eq!(batches.iter().map(|batch| batch.ticks.len()).sum::<usize>(), 50_000);

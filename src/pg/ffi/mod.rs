@@ -5,12 +5,16 @@
 
 #![allow(unsafe_code)]
 
+mod append;
+
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::RawFd;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
+use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
@@ -18,6 +22,8 @@ use crate::error::{Error, Result};
 use crate::load::background::{Background, Events, Stopper};
 use crate::s3::object::Reads;
 use crate::tuple::{COLUMNS, Tuples};
+
+pub use append::{Appended, append};
 
 // `tuple` writes MinimalTuples by hand: its layout must be this PostgreSQL's, or the crate must not build.
 const _: () = {
@@ -36,14 +42,18 @@ pub fn reserve_prefix(prefix: &'static CStr) {
 
 // ── Threads and waits ───────────────────────────────────────────────────────────────────────────────────────────────
 
-/// The thread that is running, for the exit callback: a FATAL error does not unwind, so no destructor would stop it.
-static RUNNING: Mutex<Option<Stopper>> = Mutex::new(None);
+/// The threads that run, for the exit callback: a FATAL error does not unwind, so no destructor would stop them. More than
+/// one where an owner's trigger loads within a load.
+static RUNNING: Mutex<Vec<Stopper>> = Mutex::new(Vec::new());
 static REGISTER: Once = Once::new();
 /// Bytes from which an allocation is given back to the system when it is freed: the value that glibc itself starts with.
 const MAPPED_FROM: c_int = 128 << 10;
 
 /// A [`Background`] thread that also ends when the backend exits.
-pub struct Thread<E>(Background<E>);
+pub struct Thread<E> {
+    background: Background<E>,
+    stopper: Stopper,
+}
 
 impl<E: Send + 'static> Thread<E> {
     /// Starts `work` with every signal blocked, as PostgreSQL's handlers must run on its own thread only.
@@ -57,32 +67,37 @@ impl<E: Send + 'static> Thread<E> {
             unsafe { pg_sys::before_shmem_exit(Some(stop_at_exit), pg_sys::Datum::from(0)) }
         });
         let background = with_signals_blocked(|| Background::start(depth, work))?;
-        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(background.stopper());
-        Ok(Thread(background))
+        let stopper = background.stopper();
+        running().push(stopper.clone());
+        Ok(Thread { background, stopper })
     }
 
     /// Waits for the next event; answers cancel, timeout and shutdown meanwhile. `None`: the thread has ended.
     pub fn next(&mut self) -> Result<Option<E>> {
         loop {
-            if let Some(event) = self.0.poll() {
+            if let Some(event) = self.background.poll() {
                 return event;
             }
-            wait_readable(self.0.wake_fd());
+            wait_readable(self.background.wake_fd());
         }
     }
 }
 
 impl<E> Drop for Thread<E> {
     fn drop(&mut self) {
-        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        running().retain(|stopper| !stopper.is(&self.stopper));
     }
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn stop_at_exit(_code: c_int, _arg: pg_sys::Datum) {
-    if let Some(stopper) = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    for stopper in running().drain(..) {
         stopper.stop();
     }
+}
+
+fn running() -> MutexGuard<'static, Vec<Stopper>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
@@ -108,6 +123,175 @@ fn wait_readable(fd: RawFd) {
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     }
     pgrx::check_for_interrupts!();
+}
+
+// ── Background workers ──────────────────────────────────────────────────────────────────────────────────────────────
+
+// pgrx wraps these into functions that no signal may call.
+unsafe extern "C-unwind" {
+    fn die(signal: c_int);
+    fn StatementCancelHandler(signal: c_int);
+    fn SignalHandlerForConfigReload(signal: c_int);
+}
+
+/// Whether shared_preload_libraries is being worked off: only then may a worker be registered for good.
+pub fn is_preloading() -> bool {
+    // SAFETY: a flag of the postmaster.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// Which database a worker is to work in.
+#[derive(Debug, Clone, Copy)]
+pub enum Database<'a> {
+    /// By its oid, which survives a renaming.
+    Oid(pg_sys::Oid),
+    /// By its name.
+    Name(&'a str),
+}
+
+/// The database of this session.
+pub fn current_database() -> pg_sys::Oid {
+    // SAFETY: set when the session began.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+/// Makes this process a worker in `database` with the rights of the cluster's owner. SIGTERM ends it wherever it answers
+/// interrupts, as it ends a client's backend; pgrx's own handlers set a flag that no wait of PostgreSQL looks at.
+pub fn become_worker(database: Database<'_>) {
+    let handlers: [(c_int, unsafe extern "C-unwind" fn(c_int)); 3] =
+        [(libc::SIGTERM, die), (libc::SIGINT, StatementCancelHandler), (libc::SIGHUP, SignalHandlerForConfigReload)];
+    for (signal, handler) in handlers {
+        // SAFETY: PostgreSQL's own handler for this signal.
+        unsafe { pg_sys::pqsignal(signal, Some(handler)) };
+    }
+    // SAFETY: in a background worker's main function, before anything else.
+    unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
+    match database {
+        // SAFETY: as above; no user means the bootstrap superuser.
+        Database::Oid(oid) => unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0) },
+        Database::Name(name) => {
+            let name = CString::new(name).unwrap_or_default();
+            // SAFETY: as above; the name is copied.
+            unsafe { pg_sys::BackgroundWorkerInitializeConnection(name.as_ptr(), std::ptr::null(), 0) }
+        }
+    }
+    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off")] {
+        // SAFETY: valid C strings, a setting that every session may change.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+            )
+        };
+    }
+}
+
+/// Runs `work` in a transaction of its own; an error ends the worker, and the postmaster starts it again.
+pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
+    let result = BackgroundWorker::transaction(AssertUnwindSafe(work));
+    // SAFETY: outside a transaction; sends this worker's counters, which autovacuum goes by.
+    unsafe { pg_sys::pgstat_report_stat(false) };
+    result
+}
+
+/// What pg_stat_activity shows as this worker's query; nothing: it is idle.
+pub fn show_activity(text: Option<&str>) {
+    let state = match text {
+        Some(_) => pg_sys::BackendState::STATE_RUNNING,
+        None => pg_sys::BackendState::STATE_IDLE,
+    };
+    let text = text.and_then(|text| CString::new(text).ok()).unwrap_or_default();
+    // SAFETY: copies a NUL-terminated string.
+    unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };
+}
+
+/// Waits at most so long, or until the latch is set; answers interrupts and reads changed settings.
+pub fn idle(limit: std::time::Duration) {
+    let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
+    // SAFETY: MyLatch is this process's latch.
+    unsafe { pg_sys::WaitLatch(pg_sys::MyLatch, events, limit.as_millis() as _, pg_sys::PG_WAIT_EXTENSION) };
+    // SAFETY: as above.
+    unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+    pgrx::check_for_interrupts!();
+    reload_settings();
+}
+
+/// Reads the configuration anew if the postmaster was told to. Outside a transaction.
+pub fn reload_settings() {
+    // SAFETY: a flag that only the signal's handler sets.
+    if unsafe { pg_sys::ConfigReloadPending } != 0 {
+        // SAFETY: as above.
+        unsafe { pg_sys::ConfigReloadPending = 0 };
+        // SAFETY: outside a transaction, as PostgreSQL's own workers do.
+        unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+    }
+}
+
+/// Whether the session is inside BEGIN … COMMIT.
+pub fn in_transaction_block() -> bool {
+    // SAFETY: reads the state of the current transaction.
+    unsafe { pg_sys::IsTransactionBlock() }
+}
+
+/// What `now()` is in this transaction: microseconds since 2000.
+pub fn transaction_time() -> i64 {
+    // SAFETY: reads the state of the current transaction.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
+
+/// Bytes that are free on the disk that holds `path`, for others than root.
+pub fn free_disk(path: &CStr) -> Option<u64> {
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: a NUL-terminated path; the structure is written by the call.
+    let code = unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) };
+    // SAFETY: written when the call returned zero.
+    (code == 0).then(|| unsafe { found.assume_init() }).map(|disk| disk.f_bavail * disk.f_frsize)
+}
+
+// ── Catalogs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Whether no catalog that the guard reads has changed since `watch_catalogs`.
+static UNCHANGED: AtomicBool = AtomicBool::new(false);
+static WATCH: Once = Once::new();
+
+/// From now on `catalogs_unchanged` is true until PostgreSQL invalidates what this process knows of any relation, function,
+/// role, schema, type, operator or constraint: after another session's commit as well as within this transaction.
+pub fn watch_catalogs() {
+    WATCH.call_once(|| {
+        // SAFETY: the callback lives as long as the process.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0)) };
+        for cache in [
+            pg_sys::SysCacheIdentifier::PROCOID,
+            pg_sys::SysCacheIdentifier::AUTHOID,
+            pg_sys::SysCacheIdentifier::NAMESPACEOID,
+            pg_sys::SysCacheIdentifier::TYPEOID,
+            pg_sys::SysCacheIdentifier::OPEROID,
+            pg_sys::SysCacheIdentifier::CONSTROID,
+        ] {
+            // SAFETY: as above; an existing cache.
+            unsafe {
+                pg_sys::CacheRegisterSyscacheCallback(cache as c_int, Some(object_changed), pg_sys::Datum::from(0))
+            };
+        }
+    });
+    UNCHANGED.store(true, Ordering::Relaxed);
+}
+
+/// See [`watch_catalogs`].
+pub fn catalogs_unchanged() -> bool {
+    UNCHANGED.load(Ordering::Relaxed)
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
+    UNCHANGED.store(false, Ordering::Relaxed);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn object_changed(_arg: pg_sys::Datum, _cache: c_int, _hash: u32) {
+    UNCHANGED.store(false, Ordering::Relaxed);
 }
 
 // ── Rights ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,51 +324,121 @@ impl Drop for RunAs {
 
 // ── Subtransactions ─────────────────────────────────────────────────────────────────────────────────────────────────
 
+/// Why a piece of work was rolled back.
+#[derive(Debug)]
+pub enum Failure {
+    /// An error of ours.
+    Ours(Error),
+    /// An error that PostgreSQL raised.
+    Postgres {
+        /// Its five characters; a code that pgrx does not know is XX000.
+        sqlstate: String,
+        /// Message and detail.
+        message: String,
+    },
+}
+
+/// Runs `work` in a subtransaction, and rolls it back if it fails in whatever way.
+pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
+    let subtransaction = Subtransaction::begin();
+    PgTryBuilder::new(AssertUnwindSafe(|| match work() {
+        Ok(value) => {
+            subtransaction.keep();
+            Ok(value)
+        }
+        Err(error) => {
+            subtransaction.roll_back();
+            Err(Failure::Ours(error))
+        }
+    }))
+    .catch_others(move |error: CaughtError| {
+        subtransaction.roll_back();
+        Err(failure(error))
+    })
+    .catch_rust_panic(move |error: CaughtError| {
+        subtransaction.roll_back();
+        Err(failure(error))
+    })
+    .execute()
+}
+
+fn failure(error: CaughtError) -> Failure {
+    let (CaughtError::PostgresError(report)
+    | CaughtError::ErrorReport(report)
+    | CaughtError::RustPanic { ereport: report, .. }) = error;
+    let code = report.sql_error_code() as c_int;
+    let sqlstate = (0..5).map(|place| char::from((code >> (6 * place) & 0x3f) as u8 + 0x30)).collect();
+    let message = match report.detail() {
+        Some(detail) => format!("{} ({detail})", report.message()),
+        None => report.message().to_owned(),
+    };
+    Failure::Postgres { sqlstate, message }
+}
+
 /// Runs `work` in a subtransaction. `Ok(None)`: it met a unique violation and was rolled back. Any other error rolls the
 /// subtransaction back and goes on to the caller's transaction: an open one would swallow its caller's own roll-back.
 pub fn unless_unique_violation<T>(work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-    // SAFETY: reads two globals of this backend.
-    let (memory, owner) = unsafe { (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner) };
-    let restore = move || {
-        // SAFETY: both were current before the subtransaction and outlive it.
-        unsafe {
-            pg_sys::CurrentMemoryContext = memory;
-            pg_sys::CurrentResourceOwner = owner;
-        }
-    };
-    let roll_back = move || {
-        // SAFETY: ends the subtransaction that was begun below, which is the current one: `work` leaves none open.
-        unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
-        restore();
-    };
-    // SAFETY: inside a transaction; ended on every path below.
-    unsafe { pg_sys::BeginInternalSubTransaction(std::ptr::null()) };
-    restore_memory(memory);
+    let subtransaction = Subtransaction::begin();
     PgTryBuilder::new(AssertUnwindSafe(|| match work() {
         Ok(value) => {
-            // SAFETY: ends the subtransaction begun above.
-            unsafe { pg_sys::ReleaseCurrentSubTransaction() };
-            restore();
+            subtransaction.keep();
             Ok(Some(value))
         }
         Err(error) => {
-            roll_back();
+            subtransaction.roll_back();
             Err(error)
         }
     }))
     .catch_when(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, move |_| {
-        roll_back();
+        subtransaction.roll_back();
         Ok(None)
     })
     .catch_others(move |error: CaughtError| {
-        roll_back();
+        subtransaction.roll_back();
         error.rethrow()
     })
     .catch_rust_panic(move |error: CaughtError| {
-        roll_back();
+        subtransaction.roll_back();
         error.rethrow()
     })
     .execute()
+}
+
+/// A subtransaction that was begun; whoever has it ends it on every path.
+#[derive(Clone, Copy)]
+struct Subtransaction {
+    memory: pg_sys::MemoryContext,
+    owner: pg_sys::ResourceOwner,
+}
+
+impl Subtransaction {
+    fn begin() -> Self {
+        // SAFETY: reads two globals of this backend.
+        let this =
+            unsafe { Subtransaction { memory: pg_sys::CurrentMemoryContext, owner: pg_sys::CurrentResourceOwner } };
+        // SAFETY: inside a transaction.
+        unsafe { pg_sys::BeginInternalSubTransaction(std::ptr::null()) };
+        restore_memory(this.memory);
+        this
+    }
+
+    fn keep(self) {
+        // SAFETY: ends the subtransaction begun above, which is the current one: work within leaves none open.
+        unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+        self.restore();
+    }
+
+    fn roll_back(self) {
+        // SAFETY: as above.
+        unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
+        self.restore();
+    }
+
+    fn restore(self) {
+        restore_memory(self.memory);
+        // SAFETY: it was current before the subtransaction and outlives it.
+        unsafe { pg_sys::CurrentResourceOwner = self.owner };
+    }
 }
 
 fn restore_memory(memory: pg_sys::MemoryContext) {

@@ -1,0 +1,255 @@
+-- Backfills: whole prefixes by background workers. The procedure only starts them and watches; everything that must last is
+-- in tables.
+
+CREATE FUNCTION btc_ingest.start_backfill(
+    prefixes text[], "from" timestamptz, "to" timestamptz, parallel integer, mode text
+) RETURNS TABLE (backfill bigint, taken_up boolean)
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'start_backfill_wrapper';
+COMMENT ON FUNCTION btc_ingest.start_backfill(text[], timestamptz, timestamptz, integer, text) IS
+    'Part of backfill(): checks the arguments and writes the row, or takes up an unfinished backfill with the same arguments';
+
+CREATE FUNCTION btc_ingest.start_backfill_workers(backfill bigint) RETURNS integer
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'start_backfill_workers_wrapper';
+COMMENT ON FUNCTION btc_ingest.start_backfill_workers(bigint) IS
+    'Starts the background workers that an unfinished backfill lacks, and says how many';
+
+CREATE FUNCTION btc_ingest.survey_backfill(
+    prefixes text[], "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, parallel integer DEFAULT 2
+) RETURNS TABLE (objects bigint, known bigint, passed_over bigint, bytes bigint, estimated_rows bigint,
+                 disk_bytes bigint, free_bytes bigint, seconds double precision)
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'survey_backfill_wrapper';
+COMMENT ON FUNCTION btc_ingest.survey_backfill(text[], timestamptz, timestamptz, integer) IS
+    'What a backfill would take: lists the prefixes, reads a few footers, writes nothing. known: loaded already at the same etag';
+
+CREATE FUNCTION btc_ingest.backfill_status(backfill bigint DEFAULT NULL)
+RETURNS TABLE (
+    id bigint, prefixes text[], mode text, status text, paused boolean, parallel integer, workers integer,
+    objects_total bigint, objects_known bigint, objects_done bigint, objects_failed bigint, objects_waiting bigint,
+    bytes_total bigint, bytes_done bigint, rows_inserted bigint, rows_per_second double precision, time_left interval,
+    sqlstate text, message text, created_at timestamptz, finished_at timestamptz
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT b.id, b.prefixes, b.mode, b.status, c.paused AND b.status IN ('pending', 'listing', 'loading'), b.parallel,
+           coalesce(w.alive, 0)::integer, b.objects_total, b.objects_known, coalesce(w.done, 0)::bigint,
+           coalesce(q.quarantined, 0), coalesce(q.failed, 0), b.bytes_total, coalesce(w.bytes, 0)::bigint,
+           coalesce(w.inserted, 0)::bigint,
+           round((w.inserted * 1000 / nullif(w.working_ms, 0) * greatest(w.alive, 1))::numeric, 0)::double precision,
+           -- By bytes, as objects differ in size.
+           CASE WHEN b.status = 'loading' AND w.bytes > 0 THEN
+               date_trunc('second', greatest(b.bytes_total - w.bytes, 0) * (w.working_ms / w.bytes / greatest(w.alive, 1)) * interval '1 millisecond') END,
+           b.sqlstate, b.message, b.created_at, b.finished_at
+      FROM ingestion.backfills b
+     CROSS JOIN ingestion.control c
+      LEFT JOIN LATERAL (
+          SELECT sum(w.objects_done) AS done, sum(w.bytes) AS bytes, sum(w.rows_inserted) AS inserted,
+                 sum(w.working_ms) AS working_ms,
+                 count(*) FILTER (WHERE a.pid IS NOT NULL) AS alive
+            FROM ingestion.backfill_workers w
+            LEFT JOIN pg_stat_get_activity(NULL) a ON a.pid = w.pid AND a.datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+             AND a.backend_start <= w.started_at
+           WHERE w.backfill = b.id) AS w ON true
+      LEFT JOIN LATERAL (
+          SELECT count(*) FILTER (WHERE o.status = 'quarantined') AS quarantined,
+                 count(*) FILTER (WHERE o.status = 'failed') AS failed
+            FROM ingestion.objects o
+           WHERE o.backfill = b.id AND o.status IN ('failed', 'quarantined')) AS q ON true
+     WHERE backfill_status.backfill IS NULL OR b.id = backfill_status.backfill
+     ORDER BY b.id;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.backfill_status(bigint) IS
+    'Backfills and how far they are; null: all. objects_known: loaded before; objects_waiting: failed, will be tried again; objects_failed: quarantined';
+
+CREATE FUNCTION btc_ingest.set_paused(paused boolean) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed boolean;
+BEGIN
+    UPDATE ingestion.control c SET paused = set_paused.paused, changed_by = session_user, changed_at = now()
+     WHERE c.paused <> set_paused.paused;
+    changed := FOUND;
+    RETURN CASE WHEN set_paused.paused THEN
+                    CASE WHEN changed THEN 'paused: workers end what they are at and take nothing more' ELSE 'was paused already' END
+                ELSE
+                    CASE WHEN changed THEN 'resumed' ELSE 'was not paused' END
+           END;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.set_paused(boolean) IS 'Part of pause_ingest() and resume_ingest()';
+
+CREATE FUNCTION btc_ingest.pause_ingest() RETURNS text
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$ SELECT btc_ingest.set_paused(true) $$;
+COMMENT ON FUNCTION btc_ingest.pause_ingest() IS
+    'Workers end what they are at and take nothing more, in this database, also after a restart, until resume_ingest()';
+
+CREATE FUNCTION btc_ingest.resume_ingest() RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    answer text := btc_ingest.set_paused(false);
+    item record;
+    started integer := 0;
+BEGIN
+    -- Workers that a restart of the server has ended.
+    FOR item IN SELECT b.id FROM ingestion.backfills b WHERE b.status IN ('pending', 'listing', 'loading') LOOP
+        started := started + btc_ingest.start_backfill_workers(item.id);
+    END LOOP;
+    RETURN answer || CASE WHEN started > 0 THEN format('; started %s workers', started) ELSE '' END;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.resume_ingest() IS
+    'Ends pause_ingest(), and starts the workers of unfinished backfills that are not running, as after a restart';
+
+CREATE FUNCTION btc_ingest.cancel_backfill(id bigint) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    was text;
+    ended integer;
+BEGIN
+    SELECT b.status INTO was FROM ingestion.backfills b WHERE b.id = cancel_backfill.id FOR UPDATE;
+    IF was IS NULL THEN
+        RAISE EXCEPTION 'there is no backfill %', cancel_backfill.id
+            USING ERRCODE = 'TK013', HINT = 'SELECT * FROM btc_ingest.backfill_status();';
+    ELSIF was NOT IN ('pending', 'listing', 'loading', 'stopped') THEN
+        RETURN format('backfill %s is %s already', cancel_backfill.id, was);
+    END IF;
+    UPDATE ingestion.backfills b SET status = 'cancelled', finished_at = now() WHERE b.id = cancel_backfill.id;
+    PERFORM btc_ingest.backfill_ended(cancel_backfill.id);
+    -- Only processes that are workers of this backfill: a pid may belong to somebody else by now.
+    SELECT count(pg_terminate_backend(a.pid)) INTO ended
+      FROM ingestion.backfill_workers w
+      JOIN pg_stat_get_activity(NULL) a ON a.pid = w.pid AND a.backend_start <= w.started_at
+     WHERE w.backfill = cancel_backfill.id AND a.backend_type = 'btc_ingest backfill';
+    RETURN format('backfill %s is cancelled; what was loaded stays', cancel_backfill.id)
+           || CASE WHEN ended > 0 THEN format(', %s workers were ended', ended) ELSE '' END;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.cancel_backfill(bigint) IS
+    'Ends a backfill for good: the object in work is rolled back, what was loaded stays. A later backfill of the same prefixes loads the rest';
+
+CREATE FUNCTION btc_ingest.backfill_failures(backfill bigint, most integer DEFAULT 10)
+RETURNS TABLE (uri text, status text, attempts integer, sqlstate text, message text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT o.s3_uri, o.status, o.attempts, o.last_sqlstate, o.last_error
+      FROM ingestion.objects o
+     WHERE o.backfill = backfill_failures.backfill AND o.status IN ('failed', 'quarantined')
+     ORDER BY o.s3_uri LIMIT most;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.backfill_failures(bigint, integer) IS 'Objects that a backfill could not load, and why';
+
+-- Not SECURITY DEFINER and without SET: either forbids COMMIT.
+CREATE PROCEDURE btc_ingest.backfill(
+    prefixes text[],
+    "from" timestamptz DEFAULT NULL,
+    "to" timestamptz DEFAULT NULL,
+    parallel integer DEFAULT 2,
+    mode text DEFAULT 'slice',
+    dry_run boolean DEFAULT false
+)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    started record;
+    now_at record;
+    failure record;
+    said timestamptz := pg_catalog.clock_timestamp();
+    began timestamptz := pg_catalog.clock_timestamp();
+    looked integer := 0;
+BEGIN
+    IF dry_run THEN
+        SELECT * INTO now_at FROM btc_ingest.survey_backfill(prefixes, "from", "to", parallel);
+        RAISE NOTICE 'dry run: % objects, % of them loaded already; % other keys passed over', now_at.objects, now_at.known, now_at.passed_over;
+        RAISE NOTICE 'to load: %, about % ticks', pg_catalog.pg_size_pretty(now_at.bytes), now_at.estimated_rows;
+        RAISE NOTICE 'disk: about % needed, % free; WAL and its archive need about as much again, for a while',
+            pg_catalog.pg_size_pretty(now_at.disk_bytes), pg_catalog.pg_size_pretty(now_at.free_bytes);
+        RAISE NOTICE 'time: about % hours with parallel => %', pg_catalog.round((now_at.seconds / 3600)::pg_catalog.numeric, 2), parallel;
+        IF now_at.disk_bytes OPERATOR(pg_catalog.>) now_at.free_bytes THEN
+            RAISE EXCEPTION 'the disk is short: the backfill needs about %, % are free',
+                pg_catalog.pg_size_pretty(now_at.disk_bytes), pg_catalog.pg_size_pretty(now_at.free_bytes)
+                USING ERRCODE = 'TK016', HINT = 'Free space, add a disk, or take a shorter time range.';
+        END IF;
+        RETURN;
+    END IF;
+
+    SELECT * INTO started FROM btc_ingest.start_backfill(prefixes, "from", "to", parallel, mode);
+    COMMIT;
+    IF started.taken_up THEN
+        RAISE NOTICE 'backfill % goes on where it stood', started.backfill;
+    ELSE
+        RAISE NOTICE 'backfill % has begun; it goes on without this session: SELECT * FROM btc_ingest.backfill_status(%)', started.backfill, started.backfill;
+    END IF;
+    PERFORM btc_ingest.start_backfill_workers(started.backfill);
+    COMMIT;
+
+    LOOP
+        SELECT * INTO now_at FROM btc_ingest.backfill_status(started.backfill);
+        EXIT WHEN now_at.status IS NULL OR now_at.status NOT IN ('pending', 'listing', 'loading');
+        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) said OPERATOR(pg_catalog.>) '3 seconds'::pg_catalog.interval THEN
+            said := pg_catalog.clock_timestamp();
+            IF now_at.paused THEN
+                RAISE NOTICE 'backfill %: paused; SELECT btc_ingest.resume_ingest() goes on', now_at.id;
+            ELSIF now_at.status = 'loading' THEN
+                RAISE NOTICE 'backfill %: %/% objects, % rows, % rows/s, % left%', now_at.id,
+                    now_at.objects_done OPERATOR(pg_catalog.+) now_at.objects_known, now_at.objects_total, now_at.rows_inserted,
+                    coalesce(now_at.rows_per_second, 0), coalesce(now_at.time_left::pg_catalog.text, 'unknown time'),
+                    CASE WHEN now_at.objects_failed OPERATOR(pg_catalog.>) 0
+                         THEN pg_catalog.format(', %s failed', now_at.objects_failed) ELSE '' END;
+            ELSE
+                RAISE NOTICE 'backfill %: listing, % objects so far', now_at.id, coalesce(now_at.objects_total, 0);
+            END IF;
+            IF now_at.message IS NOT NULL THEN
+                RAISE NOTICE 'backfill %: waiting: %', now_at.id, now_at.message;
+            END IF;
+            -- A crash of the server has ended its workers, and the postmaster may have forgotten them.
+            PERFORM btc_ingest.start_backfill_workers(started.backfill);
+        END IF;
+        COMMIT;
+        -- Short at first: a small backfill is over at once.
+        looked := looked OPERATOR(pg_catalog.+) 1;
+        PERFORM pg_catalog.pg_sleep(CASE WHEN looked OPERATOR(pg_catalog.<) 100 THEN 0.02 ELSE 0.25 END);
+    END LOOP;
+
+    IF now_at.status IS NULL THEN
+        RAISE EXCEPTION 'backfill % is gone: its row was deleted', started.backfill USING ERRCODE = 'TK013';
+    END IF;
+    RAISE NOTICE 'backfill % is %: % objects loaded, % loaded before, % failed; % rows in % s', now_at.id, now_at.status,
+        now_at.objects_done, now_at.objects_known, now_at.objects_failed, now_at.rows_inserted,
+        pg_catalog.round(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began)::pg_catalog.numeric, 1);
+    FOR failure IN SELECT * FROM btc_ingest.backfill_failures(started.backfill) LOOP
+        RAISE WARNING '%: % (%, % attempts)', failure.uri, failure.message, failure.sqlstate, failure.attempts;
+    END LOOP;
+    IF now_at.objects_failed OPERATOR(pg_catalog.>) 10 THEN
+        RAISE WARNING '% more: SELECT * FROM btc_ingest.backfill_failures(%, 1000)', now_at.objects_failed OPERATOR(pg_catalog.-) 10, now_at.id;
+    END IF;
+    IF now_at.status OPERATOR(pg_catalog.=) 'stopped' THEN
+        RAISE EXCEPTION 'backfill % has stopped: %', now_at.id, now_at.message
+            USING ERRCODE = now_at.sqlstate, HINT = 'Mend that, then CALL it again with the same arguments: it goes on where it stood.';
+    END IF;
+END
+$$;
+COMMENT ON PROCEDURE btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean) IS
+    'Loads whole prefixes by background workers and watches them; closing the session does not stop them. Prefixes may hold {exchange}, {asset}, {yyyy}, {mm}, {dd}, {hh}, {mi} and {*}. from and to pick objects that can hold such times. mode: slice or chunk. dry_run: what it would take';
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    btc_ingest.start_backfill(text[], timestamptz, timestamptz, integer, text),
+    btc_ingest.start_backfill_workers(bigint),
+    btc_ingest.survey_backfill(text[], timestamptz, timestamptz, integer),
+    btc_ingest.backfill_failures(bigint, integer)
+TO btc_ingest_loader;
+GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader;
+GRANT EXECUTE ON PROCEDURE btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean) TO btc_ingest_loader;
+GRANT EXECUTE ON FUNCTION btc_ingest.pause_ingest(), btc_ingest.resume_ingest(), btc_ingest.cancel_backfill(bigint) TO btc_ingest_admin;

@@ -1,0 +1,11 @@
+-- Ends backfill $1 if nothing of it is left to do.
+UPDATE ingestion.backfills b
+   SET status = 'done', finished_at = clock_timestamp(), message = NULL, sqlstate = NULL,
+       objects_done = w.done, objects_failed = (SELECT count(*) FROM ingestion.objects WHERE backfill = b.id AND status = 'quarantined'),
+       rows_inserted = w.inserted
+  FROM (SELECT coalesce(sum(objects_done), 0) AS done, coalesce(sum(rows_inserted), 0) AS inserted
+          FROM ingestion.backfill_workers WHERE backfill = $1) AS w
+ WHERE b.id = $1 AND b.status = 'loading'
+   AND NOT EXISTS (SELECT FROM ingestion.objects WHERE backfill = $1 AND status = 'pending')
+   AND NOT EXISTS (SELECT FROM ingestion.objects WHERE backfill = $1 AND status = 'failed')
+   AND NOT EXISTS (SELECT FROM ingestion.backfill_chunks WHERE backfill = $1 AND (status = 'pending' OR refresh_due))

@@ -1,0 +1,29 @@
+-- One batch of a listing (an empty etag: the store names none there) into the queue of backfill $1; what is loaded at the listed etag stays loaded, what is a live
+-- object's turn, or was skipped by somebody, stays as it is. $2 uris, $3 etags, $4 sizes, $5 and $6 spans, $7 what the keys say.
+WITH listed AS (
+    SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[])
+        AS l (uri, etag, size, span_from, span_to, metadata)
+), known AS (
+    SELECT l.uri FROM listed l JOIN ingestion.objects o ON o.s3_uri = l.uri
+     WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped' OR (o.status = 'pending' AND o.backfill IS NULL)
+), written AS (
+    INSERT INTO ingestion.objects AS o (s3_uri, listed_etag, listed_size, backfill, span_from, span_to, metadata)
+    SELECT uri, nullif(etag, ''), size, $1, span_from, span_to, metadata FROM listed
+     WHERE uri NOT IN (SELECT uri FROM known)
+    ON CONFLICT (s3_uri) DO UPDATE
+       SET status = 'pending', backfill = excluded.backfill, span_from = excluded.span_from, span_to = excluded.span_to,
+           rows_staged = CASE WHEN o.listed_etag = excluded.listed_etag THEN o.rows_staged ELSE 0 END,
+           listed_etag = excluded.listed_etag, listed_size = excluded.listed_size,
+           metadata = o.metadata || excluded.metadata,
+           attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
+           generation = o.generation + 1
+    RETURNING s3_uri, listed_size
+), counted AS (
+    UPDATE ingestion.backfills
+       SET objects_total = coalesce(objects_total, 0) + (SELECT count(*) FROM listed),
+           objects_known = objects_known + (SELECT count(*) FROM known),
+           bytes_total = bytes_total + (SELECT coalesce(sum(listed_size), 0) FROM written),
+           state = state || $8
+     WHERE id = $1
+)
+SELECT json_build_object('listed', (SELECT count(*) FROM listed), 'taken', (SELECT count(*) FROM written))::text

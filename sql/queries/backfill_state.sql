@@ -1,0 +1,12 @@
+-- What a worker must know of its backfill before it takes more work. $1: the backfill.
+SELECT json_build_object(
+    'status', b.status, 'mode', b.mode, 'prefixes', b.prefixes, 'parallel', b.parallel,
+    'from', extract(epoch FROM b.from_time) * 1000000, 'to', extract(epoch FROM b.to_time) * 1000000,
+    'state', b.state, 'paused', (SELECT paused FROM ingestion.control),
+    'interval', (SELECT d.interval_length FROM _timescaledb_catalog.hypertable h
+                   JOIN _timescaledb_catalog.dimension d ON d.hypertable_id = h.id
+                  WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks' AND d.interval_length IS NOT NULL
+                  ORDER BY d.id LIMIT 1)
+)::text
+  FROM ingestion.backfills b
+ WHERE b.id = $1

@@ -1,0 +1,39 @@
+-- Whether rows may be appended to a chunk without TimescaleDB's and the executor's help: one dimension, nothing compressed
+-- or frozen, no continuous aggregate to be told, no trigger, rule or row security, the contract's columns in its order,
+-- now() as the only default that matters, and plain, immediate B-tree indexes. Asked while the chunk is locked. $1: the chunk.
+WITH root AS (
+    SELECT h.id, 'market_data.btc_ticks'::regclass AS oid FROM _timescaledb_catalog.hypertable h
+     WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
+), chunk AS (
+    SELECT c.oid, c.relkind, c.relpersistence, c.relam, c.relhasrules, c.relrowsecurity, to_jsonb(t) AS t
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN _timescaledb_catalog.chunk t ON t.schema_name = n.nspname AND t.table_name = c.relname
+     WHERE c.oid = $1::oid
+)
+SELECT (
+    (SELECT relkind = 'r' AND relpersistence = 'p' AND NOT relhasrules AND NOT relrowsecurity
+            AND relam = (SELECT a.oid FROM pg_am a WHERE a.amname = 'heap')
+            AND (t ->> 'status')::integer = 0 AND t ->> 'compressed_chunk_id' IS NULL
+            AND NOT coalesce((t ->> 'osm_chunk')::boolean, false) AND NOT coalesce((t ->> 'dropped')::boolean, false)
+       FROM chunk)
+    AND (SELECT count(*) FROM _timescaledb_catalog.dimension d JOIN root ON d.hypertable_id = root.id) = 1
+    AND NOT EXISTS (SELECT FROM _timescaledb_catalog.continuous_agg a JOIN root ON a.raw_hypertable_id = root.id)
+    -- TimescaleDB's own guard of the root, where it has one, is about the root.
+    AND NOT EXISTS (SELECT FROM pg_trigger g JOIN chunk ON g.tgrelid = chunk.oid)
+    AND NOT EXISTS (SELECT FROM pg_trigger g JOIN root ON g.tgrelid = root.oid WHERE g.tgname <> 'ts_insert_blocker')
+    AND (SELECT array_agg(format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
+           FROM pg_attribute a JOIN chunk ON a.attrelid = chunk.oid
+          WHERE a.attnum > 0 AND a.attgenerated = '' AND a.attidentity = '')
+        = ARRAY['bucket_5m timestamp with time zone', 'event_time timestamp with time zone',
+                'trade_time timestamp with time zone', 'symbol text', 'trade_id bigint', 'price numeric(18,8)',
+                'quantity numeric(24,12)', 'buyer_order_id text', 'seller_order_id text', 'is_market_maker boolean',
+                'ingested_at timestamp with time zone']
+    AND (SELECT count(*) FROM pg_attribute a JOIN chunk ON a.attrelid = chunk.oid WHERE a.attnum > 0) = 11
+    AND (SELECT pg_get_expr(f.adbin, f.adrelid) FROM pg_attrdef f JOIN root ON f.adrelid = root.oid
+           JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attname = 'ingested_at') = 'now()'
+    AND NOT EXISTS (
+        SELECT FROM pg_index x JOIN chunk ON x.indrelid = chunk.oid
+          JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am a ON a.oid = i.relam
+         WHERE a.amname <> 'btree' OR x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR x.indisexclusion
+            OR NOT x.indimmediate OR NOT x.indisvalid OR NOT x.indisready)
+)::text

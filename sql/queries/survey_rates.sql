@@ -1,0 +1,11 @@
+-- What is known of sizes and speed here: bytes per tick in chunks that were analyzed, rows per second of recent loads.
+SELECT json_build_object(
+    'directory', current_setting('data_directory'),
+    'bytes_per_row', (SELECT sum(pg_total_relation_size(c.oid)) / nullif(sum(c.reltuples), 0)
+                        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                       WHERE i.inhparent = 'market_data.btc_ticks'::regclass AND c.reltuples > 100000),
+    'rows_per_second', (SELECT sum(rows_inserted) * 1000 / nullif(sum(elapsed_ms), 0)
+                          FROM (SELECT rows_inserted, elapsed_ms FROM ingestion.load_history
+                                 WHERE outcome = 'loaded' AND rows_inserted > 1000
+                                 ORDER BY started_at DESC LIMIT 100) AS recent)
+)::text

@@ -1,0 +1,39 @@
+//! A prefix listed page by page beside the backend, which registers one page while the next is on its way.
+
+use super::background::Events;
+use crate::error::Result;
+use crate::s3::client::{S3Settings, connect};
+use crate::s3::listing::{ListedObject, page};
+use crate::s3::object::Reads;
+
+/// One page of a listing.
+#[derive(Debug)]
+pub struct Page {
+    /// Its objects, in the order of their keys.
+    pub objects: Vec<ListedObject>,
+    /// Whether another page follows.
+    pub more: bool,
+}
+
+/// Sends every page behind `after`; the work of a `Background` thread.
+pub fn run(
+    s3: &S3Settings,
+    bucket: &str,
+    prefix: &str,
+    after: Option<String>,
+    reads: &Reads,
+    events: &Events<Page>,
+) -> Result<()> {
+    let connection = reads.wait(connect(s3))?;
+    let mut after = after;
+    loop {
+        let (objects, more) = reads.wait(page(&connection, bucket, prefix, after.as_deref()))?;
+        // A page that says "more" and holds nothing would be asked for without end.
+        let more = more && !objects.is_empty();
+        after = objects.last().map(|object| object.key.clone()).or(after);
+        events.send(Page { objects, more })?;
+        if !more {
+            return Ok(());
+        }
+    }
+}

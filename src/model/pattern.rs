@@ -1,0 +1,267 @@
+//! What a key says about its object: `s3://bucket/Binance/{asset}/{yyyy}/{mm}/{dd}/…`, parsed once, held against many keys.
+
+use std::ops::Range;
+use std::str::FromStr;
+
+use chrono::{Months, NaiveDate, NaiveDateTime};
+
+use super::bucket::BUCKET_US;
+use super::uri::split;
+use crate::error::{Error, Result};
+
+/// A prefix, with placeholders for what a key names. A prefix without any says nothing of its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPattern {
+    bucket: String,
+    prefix: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Field(Field),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Exchange,
+    Asset,
+    Any,
+}
+
+const FIELDS: [(&str, Field); 8] = [
+    ("yyyy", Field::Year),
+    ("mm", Field::Month),
+    ("dd", Field::Day),
+    ("hh", Field::Hour),
+    ("mi", Field::Minute),
+    ("exchange", Field::Exchange),
+    ("asset", Field::Asset),
+    ("*", Field::Any),
+];
+
+/// What one key says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// The venue, in lower case.
+    pub exchange: Option<String>,
+    /// The symbol.
+    pub asset: Option<String>,
+    /// The times that the object can hold, microseconds since 1970: the finest of year, month, day, hour and bucket.
+    pub span: Option<Range<i64>>,
+}
+
+impl KeyPattern {
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// What every key begins with: everything before the first placeholder.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether keys name the times of their objects.
+    pub fn has_time(&self) -> bool {
+        self.parts.contains(&Part::Field(Field::Year))
+    }
+
+    /// What a key says, or `None` if it is not of this pattern. Whatever follows the pattern is free.
+    pub fn read(&self, key: &str) -> Option<KeyFacts> {
+        let mut rest = key;
+        let mut found: [Option<&str>; FIELDS.len()] = Default::default();
+        for (index, part) in self.parts.iter().enumerate() {
+            let field = match part {
+                Part::Literal(text) => {
+                    rest = rest.strip_prefix(text.as_str())?;
+                    continue;
+                }
+                Part::Field(field) => *field,
+            };
+            let len = match field.digits() {
+                Some(digits) => {
+                    let is_number = rest.len() >= digits && rest.bytes().take(digits).all(|b| b.is_ascii_digit());
+                    is_number.then_some(digits)?
+                }
+                None => match self.parts.get(index + 1) {
+                    Some(Part::Literal(next)) => rest.find(next.as_str())?,
+                    _ => rest.find('/').unwrap_or(rest.len()),
+                },
+            };
+            let (value, behind) = rest.split_at(len);
+            rest = behind;
+            if field == Field::Any {
+                continue;
+            }
+            let known = &mut found[field as usize];
+            // A date that stands in the folder and in the name must be the same.
+            if value.is_empty() || value.contains('/') || known.is_some_and(|known| known != value) {
+                return None;
+            }
+            *known = Some(value);
+        }
+        let text = |field: Field| found[field as usize];
+        let number = |field: Field| text(field).and_then(|digits| digits.parse::<u32>().ok());
+        Some(KeyFacts {
+            exchange: text(Field::Exchange).map(str::to_lowercase),
+            asset: text(Field::Asset).map(str::to_owned),
+            span: match number(Field::Year) {
+                None => None,
+                Some(year) => Some(span(
+                    year,
+                    number(Field::Month),
+                    number(Field::Day),
+                    number(Field::Hour),
+                    number(Field::Minute),
+                )?),
+            },
+        })
+    }
+}
+
+impl Field {
+    fn digits(self) -> Option<usize> {
+        match self {
+            Field::Year => Some(4),
+            Field::Month | Field::Day | Field::Hour | Field::Minute => Some(2),
+            Field::Exchange | Field::Asset | Field::Any => None,
+        }
+    }
+}
+
+/// The times that these numbers name; `None` if there is no such day or hour.
+fn span(year: u32, month: Option<u32>, day: Option<u32>, hour: Option<u32>, minute: Option<u32>) -> Option<Range<i64>> {
+    let date = NaiveDate::from_ymd_opt(year as i32, month.unwrap_or(1), day.unwrap_or(1))?;
+    let from = date.and_hms_opt(hour.unwrap_or(0), minute.unwrap_or(0), 0)?;
+    let us = |time: NaiveDateTime| time.and_utc().timestamp_micros();
+    let to = match (month, day, hour, minute) {
+        (None, ..) => us(from.checked_add_months(Months::new(12))?),
+        (_, None, ..) => us(from.checked_add_months(Months::new(1))?),
+        (_, _, None, _) => us(from) + 288 * BUCKET_US,
+        (_, _, _, None) => us(from) + 12 * BUCKET_US,
+        _ => us(from) + BUCKET_US,
+    };
+    Some(us(from)..to)
+}
+
+impl FromStr for KeyPattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = |why: &str| Error::InvalidPattern { text: text.chars().take(200).collect(), why: why.into() };
+        let (bucket, key) = split(text).map_err(|why| invalid(why))?;
+        let mut parts = Vec::new();
+        let mut rest = key;
+        while let Some(open) = rest.find('{') {
+            let (literal, behind) = rest.split_at(open);
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.to_owned()));
+            }
+            let close = behind.find('}').ok_or_else(|| invalid("a \"{\" has no \"}\""))?;
+            let name = &behind[1..close];
+            let field = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field).ok_or_else(|| {
+                invalid(&format!(
+                    "{{{name}}} is no placeholder; there are {{exchange}}, {{asset}}, {{yyyy}}, {{mm}}, {{dd}}, {{hh}}, {{mi}} and {{*}}"
+                ))
+            })?;
+            if matches!(parts.last(), Some(Part::Field(before)) if before.digits().is_none()) {
+                return Err(invalid("between {exchange}, {asset} or {*} and the next placeholder stands no text"));
+            }
+            parts.push(Part::Field(field));
+            rest = &behind[close + 1..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest.to_owned()));
+        }
+        let has = |field: Field| parts.contains(&Part::Field(field));
+        for (finer, coarser) in [
+            (Field::Month, Field::Year),
+            (Field::Day, Field::Month),
+            (Field::Hour, Field::Day),
+            (Field::Minute, Field::Hour),
+        ] {
+            if has(finer) && !has(coarser) {
+                return Err(invalid("a finer part of the time needs the coarser ones: {yyyy}, {mm}, {dd}, {hh}, {mi}"));
+            }
+        }
+        let prefix = match parts.first() {
+            Some(Part::Literal(text)) => text.clone(),
+            _ => String::new(),
+        };
+        Ok(KeyPattern { bucket: bucket.to_owned(), prefix, parts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> KeyPattern {
+        text.parse().unwrap()
+    }
+
+    fn us(text: &str) -> i64 {
+        text.parse::<NaiveDateTime>().unwrap().and_utc().timestamp_micros()
+    }
+
+    #[test]
+    fn a_prefix_without_placeholders_takes_every_key_and_says_nothing() {
+        let plain = pattern("s3://landing/Binance/BTC");
+        assert_eq!((plain.bucket(), plain.prefix(), plain.has_time()), ("landing", "Binance/BTC", false));
+        assert_eq!(plain.read("Binance/BTCUSDT/x.parquet"), Some(KeyFacts::default()));
+        assert_eq!(plain.read("Kraken/x"), None);
+        assert_eq!(pattern("s3://landing").read("any"), Some(KeyFacts::default()));
+    }
+
+    #[test]
+    fn a_key_names_exchange_asset_and_the_five_minutes() {
+        let full = pattern("s3://landing/{exchange}/{asset}/{yyyy}/{mm}/{dd}/{*}_{yyyy}{mm}{dd}T{hh}{mi}Z.parquet");
+        let facts = full.read("Binance/BTCUSDT/2024/08/08/BTCUSDT_20240808T1205Z.parquet").unwrap();
+        assert_eq!(facts.exchange.as_deref(), Some("binance"));
+        assert_eq!(facts.asset.as_deref(), Some("BTCUSDT"));
+        assert_eq!(facts.span, Some(us("2024-08-08T12:05:00")..us("2024-08-08T12:10:00")));
+        assert_eq!(full.prefix(), "");
+    }
+
+    #[test]
+    fn the_finest_part_of_the_time_is_the_span() {
+        let span = |text: &str, key: &str| pattern(text).read(key).unwrap().span.unwrap();
+        assert_eq!(span("s3://abc/{yyyy}", "2024"), us("2024-01-01T00:00:00")..us("2025-01-01T00:00:00"));
+        assert_eq!(span("s3://abc/{yyyy}-{mm}", "2024-02"), us("2024-02-01T00:00:00")..us("2024-03-01T00:00:00"));
+        assert_eq!(span("s3://abc/{yyyy}{mm}{dd}", "20240229"), us("2024-02-29T00:00:00")..us("2024-03-01T00:00:00"));
+        assert_eq!(
+            span("s3://abc/{yyyy}{mm}{dd}{hh}", "2024022923"),
+            us("2024-02-29T23:00:00")..us("2024-03-01T00:00:00")
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_shape_or_with_an_impossible_date_is_not_of_the_pattern() {
+        let daily = pattern("s3://abc/{asset}/{yyyy}/{mm}/{dd}/{yyyy}{mm}{dd}");
+        for key in ["BTC/2024/13/01/20241301", "BTC/2024/01/01/20240102", "BTC/2024/1/01/x", "/2024/01/01/20240101", ""]
+        {
+            assert_eq!(daily.read(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_meant_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("s3://abc/{year}", "{year} is no placeholder"),
+            ("s3://abc/{yyyy", "has no \"}\""),
+            ("s3://abc/{asset}{yyyy}", "stands no text"),
+            ("s3://abc/{dd}", "needs the coarser"),
+            ("abc", "does not begin with s3://"),
+        ] {
+            let error = text.parse::<KeyPattern>().unwrap_err();
+            assert!(error.to_string().contains(why), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A backfill: whole prefixes, by workers that need nobody to watch them. Each worker runs the same loop; whoever comes first
+//! lists, then all load. What is to be done next is always read from the tables, so that a crash loses nothing.
+
+mod list;
+mod queue;
+mod slices;
+mod start;
+mod survey;
+
+use std::time::Duration;
+
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+
+use super::worker::tx;
+use super::{ffi, guc, spi};
+use crate::error::{Error, Result};
+use crate::model::pattern::KeyPattern;
+use slices::SliceWorker;
+
+pub use start::{Plan, start, start_workers};
+pub use survey::{Survey, survey};
+
+/// How long a worker waits before it looks again, where it has nothing to do.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// The same while everything is paused.
+const PAUSED: Duration = Duration::from_secs(1);
+
+/// A backfill as its row describes it.
+pub struct Backfill {
+    id: i64,
+    status: String,
+    prefixes: Vec<KeyPattern>,
+    parallel: i32,
+    /// Microseconds since 1970.
+    from: Option<i64>,
+    to: Option<i64>,
+    state: Value,
+    paused: bool,
+    /// Of the hypertable's chunks, microseconds.
+    interval: i64,
+}
+
+impl Backfill {
+    /// Reads the row; `None`: there is none (any more).
+    fn read(client: &mut SpiClient<'_>, id: i64) -> Result<Option<Backfill>> {
+        let found = spi::json_kept(client, include_str!("../../../sql/queries/backfill_state.sql"), &[id.into()])?;
+        if found.is_null() {
+            return Ok(None);
+        }
+        let prefixes = found["prefixes"].as_array().into_iter().flatten();
+        let time = |key: &str| found[key].as_f64().map(|us| us as i64);
+        Ok(Some(Backfill {
+            id,
+            status: found["status"].as_str().unwrap_or_default().to_owned(),
+            prefixes: prefixes.map(|text| text.as_str().unwrap_or_default().parse()).collect::<Result<_>>()?,
+            parallel: found["parallel"].as_i64().unwrap_or(1) as i32,
+            from: time("from"),
+            to: time("to"),
+            state: found["state"].clone(),
+            paused: found["paused"] == true,
+            interval: found["interval"].as_i64().unwrap_or(604_800_000_000),
+        }))
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.status.as_str(), "pending" | "listing" | "loading")
+    }
+
+    /// Whether an object that can hold these times belongs to the backfill.
+    fn wants(&self, from: i64, to: i64) -> bool {
+        self.to.is_none_or(|end| from < end) && self.from.is_none_or(|start| to > start)
+    }
+}
+
+/// Unfinished backfills with their number of workers.
+pub fn unfinished(client: &mut SpiClient<'_>) -> Result<Vec<(i64, i32)>> {
+    if spi::json_kept(client, "SELECT (to_regclass('ingestion.backfills') IS NULL)::text", &[])? == true {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT coalesce(json_agg(json_build_array(id, parallel)), '[]')::text FROM ingestion.backfills
+                WHERE status IN ('pending', 'listing', 'loading')";
+    let found = spi::json_kept(client, sql, &[])?;
+    let rows = found.as_array().into_iter().flatten();
+    Ok(rows.filter_map(|row| Some((row[0].as_i64()?, row[1].as_i64()? as i32))).collect())
+}
+
+/// The life of one worker.
+pub fn work(id: i64, slot: i32) {
+    if !tx(|client| take_slot(client, id, slot)) {
+        return;
+    }
+    let mut slices = SliceWorker::new(id, slot);
+    loop {
+        ffi::reload_settings();
+        let backfill = match tx(|client| Ok(Backfill::read(client, id))) {
+            Ok(Some(backfill)) if backfill.is_running() => backfill,
+            Ok(_) => break,
+            Err(error) => {
+                stop(id, &error);
+                break;
+            }
+        };
+        if backfill.paused {
+            slices.give_back();
+            ffi::show_activity(Some("paused"));
+            ffi::idle(PAUSED);
+        } else if let Err(error) = step(&backfill, &mut slices) {
+            if !error.is_transient() {
+                stop(id, &error);
+                break;
+            }
+            // Nothing but time mends this; the object or page that it struck is tried again.
+            note(id, &error);
+            ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
+        }
+    }
+    slices.give_back();
+    ffi::show_activity(None);
+}
+
+/// The next piece of work, whatever it is.
+fn step(backfill: &Backfill, slices: &mut SliceWorker) -> Result<()> {
+    if backfill.status != "loading" && list::try_list(backfill)? {
+        return Ok(());
+    }
+    if slices.work(backfill)? || finish(backfill) {
+        return Ok(());
+    }
+    ffi::show_activity(Some("waiting for the other workers"));
+    ffi::idle(LOOK_AGAIN);
+    Ok(())
+}
+
+/// One process per slot, whoever started it; the lock goes with the process.
+fn take_slot(client: &mut SpiClient<'_>, id: i64, slot: i32) -> Result<bool> {
+    let lock = "SELECT pg_try_advisory_lock(hashtextextended(format('btc_ingest.backfill:%s:%s', $1::bigint, $2::int), 0))::text";
+    if spi::json_kept(client, lock, &[id.into(), slot.into()])? != true {
+        return Ok(false);
+    }
+    spi::execute_kept(
+        client,
+        include_str!("../../../sql/queries/backfill_worker_begin.sql"),
+        &[id.into(), slot.into()],
+    )?;
+    Ok(true)
+}
+
+/// Ends the backfill if this was the last of it.
+fn finish(backfill: &Backfill) -> bool {
+    let sql = include_str!("../../../sql/queries/backfill_finish.sql");
+    tx(|client| Ok(spi::execute_kept(client, sql, &[backfill.id.into()])? > 0))
+}
+
+/// Ends the backfill because nothing more can be done until somebody has mended something.
+fn stop(id: i64, error: &Error) {
+    let message = match error.hint() {
+        Some(hint) => format!("{error}. {hint}"),
+        None => error.to_string(),
+    };
+    stop_with(id, error.sqlstate(), &message);
+}
+
+/// Says what the backfill is waiting for.
+fn note(id: i64, error: &Error) {
+    let sql = "UPDATE ingestion.backfills SET sqlstate = $2, message = $3 WHERE id = $1";
+    tx(|client| {
+        let args = [id.into(), error.sqlstate().to_owned().into(), error.to_string().into()];
+        spi::execute_kept(client, sql, &args)
+    });
+}
+
+fn stop_with(id: i64, sqlstate: &str, message: &str) {
+    tx(|client| {
+        let args = [id.into(), sqlstate.to_owned().into(), message.to_owned().into()];
+        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_stop.sql"), &args)
+    });
+}

@@ -1,0 +1,274 @@
+//! The second phase, one transaction per object: claim, order, load, book, and begin the next attempt in the same commit.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use pgrx::spi::SpiClient;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::queue::{Claim, Queue, release};
+use super::{Backfill, stop_with};
+use crate::error::{Error, Result};
+use crate::load::pipeline::{Job, LoadEvent};
+use crate::load::series::{self, AHEAD};
+use crate::model::report::{LoadReport, Outcome};
+use crate::pg::ffi::{self, Failure};
+use crate::pg::worker::tx;
+use crate::pg::{guc, loader, spi};
+
+/// Batches that may wait for the backend.
+const DEPTH: usize = 1;
+
+/// An object that was ordered from the reading thread.
+struct Ordered {
+    claim: Claim,
+    job: Job,
+    begun: bool,
+}
+
+/// The reading thread, and the way to give it orders.
+struct Series {
+    thread: ffi::Thread<LoadEvent>,
+    orders: UnboundedSender<Job>,
+}
+
+/// A worker that loads one object after another.
+pub struct SliceWorker {
+    backfill: i64,
+    slot: i32,
+    queue: Queue,
+    ordered: VecDeque<Ordered>,
+    series: Option<Series>,
+}
+
+/// What became of one object.
+enum Done {
+    Loaded(LoadReport),
+    Failed,
+    /// Somebody else has it, or has changed it.
+    Left,
+    /// Nothing more can be loaded: (SQLSTATE, message).
+    OutOfResources(String, String),
+}
+
+impl SliceWorker {
+    /// With nothing claimed.
+    pub fn new(backfill: i64, slot: i32) -> Self {
+        SliceWorker { backfill, slot, queue: Queue::new(slot), ordered: VecDeque::new(), series: None }
+    }
+
+    /// Loads objects until more are to be claimed. `false`: there was nothing to load.
+    pub fn work(&mut self, backfill: &Backfill) -> Result<bool> {
+        // Before the queue is empty, so that there is always one object on its way.
+        if self.ordered.len() <= AHEAD / 2 {
+            self.claim(backfill)?;
+        }
+        if self.ordered.is_empty() {
+            let sql = include_str!("../../../sql/queries/backfill_retry_due.sql");
+            let due = tx(|client| spi::json_kept(client, sql, &[self.backfill.into()]));
+            return Ok(due["due"].as_u64() > Some(0));
+        }
+        while let Some(next) = self.ordered.pop_front() {
+            self.load(next)?;
+            if self.ordered.len() <= AHEAD / 2 {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives back what was claimed and not begun.
+    pub fn give_back(&mut self) {
+        self.series = None;
+        let uris: Vec<String> = self.ordered.drain(..).map(|ordered| ordered.claim.uri).collect();
+        tx(|client| release(client, uris));
+    }
+
+    /// Claims the next objects and orders them.
+    fn claim(&mut self, backfill: &Backfill) -> Result<()> {
+        let claims = tx(|client| self.queue.claim(client, backfill));
+        for claim in claims {
+            let order = tx(|client| Ok(loader::order(client, &claim.uri)));
+            match order {
+                Ok(job) => {
+                    self.series()?.orders.send(job.clone()).map_err(|_| gone())?;
+                    self.ordered.push_back(Ordered { claim, job, begun: false });
+                }
+                Err(error) => {
+                    tx(|client| {
+                        begin(client, &claim)?;
+                        fail(client, &claim.uri, &Failure::Ours(error))?;
+                        self.count(client, 0, 1, None)?;
+                        release(client, vec![claim.uri])
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn series(&mut self) -> Result<&mut Series> {
+        if self.series.is_none() {
+            let (orders, receiver) = unbounded_channel();
+            let thread = ffi::Thread::start(DEPTH, move |reads, events| series::run(receiver, reads, events))?;
+            self.series = Some(Series { thread, orders });
+        }
+        self.series.as_mut().ok_or_else(gone)
+    }
+
+    /// One object, in one transaction, with the beginning of the next one's attempt.
+    fn load(&mut self, mut next: Ordered) -> Result<()> {
+        ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
+        if !next.begun {
+            next.begun = tx(|client| begin(client, &next.claim));
+        }
+        let done = if next.begun { self.load_begun(&next)? } else { Done::Left };
+        let finished = matches!(done, Done::Loaded(_));
+        tx(|client| release(client, vec![next.claim.uri.clone()]));
+        if !finished {
+            // What else the thread has to say of this object would be taken for the next one's.
+            self.reorder()?;
+        }
+        if let Done::OutOfResources(sqlstate, message) = done {
+            stop_with(self.backfill, &sqlstate, &message);
+            self.give_back();
+        }
+        Ok(())
+    }
+
+    fn load_begun(&mut self, next: &Ordered) -> Result<Done> {
+        let began = Instant::now();
+        self.series()?;
+        let Some(mut series) = self.series.take() else { return Err(gone()) };
+        let done = tx(|client| {
+            let attempt = ffi::attempt(|| loader::load_ordered(&next.job, &mut series.thread));
+            let done = match attempt {
+                Ok(Some(report)) => {
+                    self.count(client, 1, 0, Some((&report, began)))?;
+                    Done::Loaded(report)
+                }
+                Ok(None) => {
+                    take_back(client, &next.claim.uri)?;
+                    Done::Left
+                }
+                Err(failure) => {
+                    fail(client, &next.claim.uri, &failure)?;
+                    match out_of_resources(&failure) {
+                        Some((sqlstate, message)) => Done::OutOfResources(sqlstate, message),
+                        None => {
+                            self.count(client, 0, 1, None)?;
+                            Done::Failed
+                        }
+                    }
+                }
+            };
+            if let (Done::Loaded(_), Some(follower)) = (&done, self.ordered.front_mut()) {
+                follower.begun = begin(client, &follower.claim)?;
+            }
+            Ok(done)
+        });
+        self.series = Some(series);
+        Ok(done)
+    }
+
+    /// A new thread with the orders that are left.
+    fn reorder(&mut self) -> Result<()> {
+        self.series = None;
+        let jobs: Vec<Job> = self.ordered.iter().map(|ordered| ordered.job.clone()).collect();
+        let series = self.series()?;
+        jobs.into_iter().try_for_each(|job| series.orders.send(job).map_err(|_| gone()))
+    }
+
+    fn count(
+        &self,
+        client: &mut SpiClient<'_>,
+        done: i64,
+        failed: i64,
+        loaded: Option<(&LoadReport, Instant)>,
+    ) -> Result<()> {
+        let (read, inserted, bytes, ms) = match loaded {
+            Some((report, began)) if report.outcome == Outcome::Loaded => {
+                (report.read, report.inserted, report.bytes, began.elapsed().as_secs_f64() * 1e3)
+            }
+            Some((_, began)) => (0, 0, 0, began.elapsed().as_secs_f64() * 1e3),
+            None => (0, 0, 0, 0.0),
+        };
+        let args = [
+            self.backfill.into(),
+            self.slot.into(),
+            done.into(),
+            failed.into(),
+            read.into(),
+            inserted.into(),
+            bytes.into(),
+            ms.into(),
+        ];
+        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_count.sql"), &args).map(drop)
+    }
+}
+
+/// Burns an attempt. `false`: the object is not what was claimed, or has killed too many backends; the row says so.
+fn begin(client: &mut SpiClient<'_>, claim: &Claim) -> Result<bool> {
+    let retry = guc::retry();
+    let args = [claim.uri.clone().into(), claim.generation.into(), retry.max_attempts.into()];
+    let begun = spi::json_kept(client, include_str!("../../../sql/queries/attempt_begin.sql"), &args)?;
+    if begun["too_many"] == true {
+        let message = "every attempt ended with its backend; see the server's log";
+        let killed = Failure::Postgres { sqlstate: "57P02".into(), message: message.into() };
+        fail(client, &claim.uri, &killed)?;
+        return Ok(false);
+    }
+    Ok(!begun.is_null())
+}
+
+/// The attempt did not take place.
+fn take_back(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
+    let sql = "UPDATE ingestion.objects SET attempts = greatest(attempts - 1, 0), attempt_started_at = NULL WHERE s3_uri = $1";
+    spi::execute_kept(client, sql, &[uri.to_owned().into()]).map(drop)
+}
+
+/// Books a failed attempt: when the next one is, or that there is none.
+fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<()> {
+    let (sqlstate, message, transient) = match failure {
+        Failure::Ours(error) => (error.sqlstate().to_owned(), words(error), error.is_transient()),
+        Failure::Postgres { sqlstate, message } => (sqlstate.clone(), message.clone(), may_pass(sqlstate)),
+    };
+    let retry = guc::retry();
+    let args = [
+        uri.to_owned().into(),
+        sqlstate.into(),
+        message.into(),
+        (!transient).into(),
+        out_of_resources(failure).is_some().into(),
+        retry.max_attempts.into(),
+        retry.backoff_ms.into(),
+        retry.backoff_max_ms.into(),
+    ];
+    spi::execute_kept(client, include_str!("../../../sql/queries/attempt_failed.sql"), &args).map(drop)
+}
+
+fn words(error: &Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{error} ({detail})"),
+        None => error.to_string(),
+    }
+}
+
+/// SQLSTATEs of PostgreSQL's that pass by themselves: connections, resources, interventions, deadlocks, serialization.
+fn may_pass(sqlstate: &str) -> bool {
+    ["08", "40", "53", "55", "57"].iter().any(|class| sqlstate.starts_with(class))
+}
+
+/// Disk, memory or connections have run out: no object's fault, and no use to go on with the next one.
+fn out_of_resources(failure: &Failure) -> Option<(String, String)> {
+    match failure {
+        Failure::Postgres { sqlstate, message } if sqlstate.starts_with("53") => {
+            Some((sqlstate.clone(), message.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn gone() -> Error {
+    Error::Internal { why: "the reading thread is gone".into() }
+}

@@ -1,0 +1,121 @@
+//! What the caller's session does: judges the arguments, writes or takes up the row, and asks for the workers.
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+
+use crate::error::{Error, Result};
+use crate::model::pattern::KeyPattern;
+use crate::pg::target::Target;
+use crate::pg::{ffi, guc, spi, worker};
+
+/// More workers than this only wait for each other.
+const MOST_WORKERS: i32 = 64;
+
+/// The arguments of a backfill.
+pub struct Plan {
+    /// As they were given.
+    pub prefixes: Vec<String>,
+    /// Objects that can hold times from here on; null: all.
+    pub from: Option<TimestampWithTimeZone>,
+    /// Objects that can hold times before this; null: all.
+    pub to: Option<TimestampWithTimeZone>,
+    /// Workers.
+    pub parallel: i32,
+    /// `slice` or `chunk`.
+    pub mode: String,
+}
+
+impl Plan {
+    /// The prefixes, if all of them can be read.
+    pub fn patterns(&self) -> Result<Vec<KeyPattern>> {
+        if self.prefixes.is_empty() {
+            return Err(invalid("prefixes is empty: name one s3://bucket/prefix at least"));
+        }
+        if let (Some(from), Some(to)) = (&self.from, &self.to)
+            && from >= to
+        {
+            return Err(invalid("\"from\" must be before \"to\""));
+        }
+        let allowed = guc::allowed_prefixes()?;
+        let mut patterns = Vec::with_capacity(self.prefixes.len());
+        for text in &self.prefixes {
+            let pattern: KeyPattern = text.parse()?;
+            if !allowed.may_hold(pattern.bucket(), pattern.prefix()) {
+                return Err(Error::UriNotAllowed { allowed: guc::allowed_prefixes_text() });
+            }
+            patterns.push(pattern);
+        }
+        Ok(patterns)
+    }
+}
+
+/// Writes the row of a new backfill, or takes up the unfinished one with the same prefixes, times and mode. Its id, and
+/// whether it was taken up.
+pub fn start(plan: &Plan) -> Result<(i64, bool)> {
+    if ffi::in_transaction_block() {
+        return Err(Error::InTransaction);
+    }
+    plan.patterns()?;
+    if !(1..=MOST_WORKERS).contains(&plan.parallel) {
+        return Err(invalid(&format!("parallel must be between 1 and {MOST_WORKERS}")));
+    }
+    if !matches!(plan.mode.as_str(), "slice" | "chunk") {
+        return Err(invalid("mode must be 'slice' or 'chunk'"));
+    }
+    Spi::connect_mut(|client| {
+        let target = Target::check(client)?;
+        let requested_by = spi::json(client, "SELECT to_json(session_user)::text", &[])?;
+        if plan.mode == "chunk" {
+            let license = spi::json(client, "SELECT to_json(current_setting('timescaledb.license', true))::text", &[])?;
+            if license != "timescale" {
+                return Err(Error::NeedsCommunity { what: "mode => 'chunk'".into() });
+            }
+        }
+        let _owner = target.become_owner();
+        Target::check_version(client)?;
+        let args = [
+            plan.prefixes.clone().into(),
+            plan.from.into(),
+            plan.to.into(),
+            plan.parallel.into(),
+            plan.mode.clone().into(),
+            requested_by.as_str().unwrap_or_default().to_owned().into(),
+        ];
+        let found = spi::json(client, include_str!("../../../sql/queries/backfill_take_up.sql"), &args[..5])?;
+        if let Some(id) = found["id"].as_i64() {
+            return Ok((id, true));
+        }
+        let made = spi::json(client, include_str!("../../../sql/queries/backfill_new.sql"), &args)?;
+        made["id"].as_i64().map(|id| (id, false)).ok_or_else(|| Error::Internal { why: "no new backfill".into() })
+    })
+}
+
+/// Asks for the workers that an unfinished backfill lacks; how many were asked for.
+pub fn start_workers(id: i64) -> Result<i32> {
+    let missing = Spi::connect_mut(|client| missing_slots(client, id))?;
+    let mut started = 0;
+    for slot in &missing {
+        if worker::start_backfill(id, *slot) {
+            started += 1;
+        }
+    }
+    let alive = Spi::connect_mut(|client| -> Result<bool> {
+        let sql =
+            "SELECT (count(*) < (SELECT parallel FROM ingestion.backfills WHERE id = $1))::text FROM unnest($2::int[])";
+        Ok(spi::json(client, sql, &[id.into(), missing.clone().into()])? == true)
+    })?;
+    if started == 0 && !missing.is_empty() && !alive {
+        return Err(Error::NoWorker);
+    }
+    Ok(started)
+}
+
+/// Slots whose lock nobody holds. One that is about to be taken may be among them: its second worker ends at once.
+fn missing_slots(client: &mut SpiClient<'_>, id: i64) -> Result<Vec<i32>> {
+    let found = spi::json(client, include_str!("../../../sql/queries/backfill_slots.sql"), &[id.into()])?;
+    Ok(found.as_array().into_iter().flatten().filter_map(|slot| slot.as_i64()).map(|slot| slot as i32).collect())
+}
+
+fn invalid(what: &str) -> Error {
+    Error::InvalidBackfill { what: what.to_owned() }
+}

@@ -1,0 +1,153 @@
+//! A look before a backfill: what lies under the prefixes, and what it would take. Registers nothing.
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+
+use super::Plan;
+use super::list::{is_parquet, uri_of};
+use crate::error::Result;
+use crate::load::footers::{self, Footer};
+use crate::load::listing::{self, Page};
+use crate::model::bucket::POSTGRES_EPOCH_US;
+use crate::model::options::LoadOptions;
+use crate::pg::{ffi, guc, spi};
+
+/// Objects whose footers are read for an estimate of rows.
+const SAMPLE: usize = 32;
+/// Bytes of heap and indexes per tick, as measured with order ids; used until the hypertable holds ticks of its own.
+const BYTES_PER_ROW: f64 = 280.0;
+/// Rows per second and worker until there is a history to go by.
+const ROWS_PER_SECOND: f64 = 150_000.0;
+
+/// What a backfill would take.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Survey {
+    /// Objects under the prefixes, within the times.
+    pub objects: i64,
+    /// Of these, loaded already at the same etag.
+    pub known: i64,
+    /// Keys that are no Parquet files, not of the pattern, or outside the times.
+    pub passed_over: i64,
+    /// Bytes to fetch.
+    pub bytes: i64,
+    /// Rows, estimated from a sample of footers.
+    pub rows: i64,
+    /// Bytes on disk.
+    pub disk: i64,
+    /// Bytes that are free there.
+    pub free: i64,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// Lists everything and reads a few footers.
+pub fn survey(plan: &Plan) -> Result<Survey> {
+    let mut found = Survey::default();
+    let mut sample = Sample::default();
+    let us = |time: &Option<TimestampWithTimeZone>| time.map(|time| i64::from(time) + POSTGRES_EPOCH_US);
+    let (from, to) = (us(&plan.from), us(&plan.to));
+    for pattern in plan.patterns()? {
+        let (s3, bucket, prefix) = (guc::s3(), pattern.bucket().to_owned(), pattern.prefix().to_owned());
+        let mut thread =
+            ffi::Thread::start(1, move |reads, events| listing::run(&s3, &bucket, &prefix, None, reads, events))?;
+        while let Some(Page { objects, more }) = thread.next()? {
+            let listed = objects.len() as i64;
+            let wanted: Vec<_> = objects
+                .into_iter()
+                .filter_map(|object| {
+                    let facts = pattern.read(&object.key).filter(|_| is_parquet(&object.key))?;
+                    let span = facts.span.unwrap_or(i64::MIN..i64::MAX);
+                    let within = to.is_none_or(|end| span.start < end) && from.is_none_or(|start| span.end > start);
+                    within.then_some(())?;
+                    Some((uri_of(&pattern, &object.key)?, object.head))
+                })
+                .collect();
+            found.objects += wanted.len() as i64;
+            found.passed_over += listed - wanted.len() as i64;
+            let known = Spi::connect_mut(|client| known(client, &wanted))?;
+            for (uri, head) in wanted {
+                if known.contains(&uri.to_string()) {
+                    found.known += 1;
+                } else {
+                    found.bytes += head.size as i64;
+                    // A store whose listing names no etags would have to be asked for each of them.
+                    if !head.etag.is_empty() {
+                        sample.offer((uri, head));
+                    }
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+    estimate(&mut found, sample, plan.parallel)?;
+    Ok(found)
+}
+
+fn known(
+    client: &mut SpiClient<'_>,
+    objects: &[(crate::model::uri::S3Uri, crate::s3::object::ObjectHead)],
+) -> Result<std::collections::HashSet<String>> {
+    let uris: Vec<String> = objects.iter().map(|(uri, _)| uri.to_string()).collect();
+    let etags: Vec<String> = objects.iter().map(|(_, head)| head.etag.clone()).collect();
+    let sql = "SELECT coalesce(json_agg(o.s3_uri), '[]')::text
+                 FROM unnest($1::text[], $2::text[]) AS l (uri, etag)
+                 JOIN ingestion.objects o ON o.s3_uri = l.uri
+                WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped'";
+    let found = spi::json(client, sql, &[uris.into(), etags.into()])?;
+    Ok(found.as_array().into_iter().flatten().filter_map(|uri| uri.as_str().map(str::to_owned)).collect())
+}
+
+/// Every n-th object, with n doubled whenever there are too many: spread over the whole, whatever its size.
+#[derive(Default)]
+struct Sample {
+    seen: usize,
+    stride: usize,
+    objects: Vec<(crate::model::uri::S3Uri, crate::s3::object::ObjectHead)>,
+}
+
+impl Sample {
+    fn offer(&mut self, object: (crate::model::uri::S3Uri, crate::s3::object::ObjectHead)) {
+        self.stride = self.stride.max(1);
+        if self.seen.is_multiple_of(self.stride) {
+            self.objects.push(object);
+            if self.objects.len() == SAMPLE {
+                let mut at = 0;
+                self.objects.retain(|_| {
+                    at += 1;
+                    at % 2 == 1
+                });
+                self.stride *= 2;
+            }
+        }
+        self.seen += 1;
+    }
+}
+
+fn estimate(found: &mut Survey, sample: Sample, parallel: i32) -> Result<()> {
+    let (mut rows, mut bytes) = (0.0, 0.0);
+    if !sample.objects.is_empty() {
+        let (s3, limits) = (guc::s3(), guc::limits());
+        let jobs = sample.objects.into_iter().map(|(uri, head)| (uri, head, LoadOptions::default())).collect();
+        let mut thread = ffi::Thread::start(1, move |reads, events| footers::run(jobs, &s3, limits, reads, events))?;
+        while let Some(Footer { size, read, .. }) = thread.next()? {
+            // A damaged object says nothing about the others.
+            if let Ok(read) = read {
+                rows += read.rows as f64;
+                bytes += size as f64;
+            }
+        }
+    }
+    let facts =
+        Spi::connect_mut(|client| spi::json(client, include_str!("../../../sql/queries/survey_rates.sql"), &[]))?;
+    let per_row = facts["bytes_per_row"].as_f64().unwrap_or(BYTES_PER_ROW);
+    let rate = facts["rows_per_second"].as_f64().unwrap_or(ROWS_PER_SECOND) * f64::from(parallel.max(1));
+    found.rows = if bytes > 0.0 { (found.bytes as f64 * rows / bytes) as i64 } else { 0 };
+    found.disk = (found.rows as f64 * per_row) as i64;
+    found.seconds = found.rows as f64 / rate;
+    let directory = facts["directory"].as_str().unwrap_or("/").to_owned();
+    let directory = std::ffi::CString::new(directory).unwrap_or_default();
+    found.free = ffi::free_disk(&directory).unwrap_or(0) as i64;
+    Ok(())
+}

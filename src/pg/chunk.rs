@@ -1,0 +1,74 @@
+//! Which chunk a batch goes to, and whether it may be appended to that chunk directly.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use pgrx::pg_sys;
+use pgrx::spi::SpiClient;
+
+use super::ffi::Appended;
+use super::target::Target;
+use super::{ffi, spi};
+use crate::error::Result;
+use crate::tuple::batch::EncodedBatch;
+
+/// The chunk that the last batch went to; locked until the transaction ends, so that what was found out stays true.
+pub struct Chunks {
+    find: &'static str,
+    last: Option<Chunk>,
+}
+
+struct Chunk {
+    oid: pg_sys::Oid,
+    /// Microseconds since 1970.
+    buckets: Range<i64>,
+    plain: bool,
+}
+
+impl Chunks {
+    /// Nothing is known yet.
+    pub fn new(target: &Target) -> Self {
+        let find = if target.has_chunk_constraint {
+            include_str!("../../sql/queries/chunk_of_bucket.sql")
+        } else {
+            include_str!("../../sql/queries/chunk_of_bucket_by_slice.sql")
+        };
+        Chunks { find, last: None }
+    }
+
+    /// The chunk that holds all buckets from `first` to `last`, if there is one and rows may be appended to it directly.
+    pub fn direct(&mut self, client: &mut SpiClient<'_>, first: i64, last: i64) -> Result<Option<pg_sys::Oid>> {
+        let known = self.last.as_ref().is_some_and(|chunk| chunk.buckets.contains(&first));
+        if !known {
+            self.last = self.find(client, first)?;
+        }
+        let fits = self.last.as_ref().filter(|chunk| chunk.plain && chunk.buckets.contains(&last));
+        Ok(fits.map(|chunk| chunk.oid))
+    }
+
+    fn find(&self, client: &mut SpiClient<'_>, bucket: i64) -> Result<Option<Chunk>> {
+        // In the order in which an INSERT locks them.
+        spi::execute_kept(client, "LOCK TABLE ONLY market_data.btc_ticks IN ROW EXCLUSIVE MODE", &[])?;
+        let found = spi::json_kept(client, self.find, &[bucket.into()])?;
+        let Some(oid) = found["oid"].as_u64() else { return Ok(None) };
+        let name = spi::json_kept(client, "SELECT to_json($1::oid::regclass::text)::text", &[(oid as i64).into()])?;
+        let lock = format!("LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE", name.as_str().unwrap_or_default());
+        spi::execute(client, &lock, &[])?;
+        // In a later statement: what was done to the chunk before the lock was ours is seen now.
+        let plain =
+            spi::json_kept(client, include_str!("../../sql/queries/chunk_is_plain.sql"), &[(oid as i64).into()])?;
+        let edge = |key: &str| found[key].as_i64().unwrap_or(0);
+        let oid = pg_sys::Oid::from(oid as u32);
+        Ok(Some(Chunk { oid, buckets: edge("from")..edge("to"), plain: plain == true }))
+    }
+}
+
+/// Appends a batch to a chunk, as `INSERT … ON CONFLICT DO NOTHING` would have stored it but for the tuples that are
+/// named in the answer. Afterwards the tuples hold the rows' numbers as before.
+pub fn append(chunk: pg_sys::Oid, batch: &mut EncodedBatch, skip: &HashSet<usize>) -> Appended {
+    let now = ffi::transaction_time();
+    batch.tuples.set_last(|_| now);
+    let appended = ffi::append(chunk, &batch.tuples, skip);
+    batch.restore_rows();
+    appended
+}
