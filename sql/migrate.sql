@@ -260,6 +260,7 @@ BEGIN
                 chunk_to timestamptz NOT NULL,
                 status text NOT NULL DEFAULT 'pending'
                     CHECK (status IN ('pending', 'attached', 'slices', 'done')),
+                attempts integer NOT NULL DEFAULT 0,
                 rows bigint,
                 note text,
                 refresh_due boolean NOT NULL DEFAULT false,

@@ -2,7 +2,7 @@
 -- ours. listed_etag is a version that was listed and not loaded since. $1: the uri.
 SELECT json_build_object(
     'object', (SELECT row_to_json(o) FROM (
-        SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, metadata, options
+        SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, rows_staged, metadata, options
           FROM ingestion.objects WHERE s3_uri = $1) AS o),
     'registry', (SELECT json_agg(json_build_object(
                             'metadata', metadata,

@@ -25,7 +25,8 @@ extension_sql_file!("../../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["bootstrap"]);
 extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["adopt"]);
 extension_sql_file!("../../sql/functions.sql", name = "functions", requires = ["migrate"]);
-extension_sql_file!("../../sql/backfill.sql", name = "backfill", requires = ["functions"]);
+extension_sql_file!("../../sql/chunks.sql", name = "chunks", requires = ["functions"]);
+extension_sql_file!("../../sql/backfill.sql", name = "backfill", requires = ["chunks"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.

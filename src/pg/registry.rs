@@ -28,6 +28,7 @@ pub struct Known {
     pub metadata: Vec<Value>,
     loaded: Option<(String, Value)>,
     listed: Option<ObjectHead>,
+    staged: i64,
     registered_sizes: Vec<u64>,
 }
 
@@ -40,6 +41,11 @@ impl Known {
     /// Size and etag of a version that was listed and never loaded: S3 need not be asked for them again.
     pub fn listed(&self) -> Option<ObjectHead> {
         self.listed.clone()
+    }
+
+    /// Rows of this version that whole chunks have brought already.
+    pub fn staged(&self, etag: &str) -> i64 {
+        if self.listed.as_ref().is_some_and(|listed| listed.etag == etag) { self.staged } else { 0 }
     }
 
     /// A size that a producer wrote into the registry must be the object's.
@@ -88,7 +94,8 @@ impl Registry {
         Self::new(client, uri)?.known(client)
     }
 
-    fn new(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Registry> {
+    /// Of an object that the caller sees to nobody else touching.
+    pub fn new(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Registry> {
         let now = spi::query_kept(client, "SELECT clock_timestamp()", &[])?.first().get_one().map_err(spi::internal)?;
         let started = now.ok_or_else(|| Error::Internal { why: "no clock".into() })?;
         Ok(Registry { uri: uri.clone(), text: uri.to_string(), started })
@@ -108,7 +115,8 @@ impl Registry {
         let loaded = object["etag"].as_str().map(|etag| (etag.to_owned(), object["options"].clone()));
         let listed = object["listed_etag"].as_str().zip(object["listed_size"].as_u64());
         let listed = listed.map(|(etag, size)| ObjectHead { size, etag: etag.to_owned() });
-        Ok(Known { metadata, loaded, listed, registered_sizes })
+        let staged = object["rows_staged"].as_i64().unwrap_or(0);
+        Ok(Known { metadata, loaded, listed, staged, registered_sizes })
     }
 
     /// A producer may have registered again what is loaded already.
@@ -147,6 +155,19 @@ impl Registry {
     }
 
     fn book_slices(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
+        self.book_object_slices(client, booking)?;
+        let args = [
+            self.text.clone().into(),
+            booking.report.etag.clone().into(),
+            (booking.opened.head.size as i64).into(),
+            JsonB(facts(booking)).into(),
+        ];
+        spi::execute_kept(client, include_str!("../../sql/queries/book_new_registry_rows.sql"), &args)?;
+        spi::execute_kept(client, include_str!("../../sql/queries/book_own_registry_rows.sql"), &args).map(drop)
+    }
+
+    /// Which slices the object has ticks in.
+    pub fn book_object_slices(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
         let mut columns = SliceColumns::default();
         for ((bucket, asset), slice) in booking.slices {
             columns.buckets.push(timestamp(*bucket)?);
@@ -168,15 +189,20 @@ impl Registry {
             columns.first_times.into(),
             columns.last_times.into(),
         ];
-        spi::execute_kept(client, include_str!("../../sql/queries/book_slices.sql"), &shared)?;
-        let args = [
-            self.text.clone().into(),
-            booking.report.etag.clone().into(),
-            (booking.opened.head.size as i64).into(),
-            JsonB(facts(booking)).into(),
-        ];
-        spi::execute_kept(client, include_str!("../../sql/queries/book_new_registry_rows.sql"), &args)?;
-        spi::execute_kept(client, include_str!("../../sql/queries/book_own_registry_rows.sql"), &args).map(drop)
+        spi::execute_kept(client, include_str!("../../sql/queries/book_slices.sql"), &shared).map(drop)
+    }
+
+    /// How many rows of an unfinished object are stored.
+    pub fn book_staged(&self, client: &mut SpiClient<'_>, head: &ObjectHead, rows: i64) -> Result<()> {
+        let sql = "UPDATE ingestion.objects SET listed_etag = $2, listed_size = $3, rows_staged = $4 WHERE s3_uri = $1";
+        let args = [self.text.clone().into(), head.etag.clone().into(), (head.size as i64).into(), rows.into()];
+        spi::execute_kept(client, sql, &args).map(drop)
+    }
+
+    /// An attempt that is made together with many others.
+    pub fn count_attempt(&self, client: &mut SpiClient<'_>) -> Result<()> {
+        let sql = "UPDATE ingestion.objects SET attempts = attempts + 1, attempt_started_at = clock_timestamp() WHERE s3_uri = $1";
+        spi::execute_kept(client, sql, &[self.text.clone().into()]).map(drop)
     }
 
     /// Moves each source's offset forward; a load of older ticks leaves it, and locks nothing.

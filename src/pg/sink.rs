@@ -109,7 +109,7 @@ impl Sink {
         let (first, last) = (timestamp(first.bucket)?, timestamp(last.bucket)?);
         let mut batch = Batch { encoded, skip: HashSet::new(), first, last };
 
-        let (meets_own, meets_near) = self.probe(client, &batch)?;
+        let (meets_own, meets_near) = probe(client, &batch.encoded.runs)?;
         if meets_near || !batch.encoded.misplaced.is_empty() {
             self.resolve_neighbours(client, &mut batch, meets_near)?;
         }
@@ -139,26 +139,6 @@ impl Sink {
     /// What the object put into which slice.
     pub fn slices(&self) -> &Slices {
         &self.slices
-    }
-
-    /// Whether ticks within the id ranges of the batch are stored: (in their own bucket, in a neighbouring one).
-    fn probe(&self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<(bool, bool)> {
-        let runs = &batch.encoded.runs;
-        let mut buckets = Vec::with_capacity(runs.len());
-        for run in runs {
-            buckets.push(timestamp(run.bucket)?);
-        }
-        let [first, last] = batch.bounds();
-        let args = [
-            buckets.into(),
-            runs.iter().map(|run| run.symbol.to_string()).collect::<Vec<_>>().into(),
-            runs.iter().map(|run| run.first_id).collect::<Vec<_>>().into(),
-            runs.iter().map(|run| run.last_id).collect::<Vec<_>>().into(),
-            first,
-            last,
-        ];
-        let found = spi::json(client, include_str!("../../sql/queries/probe.sql"), &args)?;
-        Ok((found["own"] == true, found["near"] == true))
     }
 
     /// The fast road: into the chunk itself where that is possible, otherwise through the hypertable.
@@ -309,11 +289,34 @@ impl Sink {
     }
 
     fn count_slices(&mut self, runs: &[SliceRun]) {
-        for run in runs {
-            let slice = self.slices.entry((run.bucket, run.symbol.to_string()));
-            slice.and_modify(|slice| slice.absorb(run)).or_insert_with(|| run.clone());
-        }
+        runs.iter().for_each(|run| add_to(&mut self.slices, run));
     }
+}
+
+/// Adds what a batch holds of a slice.
+pub fn add_to(slices: &mut Slices, run: &SliceRun) {
+    let slice = slices.entry((run.bucket, run.symbol.to_string()));
+    slice.and_modify(|slice| slice.absorb(run)).or_insert_with(|| run.clone());
+}
+
+/// Whether ticks within the id ranges of these runs are stored: (in their own bucket, in a neighbouring one).
+pub fn probe(client: &mut SpiClient<'_>, runs: &[SliceRun]) -> Result<(bool, bool)> {
+    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok((false, false)) };
+    let (first, last) = (timestamp(first.bucket)?, timestamp(last.bucket)?);
+    let mut buckets = Vec::with_capacity(runs.len());
+    for run in runs {
+        buckets.push(timestamp(run.bucket)?);
+    }
+    let args = [
+        buckets.into(),
+        runs.iter().map(|run| run.symbol.to_string()).collect::<Vec<_>>().into(),
+        runs.iter().map(|run| run.first_id).collect::<Vec<_>>().into(),
+        runs.iter().map(|run| run.last_id).collect::<Vec<_>>().into(),
+        first.into(),
+        last.into(),
+    ];
+    let found = spi::json(client, include_str!("../../sql/queries/probe.sql"), &args)?;
+    Ok((found["own"] == true, found["near"] == true))
 }
 
 fn compare(client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<(u64, u64)> {

@@ -32,38 +32,17 @@ struct Batch {
     passed_over: i64,
 }
 
-/// Lists what is not listed yet, if no other worker does. `false`: another one does.
-pub fn try_list(backfill: &Backfill) -> Result<bool> {
-    let lock = format!("btc_ingest.lister:{}", backfill.id);
-    let locked = tx(|client| {
-        let sql = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))::text";
-        Ok(spi::json(client, sql, &[lock.clone().into()])? == true)
-    });
-    if !locked {
-        return Ok(false);
-    }
-    let result = list(backfill);
-    tx(|client| spi::execute(client, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", &[lock.into()]));
-    result.map(|()| true)
-}
-
-fn list(backfill: &Backfill) -> Result<()> {
-    // Another worker may have listed between the look at the row and the lock.
-    let Some(backfill) = tx(|client| Ok(Backfill::read(client, backfill.id)))? else { return Ok(()) };
-    if backfill.status == "loading" || !backfill.is_running() {
-        return Ok(());
-    }
-    set_status(backfill.id, "listing");
+/// Lists what is not listed yet. `false`: the backfill was paused, stopped or cancelled meanwhile.
+pub fn list(backfill: &Backfill) -> Result<bool> {
     let begin = backfill.state["prefix"].as_u64().unwrap_or(0) as usize;
     let mut after = backfill.state["after"].as_str().map(str::to_owned);
     for (number, pattern) in backfill.prefixes.iter().enumerate().skip(begin) {
         ffi::show_activity(Some(&format!("listing s3://{}/{}", pattern.bucket(), pattern.prefix())));
-        if !list_prefix(&backfill, number, pattern, after.take())? {
-            return Ok(());
+        if !list_prefix(backfill, number, pattern, after.take())? {
+            return Ok(false);
         }
     }
-    set_status(backfill.id, "loading");
-    Ok(())
+    Ok(true)
 }
 
 /// `false`: the backfill was paused, stopped or cancelled meanwhile.
@@ -163,11 +142,6 @@ fn register(id: i64, batch: Batch, state: Value) -> bool {
                       SET state = state || jsonb_build_object('passed_over', coalesce((state ->> 'passed_over')::bigint, 0) + $2)
                     WHERE id = $1 AND $2 > 0";
         spi::execute_kept(client, sql, &[id.into(), passed_over.into()])?;
-        Ok(Backfill::read(client, id)?.is_some_and(|backfill| backfill.is_running() && !backfill.paused))
+        Ok(Backfill::read(client, id)?.is_some_and(|backfill| backfill.is_at_work()))
     })
-}
-
-fn set_status(id: i64, status: &str) {
-    let sql = "UPDATE ingestion.backfills SET status = $2 WHERE id = $1 AND status IN ('pending', 'listing')";
-    tx(|client| spi::execute_kept(client, sql, &[id.into(), status.to_owned().into()]));
 }

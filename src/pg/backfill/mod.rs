@@ -1,9 +1,14 @@
 //! A backfill: whole prefixes, by workers that need nobody to watch them. Each worker runs the same loop; whoever comes first
 //! lists, then all load. What is to be done next is always read from the tables, so that a crash loses nothing.
 
+mod aggregates;
+mod chunks;
 mod list;
 mod queue;
+mod series;
 mod slices;
+mod spans;
+mod stage;
 mod start;
 mod survey;
 
@@ -16,6 +21,7 @@ use super::worker::tx;
 use super::{ffi, guc, spi};
 use crate::error::{Error, Result};
 use crate::model::pattern::KeyPattern;
+use queue::Whose;
 use slices::SliceWorker;
 
 pub use start::{Plan, start, start_workers};
@@ -30,6 +36,7 @@ const PAUSED: Duration = Duration::from_secs(1);
 pub struct Backfill {
     id: i64,
     status: String,
+    mode: String,
     prefixes: Vec<KeyPattern>,
     parallel: i32,
     /// Microseconds since 1970.
@@ -53,6 +60,7 @@ impl Backfill {
         Ok(Some(Backfill {
             id,
             status: found["status"].as_str().unwrap_or_default().to_owned(),
+            mode: found["mode"].as_str().unwrap_or_default().to_owned(),
             prefixes: prefixes.map(|text| text.as_str().unwrap_or_default().parse()).collect::<Result<_>>()?,
             parallel: found["parallel"].as_i64().unwrap_or(1) as i32,
             from: time("from"),
@@ -61,6 +69,14 @@ impl Backfill {
             paused: found["paused"] == true,
             interval: found["interval"].as_i64().unwrap_or(604_800_000_000),
         }))
+    }
+
+    fn by_chunks(&self) -> bool {
+        self.mode == "chunk"
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.is_running() && !self.paused
     }
 
     fn is_running(&self) -> bool {
@@ -121,12 +137,89 @@ pub fn work(id: i64, slot: i32) {
 
 /// The next piece of work, whatever it is.
 fn step(backfill: &Backfill, slices: &mut SliceWorker) -> Result<()> {
-    if backfill.status != "loading" && list::try_list(backfill)? {
+    if backfill.status != "loading" {
+        if prepare(backfill)? {
+            return Ok(());
+        }
+        // Slices need not wait for the end of the listing, whole chunks do.
+        if slices.work(backfill, if backfill.by_chunks() { Whose::Live } else { Whose::All })? {
+            return Ok(());
+        }
+        return wait();
+    }
+    if backfill.by_chunks() {
+        // A live slice waits for the unit in work at most.
+        while slices.work(backfill, Whose::Live)? {}
+        match chunks::next(backfill) {
+            chunks::Next::Unit(unit) => return chunk(backfill, slices, unit),
+            chunks::Next::Wait => return wait(),
+            chunks::Next::Over => {}
+        }
+    }
+    if slices.work(backfill, Whose::All)? || aggregates::refresh_next(backfill) || finish(backfill) {
         return Ok(());
     }
-    if slices.work(backfill)? || finish(backfill) {
+    wait()
+}
+
+/// What comes before the loading, by one worker at a time. `false`: another one is at it.
+fn prepare(backfill: &Backfill) -> Result<bool> {
+    let lock = format!("btc_ingest.lister:{}", backfill.id);
+    let locked = tx(|client| {
+        let sql = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))::text";
+        Ok(spi::json_kept(client, sql, &[lock.clone().into()])? == true)
+    });
+    if !locked {
+        return Ok(false);
+    }
+    let result = prepare_locked(backfill.id);
+    tx(|client| spi::execute_kept(client, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", &[lock.into()]));
+    result.map(|()| true)
+}
+
+fn prepare_locked(id: i64) -> Result<()> {
+    // Another worker may have done it between the look at the row and the lock.
+    let again = || tx(|client| Ok(Backfill::read(client, id))).map(|found| found.filter(Backfill::is_at_work));
+    let Some(backfill) = again()?.filter(|backfill| backfill.status != "loading") else { return Ok(()) };
+    if backfill.status == "pending" {
+        tx(|client| spi::execute_kept(client, "SELECT btc_ingest.backfill_begun($1)", &[id.into()]));
+        set_status(id, "listing");
+    }
+    if !list::list(&backfill)? {
         return Ok(());
     }
+    let times = backfill.by_chunks() || backfill.from.is_some() || backfill.to.is_some();
+    while times && spans::read_some(&backfill)? {
+        if again()?.is_none() {
+            return Ok(());
+        }
+    }
+    if backfill.by_chunks() {
+        chunks::plan(&backfill);
+    }
+    set_status(id, "loading");
+    Ok(())
+}
+
+fn set_status(id: i64, status: &str) {
+    let sql = "UPDATE ingestion.backfills SET status = $2, sqlstate = NULL, message = NULL WHERE id = $1 AND status IN ('pending', 'listing')";
+    tx(|client| spi::execute_kept(client, sql, &[id.into(), status.to_owned().into()]));
+}
+
+/// One chunk as a whole.
+fn chunk(backfill: &Backfill, slices: &SliceWorker, unit: chunks::Unit) -> Result<()> {
+    match chunks::work(backfill, slices.slot(), unit) {
+        chunks::Outcome::Done => {
+            aggregates::refresh_next(backfill);
+            aggregates::compress_next(backfill);
+        }
+        chunks::Outcome::Later => ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64)),
+        chunks::Outcome::OutOfResources(sqlstate, message) => stop_with(backfill.id, &sqlstate, &message),
+    }
+    Ok(())
+}
+
+fn wait() -> Result<()> {
     ffi::show_activity(Some("waiting for the other workers"));
     ffi::idle(LOOK_AGAIN);
     Ok(())
@@ -148,8 +241,17 @@ fn take_slot(client: &mut SpiClient<'_>, id: i64, slot: i32) -> Result<bool> {
 
 /// Ends the backfill if this was the last of it.
 fn finish(backfill: &Backfill) -> bool {
+    if aggregates::compress_next(backfill) {
+        return true;
+    }
     let sql = include_str!("../../../sql/queries/backfill_finish.sql");
-    tx(|client| Ok(spi::execute_kept(client, sql, &[backfill.id.into()])? > 0))
+    tx(|client| {
+        let done = spi::execute_kept(client, sql, &[backfill.id.into()])? > 0;
+        if done {
+            spi::execute_kept(client, "SELECT btc_ingest.backfill_ended($1)", &[backfill.id.into()])?;
+        }
+        Ok(done)
+    })
 }
 
 /// Ends the backfill because nothing more can be done until somebody has mended something.
@@ -173,6 +275,7 @@ fn note(id: i64, error: &Error) {
 fn stop_with(id: i64, sqlstate: &str, message: &str) {
     tx(|client| {
         let args = [id.into(), sqlstate.to_owned().into(), message.to_owned().into()];
-        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_stop.sql"), &args)
+        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_stop.sql"), &args)?;
+        spi::execute_kept(client, "SELECT btc_ingest.backfill_ended($1)", &[id.into()])
     });
 }

@@ -18,8 +18,15 @@ pub struct Claim {
     pub uri: String,
     /// Of the row when it was claimed; if it has changed, so has the object.
     pub generation: i64,
-    /// Bytes, where a listing has told.
-    pub size: u64,
+}
+
+/// Whose objects a worker may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Only those that no backfill owns.
+    Live,
+    /// Those first, then the backfill's.
+    All,
 }
 
 /// Where a worker looks.
@@ -53,10 +60,10 @@ impl Queue {
     }
 
     /// The next objects: live ones first, then the backfill's. None: nothing is pending that others have not claimed.
-    pub fn claim(&mut self, client: &mut SpiClient<'_>, backfill: &Backfill) -> Result<Vec<Claim>> {
+    pub fn claim(&mut self, client: &mut SpiClient<'_>, backfill: &Backfill, whose: Whose) -> Result<Vec<Claim>> {
         let live = spi::json_kept(client, include_str!("../../../sql/queries/claim_live.sql"), &[CLAIMS.into()])?;
         let live = take(client, &live)?;
-        if !live.is_empty() {
+        if !live.is_empty() || whose == Whose::Live {
             return Ok(live);
         }
         // Once from where it stands, once more from the start: retries lie behind it.
@@ -119,11 +126,7 @@ fn take(client: &mut SpiClient<'_>, found: &Value) -> Result<Vec<Claim>> {
     let mut gone = Vec::new();
     for uri in locked {
         match rows.as_array().and_then(|rows| rows.iter().find(|row| row["uri"] == uri.as_str())) {
-            Some(row) => claims.push(Claim {
-                uri,
-                generation: row["generation"].as_i64().unwrap_or(0),
-                size: row["size"].as_u64().unwrap_or(u64::MAX),
-            }),
+            Some(row) => claims.push(Claim { uri, generation: row["generation"].as_i64().unwrap_or(0) }),
             None => gone.push(uri),
         }
     }

@@ -3,33 +3,23 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use pgrx::spi::SpiClient;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-
-use super::queue::{Claim, Queue, release};
+use super::queue::{Claim, Queue, Whose, release};
+use super::series::Series;
 use super::{Backfill, stop_with};
 use crate::error::{Error, Result};
-use crate::load::pipeline::{Job, LoadEvent};
-use crate::load::series::{self, AHEAD};
+use crate::load::pipeline::Job;
+use crate::load::series::AHEAD;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::ffi::{self, Failure};
 use crate::pg::worker::tx;
 use crate::pg::{guc, loader, spi};
-
-/// Batches that may wait for the backend.
-const DEPTH: usize = 1;
+use pgrx::spi::SpiClient;
 
 /// An object that was ordered from the reading thread.
 struct Ordered {
     claim: Claim,
     job: Job,
     begun: bool,
-}
-
-/// The reading thread, and the way to give it orders.
-struct Series {
-    thread: ffi::Thread<LoadEvent>,
-    orders: UnboundedSender<Job>,
 }
 
 /// A worker that loads one object after another.
@@ -57,13 +47,21 @@ impl SliceWorker {
         SliceWorker { backfill, slot, queue: Queue::new(slot), ordered: VecDeque::new(), series: None }
     }
 
+    /// Which of the backfill's workers this is.
+    pub fn slot(&self) -> i32 {
+        self.slot
+    }
+
     /// Loads objects until more are to be claimed. `false`: there was nothing to load.
-    pub fn work(&mut self, backfill: &Backfill) -> Result<bool> {
+    pub fn work(&mut self, backfill: &Backfill, whose: Whose) -> Result<bool> {
         // Before the queue is empty, so that there is always one object on its way.
         if self.ordered.len() <= AHEAD / 2 {
-            self.claim(backfill)?;
+            self.claim(backfill, whose)?;
         }
         if self.ordered.is_empty() {
+            if whose == Whose::Live {
+                return Ok(false);
+            }
             let sql = include_str!("../../../sql/queries/backfill_retry_due.sql");
             let due = tx(|client| spi::json_kept(client, sql, &[self.backfill.into()]));
             return Ok(due["due"].as_u64() > Some(0));
@@ -85,13 +83,13 @@ impl SliceWorker {
     }
 
     /// Claims the next objects and orders them.
-    fn claim(&mut self, backfill: &Backfill) -> Result<()> {
-        let claims = tx(|client| self.queue.claim(client, backfill));
+    fn claim(&mut self, backfill: &Backfill, whose: Whose) -> Result<()> {
+        let claims = tx(|client| self.queue.claim(client, backfill, whose));
         for claim in claims {
             let order = tx(|client| Ok(loader::order(client, &claim.uri)));
             match order {
                 Ok(job) => {
-                    self.series()?.orders.send(job.clone()).map_err(|_| gone())?;
+                    self.order(job.clone())?;
                     self.ordered.push_back(Ordered { claim, job, begun: false });
                 }
                 Err(error) => {
@@ -107,13 +105,14 @@ impl SliceWorker {
         Ok(())
     }
 
-    fn series(&mut self) -> Result<&mut Series> {
-        if self.series.is_none() {
-            let (orders, receiver) = unbounded_channel();
-            let thread = ffi::Thread::start(DEPTH, move |reads, events| series::run(receiver, reads, events))?;
-            self.series = Some(Series { thread, orders });
+    fn order(&mut self, job: Job) -> Result<()> {
+        match &self.series {
+            Some(series) => series.order(job),
+            None => {
+                self.series = Some(Series::start([job])?);
+                Ok(())
+            }
         }
-        self.series.as_mut().ok_or_else(gone)
     }
 
     /// One object, in one transaction, with the beginning of the next one's attempt.
@@ -138,10 +137,11 @@ impl SliceWorker {
 
     fn load_begun(&mut self, next: &Ordered) -> Result<Done> {
         let began = Instant::now();
-        self.series()?;
-        let Some(mut series) = self.series.take() else { return Err(gone()) };
+        let Some(mut series) = self.series.take() else {
+            return Err(Error::Internal { why: "nobody reads what was ordered".into() });
+        };
         let done = tx(|client| {
-            let attempt = ffi::attempt(|| loader::load_ordered(&next.job, &mut series.thread));
+            let attempt = ffi::attempt(|| loader::load_ordered(&next.job, series.thread()));
             let done = match attempt {
                 Ok(Some(report)) => {
                     self.count(client, 1, 0, Some((&report, began)))?;
@@ -175,8 +175,10 @@ impl SliceWorker {
     fn reorder(&mut self) -> Result<()> {
         self.series = None;
         let jobs: Vec<Job> = self.ordered.iter().map(|ordered| ordered.job.clone()).collect();
-        let series = self.series()?;
-        jobs.into_iter().try_for_each(|job| series.orders.send(job).map_err(|_| gone()))
+        if !jobs.is_empty() {
+            self.series = Some(Series::start(jobs)?);
+        }
+        Ok(())
     }
 
     fn count(
@@ -227,6 +229,18 @@ fn take_back(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
     spi::execute_kept(client, sql, &[uri.to_owned().into()]).map(drop)
 }
 
+/// Books an object that cannot be loaded for what was found before its load began.
+pub fn refuse(client: &mut SpiClient<'_>, uri: &str, error: Error) -> Result<()> {
+    refuse_failure(client, uri, &Failure::Ours(error))
+}
+
+/// The same with whatever went wrong.
+pub fn refuse_failure(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<()> {
+    let sql = "UPDATE ingestion.objects SET attempts = attempts + 1, attempt_started_at = clock_timestamp() WHERE s3_uri = $1";
+    spi::execute_kept(client, sql, &[uri.to_owned().into()])?;
+    fail(client, uri, failure)
+}
+
 /// Books a failed attempt: when the next one is, or that there is none.
 fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<()> {
     let (sqlstate, message, transient) = match failure {
@@ -267,8 +281,4 @@ fn out_of_resources(failure: &Failure) -> Option<(String, String)> {
         }
         _ => None,
     }
-}
-
-fn gone() -> Error {
-    Error::Internal { why: "the reading thread is gone".into() }
 }

@@ -196,6 +196,25 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// CALLs a procedure that commits as it goes. Outside a transaction, in a worker; the text is ours, never a caller's.
+pub fn call(sql: &str) {
+    let sql = CString::new(sql).unwrap_or_default();
+    // SAFETY: as a worker's main loop does.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+    }
+    // SAFETY: a connection in which a procedure may commit; inside a transaction.
+    unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as c_int) };
+    let mut options = pg_sys::SPIExecuteOptions { allow_nonatomic: true, ..Default::default() };
+    // SAFETY: a NUL-terminated statement without parameters; errors end the worker.
+    unsafe { pg_sys::SPI_execute_extended(sql.as_ptr(), &raw mut options) };
+    // SAFETY: connected above.
+    unsafe { pg_sys::SPI_finish() };
+    // SAFETY: the transaction that the procedure's last COMMIT has begun.
+    unsafe { pg_sys::CommitTransactionCommand() };
+}
+
 /// What pg_stat_activity shows as this worker's query; nothing: it is idle.
 pub fn show_activity(text: Option<&str>) {
     let state = match text {

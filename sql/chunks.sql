@@ -1,0 +1,214 @@
+-- Chunks of a backfill in mode 'chunk': a plain table is filled, and TimescaleDB takes it for a chunk. Community edition.
+
+CREATE FUNCTION btc_ingest.stage_chunk(chunk_from timestamptz, chunk_to timestamptz) RETURNS regclass
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    root CONSTANT regclass := 'market_data.btc_ticks';
+    name CONSTANT text := format('btc_ticks_%s_%s', extract(epoch FROM chunk_from)::bigint, pg_backend_pid());
+    item record;
+    options text;
+    place text;
+BEGIN
+    -- What LIKE leaves out: owner, storage options, tablespace, statistics targets.
+    SELECT CASE WHEN c.reloptions IS NOT NULL THEN format('WITH (%s)', array_to_string(c.reloptions, ', ')) ELSE '' END,
+           CASE WHEN t.spcname IS NOT NULL THEN format('TABLESPACE %I', t.spcname) ELSE '' END
+      INTO options, place
+      FROM pg_class c LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid = root;
+    -- The CHECK is what makes sure that no row lies outside the chunk: TimescaleDB 2.19 does not look.
+    EXECUTE format(
+        'CREATE TABLE ingestion.%I (LIKE market_data.btc_ticks INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED
+                                     INCLUDING STORAGE INCLUDING COMPRESSION,
+                                    CONSTRAINT within_chunk CHECK (bucket_5m >= %L AND bucket_5m < %L)) %s %s',
+        name, chunk_from, chunk_to, options, place);
+    FOR item IN
+        SELECT a.attname, a.attstattarget, a.attoptions FROM pg_attribute a
+         WHERE a.attrelid = root AND a.attnum > 0 AND NOT a.attisdropped
+           AND (a.attstattarget <> -1 OR a.attoptions IS NOT NULL)
+    LOOP
+        EXECUTE format('ALTER TABLE ingestion.%I ALTER COLUMN %I SET STATISTICS %s', name, item.attname, item.attstattarget);
+        IF item.attoptions IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE ingestion.%I ALTER COLUMN %I SET (%s)', name, item.attname, array_to_string(item.attoptions, ', '));
+        END IF;
+    END LOOP;
+    EXECUTE format('ALTER TABLE ingestion.%I OWNER TO %I', name, (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = root));
+    RETURN format('ingestion.%I', name)::regclass;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.stage_chunk(timestamptz, timestamptz) IS
+    'Part of backfill(mode => chunk): makes the plain table that becomes a chunk';
+
+CREATE FUNCTION btc_ingest.attach_chunk(staged regclass, chunk_from timestamptz, chunk_to timestamptz) RETURNS regclass
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    root CONSTANT regclass := 'market_data.btc_ticks';
+    made record;
+    chunk regclass;
+    item record;
+BEGIN
+    EXECUTE format('ANALYZE %s', staged);
+    -- One at a time: the other one's lock on the root lasts until its transaction ends. Before the lock itself, so that
+    -- whoever only inserts is not queued behind two of us.
+    PERFORM pg_advisory_xact_lock(hashtextextended('btc_ingest.attach', 0));
+    -- Not behind a lock that somebody holds for long: every insert that needs a new chunk would queue up behind us.
+    PERFORM set_config('lock_timeout', '30s', true);
+    SELECT c.schema_name, c.table_name, c.created INTO made
+      FROM _timescaledb_functions.create_chunk(
+               root, jsonb_build_object('bucket_5m', jsonb_build_array((extract(epoch FROM chunk_from) * 1000000)::bigint,
+                                                                       (extract(epoch FROM chunk_to) * 1000000)::bigint)),
+               chunk_table => staged) c;
+    chunk := format('%I.%I', made.schema_name, made.table_name)::regclass;
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_chunk', chunk);
+
+    -- What create_chunk leaves out.
+    FOR item IN
+        SELECT a.privilege_type, a.is_grantable, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
+          FROM pg_class c, aclexplode(c.relacl) AS a WHERE c.oid = root
+    LOOP
+        EXECUTE format('GRANT %s ON %s TO %s %s', item.privilege_type, chunk, item.grantee,
+                       CASE WHEN item.is_grantable THEN 'WITH GRANT OPTION' ELSE '' END);
+    END LOOP;
+    FOR item IN
+        SELECT p.pubname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+         WHERE r.prrelid = root
+           AND NOT EXISTS (SELECT FROM pg_publication_rel o WHERE o.prpubid = r.prpubid AND o.prrelid = chunk)
+    LOOP
+        EXECUTE format('ALTER PUBLICATION %I ADD TABLE ONLY %s', item.pubname, chunk);
+    END LOOP;
+    RETURN chunk;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.attach_chunk(regclass, timestamptz, timestamptz) IS
+    'Part of backfill(mode => chunk): makes a filled table a chunk of market_data.btc_ticks, with its indexes, rights and publications';
+
+CREATE PROCEDURE btc_ingest.refresh_aggregates(backfill bigint, chunk_from timestamptz)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    unit record;
+    item record;
+BEGIN
+    SELECT * INTO unit FROM ingestion.backfill_chunks c
+     WHERE c.backfill OPERATOR(pg_catalog.=) refresh_aggregates.backfill
+       AND c.chunk_from OPERATOR(pg_catalog.=) refresh_aggregates.chunk_from AND c.refresh_due;
+    IF unit.backfill IS NULL THEN
+        RETURN;
+    END IF;
+    FOR item IN
+        SELECT pg_catalog.format('%I.%I', a.view_schema, a.view_name) AS name FROM timescaledb_information.continuous_aggregates a
+         WHERE a.hypertable_schema OPERATOR(pg_catalog.=) 'market_data' AND a.hypertable_name OPERATOR(pg_catalog.=) 'btc_ticks'
+    LOOP
+        -- force: nothing told the aggregate of rows that came with a whole chunk. A time bucket may reach over the edges.
+        EXECUTE pg_catalog.format('CALL %s(%L, %L, %L, force => true)',
+            (SELECT pg_catalog.format('%I.refresh_continuous_aggregate', n.nspname) FROM pg_catalog.pg_extension e
+               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace WHERE e.extname OPERATOR(pg_catalog.=) 'timescaledb'),
+            item.name, unit.chunk_from OPERATOR(pg_catalog.-) '1 day'::pg_catalog.interval,
+            unit.chunk_to OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval);
+        COMMIT;
+    END LOOP;
+    UPDATE ingestion.backfill_chunks c SET refresh_due = false
+     WHERE c.backfill OPERATOR(pg_catalog.=) refresh_aggregates.backfill
+       AND c.chunk_from OPERATOR(pg_catalog.=) refresh_aggregates.chunk_from;
+END
+$$;
+COMMENT ON PROCEDURE btc_ingest.refresh_aggregates(bigint, timestamptz) IS
+    'Part of backfill(mode => chunk): tells continuous aggregates of a chunk that came as a whole';
+
+CREATE FUNCTION btc_ingest.compression_jobs() RETURNS TABLE (job integer, scheduled boolean, after interval)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('timescaledb.license', true) IS DISTINCT FROM 'timescale' THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT j.job_id, j.scheduled, (j.config ->> 'compress_after')::interval
+      FROM timescaledb_information.jobs j
+     WHERE j.proc_name IN ('policy_compression') AND j.hypertable_schema = 'market_data' AND j.hypertable_name = 'btc_ticks'
+       AND j.config ? 'compress_after';
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.compression_jobs() IS 'Compression policies of market_data.btc_ticks';
+
+-- A policy would compress a chunk that is still being filled, and every later row of it would have to be decompressed again.
+CREATE FUNCTION btc_ingest.backfill_begun(backfill bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item record;
+    jobs jsonb;
+    timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
+BEGIN
+    FOR item IN SELECT * FROM btc_ingest.compression_jobs() c WHERE c.scheduled LOOP
+        EXECUTE format('SELECT %s.alter_job($1, scheduled => false)', timescale) USING item.job;
+        jobs := coalesce(jobs, '[]') || to_jsonb(item.job);
+    END LOOP;
+    IF jobs IS NOT NULL THEN
+        UPDATE ingestion.backfills b SET state = b.state || jsonb_build_object('paused_jobs', coalesce(b.state -> 'paused_jobs', '[]') || jobs)
+         WHERE b.id = backfill_begun.backfill;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.backfill_begun(bigint) IS 'Part of backfill(): keeps compression policies off the chunks that are being filled';
+
+CREATE FUNCTION btc_ingest.backfill_ended(backfill bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other bigint;
+    jobs jsonb;
+    item record;
+    timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
+BEGIN
+    SELECT b.state -> 'paused_jobs' INTO jobs FROM ingestion.backfills b WHERE b.id = backfill_ended.backfill FOR UPDATE;
+    IF jobs IS NULL THEN
+        RETURN;
+    END IF;
+    UPDATE ingestion.backfills b SET state = b.state - 'paused_jobs' WHERE b.id = backfill_ended.backfill;
+    -- Another backfill that is still at it takes them over.
+    SELECT min(b.id) INTO other FROM ingestion.backfills b
+     WHERE b.status IN ('pending', 'listing', 'loading') AND b.id <> backfill_ended.backfill;
+    IF other IS NOT NULL THEN
+        UPDATE ingestion.backfills b SET state = b.state || jsonb_build_object('paused_jobs', coalesce(b.state -> 'paused_jobs', '[]') || jobs)
+         WHERE b.id = other;
+        RETURN;
+    END IF;
+    FOR item IN SELECT c.job FROM btc_ingest.compression_jobs() c WHERE jobs @> to_jsonb(c.job) AND NOT c.scheduled LOOP
+        EXECUTE format('SELECT %s.alter_job($1, scheduled => true)', timescale) USING item.job;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.backfill_ended(bigint) IS 'Part of backfill(): lets compression policies run again';
+
+CREATE FUNCTION btc_ingest.compress_finished(backfill bigint) RETURNS regclass
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    due interval := (SELECT min(c.after) FROM btc_ingest.compression_jobs() c
+                      JOIN ingestion.backfills b ON b.id = compress_finished.backfill AND b.state -> 'paused_jobs' @> to_jsonb(c.job));
+    found regclass;
+    timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
+BEGIN
+    IF due IS NULL OR NOT pg_try_advisory_xact_lock(hashtextextended('btc_ingest.compress', 0)) THEN
+        RETURN NULL;
+    END IF;
+    SELECT format('%I.%I', c.chunk_schema, c.chunk_name)::regclass INTO found
+      FROM timescaledb_information.chunks c
+     WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks' AND NOT c.is_compressed
+       AND c.range_end < now() - due
+       AND NOT EXISTS (SELECT FROM ingestion.objects o JOIN ingestion.backfills b ON b.id = o.backfill
+                        WHERE o.status IN ('pending', 'failed') AND b.status IN ('pending', 'listing', 'loading')
+                          AND o.span_from < c.range_end AND o.span_to > c.range_start)
+       AND NOT EXISTS (SELECT FROM ingestion.backfills b WHERE b.status IN ('pending', 'listing'))
+     ORDER BY c.range_start LIMIT 1;
+    IF found IS NOT NULL THEN
+        EXECUTE format('SELECT %s.compress_chunk($1, true)', timescale) USING found;
+    END IF;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.compress_finished(bigint) IS
+    'Part of backfill(): compresses one chunk that is due by its policy and that no backfill still fills; null: there is none';
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest FROM PUBLIC;

@@ -1,0 +1,87 @@
+//! Which times objects hold whose keys do not say it: their footers do.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+
+use super::Backfill;
+use super::slices::refuse;
+use crate::error::Result;
+use crate::load::footers::{self, Footer};
+use crate::model::bucket::{BUCKET_US, bucket_of};
+use crate::model::options::LoadOptions;
+use crate::model::uri::S3Uri;
+use crate::pg::registry::timestamp;
+use crate::pg::worker::tx;
+use crate::pg::{ffi, guc, loader, spi};
+use crate::s3::object::ObjectHead;
+
+/// Footers that are read between two looks at the backfill.
+const BATCH: i64 = 500;
+
+/// One object's footer to be read.
+type Job = (S3Uri, ObjectHead, LoadOptions);
+
+/// Reads a batch of footers. `false`: all times are known.
+pub fn read_some(backfill: &Backfill) -> Result<bool> {
+    ffi::show_activity(Some("reading footers"));
+    let (jobs, refused) = tx(|client| jobs(client, backfill.id));
+    if jobs.is_empty() && !refused {
+        return Ok(false);
+    }
+    let (s3, limits) = (guc::s3(), guc::limits());
+    let mut thread = ffi::Thread::start(1, move |reads, events| footers::run(jobs, &s3, limits, reads, events))?;
+    let mut found = Vec::new();
+    while let Some(Footer { uri, read, .. }) = thread.next()? {
+        match read {
+            Ok(facts) => found.push((uri, facts.span)),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => tx(|client| refuse(client, &uri.to_string(), error)),
+        }
+    }
+    tx(|client| set(client, backfill, found));
+    Ok(true)
+}
+
+/// The next objects to look at; and whether some were refused outright.
+fn jobs(client: &mut SpiClient<'_>, id: i64) -> Result<(Vec<Job>, bool)> {
+    let found =
+        spi::json_kept(client, include_str!("../../../sql/queries/spans_unknown.sql"), &[id.into(), BATCH.into()])?;
+    let mut jobs = Vec::new();
+    let mut refused = false;
+    for row in found.as_array().into_iter().flatten() {
+        let uri = row["uri"].as_str().unwrap_or_default();
+        match loader::order(client, uri) {
+            Ok(job) => jobs.push((job.uri, job.listed.unwrap_or_default(), job.options)),
+            Err(error) => {
+                refuse(client, uri, error)?;
+                refused = true;
+            }
+        }
+    }
+    Ok((jobs, refused))
+}
+
+fn set(client: &mut SpiClient<'_>, backfill: &Backfill, found: Vec<(S3Uri, Option<(i64, i64)>)>) -> Result<Value> {
+    let mut uris = Vec::with_capacity(found.len());
+    let (mut from, mut to, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+    for (uri, span) in found {
+        uris.push(uri.to_string());
+        match span {
+            Some((first, last)) => {
+                let (first, end) = (bucket_of(first), bucket_of(last) + BUCKET_US);
+                wanted.push(backfill.wants(first, end));
+                from.push(timestamp(first)?);
+                to.push(timestamp(end)?);
+            }
+            // Without statistics nothing speaks against the object.
+            None => {
+                wanted.push(true);
+                from.push(TimestampWithTimeZone::negative_infinity());
+                to.push(TimestampWithTimeZone::negative_infinity());
+            }
+        }
+    }
+    let args = [backfill.id.into(), uris.into(), from.into(), to.into(), wanted.into()];
+    spi::json_kept(client, include_str!("../../../sql/queries/spans_set.sql"), &args)
+}

@@ -1,0 +1,174 @@
+//! Objects into the plain table that is to become a chunk. It has no index yet, so nothing may go in that could meet a tick
+//! that is there already: an object with such ticks, or with ticks of other chunks, is left to the slices in part.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+use pgrx::spi::SpiClient;
+
+use crate::error::Result;
+use crate::load::pipeline::{Job, LoadEvent};
+use crate::model::bucket::BUCKET_US;
+use crate::model::report::LoadReport;
+use crate::pg::registry::{Booking, Registry};
+use crate::pg::sink::{Slices, add_to, probe};
+use crate::pg::{chunk, ffi, loader};
+use crate::tuple::batch::{EncodedBatch, SliceRun};
+
+/// What became of one object.
+pub enum Staged {
+    /// All of its ticks are stored.
+    Finished(LoadReport),
+    /// So many are; the rest is not this chunk's, or meets what is there.
+    Left {
+        /// Rows in the table.
+        rows: i64,
+    },
+}
+
+impl Staged {
+    /// Rows that went into the table.
+    pub fn rows(&self) -> i64 {
+        match self {
+            Staged::Finished(report) => report.inserted,
+            Staged::Left { rows } => *rows,
+        }
+    }
+}
+
+/// The table, and which trade ids are in it.
+pub struct Stage {
+    table: pg_sys::Oid,
+    buckets: Range<i64>,
+    /// Ranges of ids per slice, one per batch.
+    seen: HashMap<(i64, Arc<str>), Vec<(i64, i64)>>,
+    /// The keys of `seen` in the order in which ranges came, to forget the last ones.
+    order: Vec<(i64, Arc<str>)>,
+}
+
+impl Stage {
+    /// An empty table for these buckets, microseconds since 1970.
+    pub fn new(table: pg_sys::Oid, buckets: Range<i64>) -> Self {
+        Stage { table, buckets, seen: HashMap::new(), order: Vec::new() }
+    }
+
+    /// A point to return to with [`Stage::forget_since`].
+    pub fn mark(&self) -> usize {
+        self.order.len()
+    }
+
+    /// What came since then was rolled back.
+    pub fn forget_since(&mut self, mark: usize) {
+        for key in self.order.drain(mark..) {
+            if let Some(ranges) = self.seen.get_mut(&key) {
+                ranges.pop();
+            }
+        }
+    }
+
+    /// Takes one object's events from the thread, stores what belongs here, and books it if that was all.
+    pub fn load(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        job: &Job,
+        thread: &mut ffi::Thread<LoadEvent>,
+    ) -> Result<Staged> {
+        let started = Instant::now();
+        let registry = Registry::new(client, &job.uri)?;
+        let known = registry.known(client)?;
+        let opened = match thread.next()? {
+            Some(LoadEvent::Opened(opened)) => *opened,
+            Some(LoadEvent::AlreadyLoaded(head, cost)) => {
+                let report = loader::already_loaded(job, head, cost, started);
+                registry.mark_loaded(client)?;
+                registry.book_history(client, &report)?;
+                return Ok(Staged::Finished(report));
+            }
+            other => return Err(loader::unexpected(other)),
+        };
+        known.check_registered_size(opened.head.size)?;
+        registry.count_attempt(client)?;
+
+        let mut rows = 0;
+        let mut meets = false;
+        let mut slices = Slices::new();
+        let mut inserting = Duration::ZERO;
+        let cost = loop {
+            match thread.next()? {
+                Some(LoadEvent::Batch(mut batch)) => {
+                    // Once it has met something, the rest is merged with it, by the slices.
+                    let began = Instant::now();
+                    meets = meets || self.meets(client, &batch)?;
+                    if !meets {
+                        rows += self.add(&mut batch, &mut slices) as i64;
+                    }
+                    inserting += began.elapsed();
+                }
+                Some(LoadEvent::Finished(cost)) => break cost,
+                other => return Err(loader::unexpected(other)),
+            }
+        };
+        let staged = known.staged(&opened.head.etag) + rows;
+        let mut report = loader::report_of(job, &opened, &cost);
+        report.slices = slices.len() as i32;
+        report.inserted = staged;
+        report.insert_ms = loader::ms(inserting);
+        report.elapsed_ms = loader::ms(started.elapsed());
+        let booking = Booking { options: &job.options, opened: &opened, slices: &slices, report: &report };
+        if report.inserted == report.read {
+            registry.book(client, &booking)?;
+            return Ok(Staged::Finished(report));
+        }
+        registry.book_object_slices(client, &booking)?;
+        registry.book_staged(client, &opened.head, report.inserted)?;
+        Ok(Staged::Left { rows })
+    }
+
+    /// Whether a tick of the batch is, or may be, in the table already, or next to its edges in the hypertable.
+    fn meets(&self, client: &mut SpiClient<'_>, batch: &EncodedBatch) -> Result<bool> {
+        let own: Vec<&SliceRun> = batch.runs.iter().filter(|run| self.buckets.contains(&run.bucket)).collect();
+        if !own.is_empty() && (!batch.misplaced.is_empty() || own.iter().any(|run| run.repeats)) {
+            return Ok(true);
+        }
+        for run in &own {
+            for bucket in [run.bucket - BUCKET_US, run.bucket, run.bucket + BUCKET_US] {
+                let ranges = self.seen.get(&(bucket, run.symbol.clone()));
+                let overlaps = |(first, last): &(i64, i64)| *first <= run.last_id && *last >= run.first_id;
+                if ranges.is_some_and(|ranges| ranges.iter().any(overlaps)) {
+                    return Ok(true);
+                }
+            }
+        }
+        let edges = [self.buckets.start, self.buckets.end - BUCKET_US];
+        let at_edge: Vec<SliceRun> = own.into_iter().filter(|run| edges.contains(&run.bucket)).cloned().collect();
+        if at_edge.is_empty() {
+            return Ok(false);
+        }
+        let (own, near) = probe(client, &at_edge)?;
+        Ok(own || near)
+    }
+
+    /// Puts the ticks of this chunk into the table; how many.
+    fn add(&mut self, batch: &mut EncodedBatch, slices: &mut Slices) -> u64 {
+        let mut skip = HashSet::new();
+        let mut own = 0;
+        for run in &batch.runs {
+            if self.buckets.contains(&run.bucket) {
+                own += run.len;
+                let key = (run.bucket, run.symbol.clone());
+                self.seen.entry(key.clone()).or_default().push((run.first_id, run.last_id));
+                self.order.push(key);
+                add_to(slices, run);
+            } else {
+                skip.extend(run.start..run.start + run.len);
+            }
+        }
+        if own == 0 {
+            return 0;
+        }
+        chunk::append(self.table, batch, &skip).stored
+    }
+}
