@@ -1,6 +1,7 @@
-//! An S3 server in this process: s3s-fs, with the real protocol, real etags and signatures that are checked.
+//! An S3 server in this process: s3s-fs behind an index (`s3_store`, `s3_service`, `s3_index`, `s3_listing`), with
+//! the real protocol, real etags, signatures and If-Match that are checked, and listings of any length.
 //!
-//! What it is not: it ignores If-Match on reads, and it knows no regions. Faults of every kind come from [`crate::proxy`].
+//! What it is not: it knows no regions. Faults of every kind come from [`crate::proxy`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::http::{Body, BoxError, Server, full, serve};
 use crate::janitor::ScratchDir;
 use crate::s3_client::S3Client;
+use crate::s3_store::Store;
 use crate::tls::Authority;
 
 /// The keys by which the kit itself writes, so that a test may revoke every other.
@@ -74,6 +76,7 @@ impl S3Auth for Keys {
 #[derive(Debug)]
 pub struct S3Server {
     service: Arc<Counting>,
+    store: Store,
     server: Server,
     client: S3Client,
     root: PathBuf,
@@ -117,9 +120,8 @@ impl S3Server {
         // A program of its own knows the one user it was told of.
         let (own_access, own_secret) = if scratch.is_some() { (KIT_ACCESS, KIT_SECRET) } else { (access, secret) };
         keys.allow(own_access, own_secret);
-        let files =
-            s3s_fs::FileSystem::new(root).map_err(|e| std::io::Error::other(format!("{}: {e:?}", root.display())))?;
-        let mut builder = S3ServiceBuilder::new(files);
+        let store = Store::open(root)?;
+        let mut builder = S3ServiceBuilder::new(store.clone());
         builder.set_auth(keys.clone());
         let service = Arc::new(Counting { service: builder.build(), keys, counts: Mutex::default(), total: 0.into() });
         let acceptor = authority.as_ref().map(Authority::acceptor);
@@ -129,7 +131,7 @@ impl S3Server {
         let endpoint = format!("{scheme}://{}", server.address());
         let ca = authority.as_ref().map(|authority| authority.pem().to_owned());
         let client = S3Client::new(&endpoint, own_access, own_secret, ca.as_deref());
-        Ok(Self { service, server, client, root: root.to_owned(), authority, _scratch: scratch })
+        Ok(Self { service, store, server, client, root: root.to_owned(), authority, _scratch: scratch })
     }
 
     /// What `btc_ingest.s3_endpoint` wants.
@@ -181,6 +183,17 @@ impl S3Server {
     pub fn put(&self, bucket: &str, key: &str, bytes: impl Into<bytes::Bytes>) -> String {
         self.client.put(bucket, key, bytes).unwrap_or_else(|e| panic!("cannot put {key}: {e}"));
         format!("s3://{bucket}/{key}")
+    }
+
+    /// Stores the same bytes under each of these keys, in memory and without files, so that there may be hundreds of
+    /// thousands. They are listed, read, deleted and replaced like others; only copies of them are not made.
+    pub fn put_copies(&self, bucket: &str, keys: impl Iterator<Item = String>, bytes: impl Into<bytes::Bytes>) {
+        assert!(self.store.put_copies(bucket, keys, bytes.into()), "there is no bucket {bucket}");
+    }
+
+    /// With true, reads ignore If-Match, as servers do that are almost S3; with false, the default, they compare it.
+    pub fn ignore_if_match(&self, ignore: bool) {
+        self.store.ignore_if_match(ignore);
     }
 
     /// Removes an object.
