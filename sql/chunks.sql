@@ -22,13 +22,15 @@ BEGIN
                                     CONSTRAINT within_chunk CHECK (bucket_5m >= %L AND bucket_5m < %L)) %s %s',
         name, chunk_from, chunk_to, options, place);
     FOR item IN
-        SELECT a.attname, a.attstattarget, a.attoptions FROM pg_attribute a
+        SELECT a.attname, a.attstattarget, o.distinct_options FROM pg_attribute a
+         CROSS JOIN LATERAL (SELECT string_agg(option, ', ') FROM unnest(a.attoptions) AS option
+                              WHERE option LIKE 'n\_distinct%') AS o (distinct_options)
          WHERE a.attrelid = root AND a.attnum > 0 AND NOT a.attisdropped
-           AND (a.attstattarget <> -1 OR a.attoptions IS NOT NULL)
+           AND (a.attstattarget <> -1 OR o.distinct_options IS NOT NULL)
     LOOP
         EXECUTE format('ALTER TABLE ingestion.%I ALTER COLUMN %I SET STATISTICS %s', name, item.attname, item.attstattarget);
-        IF item.attoptions IS NOT NULL THEN
-            EXECUTE format('ALTER TABLE ingestion.%I ALTER COLUMN %I SET (%s)', name, item.attname, array_to_string(item.attoptions, ', '));
+        IF item.distinct_options IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE ingestion.%I ALTER COLUMN %I SET (%s)', name, item.attname, item.distinct_options);
         END IF;
     END LOOP;
     EXECUTE format('ALTER TABLE ingestion.%I OWNER TO %I', name, (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = root));
@@ -60,8 +62,11 @@ BEGIN
                chunk_table => staged) c;
     chunk := format('%I.%I', made.schema_name, made.table_name)::regclass;
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_chunk', chunk);
+    -- Columns and constraints are the root's: without this, what is dropped there would stay here.
+    UPDATE pg_attribute SET attislocal = false WHERE attrelid = chunk AND attinhcount > 0 AND attislocal;
+    UPDATE pg_constraint SET conislocal = false WHERE conrelid = chunk AND coninhcount > 0 AND conislocal;
 
-    -- What create_chunk leaves out.
+    -- What create_chunk leaves out. Publications it does not: a chunk is in one if and only if TimescaleDB puts it there.
     FOR item IN
         SELECT a.privilege_type, a.is_grantable, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
           FROM pg_class c, aclexplode(c.relacl) AS a WHERE c.oid = root
@@ -69,51 +74,11 @@ BEGIN
         EXECUTE format('GRANT %s ON %s TO %s %s', item.privilege_type, chunk, item.grantee,
                        CASE WHEN item.is_grantable THEN 'WITH GRANT OPTION' ELSE '' END);
     END LOOP;
-    FOR item IN
-        SELECT p.pubname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-         WHERE r.prrelid = root
-           AND NOT EXISTS (SELECT FROM pg_publication_rel o WHERE o.prpubid = r.prpubid AND o.prrelid = chunk)
-    LOOP
-        EXECUTE format('ALTER PUBLICATION %I ADD TABLE ONLY %s', item.pubname, chunk);
-    END LOOP;
     RETURN chunk;
 END
 $$;
 COMMENT ON FUNCTION btc_ingest.attach_chunk(regclass, timestamptz, timestamptz) IS
-    'Part of backfill(mode => chunk): makes a filled table a chunk of market_data.btc_ticks, with its indexes, rights and publications';
-
-CREATE PROCEDURE btc_ingest.refresh_aggregates(backfill bigint, chunk_from timestamptz)
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    unit record;
-    item record;
-BEGIN
-    SELECT * INTO unit FROM ingestion.backfill_chunks c
-     WHERE c.backfill OPERATOR(pg_catalog.=) refresh_aggregates.backfill
-       AND c.chunk_from OPERATOR(pg_catalog.=) refresh_aggregates.chunk_from AND c.refresh_due;
-    IF unit.backfill IS NULL THEN
-        RETURN;
-    END IF;
-    FOR item IN
-        SELECT pg_catalog.format('%I.%I', a.view_schema, a.view_name) AS name FROM timescaledb_information.continuous_aggregates a
-         WHERE a.hypertable_schema OPERATOR(pg_catalog.=) 'market_data' AND a.hypertable_name OPERATOR(pg_catalog.=) 'btc_ticks'
-    LOOP
-        -- force: nothing told the aggregate of rows that came with a whole chunk. A time bucket may reach over the edges.
-        EXECUTE pg_catalog.format('CALL %s(%L, %L, %L, force => true)',
-            (SELECT pg_catalog.format('%I.refresh_continuous_aggregate', n.nspname) FROM pg_catalog.pg_extension e
-               JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace WHERE e.extname OPERATOR(pg_catalog.=) 'timescaledb'),
-            item.name, unit.chunk_from OPERATOR(pg_catalog.-) '1 day'::pg_catalog.interval,
-            unit.chunk_to OPERATOR(pg_catalog.+) '1 day'::pg_catalog.interval);
-        COMMIT;
-    END LOOP;
-    UPDATE ingestion.backfill_chunks c SET refresh_due = false
-     WHERE c.backfill OPERATOR(pg_catalog.=) refresh_aggregates.backfill
-       AND c.chunk_from OPERATOR(pg_catalog.=) refresh_aggregates.chunk_from;
-END
-$$;
-COMMENT ON PROCEDURE btc_ingest.refresh_aggregates(bigint, timestamptz) IS
-    'Part of backfill(mode => chunk): tells continuous aggregates of a chunk that came as a whole';
+    'Part of backfill(mode => chunk): makes a filled table a chunk of market_data.btc_ticks, with its indexes and rights';
 
 CREATE FUNCTION btc_ingest.compression_jobs() RETURNS TABLE (job integer, scheduled boolean, after interval)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

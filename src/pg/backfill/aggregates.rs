@@ -5,20 +5,28 @@ use crate::pg::ffi;
 use crate::pg::spi;
 use crate::pg::worker::tx;
 
+/// How often a refresh is tried.
+const TRIES: i32 = 5;
+
 /// Refreshes the continuous aggregates over one chunk that was attached. A to-do in a table, so that no crash loses it.
-/// `false`: none is due.
+/// `false`: none is due, or another worker is at it.
 pub fn refresh_next(backfill: &Backfill) -> bool {
-    let sql = "SELECT coalesce((SELECT to_json(chunk_from::text) FROM ingestion.backfill_chunks
-                WHERE backfill = $1 AND refresh_due ORDER BY chunk_from LIMIT 1), 'null')::text";
-    let due = tx(|client| spi::json_kept(client, sql, &[backfill.id.into()]));
-    let Some(chunk) = due.as_str() else { return false };
     if !locked(backfill.id) {
         return false;
     }
-    ffi::show_activity(Some("refreshing continuous aggregates"));
-    ffi::call(&format!("CALL btc_ingest.refresh_aggregates({}, '{chunk}')", backfill.id));
+    // Counted before, because a refresh that fails ends the worker: what fails again and again is left to a person.
+    let sql = include_str!("../../../sql/queries/refresh_begin.sql");
+    let due = tx(|client| spi::json_kept(client, sql, &[backfill.id.into(), TRIES.into()]));
+    if let Some(chunk) = due["chunk"].as_str() {
+        ffi::show_activity(Some("refreshing continuous aggregates"));
+        let calls = include_str!("../../../sql/queries/refresh_calls.sql");
+        let calls = tx(|client| spi::json(client, calls, &[backfill.id.into(), chunk.to_owned().into()]));
+        calls.as_array().into_iter().flatten().filter_map(|call| call.as_str()).for_each(ffi::call);
+        let done = "UPDATE ingestion.backfill_chunks SET refresh_due = false WHERE backfill = $1 AND chunk_from = $2::timestamptz";
+        tx(|client| spi::execute_kept(client, done, &[backfill.id.into(), chunk.to_owned().into()]));
+    }
     unlock(backfill.id);
-    true
+    !due.is_null()
 }
 
 /// Compresses one chunk that is due and that nobody fills any more. `false`: there is none.
