@@ -1,0 +1,263 @@
+//! Who may begin, watch, pause and end a backfill, and what that does to the work.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod backfill_bench;
+
+use std::time::{Duration, Instant};
+
+use backfill_bench::{Bench, Called, SOON, call, must_hold, say, statement};
+use btc_ingest_tests::stand::traces;
+use btc_ingest_tests::wait::wait_until;
+use btc_ingest_tests::{Fault, FaultProxy, Tick, When};
+
+/// A backfill of forty objects that takes seconds, and its proxy.
+fn slow() -> (Bench, FaultProxy, Vec<Tick>, Vec<String>) {
+    let mut bench = Bench::new();
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    let all = bench.put_small(40);
+    proxy.on(When::get().key("Binance/BTC"), Fault::Latency(Duration::from_millis(60)));
+    let prefixes = vec![bench.prefix("Binance/")];
+    (bench, proxy, all, prefixes)
+}
+
+#[test]
+fn closing_the_connection_does_not_stop_the_work_and_the_same_call_watches_the_same_backfill() {
+    let (mut bench, _proxy, all, prefixes) = slow();
+    let first = bench.begin(&prefixes, "parallel => 2");
+    wait_until("the first objects", SOON, || bench.loaded() >= 3);
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'CALL btc_ingest.backfill%' AND datname = current_database()";
+    assert_eq!(bench.number(end), 1);
+    first.join().unwrap().refusal.expect("the session is closed");
+    let then = bench.loaded();
+    wait_until("more objects", SOON, || bench.loaded() > then);
+    let called = bench.done(&prefixes, "parallel => 2");
+    assert!(called.of("NOTICE")[0].contains("backfill 1 goes on where it stood"), "{called:#?}");
+    bench.must_hold(&all);
+    assert_eq!(bench.status("id, objects_total, objects_done"), "1 40 40");
+    assert_eq!(bench.number("SELECT count(*) FROM ingestion.load_history"), 40);
+}
+
+#[test]
+fn a_statement_timeout_ends_the_watching_and_not_the_work() {
+    let (mut bench, proxy, all, prefixes) = slow();
+    proxy.on(When::get().key("T1300Z"), Fault::Hang);
+    // A script, as a client that sends several statements at once is inside a transaction block.
+    let script = format!("\\set VERBOSITY verbose\nSET statement_timeout = '400ms';\n{};", statement(&prefixes, ""));
+    let answer = bench.db.psql(&script).unwrap_err();
+    assert!(answer.contains("57014") && answer.contains("statement timeout"), "{answer}");
+    assert!(answer.contains("goes on without this session"), "{answer}");
+    proxy.release();
+    bench.wait_for("the end", "SELECT status = 'done' FROM btc_ingest.backfill_status(1)");
+    bench.must_hold(&all);
+}
+
+#[test]
+#[ignore = "an attempt that was begun beforehand is not given back"]
+fn a_pause_stops_the_work_until_it_is_resumed_and_costs_no_attempt() {
+    let (mut bench, _proxy, all, prefixes) = slow();
+    let call = bench.begin(&prefixes, "parallel => 2");
+    for at in [3, 12, 20] {
+        wait_until("some objects", SOON, || bench.loaded() >= at);
+        assert!(bench.text("SELECT btc_ingest.pause_ingest()").starts_with("paused"));
+        bench.wait_for(
+            "the workers to pause",
+            "SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'btc_ingest backfill' AND datname = current_database() AND query = 'paused'",
+        );
+        let then = bench.loaded();
+        assert_eq!(bench.status("paused, status"), "t loading");
+        let begun = Instant::now();
+        wait_until("a while", SOON, || begun.elapsed() > Duration::from_millis(400));
+        assert_eq!(bench.loaded(), then, "loaded while paused");
+        let locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE datname = current_database() AND locktype = 'advisory'";
+        assert_eq!(bench.number(locks), 2, "a worker that pauses keeps nothing but its slot");
+        assert!(bench.text("SELECT btc_ingest.resume_ingest()").starts_with("resumed"));
+    }
+    assert_eq!(bench.text("SELECT btc_ingest.resume_ingest()"), "was not paused");
+    assert_eq!(call.join().unwrap().refusal, None);
+    bench.must_hold(&all);
+    assert_eq!(bench.text("SELECT string_agg(DISTINCT attempts::text, ' ') FROM ingestion.objects"), "1");
+}
+
+#[test]
+fn a_cancelled_backfill_leaves_nothing_at_work_and_a_later_one_loads_the_rest() {
+    let (mut bench, proxy, all, prefixes) = slow();
+    let call = bench.begin(&prefixes, "parallel => 2");
+    wait_until("some objects", SOON, || bench.loaded() >= 5);
+    let answer = bench.text("SELECT btc_ingest.cancel_backfill(1)");
+    assert!(answer.starts_with("backfill 1 is cancelled; what was loaded stays, 2 workers were ended"), "{answer}");
+    let called = call.join().unwrap();
+    assert_eq!(called.refusal, None, "{called:#?}");
+    assert!(called.of("NOTICE").last().unwrap().contains("backfill 1 is cancelled"), "{called:#?}");
+    bench.must_be_quiet();
+    let then = bench.loaded();
+    assert!((5..40).contains(&then));
+    // Longer than the postmaster waits before it starts a worker again.
+    let asked = proxy.requests().len();
+    let begun = Instant::now();
+    wait_until("six seconds", SOON, || begun.elapsed() > Duration::from_secs(6));
+    bench.must_be_quiet();
+    assert_eq!((bench.loaded(), proxy.requests().len()), (then, asked));
+    assert_eq!(bench.text("SELECT btc_ingest.cancel_backfill(1)"), "backfill 1 is cancelled already");
+
+    let called = bench.done(&prefixes, "parallel => 2");
+    assert!(called.of("NOTICE")[0].contains("backfill 2 has begun"), "{called:#?}");
+    bench.must_hold(&all);
+    assert_eq!(bench.status("id, objects_total, objects_known, objects_done"), format!("2 40 {then} {}", 40 - then));
+    let unknown = say(&bench.db.connection_string(), "SELECT btc_ingest.cancel_backfill(77)");
+    assert_eq!(unknown.sqlstate(), "TK013");
+}
+
+const NO_ARGUMENTS: [&str; 6] = [
+    "parallel => 0",
+    "parallel => -1",
+    "parallel => 65",
+    "mode => 'whole'",
+    "\"from\" => '2024-02-01', \"to\" => '2024-01-01'",
+    "\"from\" => '2024-02-01', \"to\" => '2024-02-01'",
+];
+
+#[test]
+#[ignore = "a dry run looks at neither parallel nor mode"]
+fn a_dry_run_refuses_what_a_backfill_refuses() {
+    let bench = Bench::new();
+    let good = [bench.prefix("Binance/")];
+    for args in NO_ARGUMENTS {
+        let called = bench.call(&good, &format!("dry_run => true, {args}"));
+        assert_eq!(called.sqlstate(), "TK013", "{args}: {called:#?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anything_is_written() {
+    let mut bench = Bench::new();
+    bench.put_small(1);
+    let good = [bench.prefix("Binance/")];
+    let connection = bench.db.connection_string();
+    let refused = |sql: &str, sqlstate: &str| {
+        let called = say(&connection, sql);
+        assert_eq!(called.sqlstate(), sqlstate, "{sql}: {called:#?}");
+    };
+    refused(&format!("BEGIN; {}", statement(&good, "")), "25001");
+    for args in NO_ARGUMENTS {
+        refused(&statement(&good, args), "TK013");
+    }
+    for dry in ["", "dry_run => true"] {
+        for (prefix, sqlstate) in [
+            ("s3://landing/{year}/", "S3015"),
+            ("s3://landing/{yyyy", "S3015"),
+            ("s3://landing/{mm}/", "S3015"),
+            ("s3://landing/{asset}{yyyy}", "S3015"),
+            ("landing/x/", "S3015"),
+            ("", "S3015"),
+            ("s3://elsewhere/x/", "S3002"),
+            ("s3://landing2/x/", "S3002"),
+        ] {
+            refused(&statement(&[good[0].clone(), prefix.to_owned()], dry), sqlstate);
+        }
+        refused(&statement(&[], dry), "TK013");
+        let comma = if dry.is_empty() { "" } else { ", " };
+        refused(&format!("CALL btc_ingest.backfill(NULL{comma}{dry})"), "TK013");
+        refused(&format!("CALL btc_ingest.backfill(ARRAY[NULL, 's3://landing/x/']{comma}{dry})"), "S3015");
+    }
+    refused(&format!("CALL btc_ingest.backfill('{}'::text)", good[0]), "42883");
+    assert_eq!(traces(&mut bench.client), []);
+    assert_eq!(bench.number("SELECT count(*) FROM ingestion.backfills"), 0);
+}
+
+#[test]
+fn a_loader_may_call_an_admin_may_pause_and_cancel_and_nobody_else_may_anything() {
+    let mut bench = Bench::new();
+    let all = bench.put_small(3);
+    let name = bench.db.name().to_owned();
+    bench.run(&format!(
+        "CREATE ROLE {name}_none LOGIN; CREATE ROLE {name}_reader LOGIN IN ROLE btc_ingest_reader;
+         CREATE ROLE {name}_loader LOGIN IN ROLE btc_ingest_loader; CREATE ROLE {name}_admin LOGIN IN ROLE btc_ingest_admin"
+    ));
+    let prefixes = [bench.prefix("Binance/")];
+    let answer =
+        |who: &str, sql: &str| say(&bench.db.cluster().connection_string_as(&name, &format!("{name}_{who}")), sql);
+    let calls = statement(&prefixes, "");
+    let dry = statement(&prefixes, "dry_run => true");
+    let status = "SELECT * FROM btc_ingest.backfill_status()";
+    let failures = "SELECT * FROM btc_ingest.backfill_failures(1)";
+    let pause = "SELECT btc_ingest.pause_ingest()";
+    let resume = "SELECT btc_ingest.resume_ingest()";
+    let cancel = "SELECT btc_ingest.cancel_backfill(1)";
+    for (who, refused) in [
+        ("none", &[calls.as_str(), &dry, status, failures, pause, resume, cancel][..]),
+        ("reader", &[&calls, &dry, failures, pause, resume, cancel]),
+        ("loader", &[pause, resume, cancel]),
+    ] {
+        for sql in refused {
+            assert_eq!(answer(who, sql).sqlstate(), "42501", "{who}: {sql}");
+        }
+        // What does the work is nobody's to call.
+        for sql in [
+            "SELECT btc_ingest.set_paused(true)",
+            "SELECT btc_ingest.backfill_begun(1)",
+            "SELECT btc_ingest.backfill_ended(1)",
+        ] {
+            assert_eq!(answer(who, sql).sqlstate(), "42501", "{who}: {sql}");
+        }
+    }
+    assert_eq!(answer("loader", &dry).refusal, None);
+    let called = answer("loader", &calls);
+    assert_eq!(called.refusal, None, "{called:#?}");
+    for sql in [status, failures] {
+        assert_eq!(answer("loader", sql).refusal, None, "{sql}");
+    }
+    assert_eq!(answer("reader", status).refusal, None);
+    for sql in [pause, resume, cancel, &calls] {
+        assert_eq!(answer("admin", sql).refusal, None, "{sql}");
+    }
+    bench.must_hold(&all);
+    assert_eq!(bench.text("SELECT requested_by FROM ingestion.backfills WHERE id = 1"), format!("{name}_loader"));
+    bench.run(&format!("DROP ROLE {name}_none, {name}_reader, {name}_loader, {name}_admin"));
+}
+
+#[test]
+fn a_backfill_that_is_begun_while_everything_is_paused_says_so_and_waits() {
+    let mut bench = Bench::new();
+    let all = bench.put_small(3);
+    bench.run("SELECT btc_ingest.pause_ingest()");
+    let watching = bench.begin(&[bench.prefix("Binance/")], "parallel => 1");
+    bench
+        .wait_for("the backfill", "SELECT count(*) = 1 FROM btc_ingest.backfill_status() WHERE paused AND workers = 1");
+    assert_eq!(bench.status("status, objects_total"), "pending");
+    assert!(!watching.is_finished());
+    bench.run("SELECT btc_ingest.resume_ingest()");
+    let called: Called = watching.join().unwrap();
+    assert_eq!(called.refusal, None);
+    must_hold(&mut bench.client, &all);
+    bench.must_be_quiet();
+}
+
+#[test]
+fn workers_that_find_no_room_are_an_error_that_says_what_to_raise() {
+    use btc_ingest_tests::stand::{ACCESS, BUCKET, SECRET};
+    let s3 = &backfill_bench::stand().s3;
+    let cluster = btc_ingest_tests::Cluster::builder()
+        .aws_keys(ACCESS, SECRET)
+        .setting("btc_ingest.allowed_prefixes", &format!("s3://{BUCKET}"))
+        .setting("btc_ingest.s3_endpoint", &s3.endpoint())
+        .setting("btc_ingest.s3_region", "us-east-1")
+        .setting("btc_ingest.s3_force_path_style", "on")
+        .setting("max_worker_processes", "1")
+        .start();
+    let db = btc_ingest_tests::TestDb::with_extension(&cluster);
+    let all = backfill_bench::put_small(backfill_bench::stand(), "no-room", 2);
+    let prefixes = [format!("s3://{BUCKET}/no-room/")];
+    let called = call(&db.connection_string(), &prefixes, "");
+    assert_eq!(called.sqlstate(), "TK015", "{called:#?}");
+    assert!(called.refusal.unwrap().hint.contains("max_worker_processes"));
+    let mut client = db.client();
+    client.batch_execute("ALTER SYSTEM SET max_worker_processes = 16").unwrap();
+    drop(client);
+    cluster.restart();
+    let called = call(&db.connection_string(), &prefixes, "");
+    assert_eq!(called.refusal, None, "{called:#?}");
+    let mut client = db.client();
+    must_hold(&mut client, &all);
+}
