@@ -16,12 +16,13 @@ COMMENT ON FUNCTION btc_ingest.start_backfill_workers(bigint) IS
     'Starts the background workers that an unfinished backfill lacks, and says how many';
 
 CREATE FUNCTION btc_ingest.survey_backfill(
-    prefixes text[], "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, parallel integer DEFAULT 2
+    prefixes text[], "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, parallel integer DEFAULT 2,
+    mode text DEFAULT 'slice'
 ) RETURNS TABLE (objects bigint, known bigint, passed_over bigint, bytes bigint, estimated_rows bigint,
                  disk_bytes bigint, free_bytes bigint, seconds double precision)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'survey_backfill_wrapper';
-COMMENT ON FUNCTION btc_ingest.survey_backfill(text[], timestamptz, timestamptz, integer) IS
+COMMENT ON FUNCTION btc_ingest.survey_backfill(text[], timestamptz, timestamptz, integer, text) IS
     'What a backfill would take: lists the prefixes, reads a few footers, writes nothing. known: loaded already at the same etag';
 
 CREATE FUNCTION btc_ingest.backfill_status(backfill bigint DEFAULT NULL)
@@ -169,8 +170,10 @@ DECLARE
     began timestamptz := pg_catalog.clock_timestamp();
     looked integer := 0;
 BEGIN
-    IF dry_run THEN
-        SELECT * INTO now_at FROM btc_ingest.survey_backfill(prefixes, "from", "to", parallel);
+    IF dry_run IS NULL THEN
+        RAISE EXCEPTION 'dry_run must be true or false' USING ERRCODE = 'TK013';
+    ELSIF dry_run THEN
+        SELECT * INTO now_at FROM btc_ingest.survey_backfill(prefixes, "from", "to", parallel, mode);
         RAISE NOTICE 'dry run: % objects, % of them loaded already; % other keys passed over', now_at.objects, now_at.known, now_at.passed_over;
         RAISE NOTICE 'to load: %, about % ticks', pg_catalog.pg_size_pretty(now_at.bytes), now_at.estimated_rows;
         RAISE NOTICE 'disk: about % needed, % free; WAL and its archive need about as much again, for a while',
@@ -247,7 +250,7 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     btc_ingest.start_backfill(text[], timestamptz, timestamptz, integer, text),
     btc_ingest.start_backfill_workers(bigint),
-    btc_ingest.survey_backfill(text[], timestamptz, timestamptz, integer),
+    btc_ingest.survey_backfill(text[], timestamptz, timestamptz, integer, text),
     btc_ingest.backfill_failures(bigint, integer)
 TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader;

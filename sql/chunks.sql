@@ -49,7 +49,6 @@ DECLARE
     chunk regclass;
     item record;
 BEGIN
-    EXECUTE format('ANALYZE %s', staged);
     -- One at a time: the other one's lock on the root lasts until its transaction ends. Before the lock itself, so that
     -- whoever only inserts is not queued behind two of us.
     PERFORM pg_advisory_xact_lock(hashtextextended('btc_ingest.attach', 0));

@@ -2,7 +2,7 @@
 -- object's fault, $6 the most attempts, $7 and $8 the first and the longest pause in milliseconds.
 WITH failed AS (
     UPDATE ingestion.objects o
-       SET attempts = o.attempts - $5::boolean::integer,
+       SET attempts = least(o.attempts - $5::boolean::integer, $6),
            status = CASE WHEN $4 OR (o.attempts >= $6 AND NOT $5) THEN 'quarantined' ELSE 'failed' END,
            next_attempt_at = CASE WHEN $4 OR (o.attempts >= $6 AND NOT $5) THEN NULL
                ELSE clock_timestamp() + least($8, $7 * 2 ^ greatest(o.attempts - 1, 0)) * (0.75 + random() / 2) * interval '1 millisecond' END,

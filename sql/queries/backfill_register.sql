@@ -3,6 +3,8 @@
 WITH listed AS (
     SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[])
         AS l (uri, etag, size, span_from, span_to, metadata)
+    -- Prefixes may overlap: what another one of this backfill has brought counts once.
+     WHERE NOT EXISTS (SELECT FROM ingestion.objects o WHERE o.s3_uri = l.uri AND o.backfill = $1 AND o.status <> 'loaded')
 ), known AS (
     SELECT l.uri FROM listed l JOIN ingestion.objects o ON o.s3_uri = l.uri
      WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped' OR (o.status = 'pending' AND o.backfill IS NULL)

@@ -24,8 +24,8 @@ const ONE_GET: u64 = 8 << 20;
 const TAIL: u64 = 64 << 10;
 /// Rows per batch where memory allows; large, because every batch may cost a subtransaction.
 const BATCH_ROWS: usize = 65_536;
-/// Rows of the first batch: the backend should not wait for a large one.
-const FIRST_BATCH_ROWS: usize = 8_192;
+/// Rows of the first batch: the backend should not wait for a large one, and a usual slice should be no more than one.
+const FIRST_BATCH_ROWS: usize = 16_384;
 
 /// How much a load may take.
 #[derive(Debug, Clone, Copy)]

@@ -156,7 +156,7 @@ impl FromStr for KeyPattern {
 
     fn from_str(text: &str) -> Result<Self> {
         let invalid = |why: &str| Error::InvalidPattern { text: text.chars().take(200).collect(), why: why.into() };
-        let (bucket, key) = split(text).map_err(|why| invalid(why))?;
+        let (bucket, key) = split(text).map_err(invalid)?;
         let mut parts = Vec::new();
         let mut rest = key;
         while let Some(open) = rest.find('{') {

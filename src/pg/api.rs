@@ -109,6 +109,7 @@ fn survey_backfill(
     from: Option<TimestampWithTimeZone>,
     to: Option<TimestampWithTimeZone>,
     parallel: Option<i32>,
+    mode: Option<String>,
 ) -> TableIterator<
     'static,
     (
@@ -122,7 +123,7 @@ fn survey_backfill(
         name!(seconds, f64),
     ),
 > {
-    let plan = plan(prefixes, from, to, parallel, None);
+    let plan = plan(prefixes, from, to, parallel, mode);
     let s = report::or_raise(None, backfill::survey(&plan));
     TableIterator::once((s.objects, s.known, s.passed_over, s.bytes, s.rows, s.disk, s.free, s.seconds))
 }

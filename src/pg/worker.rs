@@ -4,17 +4,21 @@
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
+use std::path::Path;
 use std::time::Duration;
 
-use super::{backfill, ffi, guc, report};
+use super::{backfill, ffi, guc};
 use crate::error::Result;
 
 /// How soon the postmaster starts a worker again that an error has ended.
 const RESTART: Duration = Duration::from_secs(5);
 
-/// Runs `work` in a transaction of its own. An error of ours ends the worker, as PostgreSQL's do.
+/// Runs `work` in a transaction of its own. An error of ours unwinds as PostgreSQL's do, to [`ffi::survive`].
 pub fn tx<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> T {
-    ffi::transaction(|| report::or_raise(None, Spi::connect_mut(|client| work(client))))
+    ffi::transaction(|| match Spi::connect_mut(|client| work(client)) {
+        Ok(value) => value,
+        Err(error) => pgrx::error!("{error}"),
+    })
 }
 
 /// Asks the postmaster for a worker of a backfill in this database; `false`: it has no room for one.
@@ -30,6 +34,17 @@ pub fn start_backfill(backfill: i64, slot: i32) -> bool {
         .set_restart_time(Some(RESTART))
         .load_dynamic()
         .is_ok()
+}
+
+/// Whether a database's files are there. Connecting to one that was dropped would be an error, and that worker started again
+/// for ever.
+fn database_exists(oid: i64) -> bool {
+    // A server process runs in the data directory.
+    let directories = |path: &Path| path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    Path::new("base").join(oid.to_string()).exists()
+        || directories(Path::new("pg_tblspc"))
+            .flat_map(|tablespace| directories(&tablespace).collect::<Vec<_>>())
+            .any(|version| version.join(oid.to_string()).exists())
 }
 
 /// Registers the worker that goes on with unfinished backfills after a start or a promotion. From `_PG_init`, preloaded.
@@ -49,7 +64,9 @@ pub fn register_resumer() {
 #[allow(unsafe_code, missing_docs)]
 pub extern "C-unwind" fn btc_ingest_backfill_main(_arg: pg_sys::Datum) {
     let extra: Vec<i64> = BackgroundWorker::get_extra().split(' ').filter_map(|part| part.parse().ok()).collect();
-    if let [database, backfill, slot] = extra[..] {
+    if let [database, backfill, slot] = extra[..]
+        && database_exists(database)
+    {
         ffi::become_worker(ffi::Database::Oid(pg_sys::Oid::from(database as u32)));
         backfill::work(backfill, slot as i32);
     }

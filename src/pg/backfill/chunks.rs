@@ -37,6 +37,8 @@ struct Made {
     objects: i64,
     failed: i64,
     note: Option<String>,
+    /// The table that became a chunk.
+    chunk: Option<pg_sys::Oid>,
 }
 
 /// Plans the units of a backfill, once.
@@ -103,8 +105,8 @@ fn release(client: &mut SpiClient<'_>, unit: Unit) -> Result<()> {
 
 /// What came of a unit, for the worker.
 pub enum Outcome {
-    /// It is done, one way or the other.
-    Done,
+    /// It is done, one way or the other; the chunk, if there is one.
+    Done(Option<pg_sys::Oid>),
     /// Nothing was kept; it is worth another try, later.
     Later,
     /// (SQLSTATE, message): disk or memory have run out.
@@ -162,13 +164,26 @@ pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Outcome {
         ];
         spi::execute_kept(client, include_str!("../../../sql/queries/backfill_count.sql"), &args)?;
         release(client, unit)?;
-        Ok(Outcome::Done)
+        Ok(Outcome::Done(made.chunk))
     })
+}
+
+/// Statistics for the planner. In a transaction of its own: over rows that are not committed it takes three times as long.
+pub fn analyze(chunk: pg_sys::Oid) {
+    ffi::show_activity(Some("analyzing a chunk"));
+    tx(|client| {
+        let sql = "SELECT to_json(c.oid::regclass::text)::text FROM pg_class c WHERE c.oid = $1::oid";
+        match spi::json_kept(client, sql, &[i64::from(chunk.to_u32()).into()])?.as_str() {
+            Some(name) => spi::execute(client, &format!("ANALYZE {name}"), &[]).map(drop),
+            // Dropped since.
+            None => Ok(()),
+        }
+    });
 }
 
 impl Made {
     fn nothing(note: String) -> Self {
-        Made { rows: 0, inserted: 0, bytes: 0, objects: 0, failed: 0, note: Some(note) }
+        Made { rows: 0, inserted: 0, bytes: 0, objects: 0, failed: 0, note: Some(note), chunk: None }
     }
 }
 
@@ -192,7 +207,7 @@ fn make(
             .map_err(spi::internal)?;
     let Some(staged) = staged else { return Err(Error::Internal { why: "no table to fill".into() }) };
 
-    let made = {
+    let mut made = {
         // Constraints of the tables' owner run with the owner's rights.
         let _owner = target.become_owner();
         fill(client, backfill, unit, Stage::new(staged, unit.from..unit.to), trouble)?
@@ -207,6 +222,7 @@ fn make(
     }
     let args = [i64::from(staged.to_u32()).into(), from.into(), to.into()];
     spi::execute(client, "SELECT btc_ingest.attach_chunk($1::oid::regclass, $2, $3)", &args)?;
+    made.chunk = Some(staged);
     Ok(Ok(made))
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
+use super::ffi::Failure;
 use super::worker::tx;
 use super::{ffi, guc, spi};
 use crate::error::{Error, Result};
@@ -25,7 +26,7 @@ use queue::Whose;
 use slices::SliceWorker;
 
 pub use start::{Plan, start, start_workers};
-pub use survey::{Survey, survey};
+pub use survey::survey;
 
 /// How long a worker waits before it looks again, where it has nothing to do.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -109,30 +110,59 @@ pub fn work(id: i64, slot: i32) {
     let mut slices = SliceWorker::new(id, slot);
     loop {
         ffi::reload_settings();
-        let backfill = match tx(|client| Ok(Backfill::read(client, id))) {
-            Ok(Some(backfill)) if backfill.is_running() => backfill,
-            Ok(_) => break,
-            Err(error) => {
-                stop(id, &error);
-                break;
+        match ffi::survive(|| turn(id, &mut slices)) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(failure) => {
+                // Whatever it was, it may pass; a person sees it in the status.
+                let words = match failure {
+                    Failure::Postgres { sqlstate, message } => (sqlstate, message),
+                    Failure::Ours(error) => (error.sqlstate().to_owned(), error.to_string()),
+                };
+                let _ = ffi::survive(|| note(id, &words.0, &words.1));
+                let _ = ffi::survive(|| slices.give_back());
+                // What the error has left locked; the slot may have gone to another process then.
+                let kept = ffi::survive(|| {
+                    tx(|client| {
+                        spi::execute_kept(client, "SELECT pg_advisory_unlock_all()", &[])?;
+                        take_slot(client, id, slot)
+                    })
+                });
+                if matches!(kept, Ok(false)) {
+                    break;
+                }
+                ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
             }
-        };
-        if backfill.paused {
-            slices.give_back();
-            ffi::show_activity(Some("paused"));
-            ffi::idle(PAUSED);
-        } else if let Err(error) = step(&backfill, &mut slices) {
-            if !error.is_transient() {
-                stop(id, &error);
-                break;
-            }
-            // Nothing but time mends this; the object or page that it struck is tried again.
-            note(id, &error);
-            ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
         }
     }
-    slices.give_back();
+    let _ = ffi::survive(|| slices.give_back());
     ffi::show_activity(None);
+}
+
+/// One turn of the loop. `false`: the backfill has ended.
+fn turn(id: i64, slices: &mut SliceWorker) -> bool {
+    let backfill = match tx(|client| Ok(Backfill::read(client, id))) {
+        Ok(Some(backfill)) if backfill.is_running() => backfill,
+        Ok(_) => return false,
+        Err(error) => {
+            stop(id, &error);
+            return false;
+        }
+    };
+    if backfill.paused {
+        slices.give_back();
+        ffi::show_activity(Some("paused"));
+        ffi::idle(PAUSED);
+    } else if let Err(error) = step(&backfill, slices) {
+        if !error.is_transient() {
+            stop(id, &error);
+            return false;
+        }
+        // Nothing but time mends this; the object or page that it struck is tried again.
+        note(id, error.sqlstate(), &error.to_string());
+        ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
+    }
+    true
 }
 
 /// The next piece of work, whatever it is.
@@ -209,7 +239,8 @@ fn set_status(id: i64, status: &str) {
 /// One chunk as a whole.
 fn chunk(backfill: &Backfill, slices: &SliceWorker, unit: chunks::Unit) -> Result<()> {
     match chunks::work(backfill, slices.slot(), unit) {
-        chunks::Outcome::Done => {
+        chunks::Outcome::Done(chunk) => {
+            chunk.into_iter().for_each(chunks::analyze);
             aggregates::refresh_next(backfill);
             aggregates::compress_next(backfill);
         }
@@ -264,10 +295,10 @@ fn stop(id: i64, error: &Error) {
 }
 
 /// Says what the backfill is waiting for.
-fn note(id: i64, error: &Error) {
+fn note(id: i64, sqlstate: &str, message: &str) {
     let sql = "UPDATE ingestion.backfills SET sqlstate = $2, message = $3 WHERE id = $1";
     tx(|client| {
-        let args = [id.into(), error.sqlstate().to_owned().into(), error.to_string().into()];
+        let args = [id.into(), sqlstate.to_owned().into(), message.to_owned().into()];
         spi::execute_kept(client, sql, &args)
     });
 }

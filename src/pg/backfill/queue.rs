@@ -1,5 +1,7 @@
 //! Which objects a worker takes next: claims are advisory locks of its session, so that they end with it however it ends.
 
+use std::collections::HashSet;
+
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
@@ -18,6 +20,8 @@ pub struct Claim {
     pub uri: String,
     /// Of the row when it was claimed; if it has changed, so has the object.
     pub generation: i64,
+    /// No backfill's.
+    pub live: bool,
 }
 
 /// Whose objects a worker may take.
@@ -60,9 +64,15 @@ impl Queue {
     }
 
     /// The next objects: live ones first, then the backfill's. None: nothing is pending that others have not claimed.
-    pub fn claim(&mut self, client: &mut SpiClient<'_>, backfill: &Backfill, whose: Whose) -> Result<Vec<Claim>> {
+    pub fn claim(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        backfill: &Backfill,
+        whose: Whose,
+        own: &HashSet<String>,
+    ) -> Result<Vec<Claim>> {
         let live = spi::json_kept(client, include_str!("../../../sql/queries/claim_live.sql"), &[CLAIMS.into()])?;
-        let live = take(client, &live)?;
+        let live = take(client, &live, own)?;
         if !live.is_empty() || whose == Whose::Live {
             return Ok(live);
         }
@@ -80,7 +90,7 @@ impl Queue {
             };
             let text = |key: &str| last[key].as_str().unwrap_or_default().to_owned();
             self.at = (text("span"), text("uri"));
-            let claims = take(client, &found)?;
+            let claims = take(client, &found, own)?;
             if !claims.is_empty() {
                 return Ok(claims);
             }
@@ -112,9 +122,10 @@ impl Queue {
     }
 }
 
-/// Claims those of the found objects that are free, and keeps those that are still pending then.
-fn take(client: &mut SpiClient<'_>, found: &Value) -> Result<Vec<Claim>> {
-    let uris: Vec<String> = strings(found.as_array().into_iter().flatten().map(|row| &row["uri"]));
+/// Claims those of the found objects that are free and not our `own` already, and keeps those that are still pending then.
+fn take(client: &mut SpiClient<'_>, found: &Value, own: &HashSet<String>) -> Result<Vec<Claim>> {
+    let mut uris: Vec<String> = strings(found.as_array().into_iter().flatten().map(|row| &row["uri"]));
+    uris.retain(|uri| !own.contains(uri));
     if uris.is_empty() {
         return Ok(Vec::new());
     }
@@ -126,7 +137,11 @@ fn take(client: &mut SpiClient<'_>, found: &Value) -> Result<Vec<Claim>> {
     let mut gone = Vec::new();
     for uri in locked {
         match rows.as_array().and_then(|rows| rows.iter().find(|row| row["uri"] == uri.as_str())) {
-            Some(row) => claims.push(Claim { uri, generation: row["generation"].as_i64().unwrap_or(0) }),
+            Some(row) => claims.push(Claim {
+                uri,
+                generation: row["generation"].as_i64().unwrap_or(0),
+                live: row["live"] == true,
+            }),
             None => gone.push(uri),
         }
     }

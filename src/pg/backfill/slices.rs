@@ -1,6 +1,6 @@
 //! The second phase, one transaction per object: claim, order, load, book, and begin the next attempt in the same commit.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use super::queue::{Claim, Queue, Whose, release};
@@ -33,12 +33,15 @@ pub struct SliceWorker {
 
 /// What became of one object.
 enum Done {
-    Loaded(LoadReport),
+    Loaded,
     Failed,
     /// Somebody else has it, or has changed it.
     Left,
-    /// Nothing more can be loaded: (SQLSTATE, message).
-    OutOfResources(String, String),
+    /// Disk, memory or connections have run out: no object's fault, and no use to go on with the next one.
+    OutOfResources {
+        sqlstate: String,
+        message: String,
+    },
 }
 
 impl SliceWorker {
@@ -66,11 +69,16 @@ impl SliceWorker {
             let due = tx(|client| spi::json_kept(client, sql, &[self.backfill.into()]));
             return Ok(due["due"].as_u64() > Some(0));
         }
+        let mut moved = false;
         while let Some(next) = self.ordered.pop_front() {
-            self.load(next)?;
+            moved |= self.load(next)?;
             if self.ordered.len() <= AHEAD / 2 {
                 break;
             }
+        }
+        // Somebody else is loading all of these: asking again and again would not make them faster.
+        if !moved && self.ordered.is_empty() {
+            return Ok(false);
         }
         Ok(true)
     }
@@ -78,13 +86,20 @@ impl SliceWorker {
     /// Gives back what was claimed and not begun.
     pub fn give_back(&mut self) {
         self.series = None;
-        let uris: Vec<String> = self.ordered.drain(..).map(|ordered| ordered.claim.uri).collect();
-        tx(|client| release(client, uris));
+        let ordered: Vec<Ordered> = self.ordered.drain(..).collect();
+        tx(|client| {
+            for begun in ordered.iter().filter(|ordered| ordered.begun) {
+                take_back(client, &begun.claim.uri)?;
+            }
+            release(client, ordered.into_iter().map(|ordered| ordered.claim.uri).collect())
+        });
     }
 
     /// Claims the next objects and orders them.
     fn claim(&mut self, backfill: &Backfill, whose: Whose) -> Result<()> {
-        let claims = tx(|client| self.queue.claim(client, backfill, whose));
+        // An advisory lock does not keep its own session out.
+        let own: HashSet<String> = self.ordered.iter().map(|ordered| ordered.claim.uri.clone()).collect();
+        let claims = tx(|client| self.queue.claim(client, backfill, whose, &own));
         for claim in claims {
             let order = tx(|client| Ok(loader::order(client, &claim.uri)));
             match order {
@@ -96,7 +111,7 @@ impl SliceWorker {
                     tx(|client| {
                         begin(client, &claim)?;
                         fail(client, &claim.uri, &Failure::Ours(error))?;
-                        self.count(client, 0, 1, None)?;
+                        self.count(client, &claim, 0, 1, None)?;
                         release(client, vec![claim.uri])
                     });
                 }
@@ -115,24 +130,26 @@ impl SliceWorker {
         }
     }
 
-    /// One object, in one transaction, with the beginning of the next one's attempt.
-    fn load(&mut self, mut next: Ordered) -> Result<()> {
+    /// One object, in one transaction, with the beginning of the next one's attempt. `false`: it was left to somebody else.
+    fn load(&mut self, mut next: Ordered) -> Result<bool> {
         ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
         if !next.begun {
             next.begun = tx(|client| begin(client, &next.claim));
         }
         let done = if next.begun { self.load_begun(&next)? } else { Done::Left };
-        let finished = matches!(done, Done::Loaded(_));
+        if let Done::OutOfResources { sqlstate, message } = done {
+            // First of all, and alone: where nothing more can be written, this may be what still fits.
+            stop_with(self.backfill, &sqlstate, &message);
+            self.ordered.push_front(next);
+            self.give_back();
+            return Ok(true);
+        }
         tx(|client| release(client, vec![next.claim.uri.clone()]));
-        if !finished {
+        if !matches!(done, Done::Loaded) {
             // What else the thread has to say of this object would be taken for the next one's.
             self.reorder()?;
         }
-        if let Done::OutOfResources(sqlstate, message) = done {
-            stop_with(self.backfill, &sqlstate, &message);
-            self.give_back();
-        }
-        Ok(())
+        Ok(!matches!(done, Done::Left))
     }
 
     fn load_begun(&mut self, next: &Ordered) -> Result<Done> {
@@ -144,25 +161,23 @@ impl SliceWorker {
             let attempt = ffi::attempt(|| loader::load_ordered(&next.job, series.thread()));
             let done = match attempt {
                 Ok(Some(report)) => {
-                    self.count(client, 1, 0, Some((&report, began)))?;
-                    Done::Loaded(report)
+                    self.count(client, &next.claim, 1, 0, Some((&report, began)))?;
+                    Done::Loaded
                 }
                 Ok(None) => {
                     take_back(client, &next.claim.uri)?;
                     Done::Left
                 }
+                Err(Failure::Postgres { sqlstate, message }) if sqlstate.starts_with("53") => {
+                    Done::OutOfResources { sqlstate, message }
+                }
                 Err(failure) => {
                     fail(client, &next.claim.uri, &failure)?;
-                    match out_of_resources(&failure) {
-                        Some((sqlstate, message)) => Done::OutOfResources(sqlstate, message),
-                        None => {
-                            self.count(client, 0, 1, None)?;
-                            Done::Failed
-                        }
-                    }
+                    self.count(client, &next.claim, 0, 1, None)?;
+                    Done::Failed
                 }
             };
-            if let (Done::Loaded(_), Some(follower)) = (&done, self.ordered.front_mut()) {
+            if let (Done::Loaded, Some(follower)) = (&done, self.ordered.front_mut()) {
                 follower.begun = begin(client, &follower.claim)?;
             }
             Ok(done)
@@ -184,10 +199,14 @@ impl SliceWorker {
     fn count(
         &self,
         client: &mut SpiClient<'_>,
+        claim: &Claim,
         done: i64,
         failed: i64,
         loaded: Option<(&LoadReport, Instant)>,
     ) -> Result<()> {
+        if claim.live {
+            return Ok(());
+        }
         let (read, inserted, bytes, ms) = match loaded {
             Some((report, began)) if report.outcome == Outcome::Loaded => {
                 (report.read, report.inserted, report.bytes, began.elapsed().as_secs_f64() * 1e3)
@@ -253,7 +272,7 @@ fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<()> 
         sqlstate.into(),
         message.into(),
         (!transient).into(),
-        out_of_resources(failure).is_some().into(),
+        false.into(),
         retry.max_attempts.into(),
         retry.backoff_ms.into(),
         retry.backoff_max_ms.into(),
@@ -271,14 +290,4 @@ fn words(error: &Error) -> String {
 /// SQLSTATEs of PostgreSQL's that pass by themselves: connections, resources, interventions, deadlocks, serialization.
 fn may_pass(sqlstate: &str) -> bool {
     ["08", "40", "53", "55", "57"].iter().any(|class| sqlstate.starts_with(class))
-}
-
-/// Disk, memory or connections have run out: no object's fault, and no use to go on with the next one.
-fn out_of_resources(failure: &Failure) -> Option<(String, String)> {
-    match failure {
-        Failure::Postgres { sqlstate, message } if sqlstate.starts_with("53") => {
-            Some((sqlstate.clone(), message.clone()))
-        }
-        _ => None,
-    }
 }

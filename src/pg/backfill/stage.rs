@@ -39,14 +39,17 @@ impl Staged {
     }
 }
 
+/// Bucket and asset.
+type SliceKey = (i64, Arc<str>);
+
 /// The table, and which trade ids are in it.
 pub struct Stage {
     table: pg_sys::Oid,
     buckets: Range<i64>,
     /// Ranges of ids per slice, one per batch.
-    seen: HashMap<(i64, Arc<str>), Vec<(i64, i64)>>,
+    seen: HashMap<SliceKey, Vec<(i64, i64)>>,
     /// The keys of `seen` in the order in which ranges came, to forget the last ones.
-    order: Vec<(i64, Arc<str>)>,
+    order: Vec<SliceKey>,
 }
 
 impl Stage {

@@ -26,7 +26,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The prefixes, if all of them can be read.
+    /// The prefixes, if all of them can be read and the other arguments can be meant.
     pub fn patterns(&self) -> Result<Vec<KeyPattern>> {
         if self.prefixes.is_empty() {
             return Err(invalid("prefixes is empty: name one s3://bucket/prefix at least"));
@@ -35,6 +35,12 @@ impl Plan {
             && from >= to
         {
             return Err(invalid("\"from\" must be before \"to\""));
+        }
+        if !(1..=MOST_WORKERS).contains(&self.parallel) {
+            return Err(invalid(&format!("parallel must be between 1 and {MOST_WORKERS}")));
+        }
+        if !matches!(self.mode.as_str(), "slice" | "chunk") {
+            return Err(invalid("mode must be 'slice' or 'chunk'"));
         }
         let allowed = guc::allowed_prefixes()?;
         let mut patterns = Vec::with_capacity(self.prefixes.len());
@@ -56,12 +62,6 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
         return Err(Error::InTransaction);
     }
     plan.patterns()?;
-    if !(1..=MOST_WORKERS).contains(&plan.parallel) {
-        return Err(invalid(&format!("parallel must be between 1 and {MOST_WORKERS}")));
-    }
-    if !matches!(plan.mode.as_str(), "slice" | "chunk") {
-        return Err(invalid("mode must be 'slice' or 'chunk'"));
-    }
     Spi::connect_mut(|client| {
         let target = Target::check(client)?;
         let requested_by = spi::json(client, "SELECT to_json(session_user)::text", &[])?;
@@ -73,6 +73,9 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
         }
         let _owner = target.become_owner();
         Target::check_version(client)?;
+        // Sessions that call at once begin one backfill. In a statement of its own, so that the next one sees what its last
+        // holder did.
+        spi::execute(client, "SELECT pg_advisory_xact_lock(hashtextextended('btc_ingest.start_backfill', 0))", &[])?;
         let args = [
             plan.prefixes.clone().into(),
             plan.from.into(),

@@ -51,8 +51,8 @@ unsafe extern "C-unwind" {
     fn ProcessInterrupts();
 }
 
-/// Tuples per call of heap_multi_insert, as in COPY.
-const ROWS: usize = 1_000;
+/// Tuples per call of heap_multi_insert: a few pages of them.
+const ROWS: usize = 256;
 /// `INDOPTION_DESC`.
 const DESCENDING: i16 = 1;
 
@@ -116,6 +116,8 @@ struct Row {
 /// An open table, ready for executor calls. Freed by `close`, or with its memory context when an error leaves.
 struct Target {
     relation: pg_sys::Relation,
+    /// A copy of the relation's: slots of a shared one are counted one by one, which shows.
+    descriptor: pg_sys::TupleDesc,
     info: *mut pg_sys::ResultRelInfo,
     estate: *mut pg_sys::EState,
     slot: *mut pg_sys::TupleTableSlot,
@@ -133,10 +135,11 @@ impl Target {
         unsafe { pg_sys::InitResultRelInfo(info, relation, 0, std::ptr::null_mut(), 0) };
         // SAFETY: filled above.
         unsafe { pg_sys::ExecOpenIndices(info, false) };
-        // SAFETY: the relation stays open longer than the slot.
-        let slot =
-            unsafe { pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsMinimalTuple) };
-        Target { relation, info, estate, slot }
+        // SAFETY: an open relation; the copy lives in the current context.
+        let descriptor = unsafe { pg_sys::CreateTupleDescCopy((*relation).rd_att) };
+        // SAFETY: the descriptor outlives the slot.
+        let slot = unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple) };
+        Target { relation, descriptor, info, estate, slot }
     }
 
     /// The numbers of the unique indexes, or of the others.
@@ -153,7 +156,7 @@ impl Target {
         for _ in 0..ROWS.min(rows.len()) {
             // SAFETY: as in `open`; dropped below.
             slots.push(unsafe {
-                pg_sys::MakeSingleTupleTableSlot((*self.relation).rd_att, &raw const pg_sys::TTSOpsMinimalTuple)
+                pg_sys::MakeSingleTupleTableSlot(self.descriptor, &raw const pg_sys::TTSOpsMinimalTuple)
             });
         }
         // SAFETY: inside a transaction that writes.
@@ -177,8 +180,10 @@ impl Target {
                 }
                 // SAFETY: the memory of the last expressions, and of the last call below.
                 unsafe { MemoryContextReset(scratch) };
-                // SAFETY: reads and sets this process's current context; an error resets it.
-                let before = unsafe { std::mem::replace(&mut *(&raw mut pg_sys::CurrentMemoryContext), scratch) };
+                // SAFETY: reads this process's current context; an error resets it.
+                let before = unsafe { pg_sys::CurrentMemoryContext };
+                // SAFETY: a live context of this state's.
+                unsafe { pg_sys::CurrentMemoryContext = scratch };
                 // SAFETY: `count` filled slots of this relation's shape.
                 unsafe { heap_multi_insert(relation, slots_at, count as c_int, command, 0, bulk) };
                 // SAFETY: as above.

@@ -196,6 +196,19 @@ pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Runs a part of a worker's loop. An error ends its transaction and comes back as a value; the worker goes on.
+pub fn survive<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Failure> {
+    // SAFETY: reads a global of this process.
+    let memory = unsafe { pg_sys::CurrentMemoryContext };
+    let abort = move |error: CaughtError| {
+        // SAFETY: outside of any other error; ends whatever transaction there is, and with it all that it holds.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+        restore_memory(memory);
+        Err(failure(error))
+    };
+    PgTryBuilder::new(AssertUnwindSafe(|| Ok(work()))).catch_others(abort).catch_rust_panic(abort).execute()
+}
+
 /// CALLs a procedure that commits as it goes: as a client's statement, in a portal, because whatever commits needs one.
 /// Outside a transaction, in a worker; the text is ours. An error ends the worker.
 pub fn call(sql: &str) {
