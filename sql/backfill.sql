@@ -32,7 +32,8 @@ RETURNS TABLE (
     bytes_total bigint, bytes_done bigint, rows_inserted bigint, rows_per_second double precision, time_left interval,
     sqlstate text, message text, created_at timestamptz, finished_at timestamptz
 )
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+-- Not SECURITY DEFINER: it only reads what its caller may read.
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
     RETURN QUERY
@@ -50,10 +51,14 @@ BEGIN
       LEFT JOIN LATERAL (
           SELECT sum(w.objects_done) AS done, sum(w.bytes) AS bytes, sum(w.rows_inserted) AS inserted,
                  sum(w.working_ms) AS working_ms,
-                 count(*) FILTER (WHERE a.pid IS NOT NULL) AS alive
+                 -- A worker that is alive holds the lock of its slot.
+                 count(*) FILTER (WHERE EXISTS (
+                     SELECT FROM pg_locks l
+                      WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid = w.pid
+                        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                        AND ((l.classid::bigint << 32) | l.objid::bigint)
+                            = hashtextextended(format('btc_ingest.backfill:%s:%s', w.backfill, w.slot), 0))) AS alive
             FROM ingestion.backfill_workers w
-            LEFT JOIN pg_stat_get_activity(NULL) a ON a.pid = w.pid AND a.datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-             AND a.backend_start <= w.started_at
            WHERE w.backfill = b.id) AS w ON true
       LEFT JOIN LATERAL (
           SELECT count(*) FILTER (WHERE o.status = 'quarantined') AS quarantined,
@@ -67,79 +72,27 @@ $$;
 COMMENT ON FUNCTION btc_ingest.backfill_status(bigint) IS
     'Backfills and how far they are; null: all. objects_known: loaded before; objects_waiting: failed, will be tried again; objects_failed: quarantined';
 
-CREATE FUNCTION btc_ingest.set_paused(paused boolean) RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    changed boolean;
-BEGIN
-    UPDATE ingestion.control c SET paused = set_paused.paused, changed_by = session_user, changed_at = now()
-     WHERE c.paused <> set_paused.paused;
-    changed := FOUND;
-    RETURN CASE WHEN set_paused.paused THEN
-                    CASE WHEN changed THEN 'paused: workers end what they are at and take nothing more' ELSE 'was paused already' END
-                ELSE
-                    CASE WHEN changed THEN 'resumed' ELSE 'was not paused' END
-           END;
-END
-$$;
-COMMENT ON FUNCTION btc_ingest.set_paused(boolean) IS 'Part of pause_ingest() and resume_ingest()';
-
 CREATE FUNCTION btc_ingest.pause_ingest() RETURNS text
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT btc_ingest.set_paused(true) $$;
+LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'pause_ingest_wrapper';
 COMMENT ON FUNCTION btc_ingest.pause_ingest() IS
     'Workers end what they are at and take nothing more, in this database, also after a restart, until resume_ingest()';
 
 CREATE FUNCTION btc_ingest.resume_ingest() RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    answer text := btc_ingest.set_paused(false);
-    item record;
-    started integer := 0;
-BEGIN
-    -- Workers that a restart of the server has ended.
-    FOR item IN SELECT b.id FROM ingestion.backfills b WHERE b.status IN ('pending', 'listing', 'loading') LOOP
-        started := started + btc_ingest.start_backfill_workers(item.id);
-    END LOOP;
-    RETURN answer || CASE WHEN started > 0 THEN format('; started %s workers', started) ELSE '' END;
-END
-$$;
+LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'resume_ingest_wrapper';
 COMMENT ON FUNCTION btc_ingest.resume_ingest() IS
     'Ends pause_ingest(), and starts the workers of unfinished backfills that are not running, as after a restart';
 
 CREATE FUNCTION btc_ingest.cancel_backfill(id bigint) RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    was text;
-    ended integer;
-BEGIN
-    SELECT b.status INTO was FROM ingestion.backfills b WHERE b.id = cancel_backfill.id FOR UPDATE;
-    IF was IS NULL THEN
-        RAISE EXCEPTION 'there is no backfill %', cancel_backfill.id
-            USING ERRCODE = 'TK013', HINT = 'SELECT * FROM btc_ingest.backfill_status();';
-    ELSIF was NOT IN ('pending', 'listing', 'loading', 'stopped') THEN
-        RETURN format('backfill %s is %s already', cancel_backfill.id, was);
-    END IF;
-    UPDATE ingestion.backfills b SET status = 'cancelled', finished_at = now() WHERE b.id = cancel_backfill.id;
-    PERFORM btc_ingest.backfill_ended(cancel_backfill.id);
-    -- Only processes that are workers of this backfill: a pid may belong to somebody else by now.
-    SELECT count(pg_terminate_backend(a.pid)) INTO ended
-      FROM ingestion.backfill_workers w
-      JOIN pg_stat_get_activity(NULL) a ON a.pid = w.pid AND a.backend_start <= w.started_at
-     WHERE w.backfill = cancel_backfill.id AND a.backend_type = 'btc_ingest backfill';
-    RETURN format('backfill %s is cancelled; what was loaded stays', cancel_backfill.id)
-           || CASE WHEN ended > 0 THEN format(', %s workers were ended', ended) ELSE '' END;
-END
-$$;
+LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'cancel_backfill_wrapper';
 COMMENT ON FUNCTION btc_ingest.cancel_backfill(bigint) IS
     'Ends a backfill for good: the object in work is rolled back, what was loaded stays. A later backfill of the same prefixes loads the rest';
 
 CREATE FUNCTION btc_ingest.backfill_failures(backfill bigint, most integer DEFAULT 10)
 RETURNS TABLE (uri text, status text, attempts integer, sqlstate text, message text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY

@@ -103,6 +103,21 @@ fn start_backfill_workers(backfill: i64) -> i32 {
 }
 
 #[pg_extern(sql = false)]
+fn pause_ingest() -> String {
+    report::or_raise(None, backfill::set_paused(true))
+}
+
+#[pg_extern(sql = false)]
+fn resume_ingest() -> String {
+    report::or_raise(None, backfill::set_paused(false))
+}
+
+#[pg_extern(sql = false)]
+fn cancel_backfill(id: i64) -> String {
+    report::or_raise(None, backfill::cancel(id))
+}
+
+#[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn survey_backfill(
     prefixes: Option<Vec<Option<String>>>,

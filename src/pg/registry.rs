@@ -1,9 +1,11 @@
 //! What is written beside the ticks: object, slices, registry rows, offsets, history and rejected rows.
 
+use std::collections::BTreeMap;
+
 use pgrx::JsonB;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::sink::Slices;
 use super::spi;
@@ -130,9 +132,16 @@ impl Registry {
 
     /// Writes everything that commits together with the ticks.
     pub fn book(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
+        self.book_but_offsets(client, booking)?;
+        let mut offsets = Offsets::default();
+        self.note_offsets(booking, &mut offsets);
+        offsets.write(client)
+    }
+
+    /// The same where offsets are written later: their rows are locked until the transaction ends.
+    pub fn book_but_offsets(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
         self.book_object(client, booking)?;
         self.book_slices(client, booking)?;
-        self.book_offsets(client, booking)?;
         self.book_history(client, booking.report)
     }
 
@@ -205,25 +214,24 @@ impl Registry {
         spi::execute_kept(client, sql, &[self.text.clone().into()]).map(drop)
     }
 
-    /// Moves each source's offset forward; a load of older ticks leaves it, and locks nothing.
-    fn book_offsets(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>) -> Result<()> {
-        let mut newest: Map<String, Value> = Map::new();
-        let mut offsets: std::collections::BTreeMap<String, (i64, i64)> = Default::default();
+    /// How far this object moves the offsets of its sources.
+    pub fn note_offsets(&self, booking: &Booking<'_>, offsets: &mut Offsets) {
         for ((_, asset), slice) in booking.slices {
-            let offset = offsets.entry(self.source(booking.options, asset)).or_insert((i64::MIN, 0));
-            *offset = (*offset).max((slice.last_id, slice.time_of_last_id));
+            let at = Offset {
+                sequence: slice.last_id,
+                time: slice.time_of_last_id,
+                uri: self.text.clone(),
+                etag: booking.report.etag.clone(),
+            };
+            let known = offsets.0.entry(self.source(booking.options, asset));
+            known
+                .and_modify(|known| {
+                    if at.sequence > known.sequence {
+                        *known = at.clone();
+                    }
+                })
+                .or_insert(at);
         }
-        newest.insert("last_uri".into(), json!(self.text));
-        newest.insert("last_etag".into(), json!(booking.report.etag));
-        for (source, (last_id, time)) in offsets {
-            let args =
-                [source.into(), last_id.into(), timestamp(time)?.into(), JsonB(Value::Object(newest.clone())).into()];
-            let moved = spi::execute_kept(client, include_str!("../../sql/queries/move_offset.sql"), &args)?;
-            if moved == 0 {
-                spi::execute_kept(client, include_str!("../../sql/queries/new_offset.sql"), &args)?;
-            }
-        }
-        Ok(())
     }
 
     fn source(&self, options: &LoadOptions, asset: &str) -> String {
@@ -253,6 +261,34 @@ impl Registry {
             self.started.into(),
         ];
         spi::execute_kept(client, include_str!("../../sql/queries/book_history.sql"), &args).map(drop)
+    }
+}
+
+/// How far each source has come.
+#[derive(Debug, Default)]
+pub struct Offsets(BTreeMap<String, Offset>);
+
+#[derive(Debug, Clone)]
+struct Offset {
+    sequence: i64,
+    time: i64,
+    uri: String,
+    etag: String,
+}
+
+impl Offsets {
+    /// Moves each source's offset forward; what is older than the offset leaves it, and locks nothing.
+    pub fn write(&self, client: &mut SpiClient<'_>) -> Result<()> {
+        for (source, offset) in &self.0 {
+            let state = json!({ "last_uri": offset.uri, "last_etag": offset.etag });
+            let args =
+                [source.clone().into(), offset.sequence.into(), timestamp(offset.time)?.into(), JsonB(state).into()];
+            let moved = spi::execute_kept(client, include_str!("../../sql/queries/move_offset.sql"), &args)?;
+            if moved == 0 {
+                spi::execute_kept(client, include_str!("../../sql/queries/new_offset.sql"), &args)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -7,14 +7,25 @@ use pgrx::spi::SpiClient;
 use std::path::Path;
 use std::time::Duration;
 
+use super::target::Target;
 use super::{backfill, ffi, guc};
 use crate::error::Result;
 
 /// How soon the postmaster starts a worker again that an error has ended.
 const RESTART: Duration = Duration::from_secs(5);
 
-/// Runs `work` in a transaction of its own. An error of ours unwinds as PostgreSQL's do, to [`ffi::survive`].
+/// Runs `work` in a transaction of its own, with the rights of the tables' owner: whatever hangs on the tables gains nothing
+/// by a worker. An error unwinds as PostgreSQL's do, to [`ffi::survive`].
 pub fn tx<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> T {
+    tx_with_all_rights(|client| {
+        let target = Target::check(client)?;
+        let _owner = target.become_owner();
+        work(client)
+    })
+}
+
+/// The same with a superuser's rights, for what no owner may do. Nothing of the tables' own may run in it.
+pub fn tx_with_all_rights<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> T {
     ffi::transaction(|| match Spi::connect_mut(|client| work(client)) {
         Ok(value) => value,
         Err(error) => pgrx::error!("{error}"),
@@ -78,7 +89,7 @@ pub extern "C-unwind" fn btc_ingest_backfill_main(_arg: pg_sys::Datum) {
 pub extern "C-unwind" fn btc_ingest_resume_main(_arg: pg_sys::Datum) {
     let Some(name) = guc::database() else { return };
     ffi::become_worker(ffi::Database::Name(&name));
-    for (backfill, parallel) in tx(backfill::unfinished) {
+    for (backfill, parallel) in tx_with_all_rights(backfill::unfinished) {
         for slot in 0..parallel {
             start_backfill(backfill, slot);
         }

@@ -13,7 +13,7 @@ use crate::load::pipeline::Job;
 use crate::pg::ffi::{self, Failure};
 use crate::pg::registry::timestamp;
 use crate::pg::target::Target;
-use crate::pg::worker::tx;
+use crate::pg::worker::{tx, tx_with_all_rights};
 use crate::pg::{loader, spi};
 
 /// Subtransactions that one chunk may take: beyond 64 with an xid every other session's snapshots become slower.
@@ -116,7 +116,8 @@ pub enum Outcome {
 /// Makes the chunk, or says why not.
 pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Outcome {
     let began = std::time::Instant::now();
-    tx(|client| {
+    tx_with_all_rights(|client| {
+        let target = Target::check(client)?;
         // What PostgreSQL said where that is not the fault of an object.
         let mut trouble = None;
         let attempt = ffi::attempt(|| make(client, backfill, unit, &mut trouble));
@@ -140,6 +141,7 @@ pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Outcome {
             }
             (Err(Failure::Ours(error)), None) => ("slices", Made::nothing(error.to_string())),
         };
+        let _owner = target.become_owner();
         let aggregates = "SELECT (EXISTS (SELECT FROM timescaledb_information.continuous_aggregates
                                   WHERE hypertable_schema = 'market_data' AND hypertable_name = 'btc_ticks'))::text";
         let refresh = status == "attached" && spi::json(client, aggregates, &[])? == true;
@@ -207,10 +209,11 @@ fn make(
             .map_err(spi::internal)?;
     let Some(staged) = staged else { return Err(Error::Internal { why: "no table to fill".into() }) };
 
+    let mut stage = Stage::new(staged, unit.from..unit.to);
     let mut made = {
         // Constraints of the tables' owner run with the owner's rights.
         let _owner = target.become_owner();
-        fill(client, backfill, unit, Stage::new(staged, unit.from..unit.to), trouble)?
+        fill(client, backfill, unit, &mut stage, trouble)?
     };
     if made.rows == 0 {
         return Ok(Err("no object holds a tick of it".into()));
@@ -222,6 +225,10 @@ fn make(
     }
     let args = [i64::from(staged.to_u32()).into(), from.into(), to.into()];
     spi::execute(client, "SELECT btc_ingest.attach_chunk($1::oid::regclass, $2, $3)", &args)?;
+    {
+        let _owner = target.become_owner();
+        stage.offsets.write(client)?;
+    }
     made.chunk = Some(staged);
     Ok(Ok(made))
 }
@@ -237,7 +244,7 @@ fn fill(
     client: &mut SpiClient<'_>,
     backfill: &Backfill,
     unit: Unit,
-    mut stage: Stage,
+    stage: &mut Stage,
     trouble: &mut Option<(String, String)>,
 ) -> Result<Made> {
     let args = [backfill.id.into(), unit.from.into(), unit.to.into()];

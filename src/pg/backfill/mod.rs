@@ -11,6 +11,7 @@ mod spans;
 mod stage;
 mod start;
 mod survey;
+mod verbs;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use pgrx::spi::SpiClient;
 use serde_json::Value;
 
 use super::ffi::Failure;
+use super::target::Target;
 use super::worker::tx;
 use super::{ffi, guc, spi};
 use crate::error::{Error, Result};
@@ -27,6 +29,7 @@ use slices::SliceWorker;
 
 pub use start::{Plan, start, start_workers};
 pub use survey::survey;
+pub use verbs::{cancel, set_paused};
 
 /// How long a worker waits before it looks again, where it has nothing to do.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -95,6 +98,8 @@ pub fn unfinished(client: &mut SpiClient<'_>) -> Result<Vec<(i64, i32)>> {
     if spi::json_kept(client, "SELECT (to_regclass('ingestion.backfills') IS NULL)::text", &[])? == true {
         return Ok(Vec::new());
     }
+    let target = Target::check(client)?;
+    let _owner = target.become_owner();
     let sql = "SELECT coalesce(json_agg(json_build_array(id, parallel)), '[]')::text FROM ingestion.backfills
                 WHERE status IN ('pending', 'listing', 'loading')";
     let found = spi::json_kept(client, sql, &[])?;
@@ -119,6 +124,7 @@ pub fn work(id: i64, slot: i32) {
                     Failure::Postgres { sqlstate, message } => (sqlstate, message),
                     Failure::Ours(error) => (error.sqlstate().to_owned(), error.to_string()),
                 };
+                pgrx::log!("btc_ingest backfill {id}: {} ({})", words.1, words.0);
                 let _ = ffi::survive(|| note(id, &words.0, &words.1));
                 let _ = ffi::survive(|| slices.give_back());
                 // What the error has left locked; the slot may have gone to another process then.

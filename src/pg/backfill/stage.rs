@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::load::pipeline::{Job, LoadEvent};
 use crate::model::bucket::BUCKET_US;
 use crate::model::report::LoadReport;
-use crate::pg::registry::{Booking, Registry};
+use crate::pg::registry::{Booking, Offsets, Registry};
 use crate::pg::sink::{Slices, add_to, probe};
 use crate::pg::{chunk, ffi, loader};
 use crate::tuple::batch::{EncodedBatch, SliceRun};
@@ -50,12 +50,14 @@ pub struct Stage {
     seen: HashMap<SliceKey, Vec<(i64, i64)>>,
     /// The keys of `seen` in the order in which ranges came, to forget the last ones.
     order: Vec<SliceKey>,
+    /// Written when the chunk is made: until the end of the transaction nobody else could move them.
+    pub offsets: Offsets,
 }
 
 impl Stage {
     /// An empty table for these buckets, microseconds since 1970.
     pub fn new(table: pg_sys::Oid, buckets: Range<i64>) -> Self {
-        Stage { table, buckets, seen: HashMap::new(), order: Vec::new() }
+        Stage { table, buckets, seen: HashMap::new(), order: Vec::new(), offsets: Offsets::default() }
     }
 
     /// A point to return to with [`Stage::forget_since`].
@@ -122,7 +124,8 @@ impl Stage {
         report.elapsed_ms = loader::ms(started.elapsed());
         let booking = Booking { options: &job.options, opened: &opened, slices: &slices, report: &report };
         if report.inserted == report.read {
-            registry.book(client, &booking)?;
+            registry.book_but_offsets(client, &booking)?;
+            registry.note_offsets(&booking, &mut self.offsets);
             return Ok(Staged::Finished(report));
         }
         registry.book_object_slices(client, &booking)?;
