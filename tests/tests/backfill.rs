@@ -73,7 +73,7 @@ fn every_object_under_several_prefixes_is_loaded_exactly_by_three_workers() {
 }
 
 #[test]
-#[ignore = "a worker claims again what it has claimed already"]
+
 fn no_object_is_read_twice_or_asked_for_beforehand() {
     for parallel in [1, 3] {
         let mut bench = Bench::new();
@@ -151,7 +151,7 @@ fn placeholders_name_the_time_the_symbol_and_the_exchange() {
 }
 
 #[test]
-#[ignore = "each prefix counts its objects anew"]
+
 fn prefixes_that_overlap_are_counted_and_loaded_once() {
     let mut bench = Bench::new();
     let all = bench.put_small(6);
@@ -246,7 +246,7 @@ fn a_live_slice_is_loaded_before_the_queue_of_a_backfill() {
 }
 
 #[test]
-#[ignore = "a worker counts every object that it loads as one of its backfill's"]
+
 fn a_live_slice_is_not_counted_as_one_of_the_backfill() {
     let mut bench = Bench::new();
     let all = bench.put_small(3);
@@ -259,7 +259,7 @@ fn a_live_slice_is_not_counted_as_one_of_the_backfill() {
 }
 
 #[test]
-#[ignore = "each of them begins one of its own"]
+
 fn sessions_that_call_at_once_watch_one_backfill() {
     let mut bench = Bench::new();
     let all = bench.put_small(6);

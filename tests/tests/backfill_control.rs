@@ -54,7 +54,7 @@ fn a_statement_timeout_ends_the_watching_and_not_the_work() {
 }
 
 #[test]
-#[ignore = "an attempt that was begun beforehand is not given back"]
+
 fn a_pause_stops_the_work_until_it_is_resumed_and_costs_no_attempt() {
     let (mut bench, _proxy, all, prefixes) = slow();
     let call = bench.begin(&prefixes, "parallel => 2");
@@ -119,7 +119,7 @@ const NO_ARGUMENTS: [&str; 6] = [
 ];
 
 #[test]
-#[ignore = "a dry run looks at neither parallel nor mode"]
+
 fn a_dry_run_refuses_what_a_backfill_refuses() {
     let bench = Bench::new();
     let good = [bench.prefix("Binance/")];
@@ -195,7 +195,6 @@ fn a_loader_may_call_an_admin_may_pause_and_cancel_and_nobody_else_may_anything(
         }
         // What does the work is nobody's to call.
         for sql in [
-            "SELECT btc_ingest.set_paused(true)",
             "SELECT btc_ingest.backfill_begun(1)",
             "SELECT btc_ingest.backfill_ended(1)",
         ] {

@@ -53,7 +53,7 @@ fn a_poisoned_object_is_quarantined_and_holds_up_no_other() {
 }
 
 #[test]
-#[ignore = "a worker claims again what it has claimed already, and forgets the answer that it has got"]
+
 fn what_passes_is_tried_again_and_every_attempt_is_counted() {
     let mut bench = Bench::new();
     let proxy = FaultProxy::before(&bench.stand.s3);
@@ -109,7 +109,7 @@ fn what_does_not_pass_is_quarantined_after_max_attempts() {
 }
 
 #[test]
-#[ignore = "one attempt too many is counted"]
+
 fn an_object_whose_every_attempt_ended_with_its_backend_is_quarantined_with_a_message() {
     let mut bench = Bench::new();
     let all = bench.put_small(4);
@@ -170,7 +170,7 @@ fn a_bucket_that_is_not_there_stops_a_backfill_and_the_next_call_takes_it_up() {
 }
 
 #[test]
-#[ignore = "the worker claims it again at once, dozens of times per second"]
+
 fn a_load_by_hand_of_an_object_of_the_queue_is_waited_for_without_haste() {
     let mut bench = Bench::new();
     let all = bench.put_small(3);
@@ -358,7 +358,7 @@ fn a_cancelled_statement_of_a_worker_is_an_attempt_that_is_tried_again() {
 }
 
 #[test]
-#[ignore = "the postmaster starts them every five seconds for ever"]
+
 fn workers_of_a_dropped_database_are_not_started_again_and_again() {
     let stand = Stand::start();
     let db = TestDb::with_extension(&stand.cluster);

@@ -1,0 +1,151 @@
+//! Objects that do not keep to one chunk or to themselves, and hypertables that no plain table may become a chunk of.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod backfill_bench;
+mod chunks_bench;
+
+use backfill_bench::{SOON, number};
+use btc_ingest_tests::stand::loaded;
+use btc_ingest_tests::ticks::BUCKET_US;
+use btc_ingest_tests::wait::wait_until;
+use btc_ingest_tests::{Fault, FaultProxy, ParquetFile, Tick, When};
+use chunks_bench::{bench, put_slice, put_weeks, some_ticks, week};
+
+const NO_WORKER_WAITS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'btc_ingest backfill' AND datname = current_database() AND wait_event_type = 'Lock'";
+
+#[test]
+fn a_chunk_that_a_live_load_makes_while_it_is_being_filled_is_left_to_the_slices() {
+    let Some(mut bench) = bench() else { return };
+    let mut all = put_weeks(&bench, 0..2, 3);
+    let live = some_ticks("LIVE", week(0), 1);
+    let uri = bench.put("elsewhere/live.parquet", &live);
+    let mut hand = bench.db.client();
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    proxy.on(When::get().key("20240808T1205Z").times(1), Fault::Hang);
+    let call = bench.begin(&bench.by_bucket(), "mode => 'chunk', parallel => 1");
+    proxy.wait_until_stalled(SOON);
+    bench.wait_for("the filling", "SELECT bool_or(attempts > 0) FROM ingestion.backfill_chunks");
+    // Reads through the server itself, not through the proxy that it began with.
+    hand.batch_execute(&format!("SET btc_ingest.s3_endpoint = '{}'", bench.stand.s3.endpoint())).unwrap();
+    assert_eq!(loaded(&mut hand, &uri, "").inserted, live.len() as i64);
+    proxy.release();
+    assert_eq!(call.join().unwrap().refusal, None);
+    println!("{:?}", bench.units());
+    all.extend(live);
+    bench.must_hold_chunks(&all);
+    let units = bench.units();
+    assert!(units[0].starts_with("slices: the chunk exists already"), "{units:?}");
+    assert!(units[1].starts_with("attached"), "{units:?}");
+}
+
+#[test]
+fn a_month_over_several_chunks_is_loaded_exactly_by_one_worker() {
+    let Some(mut bench) = bench() else { return };
+    let mut month = Vec::new();
+    for number in 0..4 {
+        month.extend(some_ticks("BTCUSDT", week(number), 1));
+    }
+    bench.put("Binance/BTCUSDT/2024/08/all.parquet", &month);
+    bench.chunked(&[bench.prefix("Binance/{asset}/{yyyy}/{mm}/")], "parallel => 1");
+    println!("{:?} {:?}", bench.units(), bench.counts());
+    bench.must_hold_chunks(&month);
+    assert_eq!(bench.counts(), [format!("{0} {0} 0 0 loaded", month.len())]);
+    let rows = bench.text("SELECT string_agg(rows::text, ' ' ORDER BY chunk_from) FROM ingestion.backfill_chunks WHERE status = 'attached'");
+    let stored = bench.text("SELECT string_agg(n::text, ' ' ORDER BY at) FROM (SELECT time_bucket('7 days', bucket_5m, 'epoch'::timestamptz) AS at, count(*) AS n FROM market_data.btc_ticks GROUP BY 1) AS c");
+    assert_eq!(rows, stored);
+}
+
+#[test]
+fn a_month_over_several_chunks_is_loaded_exactly_by_two_workers() {
+    let Some(mut bench) = bench() else { return };
+    let mut month = Vec::new();
+    for number in 0..4 {
+        month.extend(some_ticks("BTCUSDT", week(number), 1));
+    }
+    bench.put("Binance/BTCUSDT/2024/08/all.parquet", &month);
+    // Keeps the first chunk in work behind the month.
+    let late = week(0) + 1000 * BUCKET_US;
+    let slice = some_ticks("OTHER", late, 1);
+    bench.put("Binance/BTCUSDT/2024/08/slow.parquet", &slice);
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    proxy.on(When::get().key("slow").times(1), Fault::Hang);
+    let call = bench.begin(&[bench.prefix("Binance/{asset}/{yyyy}/{mm}/")], "mode => 'chunk', parallel => 2");
+    proxy.wait_until_stalled(SOON);
+    let begun = std::time::Instant::now();
+    let client = &mut bench.client;
+    wait_until("the second", SOON, || number(client, NO_WORKER_WAITS) > 0 || begun.elapsed().as_secs() > 5);
+    proxy.release();
+    assert_eq!(call.join().unwrap().refusal, None);
+    println!("{:?} {:?}", bench.units(), bench.counts());
+    let all: Vec<Tick> = [month.clone(), slice.clone()].concat();
+    bench.must_hold_chunks(&all);
+    assert_eq!(
+        bench.counts(),
+        [format!("{0} {0} 0 0 loaded", month.len()), format!("{0} {0} 0 0 loaded", slice.len())]
+    );
+}
+
+#[test]
+fn parts_of_one_object_are_not_counted_as_attempts() {
+    let Some(mut bench) = bench() else { return };
+    let mut month = Vec::new();
+    for number in 0..5 {
+        month.extend(some_ticks("BTCUSDT", week(number), 1));
+    }
+    bench.put("Binance/BTCUSDT/2024/08/all.parquet", &month);
+    // The last of its chunks exists already.
+    let live = some_ticks("LIVE", week(4), 1);
+    let uri = bench.put("elsewhere/live.parquet", &live);
+    loaded(&mut bench.client, &uri, "");
+    bench.chunked(&[bench.prefix("Binance/{asset}/{yyyy}/")], "parallel => 1");
+    println!(
+        "{:?} {:?} {}",
+        bench.units(),
+        bench.counts(),
+        bench.text(
+            "SELECT coalesce(string_agg(attempts || ' ' || coalesce(last_error, ''), ','), '') FROM ingestion.objects"
+        )
+    );
+    bench.must_hold_chunks(&[month, live].concat());
+}
+
+#[test]
+fn two_workers_fill_two_chunks_at_once() {
+    let Some(mut bench) = bench() else { return };
+    let all = put_weeks(&bench, 0..2, 3);
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    // The first chunk is held up behind its first object.
+    proxy.on(When::get().key("20240808T1205Z").times(1), Fault::Hang);
+    let call = bench.begin(&bench.by_bucket(), "mode => 'chunk', parallel => 2");
+    bench.wait_for("the second chunk", "SELECT count(*) = 1 FROM ingestion.backfill_chunks WHERE status = 'attached'");
+    proxy.release();
+    assert_eq!(call.join().unwrap().refusal, None);
+    println!("{:?}", bench.units());
+    bench.must_hold_chunks(&all);
+}
+
+#[test]
+fn an_object_that_cannot_be_read_leaves_no_table() {
+    let Some(mut bench) = bench() else { return };
+    bench.put_bytes("Binance/BTCUSDT/2024/08/08/BTCUSDT_20240808T1200Z.parquet", "no parquet".repeat(100));
+    bench.chunked(&bench.by_bucket(), "");
+    println!("{:?} {:?}", bench.units(), bench.counts());
+    bench.must_have_no_stage();
+}
+
+#[test]
+fn a_row_outside_the_key_s_chunk() {
+    let Some(mut bench) = bench() else { return };
+    let file = some_ticks("BTCUSDT", week(1) - BUCKET_US, 2);
+    put_slice(&bench, week(1) - BUCKET_US, &file);
+    let mut all = put_weeks(&bench, 1..2, 2);
+    all.extend(file.clone());
+    bench.chunked(&bench.by_bucket(), "parallel => 1");
+    println!("{:?} {:?}", bench.units(), bench.counts());
+    bench.must_hold_chunks(&all);
+    let _ = ParquetFile::new();
+}
