@@ -219,7 +219,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
     let mut loader = db.client_as(&user(&db, "setter", &["btc_ingest_loader"]));
     // Loads the library.
     refused(&mut loader, "", "", "S3001");
-    let sql = "SELECT name FROM pg_settings WHERE name LIKE 'btc\\_ingest.%' AND context <> 'user' ORDER BY 1";
+    let sql = "SELECT name FROM pg_settings WHERE name LIKE 'btc\\_ingest.%' AND context = 'superuser' ORDER BY 1";
     let closed = column(&mut loader, sql);
     assert_eq!(
         closed,
@@ -244,6 +244,15 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
     }
     let error = loader.batch_execute("SET btc_ingest.memory_limt = '1GB'").unwrap_err();
     assert_eq!(Refusal::from(error).sqlstate, "42602", "a misspelt name");
+    // What workers go by is the configuration's: no session can set it at all.
+    let sql = "SELECT name FROM pg_settings WHERE name LIKE 'btc\\_ingest.%' AND context NOT IN ('user', 'superuser') ORDER BY 1";
+    let names =
+        ["database", "max_attempts", "retry_backoff", "retry_backoff_max"].map(|name| format!("btc_ingest.{name}"));
+    assert_eq!(column(&mut loader, sql), names);
+    for name in names {
+        let error = loader.batch_execute(&format!("SET {name} TO DEFAULT")).unwrap_err();
+        assert_eq!(Refusal::from(error).sqlstate, "55P02", "{name}");
+    }
     loader.batch_execute("SET btc_ingest.max_kept_rejects = 5; SET btc_ingest.max_conflict_fraction = 0.5").unwrap();
 }
 

@@ -67,7 +67,10 @@ fn the_tables_are_these() {
     );
     must_be(
         &found,
-        "ingestion.backfills r
+        "ingestion.backfill_chunks r
+         ingestion.backfill_workers r
+         ingestion.backfills r
+         ingestion.control r
          ingestion.load_history r
          ingestion.object_slices r
          ingestion.objects r
@@ -171,7 +174,13 @@ fn our_own_tables_have_these_columns() {
          options jsonb not null default '{}'::jsonb
          generation bigint not null default 0
          registered_at timestamp with time zone not null default now()
-         loaded_at timestamp with time zone",
+         loaded_at timestamp with time zone
+         listed_etag text
+         listed_size bigint
+         backfill bigint
+         span_from timestamp with time zone not null default '-infinity'::timestamp with time zone
+         span_to timestamp with time zone not null default 'infinity'::timestamp with time zone
+         rows_staged bigint not null default 0",
     );
     columns(
         "ingestion.object_slices",
@@ -239,7 +248,12 @@ fn keys_and_checks_are_these() {
     );
     must_be(
         &found,
-        "ingestion.backfills PRIMARY KEY (id)
+        "ingestion.backfill_chunks CHECK ((status = ANY (ARRAY['pending'::text, 'attached'::text, 'slices'::text, 'done'::text])))
+         ingestion.backfill_chunks PRIMARY KEY (backfill, chunk_from)
+         ingestion.backfill_workers PRIMARY KEY (backfill, slot)
+         ingestion.backfills PRIMARY KEY (id)
+         ingestion.control CHECK (only_row)
+         ingestion.control PRIMARY KEY (only_row)
          ingestion.load_history PRIMARY KEY (id)
          ingestion.object_slices PRIMARY KEY (s3_uri, etag, bucket_5m, asset)
          ingestion.objects CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'failed'::text, 'quarantined'::text, 'skipped'::text])))
@@ -272,6 +286,9 @@ fn indexes_are_these() {
         "ingestion.load_history USING btree (s3_uri, started_at)
          ingestion.load_history USING btree (started_at)
          ingestion.object_slices USING btree (asset, bucket_5m)
+         ingestion.objects USING btree (backfill, next_attempt_at) WHERE (status = ANY (ARRAY['failed'::text, 'quarantined'::text]))
+         ingestion.objects USING btree (backfill, span_from, s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NOT NULL))
+         ingestion.objects USING btree (registered_at, s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NULL))
          ingestion.objects USING btree (status, next_attempt_at, registered_at)
          landing.raw_blobs_5m USING btree (s3_uri)
          landing.raw_blobs_5m unique USING btree (asset, bucket_5m)
@@ -472,7 +489,10 @@ fn tables_and_schemas_are_granted_thus_and_to_nobody_else() {
     );
     must_be(
         &found,
-        "ingestion.backfills: btc_ingest_reader SELECT
+        "ingestion.backfill_chunks: btc_ingest_reader SELECT
+         ingestion.backfill_workers: btc_ingest_reader SELECT
+         ingestion.backfills: btc_ingest_reader SELECT
+         ingestion.control: btc_ingest_reader SELECT
          ingestion.load_history: btc_ingest_reader SELECT
          ingestion.object_slices: btc_ingest_reader SELECT
          ingestion.objects: btc_ingest_reader SELECT
@@ -503,13 +523,28 @@ fn functions_are_granted_thus_and_never_to_public() {
     must_be(
         &found,
         "adopt_shapes: nobody
+         attach_chunk: nobody
+         backfill: btc_ingest_loader
+         backfill_begun: nobody
+         backfill_ended: nobody
+         backfill_failures: btc_ingest_loader
+         backfill_status: btc_ingest_reader
+         cancel_backfill: btc_ingest_admin
+         compress_finished: nobody
+         compression_jobs: nobody
          doctor: btc_ingest_loader
          grant_and_comment: nobody
          inspect_s3: btc_ingest_loader
          load_s3_slice: btc_ingest_loader
          migrate: btc_ingest_admin
+         pause_ingest: btc_ingest_admin
          register_s3_slice: btc_ingest_loader
-         registry_pending: nobody",
+         registry_pending: nobody
+         resume_ingest: btc_ingest_admin
+         stage_chunk: nobody
+         start_backfill: btc_ingest_loader
+         start_backfill_workers: btc_ingest_loader
+         survey_backfill: btc_ingest_loader",
     );
 }
 
@@ -565,13 +600,28 @@ fn no_table_and_no_schema_of_data_belongs_to_the_extension() {
     must_be(
         &found,
         "function btc_ingest.adopt_shapes(text)
+         function btc_ingest.attach_chunk(regclass,timestamp with time zone,timestamp with time zone)
+         function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
+         function btc_ingest.backfill_begun(bigint)
+         function btc_ingest.backfill_ended(bigint)
+         function btc_ingest.backfill_failures(bigint,integer)
+         function btc_ingest.backfill_status(bigint)
+         function btc_ingest.cancel_backfill(bigint)
+         function btc_ingest.compress_finished(bigint)
+         function btc_ingest.compression_jobs()
          function btc_ingest.doctor()
          function btc_ingest.grant_and_comment()
          function btc_ingest.inspect_s3(text,jsonb)
          function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
          function btc_ingest.migrate()
+         function btc_ingest.pause_ingest()
          function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
          function btc_ingest.registry_pending()
+         function btc_ingest.resume_ingest()
+         function btc_ingest.stage_chunk(timestamp with time zone,timestamp with time zone)
+         function btc_ingest.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
+         function btc_ingest.start_backfill_workers(bigint)
+         function btc_ingest.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
          schema btc_ingest
          type btc_ingest.load_report",
     );
@@ -641,10 +691,14 @@ fn the_settings_have_these_defaults_and_contexts() {
         "btc_ingest.allowed_prefixes = empty superuser
          btc_ingest.aws_profile = empty superuser
          btc_ingest.chunk_time_interval = 7 days superuser
+         btc_ingest.database = empty sighup
+         btc_ingest.max_attempts = 5 sighup
          btc_ingest.max_conflict_fraction = 0.1 user
          btc_ingest.max_kept_rejects = 1000 user
          btc_ingest.max_object_size = 16GB superuser
          btc_ingest.memory_limit = 64MB superuser
+         btc_ingest.retry_backoff = 5s sighup
+         btc_ingest.retry_backoff_max = 1h sighup
          btc_ingest.s3_ca_file = empty superuser
          btc_ingest.s3_connect_timeout = 3s superuser
          btc_ingest.s3_endpoint = empty superuser
