@@ -1,5 +1,6 @@
 # make demo   sets everything up and shows the main job on an embedded cluster and S3 server
 # make test   sets everything up and runs every test
+# make bench  measures the loads beside COPY and others
 # make help   lists the rest
 
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
@@ -33,11 +34,12 @@ install: ## builds the extension and installs it into PostgreSQL 15
 
 test: bootstrap test-core test-pg test-blackbox ## every test
 
-lint: bootstrap ## formatting, clippy on both feature sets, rustdoc
+lint: bootstrap ## formatting, clippy on everything, rustdoc
 	cargo fmt --all -- --check
 	cargo clippy -q -p btc_ingest --no-default-features --lib --tests -- -D warnings
 	cargo clippy -q -p btc_ingest --lib --tests --features pg_test -- -D warnings
 	cargo clippy -q -p btc_ingest_tests --all-targets -- -D warnings
+	cargo clippy -q -p btc_ingest_bench --all-targets --target-dir target/bench -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc -q -p btc_ingest --no-deps --document-private-items
 
 test-core: ## the pure core, without PostgreSQL
