@@ -10,22 +10,23 @@ const TRIES: i32 = 5;
 
 /// Refreshes the continuous aggregates over one chunk that was attached. A to-do in a table, so that no crash loses it.
 /// `false`: none is due, or another worker is at it.
-pub fn refresh_next(backfill: &Backfill) -> bool {
-    if !locked(backfill.id) {
+pub fn refresh_next() -> bool {
+    if !locked() {
         return false;
     }
     // Counted before, because a refresh that fails ends the worker: what fails again and again is left to a person.
     let sql = include_str!("../../../sql/queries/refresh_begin.sql");
-    let due = tx(|client| spi::json_kept(client, sql, &[backfill.id.into(), TRIES.into()]));
+    let due = tx(|client| spi::json_kept(client, sql, &[TRIES.into()]));
+    let id = due["backfill"].as_i64().unwrap_or(0);
     if let Some(chunk) = due["chunk"].as_str() {
         ffi::show_activity(Some("refreshing continuous aggregates"));
         let calls = include_str!("../../../sql/queries/refresh_calls.sql");
-        let calls = tx(|client| spi::json(client, calls, &[backfill.id.into(), chunk.to_owned().into()]));
+        let calls = tx(|client| spi::json(client, calls, &[id.into(), chunk.to_owned().into()]));
         calls.as_array().into_iter().flatten().filter_map(|call| call.as_str()).for_each(ffi::call);
         let done = "UPDATE ingestion.backfill_chunks SET refresh_due = false WHERE backfill = $1 AND chunk_from = $2::timestamptz";
-        tx(|client| spi::execute_kept(client, done, &[backfill.id.into(), chunk.to_owned().into()]));
+        tx(|client| spi::execute_kept(client, done, &[id.into(), chunk.to_owned().into()]));
     }
-    unlock(backfill.id);
+    unlock();
     !due.is_null()
 }
 
@@ -40,12 +41,12 @@ pub fn compress_next(backfill: &Backfill) -> bool {
 }
 
 /// One worker refreshes at a time: TimescaleDB refuses two refreshes that overlap.
-fn locked(id: i64) -> bool {
-    let lock = "SELECT pg_try_advisory_lock(hashtextextended(format('btc_ingest.refresh:%s', $1::bigint), 0))::text";
-    tx(|client| spi::json_kept(client, lock, &[id.into()])) == true
+fn locked() -> bool {
+    let lock = "SELECT pg_try_advisory_lock(hashtextextended('btc_ingest.refresh', 0))::text";
+    tx(|client| spi::json_kept(client, lock, &[])) == true
 }
 
-fn unlock(id: i64) {
-    let unlock = "SELECT pg_advisory_unlock(hashtextextended(format('btc_ingest.refresh:%s', $1::bigint), 0))";
-    tx(|client| spi::execute_kept(client, unlock, &[id.into()]));
+fn unlock() {
+    let unlock = "SELECT pg_advisory_unlock(hashtextextended('btc_ingest.refresh', 0))";
+    tx(|client| spi::execute_kept(client, unlock, &[]));
 }

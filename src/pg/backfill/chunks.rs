@@ -41,13 +41,11 @@ struct Made {
     chunk: Option<pg_sys::Oid>,
 }
 
-/// Plans the units of a backfill, once.
+/// Plans the units of a backfill; those that are planned already stay.
 pub fn plan(backfill: &Backfill) {
     tx(|client| {
         let args = [backfill.id.into(), backfill.interval.into()];
-        spi::execute_kept(client, include_str!("../../../sql/queries/units_plan.sql"), &args)?;
-        let sql = "UPDATE ingestion.backfills SET state = state || '{\"planned\": true}' WHERE id = $1";
-        spi::execute_kept(client, sql, &[backfill.id.into()])
+        spi::execute_kept(client, include_str!("../../../sql/queries/units_plan.sql"), &args)
     });
 }
 

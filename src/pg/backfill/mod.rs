@@ -177,8 +177,9 @@ fn step(backfill: &Backfill, slices: &mut SliceWorker) -> Result<()> {
         if prepare(backfill)? {
             return Ok(());
         }
-        // Slices need not wait for the end of the listing, whole chunks do.
-        if slices.work(backfill, if backfill.by_chunks() { Whose::Live } else { Whose::All })? {
+        // Slices need not wait for the end of the listing; whole chunks do, and so does what must be judged by its times.
+        let may_begin = !backfill.by_chunks() && backfill.from.is_none() && backfill.to.is_none();
+        if slices.work(backfill, if may_begin { Whose::All } else { Whose::Live })? {
             return Ok(());
         }
         return wait();
@@ -192,7 +193,7 @@ fn step(backfill: &Backfill, slices: &mut SliceWorker) -> Result<()> {
             chunks::Next::Over => {}
         }
     }
-    if slices.work(backfill, Whose::All)? || aggregates::refresh_next(backfill) || finish(backfill) {
+    if slices.work(backfill, Whose::All)? || aggregates::refresh_next() || finish(backfill) {
         return Ok(());
     }
     wait()
@@ -247,7 +248,7 @@ fn chunk(backfill: &Backfill, slices: &SliceWorker, unit: chunks::Unit) -> Resul
     match chunks::work(backfill, slices.slot(), unit) {
         chunks::Outcome::Done(chunk) => {
             chunk.into_iter().for_each(chunks::analyze);
-            aggregates::refresh_next(backfill);
+            aggregates::refresh_next();
             aggregates::compress_next(backfill);
         }
         chunks::Outcome::Later => ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64)),
