@@ -49,9 +49,6 @@ DECLARE
     chunk regclass;
     item record;
 BEGIN
-    -- One at a time: the other one's lock on the root lasts until its transaction ends. Before the lock itself, so that
-    -- whoever only inserts is not queued behind two of us.
-    PERFORM pg_advisory_xact_lock(hashtextextended('btc_ingest.attach', 0));
     -- Not behind a lock that somebody holds for long: every insert that needs a new chunk would queue up behind us.
     PERFORM set_config('lock_timeout', '30s', true);
     SELECT c.schema_name, c.table_name, c.created INTO made
@@ -66,13 +63,29 @@ BEGIN
     UPDATE pg_constraint SET conislocal = false WHERE conrelid = chunk AND coninhcount > 0 AND conislocal;
 
     -- What create_chunk leaves out. Publications it does not: a chunk is in one if and only if TimescaleDB puts it there.
-    FOR item IN
-        SELECT a.privilege_type, a.is_grantable, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
-          FROM pg_class c, aclexplode(c.relacl) AS a WHERE c.oid = root
-    LOOP
-        EXECUTE format('GRANT %s ON %s TO %s %s', item.privilege_type, chunk, item.grantee,
-                       CASE WHEN item.is_grantable THEN 'WITH GRANT OPTION' ELSE '' END);
-    END LOOP;
+    -- Rights: exactly the root's. What the table got otherwise, its owner's own among them, goes first.
+    IF (SELECT relacl FROM pg_class WHERE oid = root) IS NOT NULL THEN
+        FOR item IN
+            SELECT 0 AS turn, format('REVOKE ALL ON %s FROM %s', chunk, g.name) AS statement
+              FROM (SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS name
+                      FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS a WHERE c.oid = chunk) AS g
+            UNION ALL
+            SELECT 1, format('GRANT %s ON %s TO %s %s', a.privilege_type, chunk,
+                             CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                             CASE WHEN a.is_grantable THEN 'WITH GRANT OPTION' ELSE '' END)
+              FROM pg_class c, aclexplode(c.relacl) AS a WHERE c.oid = root
+             ORDER BY 1
+        LOOP
+            EXECUTE item.statement;
+        END LOOP;
+    END IF;
+
+    -- To continuous aggregates the ticks are news, as those of any INSERT are, whoever refreshes them and when.
+    INSERT INTO _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+    SELECT h.id, (extract(epoch FROM chunk_from) * 1000000)::bigint, (extract(epoch FROM chunk_to) * 1000000)::bigint - 1
+      FROM _timescaledb_catalog.hypertable h
+     WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
+       AND EXISTS (SELECT FROM _timescaledb_catalog.continuous_agg a WHERE a.raw_hypertable_id = h.id);
     RETURN chunk;
 END
 $$;
@@ -95,62 +108,42 @@ END
 $$;
 COMMENT ON FUNCTION btc_ingest.compression_jobs() IS 'Compression policies of market_data.btc_ticks';
 
--- A policy would compress a chunk that is still being filled, and every later row of it would have to be decompressed again.
-CREATE FUNCTION btc_ingest.backfill_begun(backfill bigint) RETURNS void
+CREATE FUNCTION btc_ingest.pause_compression() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     item record;
-    jobs jsonb;
+    jobs jsonb := '[]';
     timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
 BEGIN
     FOR item IN SELECT * FROM btc_ingest.compression_jobs() c WHERE c.scheduled LOOP
         EXECUTE format('SELECT %s.alter_job($1, scheduled => false)', timescale) USING item.job;
-        jobs := coalesce(jobs, '[]') || to_jsonb(item.job);
+        jobs := jobs || to_jsonb(item.job);
     END LOOP;
-    IF jobs IS NOT NULL THEN
-        UPDATE ingestion.backfills b SET state = b.state || jsonb_build_object('paused_jobs', coalesce(b.state -> 'paused_jobs', '[]') || jobs)
-         WHERE b.id = backfill_begun.backfill;
-    END IF;
+    RETURN jobs;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.backfill_begun(bigint) IS 'Part of backfill(): keeps compression policies off the chunks that are being filled';
+COMMENT ON FUNCTION btc_ingest.pause_compression() IS 'Part of backfill(): keeps compression policies off the chunks that are being filled';
 
-CREATE FUNCTION btc_ingest.backfill_ended(backfill bigint) RETURNS void
+CREATE FUNCTION btc_ingest.resume_compression(jobs jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    other bigint;
-    jobs jsonb;
     item record;
     timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
 BEGIN
-    SELECT b.state -> 'paused_jobs' INTO jobs FROM ingestion.backfills b WHERE b.id = backfill_ended.backfill FOR UPDATE;
-    IF jobs IS NULL THEN
-        RETURN;
-    END IF;
-    UPDATE ingestion.backfills b SET state = b.state - 'paused_jobs' WHERE b.id = backfill_ended.backfill;
-    -- Another backfill that is still at it takes them over.
-    SELECT min(b.id) INTO other FROM ingestion.backfills b
-     WHERE b.status IN ('pending', 'listing', 'loading') AND b.id <> backfill_ended.backfill;
-    IF other IS NOT NULL THEN
-        UPDATE ingestion.backfills b SET state = b.state || jsonb_build_object('paused_jobs', coalesce(b.state -> 'paused_jobs', '[]') || jobs)
-         WHERE b.id = other;
-        RETURN;
-    END IF;
     FOR item IN SELECT c.job FROM btc_ingest.compression_jobs() c WHERE jobs @> to_jsonb(c.job) AND NOT c.scheduled LOOP
         EXECUTE format('SELECT %s.alter_job($1, scheduled => true)', timescale) USING item.job;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.backfill_ended(bigint) IS 'Part of backfill(): lets compression policies run again';
+COMMENT ON FUNCTION btc_ingest.resume_compression(jsonb) IS 'Part of backfill(): lets compression policies run again';
 
-CREATE FUNCTION btc_ingest.compress_finished(backfill bigint) RETURNS regclass
+CREATE FUNCTION btc_ingest.compress_finished(jobs jsonb) RETURNS regclass
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    due interval := (SELECT min(c.after) FROM btc_ingest.compression_jobs() c
-                      JOIN ingestion.backfills b ON b.id = compress_finished.backfill AND b.state -> 'paused_jobs' @> to_jsonb(c.job));
+    due interval := (SELECT min(c.after) FROM btc_ingest.compression_jobs() c WHERE jobs @> to_jsonb(c.job));
     found regclass;
     timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
 BEGIN
@@ -163,7 +156,7 @@ BEGIN
        AND c.range_end < now() - due
        AND NOT EXISTS (SELECT FROM ingestion.objects o JOIN ingestion.backfills b ON b.id = o.backfill
                         WHERE o.status IN ('pending', 'failed') AND b.status IN ('pending', 'listing', 'loading')
-                          AND o.span_from < c.range_end AND o.span_to > c.range_start)
+                          AND (NOT isfinite(o.span_from) OR (o.span_from < c.range_end AND o.span_to > c.range_start)))
        AND NOT EXISTS (SELECT FROM ingestion.backfills b WHERE b.status IN ('pending', 'listing'))
      ORDER BY c.range_start LIMIT 1;
     IF found IS NOT NULL THEN
@@ -172,7 +165,7 @@ BEGIN
     RETURN found;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.compress_finished(bigint) IS
+COMMENT ON FUNCTION btc_ingest.compress_finished(jsonb) IS
     'Part of backfill(): compresses one chunk that is due by its policy and that no backfill still fills; null: there is none';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest FROM PUBLIC;

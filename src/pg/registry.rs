@@ -201,11 +201,15 @@ impl Registry {
         spi::execute_kept(client, include_str!("../../sql/queries/book_slices.sql"), &shared).map(drop)
     }
 
-    /// How many rows of an unfinished object are stored.
-    pub fn book_staged(&self, client: &mut SpiClient<'_>, head: &ObjectHead, rows: i64) -> Result<()> {
-        let sql = "UPDATE ingestion.objects SET listed_etag = $2, listed_size = $3, rows_staged = $4 WHERE s3_uri = $1";
+    /// More rows of an unfinished object are stored; how many it are together.
+    pub fn add_staged(&self, client: &mut SpiClient<'_>, head: &ObjectHead, rows: i64) -> Result<i64> {
+        let sql = "UPDATE ingestion.objects
+                      SET rows_staged = $4 + CASE WHEN listed_etag = $2 THEN rows_staged ELSE 0 END,
+                          listed_etag = $2, listed_size = $3
+                    WHERE s3_uri = $1
+                RETURNING to_json(rows_staged)::text";
         let args = [self.text.clone().into(), head.etag.clone().into(), (head.size as i64).into(), rows.into()];
-        spi::execute_kept(client, sql, &args).map(drop)
+        Ok(spi::json_kept(client, sql, &args)?.as_i64().unwrap_or(0))
     }
 
     /// An attempt that is made together with many others.

@@ -9,9 +9,13 @@ use serde_json::Value;
 use super::{SCHEMA_VERSION, ffi, spi};
 use crate::error::{Error, Result};
 
-/// Every table that a load writes, and the one that it reads before.
-const WRITTEN: [&str; 8] = [
+/// Every table that a load or a worker writes, and the one that it reads before.
+const WRITTEN: [&str; 12] = [
     "ingestion.schema_version",
+    "ingestion.backfills",
+    "ingestion.backfill_workers",
+    "ingestion.backfill_chunks",
+    "ingestion.control",
     "market_data.btc_ticks",
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",

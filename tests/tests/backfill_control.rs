@@ -194,7 +194,7 @@ fn a_loader_may_call_an_admin_may_pause_and_cancel_and_nobody_else_may_anything(
             assert_eq!(answer(who, sql).sqlstate(), "42501", "{who}: {sql}");
         }
         // What does the work is nobody's to call.
-        for sql in ["SELECT btc_ingest.backfill_begun(1)", "SELECT btc_ingest.backfill_ended(1)"] {
+        for sql in ["SELECT btc_ingest.pause_compression()", "SELECT btc_ingest.resume_compression('[]')"] {
             assert_eq!(answer(who, sql).sqlstate(), "42501", "{who}: {sql}");
         }
     }

@@ -525,8 +525,6 @@ fn functions_are_granted_thus_and_never_to_public() {
         "adopt_shapes: nobody
          attach_chunk: nobody
          backfill: btc_ingest_loader
-         backfill_begun: nobody
-         backfill_ended: nobody
          backfill_failures: btc_ingest_loader
          backfill_status: btc_ingest_reader
          cancel_backfill: btc_ingest_admin
@@ -537,9 +535,11 @@ fn functions_are_granted_thus_and_never_to_public() {
          inspect_s3: btc_ingest_loader
          load_s3_slice: btc_ingest_loader
          migrate: btc_ingest_admin
+         pause_compression: nobody
          pause_ingest: btc_ingest_admin
          register_s3_slice: btc_ingest_loader
          registry_pending: nobody
+         resume_compression: nobody
          resume_ingest: btc_ingest_admin
          stage_chunk: nobody
          start_backfill: btc_ingest_loader
@@ -602,21 +602,21 @@ fn no_table_and_no_schema_of_data_belongs_to_the_extension() {
         "function btc_ingest.adopt_shapes(text)
          function btc_ingest.attach_chunk(regclass,timestamp with time zone,timestamp with time zone)
          function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
-         function btc_ingest.backfill_begun(bigint)
-         function btc_ingest.backfill_ended(bigint)
          function btc_ingest.backfill_failures(bigint,integer)
          function btc_ingest.backfill_status(bigint)
          function btc_ingest.cancel_backfill(bigint)
-         function btc_ingest.compress_finished(bigint)
+         function btc_ingest.compress_finished(jsonb)
          function btc_ingest.compression_jobs()
          function btc_ingest.doctor()
          function btc_ingest.grant_and_comment()
          function btc_ingest.inspect_s3(text,jsonb)
          function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
          function btc_ingest.migrate()
+         function btc_ingest.pause_compression()
          function btc_ingest.pause_ingest()
          function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
          function btc_ingest.registry_pending()
+         function btc_ingest.resume_compression(jsonb)
          function btc_ingest.resume_ingest()
          function btc_ingest.stage_chunk(timestamp with time zone,timestamp with time zone)
          function btc_ingest.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)

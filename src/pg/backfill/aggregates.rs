@@ -1,6 +1,5 @@
-//! What follows a chunk that came as a whole: continuous aggregates are told, and chunks that are due are compressed.
+//! What follows a chunk that came as a whole: continuous aggregates are refreshed over it.
 
-use super::Backfill;
 use crate::pg::ffi;
 use crate::pg::spi;
 use crate::pg::worker::tx;
@@ -28,16 +27,6 @@ pub fn refresh_next() -> bool {
     }
     unlock();
     !due.is_null()
-}
-
-/// Compresses one chunk that is due and that nobody fills any more. `false`: there is none.
-pub fn compress_next(backfill: &Backfill) -> bool {
-    if backfill.state.get("paused_jobs").is_none() {
-        return false;
-    }
-    ffi::show_activity(Some("compressing finished chunks"));
-    let sql = "SELECT (btc_ingest.compress_finished($1) IS NOT NULL)::text";
-    tx(|client| spi::json_kept(client, sql, &[backfill.id.into()])) == true
 }
 
 /// One worker refreshes at a time: TimescaleDB refuses two refreshes that overlap.

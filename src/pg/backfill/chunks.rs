@@ -29,6 +29,14 @@ pub struct Unit {
     to: i64,
 }
 
+/// Why a unit is rolled back, where the error itself does not say it.
+enum Trouble {
+    /// What speaks against making the chunk as a whole.
+    Objection(String),
+    /// What PostgreSQL said while an object was being filled in, and that is not the object's fault.
+    Postgres { sqlstate: String, message: String },
+}
+
 /// What came of a unit.
 struct Made {
     rows: i64,
@@ -105,8 +113,8 @@ fn release(client: &mut SpiClient<'_>, unit: Unit) -> Result<()> {
 pub enum Outcome {
     /// It is done, one way or the other; the chunk, if there is one.
     Done(Option<pg_sys::Oid>),
-    /// Nothing was kept; it is worth another try, later.
-    Later,
+    /// Nothing was kept, because of (SQLSTATE, message); it is worth another try, later.
+    Later(String, String),
     /// (SQLSTATE, message): disk or memory have run out.
     OutOfResources(String, String),
 }
@@ -116,26 +124,27 @@ pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Outcome {
     let began = std::time::Instant::now();
     tx_with_all_rights(|client| {
         let target = Target::check(client)?;
-        // What PostgreSQL said where that is not the fault of an object.
         let mut trouble = None;
         let attempt = ffi::attempt(|| make(client, backfill, unit, &mut trouble));
         let (status, made) = match (attempt, trouble) {
-            (Ok(Ok(made)), _) => ("attached", made),
-            (Ok(Err(objection)), _) => ("slices", Made::nothing(objection)),
-            (Err(Failure::Postgres { sqlstate, message }), _) | (Err(_), Some((sqlstate, message))) => {
+            (Ok(made), _) => ("attached", made),
+            (Err(_), Some(Trouble::Objection(why))) => ("slices", Made::nothing(why)),
+            (Err(Failure::Postgres { sqlstate, message }), None)
+            | (Err(_), Some(Trouble::Postgres { sqlstate, message })) => {
                 if sqlstate.starts_with("53") {
                     release(client, unit)?;
                     return Ok(Outcome::OutOfResources(sqlstate, message));
                 }
-                if sqlstate == "57014" || sqlstate.starts_with("40") {
+                // Cancelled, a deadlock, or a lock on the root that somebody holds for long.
+                if sqlstate == "57014" || sqlstate == "55P03" || sqlstate.starts_with("40") {
                     release(client, unit)?;
-                    return Ok(Outcome::Later);
+                    return Ok(Outcome::Later(sqlstate, message));
                 }
                 ("slices", Made::nothing(format!("{message} ({sqlstate})")))
             }
             (Err(Failure::Ours(error)), None) if error.is_transient() => {
                 release(client, unit)?;
-                return Ok(Outcome::Later);
+                return Ok(Outcome::Later(error.sqlstate().to_owned(), error.to_string()));
             }
             (Err(Failure::Ours(error)), None) => ("slices", Made::nothing(error.to_string())),
         };
@@ -187,18 +196,17 @@ impl Made {
     }
 }
 
-/// The inner `Err`: what speaks against it.
-fn make(
-    client: &mut SpiClient<'_>,
-    backfill: &Backfill,
-    unit: Unit,
-    trouble: &mut Option<(String, String)>,
-) -> Result<std::result::Result<Made, String>> {
-    if let Some(objection) = objection(client, unit)? {
-        return Ok(Err(objection));
+/// Fills a table and makes a chunk of it. Whatever is wrong rolls all of it back: a table that was filled and is no chunk
+/// would be ticks that nobody finds.
+fn make(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, trouble: &mut Option<Trouble>) -> Result<Made> {
+    let object = |trouble: &mut Option<Trouble>, why: String| {
+        *trouble = Some(Trouble::Objection(why));
+        Err(Error::Cancelled)
+    };
+    if let Some(why) = objection(client, unit)? {
+        return object(trouble, why);
     }
     let target = Target::check(client)?;
-    Target::check_version(client)?;
     let (from, to) = (timestamp(unit.from)?, timestamp(unit.to)?);
     let staged: Option<pg_sys::Oid> =
         spi::query(client, "SELECT btc_ingest.stage_chunk($1, $2)::oid", &[from.into(), to.into()])?
@@ -211,15 +219,23 @@ fn make(
     let mut made = {
         // Constraints of the tables' owner run with the owner's rights.
         let _owner = target.become_owner();
+        Target::check_version(client)?;
         fill(client, backfill, unit, &mut stage, trouble)?
     };
     if made.rows == 0 {
-        return Ok(Err("no object holds a tick of it".into()));
+        return object(trouble, "no object holds a tick of it that could be stored".into());
     }
     ffi::show_activity(Some("making a chunk of the filled table"));
-    // Nobody may have made it meanwhile; the lock on the root that create_chunk takes is the last word.
-    if let Some(objection) = objection(client, unit)? {
-        return Ok(Err(objection));
+    // One at a time: the other one's lock on the root lasts until its transaction ends, and whoever only inserts should not
+    // be queued behind two of us.
+    spi::execute(client, "SELECT pg_advisory_xact_lock(hashtextextended('btc_ingest.attach', 0))", &[])?;
+    // What was made meanwhile: this chunk, or a neighbour with a trade of ours on its side of the border. The lock on the
+    // root that create_chunk takes is the last word on the first.
+    if let Some(why) = objection(client, unit)? {
+        return object(trouble, why);
+    }
+    if stage.meets_neighbours(client)? {
+        return object(trouble, "a trade of it is stored on the other side of its border as well".into());
     }
     let args = [i64::from(staged.to_u32()).into(), from.into(), to.into()];
     spi::execute(client, "SELECT btc_ingest.attach_chunk($1::oid::regclass, $2, $3)", &args)?;
@@ -228,7 +244,7 @@ fn make(
         stage.offsets.write(client)?;
     }
     made.chunk = Some(staged);
-    Ok(Ok(made))
+    Ok(made)
 }
 
 fn objection(client: &mut SpiClient<'_>, unit: Unit) -> Result<Option<String>> {
@@ -243,7 +259,7 @@ fn fill(
     backfill: &Backfill,
     unit: Unit,
     stage: &mut Stage,
-    trouble: &mut Option<(String, String)>,
+    trouble: &mut Option<Trouble>,
 ) -> Result<Made> {
     let args = [backfill.id.into(), unit.from.into(), unit.to.into()];
     let found = spi::json_kept(client, include_str!("../../../sql/queries/unit_objects.sql"), &args)?;
@@ -282,7 +298,7 @@ fn fill(
                 for staged in done {
                     made.rows += staged.rows();
                     match staged {
-                        Staged::Finished(report) => {
+                        Staged::Finished { report, .. } => {
                             made.objects += 1;
                             made.inserted += report.inserted;
                             made.bytes += report.bytes;
@@ -295,7 +311,7 @@ fn fill(
             Err(Failure::Postgres { sqlstate, message })
                 if ["53", "57", "40"].iter().any(|class| sqlstate.starts_with(class)) =>
             {
-                *trouble = Some((sqlstate, message));
+                *trouble = Some(Trouble::Postgres { sqlstate, message });
                 return Err(Error::Cancelled);
             }
             Err(Failure::Ours(error)) if error.is_transient() => return Err(error),

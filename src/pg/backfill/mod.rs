@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod chunks;
+mod compression;
 mod list;
 mod queue;
 mod series;
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use super::ffi::Failure;
 use super::target::Target;
-use super::worker::tx;
+use super::worker::{tx, tx_with_all_rights};
 use super::{ffi, guc, spi};
 use crate::error::{Error, Result};
 use crate::model::pattern::KeyPattern;
@@ -125,6 +126,10 @@ pub fn work(id: i64, slot: i32) {
                     Failure::Ours(error) => (error.sqlstate().to_owned(), error.to_string()),
                 };
                 pgrx::log!("btc_ingest backfill {id}: {} ({})", words.1, words.0);
+                if !slices::may_pass(&words.0) {
+                    let _ = ffi::survive(|| stop_with(id, &words.0, &words.1));
+                    break;
+                }
                 let _ = ffi::survive(|| note(id, &words.0, &words.1));
                 let _ = ffi::survive(|| slices.give_back());
                 // What the error has left locked; the slot may have gone to another process then.
@@ -219,7 +224,7 @@ fn prepare_locked(id: i64) -> Result<()> {
     let again = || tx(|client| Ok(Backfill::read(client, id))).map(|found| found.filter(Backfill::is_at_work));
     let Some(backfill) = again()?.filter(|backfill| backfill.status != "loading") else { return Ok(()) };
     if backfill.status == "pending" {
-        tx(|client| spi::execute_kept(client, "SELECT btc_ingest.backfill_begun($1)", &[id.into()]));
+        compression::pause(id);
         set_status(id, "listing");
     }
     if !list::list(&backfill)? {
@@ -249,9 +254,12 @@ fn chunk(backfill: &Backfill, slices: &SliceWorker, unit: chunks::Unit) -> Resul
         chunks::Outcome::Done(chunk) => {
             chunk.into_iter().for_each(chunks::analyze);
             aggregates::refresh_next();
-            aggregates::compress_next(backfill);
+            compression::compress_next(backfill);
         }
-        chunks::Outcome::Later => ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64)),
+        chunks::Outcome::Later(sqlstate, message) => {
+            note(backfill.id, &sqlstate, &message);
+            ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
+        }
         chunks::Outcome::OutOfResources(sqlstate, message) => stop_with(backfill.id, &sqlstate, &message),
     }
     Ok(())
@@ -279,17 +287,15 @@ fn take_slot(client: &mut SpiClient<'_>, id: i64, slot: i32) -> Result<bool> {
 
 /// Ends the backfill if this was the last of it.
 fn finish(backfill: &Backfill) -> bool {
-    if aggregates::compress_next(backfill) {
+    if compression::compress_next(backfill) {
         return true;
     }
     let sql = include_str!("../../../sql/queries/backfill_finish.sql");
-    tx(|client| {
-        let done = spi::execute_kept(client, sql, &[backfill.id.into()])? > 0;
-        if done {
-            spi::execute_kept(client, "SELECT btc_ingest.backfill_ended($1)", &[backfill.id.into()])?;
-        }
-        Ok(done)
-    })
+    let done = tx(|client| Ok(spi::execute_kept(client, sql, &[backfill.id.into()])? > 0));
+    if done {
+        tx_with_all_rights(|client| compression::resume(client, backfill.id));
+    }
+    done
 }
 
 /// Ends the backfill because nothing more can be done until somebody has mended something.
@@ -313,7 +319,7 @@ fn note(id: i64, sqlstate: &str, message: &str) {
 fn stop_with(id: i64, sqlstate: &str, message: &str) {
     tx(|client| {
         let args = [id.into(), sqlstate.to_owned().into(), message.to_owned().into()];
-        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_stop.sql"), &args)?;
-        spi::execute_kept(client, "SELECT btc_ingest.backfill_ended($1)", &[id.into()])
+        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_stop.sql"), &args)
     });
+    tx_with_all_rights(|client| compression::resume(client, id));
 }

@@ -288,6 +288,6 @@ fn words(error: &Error) -> String {
 }
 
 /// SQLSTATEs of PostgreSQL's that pass by themselves: connections, resources, interventions, deadlocks, serialization.
-fn may_pass(sqlstate: &str) -> bool {
+pub fn may_pass(sqlstate: &str) -> bool {
     ["08", "40", "53", "55", "57"].iter().any(|class| sqlstate.starts_with(class))
 }

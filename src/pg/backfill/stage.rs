@@ -20,8 +20,13 @@ use crate::tuple::batch::{EncodedBatch, SliceRun};
 
 /// What became of one object.
 pub enum Staged {
-    /// All of its ticks are stored.
-    Finished(LoadReport),
+    /// All of its ticks are stored, so many of them by this chunk.
+    Finished {
+        /// What its whole load did.
+        report: Box<LoadReport>,
+        /// Rows in the table.
+        rows: i64,
+    },
     /// So many are; the rest is not this chunk's, or meets what is there.
     Left {
         /// Rows in the table.
@@ -33,8 +38,7 @@ impl Staged {
     /// Rows that went into the table.
     pub fn rows(&self) -> i64 {
         match self {
-            Staged::Finished(report) => report.inserted,
-            Staged::Left { rows } => *rows,
+            Staged::Finished { rows, .. } | Staged::Left { rows } => *rows,
         }
     }
 }
@@ -90,12 +94,11 @@ impl Stage {
                 let report = loader::already_loaded(job, head, cost, started);
                 registry.mark_loaded(client)?;
                 registry.book_history(client, &report)?;
-                return Ok(Staged::Finished(report));
+                return Ok(Staged::Finished { report: Box::new(report), rows: 0 });
             }
             other => return Err(loader::unexpected(other)),
         };
         known.check_registered_size(opened.head.size)?;
-        registry.count_attempt(client)?;
 
         let mut rows = 0;
         let mut meets = false;
@@ -116,21 +119,50 @@ impl Stage {
                 other => return Err(loader::unexpected(other)),
             }
         };
-        let staged = known.staged(&opened.head.etag) + rows;
         let mut report = loader::report_of(job, &opened, &cost);
         report.slices = slices.len() as i32;
-        report.inserted = staged;
         report.insert_ms = loader::ms(inserting);
         report.elapsed_ms = loader::ms(started.elapsed());
+        // Workers at two chunks may be at the same object: the row says how many are stored, not what was read before.
+        report.inserted = match rows {
+            0 => known.staged(&opened.head.etag),
+            rows if rows == report.read => rows,
+            rows => registry.add_staged(client, &opened.head, rows)?,
+        };
         let booking = Booking { options: &job.options, opened: &opened, slices: &slices, report: &report };
         if report.inserted == report.read {
+            registry.count_attempt(client)?;
             registry.book_but_offsets(client, &booking)?;
             registry.note_offsets(&booking, &mut self.offsets);
-            return Ok(Staged::Finished(report));
+            return Ok(Staged::Finished { report: Box::new(report), rows });
         }
         registry.book_object_slices(client, &booking)?;
-        registry.book_staged(client, &opened.head, report.inserted)?;
         Ok(Staged::Left { rows })
+    }
+
+    /// Whether a trade at the edges of the table stands in the hypertable, on the other side of the border, by now.
+    pub fn meets_neighbours(&self, client: &mut SpiClient<'_>) -> Result<bool> {
+        let edges = [self.buckets.start, self.buckets.end - BUCKET_US];
+        let mut runs = Vec::new();
+        for ((bucket, symbol), ranges) in self.seen.iter().filter(|((bucket, _), _)| edges.contains(bucket)) {
+            for (first_id, last_id) in ranges {
+                runs.push(SliceRun {
+                    bucket: *bucket,
+                    symbol: symbol.clone(),
+                    start: 0,
+                    len: 0,
+                    first_id: *first_id,
+                    last_id: *last_id,
+                    first_time: *bucket,
+                    last_time: *bucket,
+                    time_of_last_id: *bucket,
+                    repeats: false,
+                });
+            }
+        }
+        runs.sort_by_key(|run| run.bucket);
+        let (own, near) = probe(client, &runs)?;
+        Ok(own || near)
     }
 
     /// Whether a tick of the batch is, or may be, in the table already, or next to its edges in the hypertable.

@@ -3,7 +3,7 @@
 use pgrx::Spi;
 use pgrx::spi::SpiClient;
 
-use super::{start_workers, unfinished};
+use super::{compression, start_workers, unfinished};
 use crate::error::{Error, Result};
 use crate::pg::spi;
 use crate::pg::target::Target;
@@ -43,7 +43,6 @@ pub fn cancel(id: i64) -> Result<String> {
         if matches!(was.as_str(), Some("pending" | "listing" | "loading" | "stopped")) {
             let sql = "UPDATE ingestion.backfills SET status = 'cancelled', finished_at = now() WHERE id = $1";
             spi::execute(client, sql, &[id.into()])?;
-            spi::execute(client, "SELECT btc_ingest.backfill_ended($1)", &[id.into()])?;
         }
         Ok(was)
     })?;
@@ -53,6 +52,7 @@ pub fn cancel(id: i64) -> Result<String> {
     if matches!(was, "done" | "cancelled") {
         return Ok(format!("backfill {id} is {was} already"));
     }
+    Spi::connect_mut(|client| compression::resume(client, id))?;
     // Only processes that are this backfill's workers: they hold its slots, and a pid may belong to somebody else by now.
     let sql = include_str!("../../../sql/queries/backfill_terminate.sql");
     let ended = Spi::connect_mut(|client| spi::json(client, sql, &[id.into()]))?;
