@@ -102,7 +102,7 @@ BEGIN
      ORDER BY o.s3_uri LIMIT most;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.backfill_failures(bigint, integer) IS 'Objects that a backfill could not load, and why';
+COMMENT ON FUNCTION btc_ingest.backfill_failures(bigint, integer) IS 'Objects that a backfill could not load (quarantined), or not yet (failed: will be tried again), and why';
 
 -- Not SECURITY DEFINER and without SET: either forbids COMMIT.
 CREATE PROCEDURE btc_ingest.backfill(
