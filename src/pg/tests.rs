@@ -10,7 +10,7 @@ mod tests {
 
     use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
     use crate::model::tick::{NO_TIME, Symbols, TextColumn, TickBatch};
-    use crate::pg::ffi;
+    use crate::pg::{chunk, ffi};
     use crate::tuple::batch::encode;
 
     /// One tick with everything, one with every nullable column null, and one with long texts.
@@ -101,6 +101,98 @@ mod tests {
             }
             drop(store);
         });
+    }
+
+    /// Ticks of one symbol, some of one moment, as a feed has them.
+    fn many(first_id: i64, count: i64) -> crate::tuple::batch::EncodedBatch {
+        let mut symbols = Symbols::default();
+        let mut ticks = TickBatch::default();
+        for row in 0..count {
+            ticks.row.push(row as u64);
+            ticks.event_time.push(POSTGRES_EPOCH_US + 776_000_000_000_000 + (first_id + row) / 3 * 70_000);
+            ticks.trade_time.push(NO_TIME);
+            ticks.symbol.push(symbols.number("BTCUSDT").unwrap());
+            ticks.trade_id.push(first_id + row);
+            ticks.price.push(5_700_000_000_000 + row);
+            ticks.quantity.push(1 + row);
+            ticks.is_market_maker.push(None);
+        }
+        encode(&ticks, &symbols)
+    }
+
+    /// A table as a chunk is, and its oid.
+    fn table() -> pg_sys::Oid {
+        Spi::run(
+            "CREATE TABLE public.plain (LIKE market_data.btc_ticks INCLUDING ALL, CHECK (trade_id <> 13));
+             CREATE EXTENSION IF NOT EXISTS amcheck",
+        )
+        .unwrap();
+        Spi::get_one::<pg_sys::Oid>("SELECT 'public.plain'::regclass::oid").unwrap().unwrap()
+    }
+
+    /// Every index is in order and knows every row of the heap, says PostgreSQL's own check.
+    fn check_indexes() {
+        let checked = Spi::get_one::<i64>(
+            "SELECT count(public.bt_index_check(indexrelid, true)) FROM pg_index WHERE indrelid = 'public.plain'::regclass",
+        );
+        assert_eq!(checked.unwrap(), Some(3), "the indexes of the contract");
+    }
+
+    #[pg_test]
+    fn appended_ticks_are_in_the_heap_and_in_every_index() {
+        let table = table();
+        let none = HashSet::new();
+        for first in [1_000, 20_000, 4_000] {
+            let mut batch = many(first, 3_000);
+            let appended = chunk::append(table, &mut batch, &none);
+            assert_eq!((appended.stored, appended.maybe.len()), (3_000, 0));
+            assert_eq!(batch.tuples.words(7).last(), Some(&7), "the rows' numbers are back");
+        }
+        check_indexes();
+        let counts = "SELECT concat_ws(' ', count(*), count(DISTINCT trade_id), bool_and(ingested_at = now()), sum(price), min(quantity))
+                        FROM public.plain";
+        let found = Spi::get_one::<String>(counts).unwrap();
+        assert_eq!(found.as_deref(), Some("9000 9000 t 513000000.13495500 0.000000000001"));
+        Spi::run("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off").unwrap();
+        let newest = "SELECT trade_id FROM public.plain WHERE symbol = 'BTCUSDT' ORDER BY event_time DESC LIMIT 1";
+        assert!(Spi::get_one::<i64>(newest).unwrap() >= Some(22_997), "by the newest-first index");
+    }
+
+    #[pg_test]
+    fn a_key_that_is_there_is_named_and_neither_stored_nor_an_error() {
+        let table = table();
+        let mut batch = many(100, 500);
+        chunk::append(table, &mut batch, &HashSet::from([0, 1]));
+        let mut again = many(90, 20);
+        let appended = chunk::append(table, &mut again, &HashSet::new());
+        assert_eq!(appended.stored, 12);
+        assert_eq!(appended.maybe, (12..20).collect::<Vec<_>>(), "the two that were skipped are new");
+        assert_eq!(Spi::get_one::<i64>("SELECT count(*) FROM public.plain").unwrap(), Some(510));
+        check_indexes();
+    }
+
+    #[pg_test]
+    #[should_panic(expected = "violates check constraint")]
+    fn an_appended_tick_meets_the_tables_constraints() {
+        let table = table();
+        chunk::append(table, &mut many(10, 10), &HashSet::new());
+    }
+
+    #[pg_test]
+    fn an_error_is_a_value_and_its_work_is_rolled_back() {
+        Spi::run("CREATE TEMP TABLE kept (id int)").unwrap();
+        let failed = ffi::attempt(|| {
+            Spi::run("INSERT INTO kept VALUES (1); SELECT 1 / 0").unwrap();
+            Ok(())
+        });
+        assert!(matches!(failed, Err(ffi::Failure::Postgres { sqlstate, .. }) if sqlstate == "22012"));
+        let ours = ffi::attempt(|| {
+            Spi::run("INSERT INTO kept VALUES (2)").unwrap();
+            Err::<(), _>(crate::error::Error::ReadOnly)
+        });
+        assert!(matches!(ours, Err(ffi::Failure::Ours(crate::error::Error::ReadOnly))));
+        assert!(ffi::attempt(|| Spi::run("INSERT INTO kept VALUES (3)").map_err(crate::pg::spi::internal)).is_ok());
+        assert_eq!(Spi::get_one::<String>("SELECT string_agg(id::text, ',') FROM kept").unwrap().as_deref(), Some("3"));
     }
 
     #[pg_test]
