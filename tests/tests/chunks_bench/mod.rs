@@ -4,9 +4,9 @@
 #![allow(dead_code)]
 
 use btc_ingest_tests::ticks::{BUCKET_US, slice_key, time_us};
-use btc_ingest_tests::{Generator, ParquetFile, Tick};
+use btc_ingest_tests::{Generator, ParquetFile, Stand, Tick};
 
-use crate::backfill_bench::{Bench, Called, must_be_quiet};
+use crate::backfill_bench::{Bench, Called, must_be_quiet, patient_no_more};
 
 /// A chunk of a new installation, in microseconds.
 pub const WEEK: i64 = 7 * 288 * BUCKET_US;
@@ -21,12 +21,28 @@ pub fn week(number: i64) -> i64 {
 
 /// A test's database where TimescaleDB has what mode 'chunk' needs.
 pub fn bench() -> Option<Bench> {
-    let mut bench = Bench::new();
-    if bench.text("SHOW timescaledb.license") == "timescale" {
-        return Some(bench);
+    ready(Bench::new())
+}
+
+/// The same in a cluster that the test may let crash.
+pub fn bench_alone() -> Option<Bench> {
+    // As long as the others' stand, until this process ends.
+    let stand: &'static Stand = Box::leak(Box::new(Stand::start()));
+    patient_no_more(&stand.cluster);
+    let db = stand.db();
+    let client = db.client();
+    ready(Bench { stand, db, client })
+}
+
+fn ready(mut bench: Bench) -> Option<Bench> {
+    if bench.text("SHOW timescaledb.license") != "timescale" {
+        println!("skipped: needs the Community edition");
+        return None;
     }
-    println!("skipped: needs the Community edition");
-    None
+    // No session waits longer than a test may: neither for a backfill that it watches nor for a lock.
+    bench.run(&format!("ALTER DATABASE {} SET statement_timeout = '60s'", bench.db.name()));
+    bench.client = bench.db.client();
+    Some(bench)
 }
 
 /// Ticks of some buckets from a time on; ids of different weeks and symbols are far apart.
