@@ -1,0 +1,264 @@
+//! Backfills by chunks that end while a chunk is being filled, objects that cannot be stored, and hypertables of which no plain
+//! table may become a chunk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod backfill_bench;
+mod chunks_bench;
+
+use std::thread::JoinHandle;
+
+use backfill_bench::{Bench, Called, SOON, STATUSES, call, kill, must_hold, number, try_client};
+use btc_ingest_tests::stand::{BUCKET, loaded};
+use btc_ingest_tests::ticks::{BUCKET_US, slice_key};
+use btc_ingest_tests::wait::wait_for;
+use btc_ingest_tests::{Cluster, Fault, FaultProxy, ParquetFile, TestDb, Tick, When};
+use chunks_bench::{bench, bench_alone, put_weeks, some_ticks, week};
+
+/// A backfill of two chunks whose worker has put two objects of four into the first one's table, and waits for the third.
+struct Filling {
+    bench: Bench,
+    proxy: FaultProxy,
+    all: Vec<Tick>,
+    call: Option<JoinHandle<Called>>,
+}
+
+impl Filling {
+    fn new(mut bench: Bench) -> Filling {
+        let all = put_weeks(&bench, 0..2, 4);
+        let proxy = FaultProxy::before(&bench.stand.s3);
+        bench.through(&proxy);
+        proxy.on(When::get().key("20240808T1210Z"), Fault::Hang);
+        let call = bench.begin(&bench.by_bucket(), "mode => 'chunk', parallel => 1");
+        let mut filling = Filling { bench, proxy, all, call: Some(call) };
+        filling.wait_for_the_third();
+        filling
+    }
+
+    fn wait_for_the_third(&mut self) {
+        self.proxy.wait_until_stalled(SOON);
+        self.bench.wait_for(
+            "the filling",
+            "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query = 'filling a chunk: 2 of 4 objects'",
+        );
+    }
+
+    /// What the call said until it ended; the session is a new one, as the server may be.
+    fn called(&mut self) -> Called {
+        let called = self.call.take().unwrap().join().unwrap();
+        self.bench.client = wait_for("the server", SOON, || try_client(&self.bench.db.connection_string()));
+        called
+    }
+
+    /// Nothing of the chunk, and nothing at work.
+    #[track_caller]
+    fn must_be_nothing(&mut self) {
+        self.bench.must_have_no_stage();
+        assert_eq!(self.bench.number("SELECT count(*) FROM market_data.btc_ticks"), 0);
+        assert_eq!(self.bench.text(STATUSES), "pending");
+    }
+
+    /// Calls again, and lets the third object pass when the call watches.
+    fn again(&mut self, args: &str) -> Called {
+        let call = self.bench.begin(&self.bench.by_bucket(), &format!("mode => 'chunk', {args}"));
+        self.bench.wait_for(
+            "the call",
+            "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CALL btc_ingest.backfill%' AND wait_event = 'PgSleep'",
+        );
+        self.wait_for_the_third();
+        self.proxy.release();
+        let called = call.join().unwrap();
+        assert_eq!(called.refusal, None, "{called:#?}");
+        called
+    }
+
+    /// Both chunks came as a whole, no tick is missing or there twice, and no object is told that it failed.
+    #[track_caller]
+    fn must_be_whole(&mut self) {
+        let Filling { bench, all, .. } = self;
+        bench.must_hold_chunks(all);
+        let first = all.iter().filter(|tick| tick.event_time_us < week(1)).count();
+        assert_eq!(bench.units(), [format!("attached {first}"), format!("attached {}", all.len() - first)]);
+        assert_eq!(
+            bench.text("SELECT concat_ws(' ', count(*), max(attempts), sum(rows_inserted)) FROM ingestion.objects"),
+            format!("8 1 {}", all.len())
+        );
+        let history = "SELECT concat_ws(' ', count(*), string_agg(DISTINCT outcome, ' ')) FROM ingestion.load_history";
+        assert_eq!(bench.text(history), "8 loaded");
+    }
+}
+
+#[test]
+fn after_a_worker_was_killed_while_filling_the_next_call_makes_the_chunks() {
+    let Some(bench) = bench_alone() else { return };
+    let mut filling = Filling::new(bench);
+    kill(filling.bench.workers()[0]);
+    assert_eq!(filling.called().sqlstate(), "08006");
+    let called = filling.again("parallel => 1");
+    assert!(called.of("NOTICE")[0].contains("backfill 1 goes on where it stood"), "{called:#?}");
+    filling.must_be_whole();
+}
+
+#[test]
+fn after_a_crash_of_the_server_while_filling_the_next_call_makes_the_chunks() {
+    let Some(bench) = bench_alone() else { return };
+    let mut filling = Filling::new(bench);
+    filling.bench.stand.cluster.crash();
+    assert!(filling.called().refusal.is_some());
+    filling.must_be_nothing();
+    let called = filling.again("parallel => 2");
+    assert!(called.of("NOTICE")[0].contains("backfill 1 goes on where it stood"), "{called:#?}");
+    filling.must_be_whole();
+}
+
+#[test]
+fn a_backfill_that_is_cancelled_while_filling_leaves_nothing_and_the_next_one_makes_the_chunks() {
+    let Some(bench) = bench() else { return };
+    let mut filling = Filling::new(bench);
+    let answer = filling.bench.text("SELECT btc_ingest.cancel_backfill(1)");
+    assert!(answer.contains("1 workers were ended"), "{answer}");
+    assert_eq!(filling.called().refusal, None);
+    filling.must_be_nothing();
+    let called = filling.again("parallel => 2");
+    assert!(called.of("NOTICE")[0].contains("backfill 2 has begun"), "{called:#?}");
+    filling.must_be_whole();
+}
+
+#[test]
+fn a_worker_that_is_terminated_while_filling_comes_back_and_makes_the_chunks() {
+    let Some(bench) = bench() else { return };
+    let mut filling = Filling::new(bench);
+    let pid = filling.bench.workers()[0] as i32;
+    filling.bench.client.query_one("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
+    filling.proxy.release();
+    assert_eq!(filling.called().refusal, None);
+    filling.must_be_whole();
+}
+
+#[test]
+fn a_worker_whose_statement_is_cancelled_while_filling_makes_the_chunks_all_the_same() {
+    let Some(bench) = bench() else { return };
+    let mut filling = Filling::new(bench);
+    let pid = filling.bench.workers()[0] as i32;
+    filling.bench.client.query_one("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
+    let noted = "SELECT bool_or(sqlstate = '57014') FROM ingestion.backfills";
+    filling.bench.wait_for("the note", noted);
+    filling.proxy.release();
+    assert_eq!(filling.called().refusal, None);
+    filling.must_be_whole();
+}
+
+#[test]
+fn the_apache_edition_makes_no_chunks() {
+    let cluster = Cluster::builder()
+        .setting("timescaledb.license", "apache")
+        .setting("btc_ingest.allowed_prefixes", &format!("s3://{BUCKET}"))
+        .start();
+    let db = TestDb::with_extension(&cluster);
+    let called = call(&db.connection_string(), &[format!("s3://{BUCKET}/a/")], "mode => 'chunk'");
+    assert_eq!(called.sqlstate(), "TK014", "{called:#?}");
+    assert_eq!(number(&mut db.client(), "SELECT count(*) FROM ingestion.backfills"), 0);
+}
+
+/// The objects of two chunks, of which the third one cannot be stored: what it says, and that it costs no other.
+fn one_is_quarantined(prepare: impl FnOnce(&mut Bench, i64, &[Tick]), mend: impl FnOnce(&mut Bench), sqlstate: &str) {
+    let Some(mut bench) = bench() else { return };
+    let all = put_weeks(&bench, 0..2, 5);
+    let bucket = week(0) + 146 * BUCKET_US;
+    let (bad, good): (Vec<Tick>, Vec<Tick>) = all.iter().cloned().partition(|tick| tick.bucket_us() == bucket);
+    assert!(bad.len() > 10);
+    prepare(&mut bench, bucket, &bad);
+    let called = bench.chunked(&bench.by_bucket(), "parallel => 1");
+    must_hold(&mut bench.client, &good);
+    bench.must_have_no_stage();
+    let first = good.iter().filter(|tick| tick.event_time_us < week(1)).count();
+    assert_eq!(bench.units(), [format!("attached {first}"), format!("attached {}", good.len() - first)]);
+    let failures = "SELECT string_agg(concat_ws(' ', right(uri, 22), status, attempts, sqlstate), ', ') FROM btc_ingest.backfill_failures(1)";
+    assert_eq!(bench.text(failures), format!("20240808T1210Z.parquet quarantined 1 {sqlstate}"), "{called:#?}");
+    assert_eq!(bench.status("objects_total, objects_done, objects_failed, objects_waiting"), "10 9 1 0");
+    assert_eq!(called.of("WARNING").len(), 1, "{called:#?}");
+
+    mend(&mut bench);
+    put_weeks(&bench, 0..1, 5);
+    bench.chunked(&bench.by_bucket(), "parallel => 1");
+    bench.must_hold_chunks(&all);
+}
+
+#[test]
+fn an_object_with_a_bad_row_is_quarantined_and_the_others_become_the_chunk() {
+    let put = |bench: &mut Bench, bucket: i64, ticks: &[Tick]| {
+        let key = slice_key(&format!("{}/Binance", bench.db.name()), "BTCUSDT", bucket);
+        bench.stand.put(&key, ParquetFile::new().null("price", &[ticks.len() / 2]).bytes(ticks));
+    };
+    one_is_quarantined(put, |_| {}, "TK001");
+}
+
+#[test]
+fn an_object_with_a_row_that_a_constraint_refuses_is_quarantined_and_the_others_become_the_chunk() {
+    let forbid = |bench: &mut Bench, _: i64, ticks: &[Tick]| {
+        let id = ticks[ticks.len() / 2].trade_id;
+        bench.run(&format!("ALTER TABLE market_data.btc_ticks ADD CONSTRAINT not_this CHECK (trade_id <> {id})"));
+    };
+    let allow = |bench: &mut Bench| bench.run("ALTER TABLE market_data.btc_ticks DROP CONSTRAINT not_this");
+    one_is_quarantined(forbid, allow, "23514");
+}
+
+/// Every chunk is left to the slices, for this reason, and holds all of its ticks.
+fn slices_must_do_it(prepare: &str, why: &str) {
+    let Some(mut bench) = bench() else { return };
+    bench.run(prepare);
+    let all = put_weeks(&bench, 0..2, 3);
+    bench.chunked(&bench.by_bucket(), "parallel => 2");
+    bench.must_hold_chunks(&all);
+    let units = bench.units();
+    assert!(units.len() == 2 && units.iter().all(|unit| unit.starts_with(&format!("slices: {why}"))), "{units:#?}");
+}
+
+#[test]
+fn a_trigger_on_the_hypertable_sees_every_tick() {
+    slices_must_do_it(
+        "CREATE FUNCTION market_data.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER mine BEFORE INSERT ON market_data.btc_ticks FOR EACH ROW EXECUTE FUNCTION market_data.nothing()",
+        "the trigger mine would not see the ticks",
+    );
+}
+
+#[test]
+fn a_foreign_key_of_the_hypertable_is_kept() {
+    slices_must_do_it(
+        "CREATE TABLE market_data.assets (symbol text PRIMARY KEY);
+         INSERT INTO market_data.assets VALUES ('BTCUSDT');
+         ALTER TABLE market_data.btc_ticks ADD FOREIGN KEY (symbol) REFERENCES market_data.assets",
+        "a foreign key stands on the hypertable",
+    );
+}
+
+#[test]
+fn a_column_more_is_left_to_the_slices() {
+    slices_must_do_it(
+        "ALTER TABLE market_data.btc_ticks ADD COLUMN remark text",
+        "the hypertable's columns are not those of a new installation",
+    );
+}
+
+#[test]
+fn a_second_dimension_is_left_to_the_slices() {
+    slices_must_do_it(
+        "SELECT add_dimension('market_data.btc_ticks', 'symbol', number_partitions => 2)",
+        "the hypertable has 2 dimensions",
+    );
+}
+
+#[test]
+fn a_chunk_that_exists_is_left_to_the_slices_and_the_others_are_made() {
+    let Some(mut bench) = bench() else { return };
+    let live = some_ticks("LIVE", week(0), 1);
+    let uri = bench.put("elsewhere/live.parquet", &live);
+    loaded(&mut bench.client, &uri, "");
+    let all = [put_weeks(&bench, 0..2, 3), live].concat();
+    bench.chunked(&bench.by_bucket(), "parallel => 2");
+    bench.must_hold_chunks(&all);
+    let units = bench.units();
+    assert!(units[0].starts_with("slices: the chunk exists already"), "{units:?}");
+    assert!(units[1].starts_with("attached ") && !units[1].contains(": "), "{units:?}");
+}
