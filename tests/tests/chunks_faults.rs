@@ -14,6 +14,7 @@ use btc_ingest_tests::ticks::{BUCKET_US, slice_key};
 use btc_ingest_tests::wait::wait_for;
 use btc_ingest_tests::{Cluster, Fault, FaultProxy, ParquetFile, TestDb, Tick, When};
 use chunks_bench::{bench, bench_alone, put_weeks, some_ticks, week};
+use postgres::Client;
 
 /// A backfill of two chunks whose worker has put two objects of four into the first one's table, and waits for the third.
 struct Filling {
@@ -146,6 +147,56 @@ fn a_worker_whose_statement_is_cancelled_while_filling_makes_the_chunks_all_the_
     filling.proxy.release();
     assert_eq!(filling.called().refusal, None);
     filling.must_be_whole();
+}
+
+/// Somebody who writes keeps the worker from making a chunk of the filled table; the transaction.
+fn held_up(filling: &mut Filling) -> Client {
+    let mut writer = filling.bench.db.client();
+    writer.batch_execute("BEGIN; LOCK TABLE market_data.btc_ticks IN SHARE ROW EXCLUSIVE MODE").unwrap();
+    filling.proxy.release();
+    filling.bench.wait_for(
+        "the lock",
+        "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query = 'making a chunk of the filled table' AND wait_event_type = 'Lock'",
+    );
+    writer
+}
+
+#[test]
+fn a_chunk_is_made_when_the_writer_before_it_has_ended() {
+    let Some(bench) = bench() else { return };
+    let mut filling = Filling::new(bench);
+    let mut writer = held_up(&mut filling);
+    writer.batch_execute("COMMIT").unwrap();
+    assert_eq!(filling.called().refusal, None);
+    filling.must_be_whole();
+}
+
+#[test]
+fn a_backfill_that_is_cancelled_while_it_waits_for_the_hypertable_leaves_nothing() {
+    let Some(bench) = bench() else { return };
+    let mut filling = Filling::new(bench);
+    let mut writer = held_up(&mut filling);
+    filling.bench.run("SELECT btc_ingest.cancel_backfill(1)");
+    assert_eq!(filling.called().refusal, None);
+    filling.must_be_nothing();
+    writer.batch_execute("COMMIT").unwrap();
+    filling.bench.chunked(&filling.bench.by_bucket(), "parallel => 2");
+    filling.must_be_whole();
+}
+
+#[test]
+fn a_chunk_whose_every_attempt_ended_with_its_worker_is_left_to_the_slices() {
+    let Some(bench) = bench() else { return };
+    let mut filling = Filling::new(bench);
+    filling.bench.run("UPDATE ingestion.backfill_chunks SET attempts = 3 WHERE attempts = 1");
+    let pid = filling.bench.workers()[0] as i32;
+    filling.bench.client.query_one("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
+    filling.proxy.release();
+    assert_eq!(filling.called().refusal, None);
+    filling.bench.must_hold_chunks(&filling.all);
+    let units = filling.bench.units();
+    assert_eq!(units[0], "slices: 3 attempts ended without a chunk; see the server's log");
+    assert!(units[1].starts_with("attached "), "{units:?}");
 }
 
 #[test]

@@ -137,3 +137,60 @@ fn ticks_outside_the_chunk_that_a_key_names_are_stored_once() {
     bench.chunked(&bench.by_bucket(), "parallel => 1");
     bench.must_hold_chunks(&all);
 }
+
+/// Ticks of the last bucket of the first week and of the first bucket of the second one, with one id in common.
+fn across_the_border() -> (Vec<Tick>, Vec<Tick>) {
+    let (before, mut behind) = (some_ticks("BTCUSDT", week(1) - BUCKET_US, 1), some_ticks("BTCUSDT", week(1), 1));
+    behind[0].trade_id = before.last().unwrap().trade_id;
+    (before, behind)
+}
+
+const BORDER: &str = "slices: a trade of it is stored on the other side of its border as well";
+
+#[test]
+fn a_trade_that_is_stored_beyond_the_border_while_a_chunk_is_being_filled_is_not_stored_again() {
+    let Some(mut bench) = bench() else { return };
+    let (before, behind) = across_the_border();
+    put_slice(&bench, week(1) - BUCKET_US, &before);
+    let last = some_ticks("ZZZUSDT", week(1) - BUCKET_US, 1);
+    bench.put("Binance/ZZZUSDT/2024/08/14/ZZZUSDT_20240814T2355Z.parquet", &last);
+    let uri = bench.put("elsewhere/live.parquet", &behind);
+    let mut hand = bench.db.client();
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    proxy.on(When::get().key("ZZZUSDT"), Fault::Hang);
+    let call = bench.begin(&bench.by_bucket(), "mode => 'chunk', parallel => 1");
+    bench.wait_for("the first object", "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query = 'filling a chunk: 1 of 2 objects'");
+    assert_eq!(loaded(&mut hand, &uri, "").inserted, behind.len() as i64);
+    proxy.release();
+    assert_eq!(call.join().unwrap().refusal, None);
+    bench.must_hold_chunks(&[&before[..before.len() - 1], &behind, &last].concat());
+    assert_eq!(bench.units(), [BORDER]);
+}
+
+#[test]
+fn a_trade_in_two_chunks_that_are_filled_at_once_is_stored_once() {
+    let Some(mut bench) = bench() else { return };
+    let (before, behind) = across_the_border();
+    put_slice(&bench, week(1) - BUCKET_US, &before);
+    put_slice(&bench, week(1), &behind);
+    let (last, next) = (some_ticks("ZZZUSDT", week(1) - BUCKET_US, 1), some_ticks("ZZZUSDT", week(1), 1));
+    bench.put("Binance/ZZZUSDT/2024/08/14/ZZZUSDT_20240814T2355Z.parquet", &last);
+    bench.put("Binance/ZZZUSDT/2024/08/15/ZZZUSDT_20240815T0000Z.parquet", &next);
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    proxy.on(When::get().key("ZZZUSDT"), Fault::Hang);
+    let call = bench.begin(&bench.by_bucket(), "mode => 'chunk', parallel => 2");
+    bench.wait_for("both chunks", "SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = current_database() AND query = 'filling a chunk: 1 of 2 objects'");
+    proxy.wait_until_stalled(SOON);
+    proxy.release();
+    assert_eq!(call.join().unwrap().refusal, None);
+    let units = bench.units();
+    let (before, behind) = match units[0] == BORDER {
+        true => (&before[..before.len() - 1], &behind[..]),
+        false => (&before[..], &behind[1..]),
+    };
+    assert_eq!(units.iter().filter(|unit| *unit == BORDER).count(), 1, "{units:?}");
+    assert_eq!(units.iter().filter(|unit| unit.starts_with("attached ")).count(), 1, "{units:?}");
+    bench.must_hold_chunks(&[before, behind, &last, &next].concat());
+}
