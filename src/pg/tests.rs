@@ -114,7 +114,7 @@ mod tests {
             ticks.symbol.push(symbols.number("BTCUSDT").unwrap());
             ticks.trade_id.push(first_id + row);
             ticks.price.push(5_700_000_000_000 + row);
-            ticks.quantity.push(1 + row);
+            ticks.quantity.push(i128::from(1 + row));
             ticks.is_market_maker.push(None);
         }
         encode(&ticks, &symbols)
