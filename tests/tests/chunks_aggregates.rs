@@ -117,8 +117,37 @@ fn an_aggregate_over_an_aggregate_is_complete_after_its_own_refresh() {
     );
 }
 
+/// What its query calls would run with the worker's rights.
+#[test]
+fn an_aggregate_of_somebody_who_is_no_superuser_is_left_to_him_and_said() {
+    let Some(mut bench) = bench() else { return };
+    with_aggregate(&mut bench, "1 hour");
+    bench.run(
+        "DO $$ BEGIN CREATE ROLE viewer; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+         GRANT USAGE ON SCHEMA market_data TO viewer; GRANT SELECT ON market_data.btc_ticks TO viewer;
+         ALTER MATERIALIZED VIEW market_data.sums OWNER TO viewer",
+    );
+    put_weeks(&bench, 0..1, 2);
+    bench.chunked(&bench.by_bucket(), "");
+    let units = bench.units();
+    assert!(
+        units.len() == 1 && units[0].contains("its continuous aggregates were not refreshed (they belong to viewer)"),
+        "{units:?}"
+    );
+    assert!(differing(&mut bench, "1 hour") > 0);
+    bench.run("SET ROLE viewer");
+    bench.run("CALL refresh_continuous_aggregate('market_data.sums', NULL, NULL)");
+    bench.run("RESET ROLE");
+    assert_eq!(differing(&mut bench, "1 hour"), 0);
+}
+
 const JOB: &str =
     "SELECT bool_and(scheduled)::text FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'";
+
+/// The worker lets it run when it has said that it is over.
+fn must_run_again(bench: &mut Bench, when: &str) {
+    bench.wait_for(&format!("the policy {when}"), &format!("({JOB})::boolean"));
+}
 
 fn with_policy(bench: &mut Bench, after: &str) {
     bench.run(&format!(
@@ -140,7 +169,7 @@ fn chunks_that_are_due_are_compressed_and_the_policy_runs_again_after_the_end() 
     assert_eq!(bench.text(JOB), "false", "while it runs");
     proxy.release();
     assert_eq!(call.join().unwrap().refusal, None);
-    assert_eq!(bench.text(JOB), "true", "after the end");
+    must_run_again(&mut bench, "after the end");
     bench.must_hold_chunks(&all);
     assert_eq!(bench.number("SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed"), 3);
 }
@@ -174,7 +203,7 @@ fn a_policy_is_paused_again_when_a_stopped_backfill_is_taken_up() {
     );
     let called = bench.call(&bench.by_bucket(), "mode => 'chunk', parallel => 1");
     assert_eq!(called.sqlstate(), "53100", "{called:#?}");
-    assert_eq!(bench.text(JOB), "true", "while it is stopped");
+    must_run_again(&mut bench, "while it is stopped");
     bench.must_have_no_stage();
     bench.run("DROP TRIGGER full_disk ON ingestion.object_slices");
     let proxy = FaultProxy::before(&bench.stand.s3);
@@ -191,5 +220,28 @@ fn a_policy_is_paused_again_when_a_stopped_backfill_is_taken_up() {
     assert_eq!(call.join().unwrap().refusal, None);
     bench.must_hold_chunks(&all);
     assert_eq!(paused, "false", "while it runs again");
-    assert_eq!(bench.text(JOB), "true", "after the end");
+    must_run_again(&mut bench, "after the end");
+}
+
+#[test]
+#[ignore = "the status is committed before the policies are resumed: a worker that ends in between leaves them off for good"]
+fn a_policy_runs_again_although_the_worker_ended_right_after_the_backfill() {
+    let Some(mut bench) = bench() else { return };
+    with_policy(&mut bench, "100 years");
+    put_weeks(&bench, 0..1, 2);
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    proxy.on(When::get().key("20240808T1200Z").times(1), Fault::Hang);
+    let call = bench.begin(&bench.by_bucket(), "mode => 'chunk', parallel => 1");
+    proxy.wait_until_stalled(SOON);
+    // Whoever changes jobs waits.
+    let mut other = bench.db.client();
+    other.batch_execute("BEGIN; LOCK TABLE _timescaledb_config.bgw_job IN EXCLUSIVE MODE").unwrap();
+    proxy.release();
+    bench.wait_for("the worker", "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'btc_ingest backfill' AND wait_event_type = 'Lock'");
+    let pid = bench.workers()[0] as i32;
+    bench.client.query_one("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
+    other.batch_execute("COMMIT").unwrap();
+    assert_eq!(call.join().unwrap().refusal, None);
+    must_run_again(&mut bench, "after the end");
 }

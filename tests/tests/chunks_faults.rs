@@ -8,12 +8,12 @@ mod chunks_bench;
 
 use std::thread::JoinHandle;
 
-use backfill_bench::{Bench, Called, SOON, STATUSES, call, kill, must_hold, number, try_client};
+use backfill_bench::{Bench, Called, MOST_ATTEMPTS, SOON, STATUSES, call, kill, must_hold, number, try_client};
 use btc_ingest_tests::stand::{BUCKET, loaded};
 use btc_ingest_tests::ticks::{BUCKET_US, slice_key};
 use btc_ingest_tests::wait::wait_for;
 use btc_ingest_tests::{Cluster, Fault, FaultProxy, ParquetFile, TestDb, Tick, When};
-use chunks_bench::{bench, bench_alone, put_weeks, some_ticks, week};
+use chunks_bench::{bench, bench_alone, put_slice, put_weeks, some_ticks, week};
 use postgres::Client;
 
 /// A backfill of two chunks whose worker has put two objects of four into the first one's table, and waits for the third.
@@ -147,6 +147,66 @@ fn a_worker_whose_statement_is_cancelled_while_filling_makes_the_chunks_all_the_
     filling.proxy.release();
     assert_eq!(filling.called().refusal, None);
     filling.must_be_whole();
+}
+
+#[test]
+fn an_object_that_is_replaced_while_a_chunk_is_being_filled_is_loaded_as_it_is_then() {
+    let Some(bench) = bench() else { return };
+    let mut filling = Filling::new(bench);
+    let bucket = week(0) + 146 * BUCKET_US;
+    let fresh: Vec<Tick> = some_ticks("BTCUSDT", bucket, 1).into_iter().skip(7).collect();
+    put_slice(&filling.bench, bucket, &fresh);
+    filling.proxy.release();
+    assert_eq!(filling.called().refusal, None);
+    filling.all.retain(|tick| tick.bucket_us() != bucket);
+    filling.all.extend(fresh);
+    filling.bench.must_hold_chunks(&filling.all);
+}
+
+#[test]
+fn an_object_that_s3_does_not_hand_out_holds_up_no_other() {
+    let Some(mut bench) = bench() else { return };
+    let all = put_weeks(&bench, 0..2, 4);
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    bench.set("s3_max_attempts", "1");
+    proxy.on(When::get().key("20240808T1210Z"), Fault::slow_down());
+    bench.chunked(&bench.by_bucket(), "parallel => 2");
+    let there: Vec<Tick> = all.iter().filter(|tick| tick.bucket_us() != week(0) + 146 * BUCKET_US).cloned().collect();
+    must_hold(&mut bench.client, &there);
+    bench.must_have_no_stage();
+    assert_eq!(
+        bench.text(
+            "SELECT string_agg(concat_ws(' ', status, attempts, sqlstate), ', ') FROM btc_ingest.backfill_failures(1)"
+        ),
+        format!("quarantined {MOST_ATTEMPTS} S3009")
+    );
+    proxy.clear();
+    bench.chunked(&bench.by_bucket(), "parallel => 2");
+    bench.must_hold_chunks(&all);
+}
+
+#[test]
+fn a_column_that_is_added_while_a_chunk_is_being_filled_is_there_afterwards() {
+    let Some(bench) = bench() else { return };
+    let mut filling = Filling::new(bench);
+    let mut other = filling.bench.db.client();
+    let change = std::thread::spawn(move || {
+        other.batch_execute("ALTER TABLE market_data.btc_ticks ADD COLUMN remark text, ADD CHECK (price > 0)")
+    });
+    filling.bench.wait_for(
+        "the change",
+        "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'ALTER%' AND (wait_event_type = 'Lock' OR state <> 'active')",
+    );
+    filling.proxy.release();
+    change.join().unwrap().unwrap();
+    assert_eq!(filling.called().refusal, None);
+    filling.bench.must_hold_chunks(&filling.all);
+    let units = filling.bench.units();
+    assert!(units[0].starts_with("attached ") && units[1].starts_with("slices: the hypertable's columns"), "{units:?}");
+    let columns = "SELECT string_agg(DISTINCT c.relnatts::text, ' ') FROM pg_class c
+                    WHERE c.oid IN (SELECT show_chunks('market_data.btc_ticks'))";
+    assert_eq!(filling.bench.text(columns), "12");
 }
 
 /// Somebody who writes keeps the worker from making a chunk of the filled table; the transaction.
