@@ -224,7 +224,6 @@ fn a_policy_is_paused_again_when_a_stopped_backfill_is_taken_up() {
 }
 
 #[test]
-#[ignore = "the status is committed before the policies are resumed: a worker that ends in between leaves them off for good"]
 fn a_policy_runs_again_although_the_worker_ended_right_after_the_backfill() {
     let Some(mut bench) = bench() else { return };
     with_policy(&mut bench, "100 years");

@@ -10,7 +10,7 @@ use btc_ingest_tests::{Cluster, FaultProxy, Generator, ParquetFile, Stand, Sums,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 14] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -20,6 +20,9 @@ const TABLES: [&str; 11] = [
     "ingestion.object_slices",
     "ingestion.load_history",
     "ingestion.backfills",
+    "ingestion.backfill_workers",
+    "ingestion.backfill_chunks",
+    "ingestion.control",
     "ingestion.schema_version",
     "ops.retention_jobs",
 ];
@@ -490,9 +493,7 @@ fn tables_of_several_owners_are_refused_before_s3_is_asked() {
     let silence = Silence::new();
     let mallory = user(&db, "mallory", &[]);
     let mut client = silence.session(&db);
-    let written = TABLES
-        .iter()
-        .filter(|table| !matches!(**table, "signals.btc_embeddings" | "ingestion.backfills" | "ops.retention_jobs"));
+    let written = TABLES.iter().filter(|table| !matches!(**table, "signals.btc_embeddings" | "ops.retention_jobs"));
     for table in written {
         client.batch_execute(&format!("BEGIN; ALTER TABLE {table} OWNER TO {mallory}; SAVEPOINT s")).unwrap();
         let refusal = refused(&mut client, "s3://landing/x.parquet", "", "42501");

@@ -291,11 +291,23 @@ fn finish(backfill: &Backfill) -> bool {
         return true;
     }
     let sql = include_str!("../../../sql/queries/backfill_finish.sql");
-    let done = tx(|client| Ok(spi::execute_kept(client, sql, &[backfill.id.into()])? > 0));
-    if done {
-        tx_with_all_rights(|client| compression::resume(client, backfill.id));
-    }
-    done
+    end(backfill.id, |client| Ok(spi::execute_kept(client, sql, &[backfill.id.into()])? > 0))
+}
+
+/// Ends a backfill, and lets compression policies run again, in one transaction: a worker that ended in between would leave
+/// them off for good.
+fn end(id: i64, work: impl FnOnce(&mut SpiClient<'_>) -> Result<bool>) -> bool {
+    tx_with_all_rights(|client| {
+        let target = Target::check(client)?;
+        let ended = {
+            let _owner = target.become_owner();
+            work(client)?
+        };
+        if ended {
+            compression::resume(client, id)?;
+        }
+        Ok(ended)
+    })
 }
 
 /// Ends the backfill because nothing more can be done until somebody has mended something.
@@ -317,9 +329,9 @@ fn note(id: i64, sqlstate: &str, message: &str) {
 }
 
 fn stop_with(id: i64, sqlstate: &str, message: &str) {
-    tx(|client| {
+    end(id, |client| {
         let args = [id.into(), sqlstate.to_owned().into(), message.to_owned().into()];
-        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_stop.sql"), &args)
+        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_stop.sql"), &args)?;
+        Ok(true)
     });
-    tx_with_all_rights(|client| compression::resume(client, id));
 }
