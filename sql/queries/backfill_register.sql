@@ -1,5 +1,6 @@
--- One batch of a listing (an empty etag: the store names none there) into the queue of backfill $1; what is loaded at the listed etag stays loaded, what is a live
--- object's turn, or was skipped by somebody, stays as it is. $2 uris, $3 etags, $4 sizes, $5 and $6 spans, $7 what the keys say.
+-- One batch of a listing (an empty etag: the store names none there) into the queue of backfill $1; what is loaded at the
+-- listed etag stays loaded, what is a live object's turn, or was skipped by somebody, stays as it is. $2 uris, $3 etags, $4 sizes, $5 and $6 spans, $7 what the
+-- keys say, $8 where the listing stands, $9 how many keys were passed over.
 WITH listed AS (
     SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[])
         AS l (uri, etag, size, span_from, span_to, metadata)
@@ -19,13 +20,13 @@ WITH listed AS (
            metadata = o.metadata || excluded.metadata,
            attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
            generation = o.generation + 1
-    RETURNING s3_uri, listed_size
+    RETURNING listed_size
 ), counted AS (
     UPDATE ingestion.backfills
        SET objects_total = coalesce(objects_total, 0) + (SELECT count(*) FROM listed),
            objects_known = objects_known + (SELECT count(*) FROM known),
            bytes_total = bytes_total + (SELECT coalesce(sum(listed_size), 0) FROM written),
-           state = state || $8
+           state = state || $8 || jsonb_build_object('passed_over', coalesce((state ->> 'passed_over')::bigint, 0) + $9)
      WHERE id = $1
 )
-SELECT json_build_object('listed', (SELECT count(*) FROM listed), 'taken', (SELECT count(*) FROM written))::text
+SELECT

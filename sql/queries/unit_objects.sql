@@ -1,5 +1,5 @@
 -- Objects of backfill $1 that can hold ticks of the chunk from $2 to $3 (microseconds since 1970).
-SELECT coalesce(json_agg(json_build_object('uri', s3_uri, 'generation', generation, 'size', listed_size) ORDER BY span_from, s3_uri), '[]')::text
+SELECT coalesce(json_agg(s3_uri ORDER BY span_from, s3_uri), '[]')::text
   FROM ingestion.objects
  WHERE backfill = $1 AND status = 'pending' AND isfinite(span_from) AND isfinite(span_to)
    AND span_from < to_timestamp($3 / 1000000.0) AND span_to > to_timestamp($2 / 1000000.0)

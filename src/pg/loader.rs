@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
 use super::registry::{Booking, Known, Registry};
 use super::sink::Sink;
-use super::target::Target;
+use super::target::{Target, as_owner};
 use super::{ffi, guc};
 use crate::error::{Error, Result};
 use crate::load::pipeline::{self, Cost, Job, Limits, LoadEvent, Opened};
@@ -49,10 +48,7 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
     // Checked before the database is touched; resolved with the registered metadata below.
     options::resolve(&request.options, &[])?;
 
-    Spi::connect_mut(|client| {
-        let target = Target::check(client)?;
-        let _owner = target.become_owner();
-        Target::check_version(client)?;
+    as_owner(|client, target| {
         let mut registry = Registry::open(client, &uri)?;
         let known = registry.known(client)?;
         let (options, expected) = options::resolve(&request.options, &known.metadata)?;
@@ -68,7 +64,7 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
         };
         let orders = job.clone();
         let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&orders, reads, events))?;
-        store(client, &target, &mut registry, &job, &known, &mut thread, started)
+        store(client, target, &mut registry, &job, &known, &mut thread, started)
     })
 }
 
@@ -94,13 +90,10 @@ pub fn order(client: &mut SpiClient<'_>, uri: &str) -> Result<Job> {
 /// Loads an object that was ordered from `thread`. `None`: somebody else is loading it at this moment.
 pub fn load_ordered(job: &Job, thread: &mut ffi::Thread<LoadEvent>) -> Result<Option<LoadReport>> {
     let started = Instant::now();
-    Spi::connect_mut(|client| {
-        let target = Target::check(client)?;
-        let _owner = target.become_owner();
-        Target::check_version(client)?;
+    as_owner(|client, target| {
         let Some(mut registry) = Registry::open_if_free(client, &job.uri)? else { return Ok(None) };
         let known = registry.known(client)?;
-        store(client, &target, &mut registry, job, &known, thread, started).map(Some)
+        store(client, target, &mut registry, job, &known, thread, started).map(Some)
     })
 }
 

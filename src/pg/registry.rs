@@ -212,12 +212,6 @@ impl Registry {
         Ok(spi::json_kept(client, sql, &args)?.as_i64().unwrap_or(0))
     }
 
-    /// An attempt that is made together with many others.
-    pub fn count_attempt(&self, client: &mut SpiClient<'_>) -> Result<()> {
-        let sql = "UPDATE ingestion.objects SET attempts = attempts + 1, attempt_started_at = clock_timestamp() WHERE s3_uri = $1";
-        spi::execute_kept(client, sql, &[self.text.clone().into()]).map(drop)
-    }
-
     /// How far this object moves the offsets of its sources.
     pub fn note_offsets(&self, booking: &Booking<'_>, offsets: &mut Offsets) {
         for ((_, asset), slice) in booking.slices {
@@ -266,6 +260,12 @@ impl Registry {
         ];
         spi::execute_kept(client, include_str!("../../sql/queries/book_history.sql"), &args).map(drop)
     }
+}
+
+/// Counts an attempt that was not begun in a transaction of its own.
+pub fn count_attempt(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
+    let sql = "UPDATE ingestion.objects SET attempts = attempts + 1, attempt_started_at = clock_timestamp() WHERE s3_uri = $1";
+    spi::execute_kept(client, sql, &[uri.to_owned().into()]).map(drop)
 }
 
 /// How far each source has come.

@@ -25,6 +25,16 @@ const WRITTEN: [&str; 12] = [
     "ingestion.stream_offsets",
 ];
 
+/// Runs `work` behind the guard and with the rights of the tables' owner, on tables of the library's schema version.
+pub fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) -> Result<T> {
+    Spi::connect_mut(|client| {
+        let target = Target::check(client)?;
+        let _owner = target.become_owner();
+        Target::check_version(client)?;
+        work(client, &target)
+    })
+}
+
 /// What the guard learnt.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {

@@ -38,6 +38,7 @@ enum Trouble {
 }
 
 /// What came of a unit.
+#[derive(Default)]
 struct Made {
     rows: i64,
     inserted: i64,
@@ -192,19 +193,19 @@ pub fn analyze(chunk: pg_sys::Oid) {
 
 impl Made {
     fn nothing(note: String) -> Self {
-        Made { rows: 0, inserted: 0, bytes: 0, objects: 0, failed: 0, note: Some(note), chunk: None }
+        Made { note: Some(note), ..Made::default() }
     }
 }
 
 /// Fills a table and makes a chunk of it. Whatever is wrong rolls all of it back: a table that was filled and is no chunk
 /// would be ticks that nobody finds.
 fn make(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, trouble: &mut Option<Trouble>) -> Result<Made> {
-    let object = |trouble: &mut Option<Trouble>, why: String| {
+    let refuse = |trouble: &mut Option<Trouble>, why: String| {
         *trouble = Some(Trouble::Objection(why));
         Err(Error::Cancelled)
     };
     if let Some(why) = objection(client, unit)? {
-        return object(trouble, why);
+        return refuse(trouble, why);
     }
     let target = Target::check(client)?;
     let (from, to) = (timestamp(unit.from)?, timestamp(unit.to)?);
@@ -223,7 +224,7 @@ fn make(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, trouble: &m
         fill(client, backfill, unit, &mut stage, trouble)?
     };
     if made.rows == 0 {
-        return object(trouble, "no object holds a tick of it that could be stored".into());
+        return refuse(trouble, "no object holds a tick of it that could be stored".into());
     }
     ffi::show_activity(Some("making a chunk of the filled table"));
     // One at a time: the other one's lock on the root lasts until its transaction ends, and whoever only inserts should not
@@ -232,10 +233,10 @@ fn make(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, trouble: &m
     // What was made meanwhile: this chunk, or a neighbour with a trade of ours on its side of the border. The lock on the
     // root that create_chunk takes is the last word on the first.
     if let Some(why) = objection(client, unit)? {
-        return object(trouble, why);
+        return refuse(trouble, why);
     }
     if stage.meets_neighbours(client)? {
-        return object(trouble, "a trade of it is stored on the other side of its border as well".into());
+        return refuse(trouble, "a trade of it is stored on the other side of its border as well".into());
     }
     let args = [i64::from(staged.to_u32()).into(), from.into(), to.into()];
     spi::execute(client, "SELECT btc_ingest.attach_chunk($1::oid::regclass, $2, $3)", &args)?;
@@ -264,8 +265,8 @@ fn fill(
     let args = [backfill.id.into(), unit.from.into(), unit.to.into()];
     let found = spi::json_kept(client, include_str!("../../../sql/queries/unit_objects.sql"), &args)?;
     let uris: Vec<String> =
-        found.as_array().into_iter().flatten().filter_map(|row| row["uri"].as_str().map(str::to_owned)).collect();
-    let mut made = Made { note: None, ..Made::nothing(String::new()) };
+        found.as_array().into_iter().flatten().filter_map(|uri| uri.as_str().map(str::to_owned)).collect();
+    let mut made = Made::default();
     let mut jobs: Vec<Job> = Vec::with_capacity(uris.len());
     for uri in &uris {
         match loader::order(client, uri) {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::Backfill;
 use crate::error::{Error, Result};
 use crate::load::listing::{self, Page};
-use crate::model::pattern::KeyPattern;
-use crate::model::uri::S3Uri;
+use crate::model::pattern::{KeyFacts, KeyPattern};
+use crate::model::uri::{AllowedPrefixes, S3Uri};
 use crate::pg::registry::timestamp;
 use crate::pg::worker::tx;
 use crate::pg::{ffi, guc, spi};
@@ -47,10 +47,8 @@ pub fn list(backfill: &Backfill) -> Result<bool> {
 
 /// `false`: the backfill was paused, stopped or cancelled meanwhile.
 fn list_prefix(backfill: &Backfill, number: usize, pattern: &KeyPattern, after: Option<String>) -> Result<bool> {
-    let (s3, bucket, prefix) = (guc::s3(), pattern.bucket().to_owned(), pattern.prefix().to_owned());
-    let mut thread =
-        ffi::Thread::start(1, move |reads, events| listing::run(&s3, &bucket, &prefix, after.clone(), reads, events))?;
-    let allowed = guc::allowed_prefixes()?;
+    let picker = Picker::new(pattern, backfill.from, backfill.to)?;
+    let mut thread = picker.list(after)?;
     let mut batch = Batch::default();
     loop {
         let Some(Page { objects, more }) = thread.next()? else {
@@ -58,7 +56,7 @@ fn list_prefix(backfill: &Backfill, number: usize, pattern: &KeyPattern, after: 
         };
         let last = objects.last().map(|object| object.key.clone());
         for object in objects {
-            batch.add(backfill, pattern, &allowed, object)?;
+            batch.add(&picker, object)?;
         }
         if batch.uris.len() >= BATCH || !more {
             let state = if more {
@@ -76,24 +74,48 @@ fn list_prefix(backfill: &Backfill, number: usize, pattern: &KeyPattern, after: 
     }
 }
 
+/// Which listed keys a backfill takes: Parquet files of the pattern, that may be read, and that can hold the times asked for.
+pub struct Picker {
+    pattern: KeyPattern,
+    allowed: AllowedPrefixes,
+    /// Microseconds since 1970.
+    from: Option<i64>,
+    to: Option<i64>,
+}
+
+impl Picker {
+    /// By the settings of this moment.
+    pub fn new(pattern: &KeyPattern, from: Option<i64>, to: Option<i64>) -> Result<Self> {
+        Ok(Picker { pattern: pattern.clone(), allowed: guc::allowed_prefixes()?, from, to })
+    }
+
+    /// Starts to list the pattern's prefix, behind a key.
+    pub fn list(&self, after: Option<String>) -> Result<ffi::Thread<Page>> {
+        let (s3, bucket, prefix) = (guc::s3(), self.pattern.bucket().to_owned(), self.pattern.prefix().to_owned());
+        ffi::Thread::start(1, move |reads, events| listing::run(&s3, &bucket, &prefix, after.clone(), reads, events))
+    }
+
+    /// The object's uri and what its key says, or `None`: it is passed over.
+    pub fn pick(&self, key: &str) -> Option<(S3Uri, KeyFacts)> {
+        let name = key.to_ascii_lowercase();
+        let facts = self.pattern.read(key).filter(|_| ENDINGS.iter().any(|ending| name.ends_with(ending)))?;
+        let uri: S3Uri = format!("s3://{}/{key}", self.pattern.bucket()).parse().ok()?;
+        let wanted = facts.span.as_ref().is_none_or(|span| within(self.from, self.to, span.start, span.end));
+        (wanted && self.allowed.allow(&uri)).then_some((uri, facts))
+    }
+}
+
+/// Whether an object that can hold the times from `first` to `end` can hold one that was asked for.
+pub fn within(from: Option<i64>, to: Option<i64>, first: i64, end: i64) -> bool {
+    to.is_none_or(|to| first < to) && from.is_none_or(|from| end > from)
+}
+
 impl Batch {
-    fn add(
-        &mut self,
-        backfill: &Backfill,
-        pattern: &KeyPattern,
-        allowed: &crate::model::uri::AllowedPrefixes,
-        object: ListedObject,
-    ) -> Result<()> {
-        let facts = pattern.read(&object.key);
-        let (true, Some(uri), Some(facts)) = (is_parquet(&object.key), uri_of(pattern, &object.key), facts) else {
+    fn add(&mut self, picker: &Picker, object: ListedObject) -> Result<()> {
+        let Some((uri, facts)) = picker.pick(&object.key) else {
             self.passed_over += 1;
             return Ok(());
         };
-        let wanted = facts.span.as_ref().is_none_or(|span| backfill.wants(span.start, span.end));
-        if !wanted || !allowed.allow(&uri) {
-            self.passed_over += 1;
-            return Ok(());
-        }
         let said = [("exchange", facts.exchange), ("symbol", facts.asset)];
         let said: serde_json::Map<String, Value> =
             said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?)))).collect();
@@ -111,22 +133,10 @@ impl Batch {
     }
 }
 
-/// Whether a key is named as Parquet files are.
-pub fn is_parquet(key: &str) -> bool {
-    let name = key.to_ascii_lowercase();
-    ENDINGS.iter().any(|ending| name.ends_with(ending))
-}
-
-/// The uri of a listed key, if it is one that we accept.
-pub fn uri_of(pattern: &KeyPattern, key: &str) -> Option<S3Uri> {
-    format!("s3://{}/{key}", pattern.bucket()).parse().ok()
-}
-
 /// Writes one batch and where the listing stands, together. `false`: the listing is to end.
 fn register(id: i64, batch: Batch, state: Value) -> bool {
     // Arguments become PostgreSQL's only inside the transaction whose memory they take.
     tx(|client| {
-        let passed_over = batch.passed_over;
         let args = [
             id.into(),
             batch.uris.into(),
@@ -136,12 +146,9 @@ fn register(id: i64, batch: Batch, state: Value) -> bool {
             batch.to.into(),
             batch.facts.into(),
             JsonB(state).into(),
+            batch.passed_over.into(),
         ];
-        spi::json_kept(client, include_str!("../../../sql/queries/backfill_register.sql"), &args)?;
-        let sql = "UPDATE ingestion.backfills
-                      SET state = state || jsonb_build_object('passed_over', coalesce((state ->> 'passed_over')::bigint, 0) + $2)
-                    WHERE id = $1 AND $2 > 0";
-        spi::execute_kept(client, sql, &[id.into(), passed_over.into()])?;
+        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_register.sql"), &args)?;
         Ok(Backfill::read(client, id)?.is_some_and(|backfill| backfill.is_at_work()))
     })
 }

@@ -89,8 +89,8 @@ impl Backfill {
     }
 
     /// Whether an object that can hold these times belongs to the backfill.
-    fn wants(&self, from: i64, to: i64) -> bool {
-        self.to.is_none_or(|end| from < end) && self.from.is_none_or(|start| to > start)
+    fn wants(&self, first: i64, end: i64) -> bool {
+        list::within(self.from, self.to, first, end)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::load::pipeline::Job;
 use crate::load::series::AHEAD;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::ffi::{self, Failure};
+use crate::pg::registry::count_attempt;
 use crate::pg::worker::tx;
 use crate::pg::{guc, loader, spi};
 use pgrx::spi::SpiClient;
@@ -66,8 +67,7 @@ impl SliceWorker {
                 return Ok(false);
             }
             let sql = include_str!("../../../sql/queries/backfill_retry_due.sql");
-            let due = tx(|client| spi::json_kept(client, sql, &[self.backfill.into()]));
-            return Ok(due["due"].as_u64() > Some(0));
+            return Ok(tx(|client| spi::execute_kept(client, sql, &[self.backfill.into()])) > 0);
         }
         let mut moved = false;
         while let Some(next) = self.ordered.pop_front() {
@@ -255,8 +255,7 @@ pub fn refuse(client: &mut SpiClient<'_>, uri: &str, error: Error) -> Result<()>
 
 /// The same with whatever went wrong.
 pub fn refuse_failure(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<()> {
-    let sql = "UPDATE ingestion.objects SET attempts = attempts + 1, attempt_started_at = clock_timestamp() WHERE s3_uri = $1";
-    spi::execute_kept(client, sql, &[uri.to_owned().into()])?;
+    count_attempt(client, uri)?;
     fail(client, uri, failure)
 }
 
@@ -272,7 +271,6 @@ fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<()> 
         sqlstate.into(),
         message.into(),
         (!transient).into(),
-        false.into(),
         retry.max_attempts.into(),
         retry.backoff_ms.into(),
         retry.backoff_max_ms.into(),

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::load::pipeline::{Job, LoadEvent};
 use crate::model::bucket::BUCKET_US;
 use crate::model::report::LoadReport;
-use crate::pg::registry::{Booking, Offsets, Registry};
+use crate::pg::registry::{Booking, Offsets, Registry, count_attempt};
 use crate::pg::sink::{Slices, add_to, probe};
 use crate::pg::{chunk, ffi, loader};
 use crate::tuple::batch::{EncodedBatch, SliceRun};
@@ -131,7 +131,7 @@ impl Stage {
         };
         let booking = Booking { options: &job.options, opened: &opened, slices: &slices, report: &report };
         if report.inserted == report.read {
-            registry.count_attempt(client)?;
+            count_attempt(client, &report.uri)?;
             registry.book_but_offsets(client, &booking)?;
             registry.note_offsets(&booking, &mut self.offsets);
             return Ok(Staged::Finished { report: Box::new(report), rows });

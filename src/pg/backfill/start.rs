@@ -1,11 +1,10 @@
 //! What the caller's session does: judges the arguments, writes or takes up the row, and asks for the workers.
 
 use pgrx::prelude::*;
-use pgrx::spi::SpiClient;
 
 use crate::error::{Error, Result};
 use crate::model::pattern::KeyPattern;
-use crate::pg::target::Target;
+use crate::pg::target::as_owner;
 use crate::pg::{ffi, guc, spi, worker};
 
 /// More workers than this only wait for each other.
@@ -62,8 +61,7 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
         return Err(Error::InTransaction);
     }
     plan.patterns()?;
-    Spi::connect_mut(|client| {
-        let target = Target::check(client)?;
+    as_owner(|client, _| {
         let requested_by = spi::json(client, "SELECT to_json(session_user)::text", &[])?;
         if plan.mode == "chunk" {
             let license = spi::json(client, "SELECT to_json(current_setting('timescaledb.license', true))::text", &[])?;
@@ -71,8 +69,6 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
                 return Err(Error::NeedsCommunity { what: "mode => 'chunk'".into() });
             }
         }
-        let _owner = target.become_owner();
-        Target::check_version(client)?;
         // Sessions that call at once begin one backfill. In a statement of its own, so that the next one sees what its last
         // holder did.
         spi::execute(client, "SELECT pg_advisory_xact_lock(hashtextextended('btc_ingest.start_backfill', 0))", &[])?;
@@ -95,28 +91,17 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
 
 /// Asks for the workers that an unfinished backfill lacks; how many were asked for.
 pub fn start_workers(id: i64) -> Result<i32> {
-    let missing = Spi::connect_mut(|client| missing_slots(client, id))?;
-    let mut started = 0;
-    for slot in &missing {
-        if worker::start_backfill(id, *slot) {
-            started += 1;
-        }
-    }
-    let alive = Spi::connect_mut(|client| -> Result<bool> {
-        let sql =
-            "SELECT (count(*) < (SELECT parallel FROM ingestion.backfills WHERE id = $1))::text FROM unnest($2::int[])";
-        Ok(spi::json(client, sql, &[id.into(), missing.clone().into()])? == true)
-    })?;
-    if started == 0 && !missing.is_empty() && !alive {
+    let slots =
+        as_owner(|client, _| spi::json(client, include_str!("../../../sql/queries/backfill_slots.sql"), &[id.into()]))?;
+    let slots: Vec<_> = slots.as_array().into_iter().flatten().collect();
+    // One that is about to be taken may look free: its second worker ends at once.
+    let free = slots.iter().filter(|slot| slot["free"] == true);
+    let missing: Vec<i32> = free.filter_map(|slot| slot["slot"].as_i64()).map(|slot| slot as i32).collect();
+    let started = missing.iter().filter(|slot| worker::start_backfill(id, **slot)).count();
+    if started == 0 && !missing.is_empty() && missing.len() == slots.len() {
         return Err(Error::NoWorker);
     }
-    Ok(started)
-}
-
-/// Slots whose lock nobody holds. One that is about to be taken may be among them: its second worker ends at once.
-fn missing_slots(client: &mut SpiClient<'_>, id: i64) -> Result<Vec<i32>> {
-    let found = spi::json(client, include_str!("../../../sql/queries/backfill_slots.sql"), &[id.into()])?;
-    Ok(found.as_array().into_iter().flatten().filter_map(|slot| slot.as_i64()).map(|slot| slot as i32).collect())
+    Ok(started as i32)
 }
 
 fn invalid(what: &str) -> Error {

@@ -1,23 +1,31 @@
 //! A look before a backfill: what lies under the prefixes, and what it would take. Registers nothing.
 
+use std::collections::HashSet;
+
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use super::Plan;
-use super::list::{is_parquet, uri_of};
+use super::list::Picker;
 use crate::error::Result;
 use crate::load::footers::{self, Footer};
-use crate::load::listing::{self, Page};
+use crate::load::listing::Page;
 use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::options::LoadOptions;
+use crate::model::uri::S3Uri;
+use crate::pg::target::as_owner;
 use crate::pg::{ffi, guc, spi};
+use crate::s3::object::ObjectHead;
 
 /// Objects whose footers are read for an estimate of rows.
 const SAMPLE: usize = 32;
-/// Bytes of heap and indexes per tick, as measured with order ids; used until the hypertable holds ticks of its own.
+/// Bytes of heap and indexes per tick, rather too many than too few; used until the hypertable holds ticks of its own.
 const BYTES_PER_ROW: f64 = 280.0;
 /// Rows per second and worker until there is a history to go by.
 const ROWS_PER_SECOND: f64 = 150_000.0;
+
+/// A listed object that a backfill would take.
+type Candidate = (S3Uri, ObjectHead);
 
 /// What a backfill would take.
 #[derive(Debug, Default, Clone, Copy)]
@@ -47,24 +55,15 @@ pub fn survey(plan: &Plan) -> Result<Survey> {
     let us = |time: &Option<TimestampWithTimeZone>| time.map(|time| i64::from(time) + POSTGRES_EPOCH_US);
     let (from, to) = (us(&plan.from), us(&plan.to));
     for pattern in plan.patterns()? {
-        let (s3, bucket, prefix) = (guc::s3(), pattern.bucket().to_owned(), pattern.prefix().to_owned());
-        let mut thread =
-            ffi::Thread::start(1, move |reads, events| listing::run(&s3, &bucket, &prefix, None, reads, events))?;
+        let picker = Picker::new(&pattern, from, to)?;
+        let mut thread = picker.list(None)?;
         while let Some(Page { objects, more }) = thread.next()? {
             let listed = objects.len() as i64;
-            let wanted: Vec<_> = objects
-                .into_iter()
-                .filter_map(|object| {
-                    let facts = pattern.read(&object.key).filter(|_| is_parquet(&object.key))?;
-                    let span = facts.span.unwrap_or(i64::MIN..i64::MAX);
-                    let within = to.is_none_or(|end| span.start < end) && from.is_none_or(|start| span.end > start);
-                    within.then_some(())?;
-                    Some((uri_of(&pattern, &object.key)?, object.head))
-                })
-                .collect();
+            let wanted: Vec<Candidate> =
+                objects.into_iter().filter_map(|object| Some((picker.pick(&object.key)?.0, object.head))).collect();
             found.objects += wanted.len() as i64;
             found.passed_over += listed - wanted.len() as i64;
-            let known = Spi::connect_mut(|client| known(client, &wanted))?;
+            let known = as_owner(|client, _| known(client, &wanted))?;
             for (uri, head) in wanted {
                 if known.contains(&uri.to_string()) {
                     found.known += 1;
@@ -85,10 +84,7 @@ pub fn survey(plan: &Plan) -> Result<Survey> {
     Ok(found)
 }
 
-fn known(
-    client: &mut SpiClient<'_>,
-    objects: &[(crate::model::uri::S3Uri, crate::s3::object::ObjectHead)],
-) -> Result<std::collections::HashSet<String>> {
+fn known(client: &mut SpiClient<'_>, objects: &[Candidate]) -> Result<HashSet<String>> {
     let uris: Vec<String> = objects.iter().map(|(uri, _)| uri.to_string()).collect();
     let etags: Vec<String> = objects.iter().map(|(_, head)| head.etag.clone()).collect();
     let sql = "SELECT coalesce(json_agg(o.s3_uri), '[]')::text
@@ -104,11 +100,11 @@ fn known(
 struct Sample {
     seen: usize,
     stride: usize,
-    objects: Vec<(crate::model::uri::S3Uri, crate::s3::object::ObjectHead)>,
+    objects: Vec<Candidate>,
 }
 
 impl Sample {
-    fn offer(&mut self, object: (crate::model::uri::S3Uri, crate::s3::object::ObjectHead)) {
+    fn offer(&mut self, object: Candidate) {
         self.stride = self.stride.max(1);
         if self.seen.is_multiple_of(self.stride) {
             self.objects.push(object);
@@ -139,8 +135,7 @@ fn estimate(found: &mut Survey, sample: Sample, parallel: i32) -> Result<()> {
             }
         }
     }
-    let facts =
-        Spi::connect_mut(|client| spi::json(client, include_str!("../../../sql/queries/survey_rates.sql"), &[]))?;
+    let facts = as_owner(|client, _| spi::json(client, include_str!("../../../sql/queries/survey_rates.sql"), &[]))?;
     let per_row = facts["bytes_per_row"].as_f64().unwrap_or(BYTES_PER_ROW);
     let rate = facts["rows_per_second"].as_f64().unwrap_or(ROWS_PER_SECOND) * f64::from(parallel.max(1));
     found.rows = if bytes > 0.0 { (found.bytes as f64 * rows / bytes) as i64 } else { 0 };

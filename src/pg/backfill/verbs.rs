@@ -1,16 +1,15 @@
 //! What an operator says to backfills: pause, go on, cancel. Tables are written with their owner's rights, as by a load.
 
 use pgrx::Spi;
-use pgrx::spi::SpiClient;
 
 use super::{compression, start_workers, unfinished};
 use crate::error::{Error, Result};
 use crate::pg::spi;
-use crate::pg::target::Target;
+use crate::pg::target::as_owner;
 
 /// Workers take nothing more, or may again.
 pub fn set_paused(paused: bool) -> Result<String> {
-    let changed = as_owner(|client| {
+    let changed = as_owner(|client, _| {
         let who = "SELECT to_json(session_user)::text";
         let who = spi::json(client, who, &[])?;
         let sql = "UPDATE ingestion.control SET paused = $1, changed_by = $2, changed_at = now() WHERE paused <> $1";
@@ -25,7 +24,7 @@ pub fn set_paused(paused: bool) -> Result<String> {
     }
     // Workers that a restart of the server has ended.
     let mut started = 0;
-    for (id, _) in as_owner(unfinished)? {
+    for (id, _) in Spi::connect_mut(unfinished)? {
         started += start_workers(id)?;
     }
     let answer = if changed { "resumed" } else { "was not paused" };
@@ -37,7 +36,7 @@ pub fn set_paused(paused: bool) -> Result<String> {
 
 /// Ends a backfill for good.
 pub fn cancel(id: i64) -> Result<String> {
-    let was = as_owner(|client| {
+    let was = as_owner(|client, _| {
         let sql = "SELECT to_json(status)::text FROM ingestion.backfills WHERE id = $1 FOR UPDATE";
         let was = spi::json(client, sql, &[id.into()])?;
         if matches!(was.as_str(), Some("pending" | "listing" | "loading" | "stopped")) {
@@ -59,13 +58,4 @@ pub fn cancel(id: i64) -> Result<String> {
     let ended = ended.as_i64().unwrap_or(0);
     let rest = if ended > 0 { format!(", {ended} workers were ended") } else { String::new() };
     Ok(format!("backfill {id} is cancelled; what was loaded stays{rest}"))
-}
-
-fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
-    Spi::connect_mut(|client| {
-        let target = Target::check(client)?;
-        let _owner = target.become_owner();
-        Target::check_version(client)?;
-        work(client)
-    })
 }
