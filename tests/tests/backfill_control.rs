@@ -119,7 +119,24 @@ const NO_ARGUMENTS: [&str; 6] = [
 ];
 
 #[test]
+fn a_dry_run_reads_nothing_that_may_not_be_read() {
+    let mut bench = Bench::new();
+    bench.put_small(3);
+    let secret = bench.put_bytes("Secret/x.parquet", "not to be read");
+    let allowed = bench.prefix("Binance");
+    bench.set("allowed_prefixes", &allowed);
+    let proxy = FaultProxy::before(&bench.stand.s3);
+    bench.through(&proxy);
+    // Above what is allowed: the listing shows both folders.
+    let above = bench.prefix("");
+    let sql = format!("SELECT concat_ws(' ', objects, passed_over) FROM btc_ingest.survey_backfill(ARRAY['{above}'])");
+    assert_eq!(bench.text(&sql), "3 1");
+    let asked: Vec<String> = proxy.requests().into_iter().map(|seen| seen.path).collect();
+    assert!(asked.iter().any(|path| path.contains("Binance")), "{asked:?}");
+    assert!(!asked.iter().any(|path| path.contains("Secret")), "{secret}: {asked:?}");
+}
 
+#[test]
 fn a_dry_run_refuses_what_a_backfill_refuses() {
     let bench = Bench::new();
     let good = [bench.prefix("Binance/")];

@@ -6,16 +6,15 @@
 #![allow(unsafe_code)]
 
 mod append;
+mod subtransaction;
+mod worker;
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString, c_char, c_int, c_long};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::RawFd;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use pgrx::bgworkers::BackgroundWorker;
-use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
@@ -24,6 +23,11 @@ use crate::s3::object::Reads;
 use crate::tuple::{COLUMNS, Tuples};
 
 pub use append::{Appended, append};
+pub use subtransaction::{Failure, attempt, unless_unique_violation};
+pub use worker::{
+    Database, become_worker, call, current_database, idle, is_preloading, reload_settings, show_activity, survive,
+    transaction,
+};
 
 // `tuple` writes MinimalTuples by hand: its layout must be this PostgreSQL's, or the crate must not build.
 const _: () = {
@@ -125,176 +129,7 @@ fn wait_readable(fd: RawFd) {
     pgrx::check_for_interrupts!();
 }
 
-// ── Background workers ──────────────────────────────────────────────────────────────────────────────────────────────
-
-// pgrx wraps these into functions that no signal may call.
-unsafe extern "C-unwind" {
-    fn die(signal: c_int);
-    fn StatementCancelHandler(signal: c_int);
-    fn SignalHandlerForConfigReload(signal: c_int);
-}
-
-/// Whether shared_preload_libraries is being worked off: only then may a worker be registered for good.
-pub fn is_preloading() -> bool {
-    // SAFETY: a flag of the postmaster.
-    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
-}
-
-/// Which database a worker is to work in.
-#[derive(Debug, Clone, Copy)]
-pub enum Database<'a> {
-    /// By its oid, which survives a renaming.
-    Oid(pg_sys::Oid),
-    /// By its name.
-    Name(&'a str),
-}
-
-/// The database of this session.
-pub fn current_database() -> pg_sys::Oid {
-    // SAFETY: set when the session began.
-    unsafe { pg_sys::MyDatabaseId }
-}
-
-/// Makes this process a worker in `database` with the rights of the cluster's owner. SIGTERM ends it wherever it answers
-/// interrupts, as it ends a client's backend; pgrx's own handlers set a flag that no wait of PostgreSQL looks at.
-pub fn become_worker(database: Database<'_>) {
-    let handlers: [(c_int, unsafe extern "C-unwind" fn(c_int)); 3] =
-        [(libc::SIGTERM, die), (libc::SIGINT, StatementCancelHandler), (libc::SIGHUP, SignalHandlerForConfigReload)];
-    for (signal, handler) in handlers {
-        // SAFETY: PostgreSQL's own handler for this signal.
-        unsafe { pg_sys::pqsignal(signal, Some(handler)) };
-    }
-    // SAFETY: in a background worker's main function, before anything else.
-    unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
-    match database {
-        // SAFETY: as above; no user means the bootstrap superuser.
-        Database::Oid(oid) => unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0) },
-        Database::Name(name) => {
-            let name = CString::new(name).unwrap_or_default();
-            // SAFETY: as above; the name is copied.
-            unsafe { pg_sys::BackgroundWorkerInitializeConnection(name.as_ptr(), std::ptr::null(), 0) }
-        }
-    }
-    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off")] {
-        // SAFETY: valid C strings, a setting that every session may change.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-            )
-        };
-    }
-}
-
-/// Runs `work` in a transaction of its own; an error ends the worker, and the postmaster starts it again.
-pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
-    let result = BackgroundWorker::transaction(AssertUnwindSafe(work));
-    // SAFETY: outside a transaction; sends this worker's counters, which autovacuum goes by.
-    unsafe { pg_sys::pgstat_report_stat(false) };
-    result
-}
-
-/// Runs a part of a worker's loop. An error ends its transaction and comes back as a value; the worker goes on.
-pub fn survive<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Failure> {
-    // SAFETY: reads a global of this process.
-    let memory = unsafe { pg_sys::CurrentMemoryContext };
-    let abort = move |error: CaughtError| {
-        // SAFETY: outside of any other error; ends whatever transaction there is, and with it all that it holds.
-        unsafe { pg_sys::AbortCurrentTransaction() };
-        restore_memory(memory);
-        Err(failure(error))
-    };
-    PgTryBuilder::new(AssertUnwindSafe(|| Ok(work()))).catch_others(abort).catch_rust_panic(abort).execute()
-}
-
-/// CALLs a procedure that commits as it goes: as a client's statement, in a portal, because whatever commits needs one.
-/// Outside a transaction, in a worker; the text is ours. An error ends the worker.
-pub fn call(sql: &str) {
-    let sql = CString::new(sql).unwrap_or_default();
-    // SAFETY: outside a transaction; begins one.
-    unsafe {
-        pg_sys::SetCurrentStatementStartTimestamp();
-        pg_sys::StartTransactionCommand();
-    }
-    // SAFETY: parsed and planned text must outlive the transactions of the procedure, so it has a context of its own.
-    let memory = unsafe {
-        pg_sys::AllocSetContextCreateInternal(
-            pg_sys::TopMemoryContext,
-            c"btc_ingest call".as_ptr(),
-            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-        )
-    };
-    restore_memory(memory);
-    // SAFETY: a snapshot for parse analysis, gone before the procedure runs.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    // SAFETY: one statement, so that the list has one element; all of it in `memory`.
-    let (plans, tag) = unsafe {
-        let parsed = pg_sys::pg_parse_query(sql.as_ptr());
-        let statement = (*(*parsed).elements).ptr_value.cast::<pg_sys::RawStmt>();
-        let tag = pg_sys::CreateCommandTag((*statement).stmt);
-        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
-            statement,
-            sql.as_ptr(),
-            std::ptr::null(),
-            0,
-            std::ptr::null_mut(),
-        );
-        (pg_sys::pg_plan_queries(queries, sql.as_ptr(), 0, std::ptr::null_mut()), tag)
-    };
-    // SAFETY: pushed above.
-    unsafe { pg_sys::PopActiveSnapshot() };
-    // SAFETY: a portal as for a simple query; its statement outlives it.
-    unsafe {
-        let portal = pg_sys::CreatePortal(c"".as_ptr(), true, true);
-        (*portal).visible = false;
-        pg_sys::PortalDefineQuery(portal, std::ptr::null(), sql.as_ptr(), tag, plans, std::ptr::null_mut());
-        pg_sys::PortalStart(portal, std::ptr::null_mut(), 0, std::ptr::null_mut());
-        let nowhere = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone);
-        pg_sys::PortalRun(portal, c_long::MAX, true, true, nowhere, nowhere, std::ptr::null_mut());
-        pg_sys::PortalDrop(portal, false);
-    }
-    // SAFETY: the transaction that the procedure's last COMMIT has begun.
-    unsafe { pg_sys::CommitTransactionCommand() };
-    // SAFETY: nothing of it is in use any more, and it is not current: the commit has left TopMemoryContext.
-    unsafe { pg_sys::MemoryContextDelete(memory) };
-}
-
-/// What pg_stat_activity shows as this worker's query; nothing: it is idle.
-pub fn show_activity(text: Option<&str>) {
-    let state = match text {
-        Some(_) => pg_sys::BackendState::STATE_RUNNING,
-        None => pg_sys::BackendState::STATE_IDLE,
-    };
-    let text = text.and_then(|text| CString::new(text).ok()).unwrap_or_default();
-    // SAFETY: copies a NUL-terminated string.
-    unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };
-}
-
-/// Waits at most so long, or until the latch is set; answers interrupts and reads changed settings.
-pub fn idle(limit: std::time::Duration) {
-    let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
-    // SAFETY: MyLatch is this process's latch.
-    unsafe { pg_sys::WaitLatch(pg_sys::MyLatch, events, limit.as_millis() as _, pg_sys::PG_WAIT_EXTENSION) };
-    // SAFETY: as above.
-    unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
-    pgrx::check_for_interrupts!();
-    reload_settings();
-}
-
-/// Reads the configuration anew if the postmaster was told to. Outside a transaction.
-pub fn reload_settings() {
-    // SAFETY: a flag that only the signal's handler sets.
-    if unsafe { pg_sys::ConfigReloadPending } != 0 {
-        // SAFETY: as above.
-        unsafe { pg_sys::ConfigReloadPending = 0 };
-        // SAFETY: outside a transaction, as PostgreSQL's own workers do.
-        unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
-    }
-}
+// ── The session ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Whether the session is inside BEGIN … COMMIT.
 pub fn in_transaction_block() -> bool {
@@ -387,130 +222,6 @@ impl Drop for RunAs {
         // SAFETY: what GetUserIdAndSecContext returned in this transaction.
         unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
     }
-}
-
-// ── Subtransactions ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-/// Why a piece of work was rolled back.
-#[derive(Debug)]
-pub enum Failure {
-    /// An error of ours.
-    Ours(Error),
-    /// An error that PostgreSQL raised.
-    Postgres {
-        /// Its five characters; a code that pgrx does not know is XX000.
-        sqlstate: String,
-        /// Message and detail.
-        message: String,
-    },
-}
-
-/// Runs `work` in a subtransaction, and rolls it back if it fails in whatever way.
-pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
-    let subtransaction = Subtransaction::begin();
-    PgTryBuilder::new(AssertUnwindSafe(|| match work() {
-        Ok(value) => {
-            subtransaction.keep();
-            Ok(value)
-        }
-        Err(error) => {
-            subtransaction.roll_back();
-            Err(Failure::Ours(error))
-        }
-    }))
-    .catch_others(move |error: CaughtError| {
-        subtransaction.roll_back();
-        Err(failure(error))
-    })
-    .catch_rust_panic(move |error: CaughtError| {
-        subtransaction.roll_back();
-        Err(failure(error))
-    })
-    .execute()
-}
-
-fn failure(error: CaughtError) -> Failure {
-    let (CaughtError::PostgresError(report)
-    | CaughtError::ErrorReport(report)
-    | CaughtError::RustPanic { ereport: report, .. }) = error;
-    let code = report.sql_error_code() as c_int;
-    let sqlstate = (0..5).map(|place| char::from((code >> (6 * place) & 0x3f) as u8 + 0x30)).collect();
-    let message = match report.detail() {
-        Some(detail) => format!("{} ({detail})", report.message()),
-        None => report.message().to_owned(),
-    };
-    Failure::Postgres { sqlstate, message }
-}
-
-/// Runs `work` in a subtransaction. `Ok(None)`: it met a unique violation and was rolled back. Any other error rolls the
-/// subtransaction back and goes on to the caller's transaction: an open one would swallow its caller's own roll-back.
-pub fn unless_unique_violation<T>(work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-    let subtransaction = Subtransaction::begin();
-    PgTryBuilder::new(AssertUnwindSafe(|| match work() {
-        Ok(value) => {
-            subtransaction.keep();
-            Ok(Some(value))
-        }
-        Err(error) => {
-            subtransaction.roll_back();
-            Err(error)
-        }
-    }))
-    .catch_when(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, move |_| {
-        subtransaction.roll_back();
-        Ok(None)
-    })
-    .catch_others(move |error: CaughtError| {
-        subtransaction.roll_back();
-        error.rethrow()
-    })
-    .catch_rust_panic(move |error: CaughtError| {
-        subtransaction.roll_back();
-        error.rethrow()
-    })
-    .execute()
-}
-
-/// A subtransaction that was begun; whoever has it ends it on every path.
-#[derive(Clone, Copy)]
-struct Subtransaction {
-    memory: pg_sys::MemoryContext,
-    owner: pg_sys::ResourceOwner,
-}
-
-impl Subtransaction {
-    fn begin() -> Self {
-        // SAFETY: reads two globals of this backend.
-        let this =
-            unsafe { Subtransaction { memory: pg_sys::CurrentMemoryContext, owner: pg_sys::CurrentResourceOwner } };
-        // SAFETY: inside a transaction.
-        unsafe { pg_sys::BeginInternalSubTransaction(std::ptr::null()) };
-        restore_memory(this.memory);
-        this
-    }
-
-    fn keep(self) {
-        // SAFETY: ends the subtransaction begun above, which is the current one: work within leaves none open.
-        unsafe { pg_sys::ReleaseCurrentSubTransaction() };
-        self.restore();
-    }
-
-    fn roll_back(self) {
-        // SAFETY: as above.
-        unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
-        self.restore();
-    }
-
-    fn restore(self) {
-        restore_memory(self.memory);
-        // SAFETY: it was current before the subtransaction and outlives it.
-        unsafe { pg_sys::CurrentResourceOwner = self.owner };
-    }
-}
-
-fn restore_memory(memory: pg_sys::MemoryContext) {
-    // SAFETY: the context was current a moment ago and is the parent of the subtransaction's.
-    unsafe { pg_sys::CurrentMemoryContext = memory };
 }
 
 // ── Batches as a relation ───────────────────────────────────────────────────────────────────────────────────────────

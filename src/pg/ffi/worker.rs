@@ -1,0 +1,179 @@
+//! A background worker's process: how it becomes one, its transactions, its waits.
+
+use std::ffi::{CString, c_int, c_long};
+use std::panic::AssertUnwindSafe;
+
+use pgrx::bgworkers::BackgroundWorker;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+use super::subtransaction::{Failure, failure, restore_memory};
+
+// pgrx wraps these into functions that no signal may call.
+unsafe extern "C-unwind" {
+    fn die(signal: c_int);
+    fn StatementCancelHandler(signal: c_int);
+    fn SignalHandlerForConfigReload(signal: c_int);
+}
+
+/// Whether shared_preload_libraries is being worked off: only then may a worker be registered for good.
+pub fn is_preloading() -> bool {
+    // SAFETY: a flag of the postmaster.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// Which database a worker is to work in.
+#[derive(Debug, Clone, Copy)]
+pub enum Database<'a> {
+    /// By its oid, which survives a renaming.
+    Oid(pg_sys::Oid),
+    /// By its name.
+    Name(&'a str),
+}
+
+/// The database of this session.
+pub fn current_database() -> pg_sys::Oid {
+    // SAFETY: set when the session began.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+/// Makes this process a worker in `database` with the rights of the cluster's owner. SIGTERM ends it wherever it answers
+/// interrupts, as it ends a client's backend; pgrx's own handlers set a flag that no wait of PostgreSQL looks at.
+pub fn become_worker(database: Database<'_>) {
+    let handlers: [(c_int, unsafe extern "C-unwind" fn(c_int)); 3] =
+        [(libc::SIGTERM, die), (libc::SIGINT, StatementCancelHandler), (libc::SIGHUP, SignalHandlerForConfigReload)];
+    for (signal, handler) in handlers {
+        // SAFETY: PostgreSQL's own handler for this signal.
+        unsafe { pg_sys::pqsignal(signal, Some(handler)) };
+    }
+    // SAFETY: in a background worker's main function, before anything else.
+    unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
+    match database {
+        // SAFETY: as above; no user means the bootstrap superuser.
+        Database::Oid(oid) => unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0) },
+        Database::Name(name) => {
+            let name = CString::new(name).unwrap_or_default();
+            // SAFETY: as above; the name is copied.
+            unsafe { pg_sys::BackgroundWorkerInitializeConnection(name.as_ptr(), std::ptr::null(), 0) }
+        }
+    }
+    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off")] {
+        // SAFETY: valid C strings, a setting that every session may change.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+            )
+        };
+    }
+}
+
+/// Runs `work` in a transaction of its own; an error ends the worker, and the postmaster starts it again.
+pub fn transaction<T>(work: impl FnOnce() -> T) -> T {
+    let result = BackgroundWorker::transaction(AssertUnwindSafe(work));
+    // SAFETY: outside a transaction; sends this worker's counters, which autovacuum goes by.
+    unsafe { pg_sys::pgstat_report_stat(false) };
+    result
+}
+
+/// Runs a part of a worker's loop. An error ends its transaction and comes back as a value; the worker goes on.
+pub fn survive<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Failure> {
+    // SAFETY: reads a global of this process.
+    let memory = unsafe { pg_sys::CurrentMemoryContext };
+    let abort = move |error: CaughtError| {
+        // SAFETY: outside of any other error; ends whatever transaction there is, and with it all that it holds.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+        restore_memory(memory);
+        Err(failure(error))
+    };
+    PgTryBuilder::new(AssertUnwindSafe(|| Ok(work()))).catch_others(abort).catch_rust_panic(abort).execute()
+}
+
+/// CALLs a procedure that commits as it goes: as a client's statement, in a portal, because whatever commits needs one.
+/// Outside a transaction, in a worker; the text is ours. An error ends the worker.
+pub fn call(sql: &str) {
+    let sql = CString::new(sql).unwrap_or_default();
+    // SAFETY: outside a transaction; begins one.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+    }
+    // SAFETY: parsed and planned text must outlive the transactions of the procedure, so it has a context of its own.
+    let memory = unsafe {
+        pg_sys::AllocSetContextCreateInternal(
+            pg_sys::TopMemoryContext,
+            c"btc_ingest call".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
+    };
+    restore_memory(memory);
+    // SAFETY: a snapshot for parse analysis, gone before the procedure runs.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    // SAFETY: one statement, so that the list has one element; all of it in `memory`.
+    let (plans, tag) = unsafe {
+        let parsed = pg_sys::pg_parse_query(sql.as_ptr());
+        let statement = (*(*parsed).elements).ptr_value.cast::<pg_sys::RawStmt>();
+        let tag = pg_sys::CreateCommandTag((*statement).stmt);
+        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
+            statement,
+            sql.as_ptr(),
+            std::ptr::null(),
+            0,
+            std::ptr::null_mut(),
+        );
+        (pg_sys::pg_plan_queries(queries, sql.as_ptr(), 0, std::ptr::null_mut()), tag)
+    };
+    // SAFETY: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    // SAFETY: a portal as for a simple query; its statement outlives it.
+    unsafe {
+        let portal = pg_sys::CreatePortal(c"".as_ptr(), true, true);
+        (*portal).visible = false;
+        pg_sys::PortalDefineQuery(portal, std::ptr::null(), sql.as_ptr(), tag, plans, std::ptr::null_mut());
+        pg_sys::PortalStart(portal, std::ptr::null_mut(), 0, std::ptr::null_mut());
+        let nowhere = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone);
+        pg_sys::PortalRun(portal, c_long::MAX, true, true, nowhere, nowhere, std::ptr::null_mut());
+        pg_sys::PortalDrop(portal, false);
+    }
+    // SAFETY: the transaction that the procedure's last COMMIT has begun.
+    unsafe { pg_sys::CommitTransactionCommand() };
+    // SAFETY: nothing of it is in use any more, and it is not current: the commit has left TopMemoryContext.
+    unsafe { pg_sys::MemoryContextDelete(memory) };
+}
+
+/// What pg_stat_activity shows as this worker's query; nothing: it is idle.
+pub fn show_activity(text: Option<&str>) {
+    let state = match text {
+        Some(_) => pg_sys::BackendState::STATE_RUNNING,
+        None => pg_sys::BackendState::STATE_IDLE,
+    };
+    let text = text.and_then(|text| CString::new(text).ok()).unwrap_or_default();
+    // SAFETY: copies a NUL-terminated string.
+    unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };
+}
+
+/// Waits at most so long, or until the latch is set; answers interrupts and reads changed settings.
+pub fn idle(limit: std::time::Duration) {
+    let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
+    // SAFETY: MyLatch is this process's latch.
+    unsafe { pg_sys::WaitLatch(pg_sys::MyLatch, events, limit.as_millis() as _, pg_sys::PG_WAIT_EXTENSION) };
+    // SAFETY: as above.
+    unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+    pgrx::check_for_interrupts!();
+    reload_settings();
+}
+
+/// Reads the configuration anew if the postmaster was told to. Outside a transaction.
+pub fn reload_settings() {
+    // SAFETY: a flag that only the signal's handler sets.
+    if unsafe { pg_sys::ConfigReloadPending } != 0 {
+        // SAFETY: as above.
+        unsafe { pg_sys::ConfigReloadPending = 0 };
+        // SAFETY: outside a transaction, as PostgreSQL's own workers do.
+        unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+    }
+}
