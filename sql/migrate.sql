@@ -12,6 +12,7 @@ BEGIN
     IF TG_OP = 'UPDATE' THEN
         NEW.status := 'pending';
         NEW.loaded_at := NULL;
+        NEW.queued_at := NULL;
         -- What nobody wrote with this upsert was said of the object before it: another uri, or a version that was loaded.
         IF NEW.s3_uri <> OLD.s3_uri OR OLD.loaded_at IS NOT NULL THEN
             IF NEW.object_size_bytes IS NOT DISTINCT FROM OLD.object_size_bytes THEN
@@ -34,7 +35,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $migrate$
 DECLARE
-    library_version CONSTANT integer := 2;
+    library_version CONSTANT integer := 3;
     ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
     timescale text;
     vector text;
@@ -124,6 +125,7 @@ BEGIN
                 status text NOT NULL DEFAULT 'pending'
                     CHECK (status IN ('pending', 'loaded', 'failed', 'quarantined', 'skipped')),
                 loaded_at timestamptz,
+                queued_at timestamptz,
                 PRIMARY KEY (bucket_5m, asset) $$),
             ('landing.rejected_ticks', $$
                 id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -327,15 +329,18 @@ BEGIN
     END LOOP;
 
     -- The queue of a backfill, and the queue of everything else: a million pending objects of one must not lie in the other's way.
+    DROP INDEX IF EXISTS ingestion.objects_live_idx;
     FOR item IN
         SELECT * FROM (VALUES
-            ('objects_backfill_idx', '(backfill, span_from, s3_uri)', 'status = ''pending'' AND backfill IS NOT NULL'),
-            ('objects_live_idx', '(registered_at, s3_uri)', 'status = ''pending'' AND backfill IS NULL'),
-            ('objects_failed_idx', '(backfill, next_attempt_at)', 'status IN (''failed'', ''quarantined'')')
-        ) AS i (name, on_columns, condition)
+            ('ingestion', 'objects', 'objects_backfill_idx', '(backfill, span_from, s3_uri)', 'status = ''pending'' AND backfill IS NOT NULL'),
+            ('ingestion', 'objects', 'objects_due_idx', '((CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), s3_uri)',
+                'status = ''pending'' AND backfill IS NULL'),
+            ('ingestion', 'objects', 'objects_failed_idx', '(backfill, next_attempt_at)', 'status IN (''failed'', ''quarantined'')'),
+            ('landing', 'raw_blobs_5m', 'raw_blobs_5m_unqueued_idx', '(bucket_5m, asset)', 'status = ''pending'' AND queued_at IS NULL')
+        ) AS i (in_schema, on_table, name, on_columns, condition)
     LOOP
-        IF to_regclass('ingestion.' || item.name) IS NULL THEN
-            EXECUTE format('CREATE INDEX %I ON ingestion.objects %s WHERE %s', item.name, item.on_columns, item.condition);
+        IF to_regclass(format('%I.%I', item.in_schema, item.name)) IS NULL THEN
+            EXECUTE format('CREATE INDEX %I ON %I.%I %s WHERE %s', item.name, item.in_schema, item.on_table, item.on_columns, item.condition);
             made := made || item.name;
         END IF;
     END LOOP;
@@ -346,6 +351,11 @@ BEGIN
             FOR EACH ROW EXECUTE FUNCTION btc_ingest.registry_pending();
         -- The table stays when the extension goes; the trigger, whose function goes, must not hold it up.
         ALTER TRIGGER registry_pending ON landing.raw_blobs_5m DEPENDS ON EXTENSION btc_ingest;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'landing.raw_blobs_5m'::regclass AND tgname = 'registry_wake') THEN
+        CREATE TRIGGER registry_wake AFTER INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m
+            FOR EACH ROW WHEN (NEW.status = 'pending') EXECUTE FUNCTION btc_ingest.registry_wake();
+        ALTER TRIGGER registry_wake ON landing.raw_blobs_5m DEPENDS ON EXTENSION btc_ingest;
     END IF;
 
     PERFORM btc_ingest.grant_and_comment();

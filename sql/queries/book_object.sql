@@ -2,7 +2,10 @@ INSERT INTO ingestion.objects AS o (s3_uri, etag, size_bytes, status, rows_read,
                                     rows_conflicting, rows_replaced, rows_rejected, metadata, options, loaded_at)
 VALUES ($1, $2, $3, 'loaded', $4, $5, $6, $7, $8, $9, $10, $11, now())
 ON CONFLICT (s3_uri) DO UPDATE
-   SET etag = excluded.etag, size_bytes = excluded.size_bytes, status = 'loaded',
+   SET etag = excluded.etag, size_bytes = excluded.size_bytes,
+       -- Registered anew since it was read ($12: its generation then): what is there now has not been seen, and stays pending.
+       status = CASE WHEN o.generation = $12 THEN 'loaded' ELSE o.status END,
+       attempt_started_at = CASE WHEN o.generation = $12 THEN o.attempt_started_at END,
        rows_read = excluded.rows_read, rows_inserted = excluded.rows_inserted,
        rows_duplicate = excluded.rows_duplicate, rows_conflicting = excluded.rows_conflicting,
        rows_replaced = excluded.rows_replaced, rows_rejected = excluded.rows_rejected,

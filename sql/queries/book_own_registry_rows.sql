@@ -1,5 +1,6 @@
 -- The object's own registry rows are loaded, also those of a bucket that none of its ticks belongs to by event time;
--- these get the span of the whole object. Never sets s3_uri. $1 uri, $2 etag, $3 size, $4 facts of the object.
+-- these get the span of the whole object. Never sets s3_uri. $1 uri, $2 etag, $3 size, $4 facts of the object,
+-- $5 the rows' versions that were seen before it was read: what its producer has made pending since stays so.
 UPDATE landing.raw_blobs_5m b
    SET status = 'loaded', loaded_at = now(), object_size_bytes = $3,
        metadata = coalesce(b.metadata, '{}') || $4,
@@ -14,3 +15,4 @@ UPDATE landing.raw_blobs_5m b
            HAVING count(*) > 0)
  WHERE b.s3_uri = $1
    AND (b.status <> 'loaded' OR b.metadata ->> 'etag' IS DISTINCT FROM $2)
+   AND (b.status <> 'pending' OR b.xmin::text = ANY ($5))

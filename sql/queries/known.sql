@@ -2,10 +2,10 @@
 -- ours. listed_etag is a version that was listed and not loaded since. $1: the uri.
 SELECT json_build_object(
     'object', (SELECT row_to_json(o) FROM (
-        SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, rows_staged, metadata, options
+        SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, rows_staged, metadata, options, generation
           FROM ingestion.objects WHERE s3_uri = $1) AS o),
     'registry', (SELECT json_agg(json_build_object(
-                            'metadata', metadata,
+                            'metadata', metadata, 'version', xmin::text,
                             'pending_size', CASE WHEN status <> 'loaded' THEN object_size_bytes END)
                         ORDER BY bucket_5m, asset)
                    FROM landing.raw_blobs_5m WHERE s3_uri = $1)

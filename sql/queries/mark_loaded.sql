@@ -1,8 +1,14 @@
--- A registry row that its producer made pending again, although this version of its object is loaded. $1: the uri.
-UPDATE landing.raw_blobs_5m b
-   SET status = 'loaded', loaded_at = now(), object_size_bytes = o.size_bytes,
-       metadata = coalesce(b.metadata, '{}') || jsonb_build_object(
-           'etag', o.etag, 'writer', o.metadata -> 'writer',
-           'schema_fingerprint', o.metadata -> 'schema_fingerprint', 'row_count', o.metadata -> 'row_count')
-  FROM ingestion.objects o
- WHERE b.s3_uri = $1 AND o.s3_uri = $1 AND b.status <> 'loaded'
+-- Registry rows that their producer made pending again, although this version of their object is loaded, and the object itself.
+-- $1: the uri; $2 and $3: the rows' versions and the object's generation when it was looked at; what came later stays pending.
+WITH marked AS (
+    UPDATE landing.raw_blobs_5m b
+       SET status = 'loaded', loaded_at = now(), object_size_bytes = o.size_bytes,
+           metadata = coalesce(b.metadata, '{}') || jsonb_build_object(
+               'etag', o.etag, 'writer', o.metadata -> 'writer',
+               'schema_fingerprint', o.metadata -> 'schema_fingerprint', 'row_count', o.metadata -> 'row_count')
+      FROM ingestion.objects o
+     WHERE b.s3_uri = $1 AND o.s3_uri = $1 AND b.status <> 'loaded' AND (b.status <> 'pending' OR b.xmin::text = ANY ($2))
+)
+UPDATE ingestion.objects
+   SET status = 'loaded', last_sqlstate = NULL, last_error = NULL, next_attempt_at = NULL, generation = generation + 1
+ WHERE s3_uri = $1 AND status <> 'loaded' AND generation = $3

@@ -4,5 +4,6 @@ ON CONFLICT (s3_uri) DO UPDATE
    SET status = 'pending',
        metadata = (o.metadata - '{sha256, rows, object_size_bytes}'::text[]) || excluded.metadata,
        listed_etag = NULL, listed_size = NULL, rows_staged = 0, backfill = NULL,
-       attempts = 0, next_attempt_at = NULL,
+       attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
+       span_from = '-infinity', span_to = 'infinity',
        generation = o.generation + 1

@@ -1,6 +1,7 @@
 //! The words of the project as types: uri, bucket, tick, options, report. No I/O, no PostgreSQL.
 
 pub mod bucket;
+pub mod format;
 pub mod options;
 pub mod pattern;
 pub mod report;

@@ -1,5 +1,7 @@
 //! What one load did.
 
+use std::fmt;
+
 /// How a load ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Outcome {
@@ -8,6 +10,8 @@ pub enum Outcome {
     Loaded,
     /// The same etag had been loaded before; nothing was read.
     AlreadyLoaded,
+    /// A sweep could not load it; `ingestion.objects` says why.
+    Failed,
 }
 
 impl Outcome {
@@ -16,7 +20,23 @@ impl Outcome {
         match self {
             Outcome::Loaded => "loaded",
             Outcome::AlreadyLoaded => "already loaded",
+            Outcome::Failed => "failed",
         }
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LoadReport { uri, read, inserted, duplicate, bytes, elapsed_ms, outcome, .. } = self;
+        write!(f, "{uri} {}: {read} rows, {inserted} inserted, {duplicate} duplicate", outcome.as_str())?;
+        for (count, what) in
+            [(self.conflicting, "conflicting"), (self.replaced, "replaced"), (self.rejected, "rejected")]
+        {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        write!(f, "; {bytes} bytes in {elapsed_ms:.1} ms")
     }
 }
 

@@ -2,7 +2,9 @@
 
 use pgrx::prelude::*;
 
-use super::{backfill, doctor, inspect, loader, register, report};
+use super::queue::sweep;
+use super::queue::verbs::{self, Changed, Which};
+use super::{backfill, doctor, inspect, loader, register, report, shared};
 use crate::model::report::LoadReport;
 
 /// One row of `inspect_s3`.
@@ -161,7 +163,115 @@ fn doctor()
     TableIterator::new(checks.into_iter().map(|check| (check.name.to_owned(), check.ok, check.detail, check.hint)))
 }
 
-fn composite(report: &LoadReport) -> crate::error::Result<pgrx::composite_type!('static, "btc_ingest.load_report")> {
+/// pgrx must see the macro itself where SQL calls a function; elsewhere this is the same.
+type Report = pgrx::composite_type!('static, "btc_ingest.load_report");
+
+fn reports(reports: crate::error::Result<Vec<LoadReport>>) -> SetOfIterator<'static, Report> {
+    let rows = reports.and_then(|reports| reports.iter().map(composite).collect::<crate::error::Result<Vec<_>>>());
+    SetOfIterator::new(report::or_raise(None, rows))
+}
+
+#[pg_extern(sql = false)]
+fn wake_workers() {
+    shared::wake_at_commit();
+}
+
+#[pg_trigger(sql = false)]
+fn registry_wake<'a>(
+    _trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, pgrx::AllocatedByPostgres>>, crate::error::Error> {
+    shared::wake_at_commit();
+    Ok(None)
+}
+
+#[pg_extern(sql = false)]
+fn sweep(max_slices: Option<i32>) -> SetOfIterator<'static, pgrx::composite_type!('static, "btc_ingest.load_report")> {
+    reports(sweep::sweep(max_slices))
+}
+
+#[pg_extern(sql = false)]
+fn sweep_step(assets: Option<Vec<Option<String>>>, newest: Option<bool>, claim_next: Option<bool>) -> bool {
+    let assets = assets.map(|assets| assets.into_iter().flatten().collect());
+    report::or_raise(None, sweep::step(assets, newest, claim_next.unwrap_or(false)))
+}
+
+#[pg_extern(sql = false)]
+fn retry(
+    uri: Option<String>,
+    asset: Option<String>,
+    bucket_5m: Option<TimestampWithTimeZone>,
+    older_than: Option<Interval>,
+) -> TableIterator<'static, (name!(object, String), name!(was, String), name!(became, String))> {
+    let which = Which { uri, asset, bucket: bucket_5m, older_than };
+    changed(verbs::retry(which, &["failed", "quarantined", "skipped"]))
+}
+
+#[pg_extern(sql = false)]
+fn requeue_failed(
+    older_than: Option<Interval>,
+) -> TableIterator<'static, (name!(object, String), name!(was, String), name!(became, String))> {
+    let all = Interval::new(0, 0, 0).ok();
+    let which = Which { older_than: older_than.or(all), ..Which::default() };
+    changed(verbs::retry(which, &["failed", "quarantined"]))
+}
+
+#[pg_extern(sql = false)]
+fn skip(
+    uri: Option<String>,
+    reason: Option<String>,
+    asset: Option<String>,
+    bucket_5m: Option<TimestampWithTimeZone>,
+    older_than: Option<Interval>,
+) -> TableIterator<'static, (name!(object, String), name!(was, String), name!(became, String))> {
+    changed(verbs::skip(Which { uri, asset, bucket: bucket_5m, older_than }, reason))
+}
+
+fn changed(
+    result: crate::error::Result<Vec<Changed>>,
+) -> TableIterator<'static, (name!(object, String), name!(was, String), name!(became, String))> {
+    TableIterator::new(report::or_raise(None, result))
+}
+
+#[pg_extern(sql = false)]
+fn reload_slice(
+    asset: Option<&str>,
+    bucket_5m: Option<TimestampWithTimeZone>,
+) -> SetOfIterator<'static, pgrx::composite_type!('static, "btc_ingest.load_report")> {
+    match (asset, bucket_5m) {
+        (Some(asset), Some(bucket)) => reports(verbs::reload_slice(asset, bucket)),
+        _ => SetOfIterator::new(Vec::new()),
+    }
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn loads_in_work() -> TableIterator<
+    'static,
+    (
+        name!(pid, i32),
+        name!(uri, String),
+        name!(phase, String),
+        name!(started_at, Option<TimestampWithTimeZone>),
+        name!(size_bytes, Option<i64>),
+        name!(rows_total, Option<i64>),
+        name!(rows_done, i64),
+    ),
+> {
+    let known = |value: i64| (value > 0).then_some(value);
+    TableIterator::new(shared::loads().into_iter().map(move |load| {
+        let started = TimestampWithTimeZone::try_from(load.started).ok();
+        let phase = load.phase.as_str().to_owned();
+        (load.pid, load.uri.as_str().to_owned(), phase, started, known(load.size), known(load.rows), load.read)
+    }))
+}
+
+#[pg_extern(sql = false)]
+fn workers() -> TableIterator<'static, (name!(role, String), name!(pid, i32))> {
+    let found = shared::workers(super::ffi::current_database());
+    TableIterator::new(found.into_iter().map(|(role, pid)| (role.to_string(), pid)))
+}
+
+fn composite(report: &LoadReport) -> crate::error::Result<Report> {
     let internal = |why: String| crate::error::Error::Internal { why };
     let mut row = PgHeapTuple::new_composite_type("btc_ingest.load_report").map_err(|e| internal(e.to_string()))?;
     let mut fill = || {

@@ -3,9 +3,10 @@
 use std::ffi::CString;
 use std::time::Duration;
 
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use super::ffi;
+use super::queue::live::Order;
 use crate::error::Result;
 use crate::load::pipeline::Limits;
 use crate::model::uri::AllowedPrefixes;
@@ -48,8 +49,38 @@ static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(5);
 static RETRY_BACKOFF: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 /// Milliseconds; an hour after the trouble has ended is late enough.
 static RETRY_BACKOFF_MAX: GucSetting<i32> = GucSetting::<i32>::new(3_600_000);
-/// Empty means that nobody resumes after a restart but a caller.
+/// Empty means that nothing happens that nobody has called.
 static DATABASE: Text = Text::new(None);
+/// Two: while one waits for the disk, the other decodes.
+static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+/// Milliseconds. Only a safety net: whoever registers an object wakes the workers.
+static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+/// In the order of trading.
+static QUEUE_ORDER: GucSetting<QueueOrder> = GucSetting::<QueueOrder>::new(QueueOrder::Oldest);
+/// Loads are rare next to statements, and the first thing that is looked for when something is missing.
+static LOG_LOADS: GucSetting<LogLevel> = GucSetting::<LogLevel>::new(LogLevel::Log);
+/// Minutes. A quarter of a year: last month's trouble can still be looked at.
+static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
+
+/// `btc_ingest.queue_order`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+enum QueueOrder {
+    #[name = c"oldest"]
+    Oldest,
+    #[name = c"newest"]
+    Newest,
+}
+
+/// `btc_ingest.log_loads`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+enum LogLevel {
+    #[name = c"off"]
+    Off,
+    #[name = c"debug1"]
+    Debug1,
+    #[name = c"log"]
+    Log,
+}
 
 /// Defines every setting and reserves the prefix.
 pub fn register() {
@@ -176,11 +207,54 @@ pub fn register() {
     );
     GucRegistry::define_string_guc(
         c"btc_ingest.database",
-        c"Database in which a preloaded btc_ingest goes on with unfinished backfills when the server starts.",
+        c"Database in which a preloaded btc_ingest loads whatever is registered; empty for none.",
         c"",
         &DATABASE,
         GucContext::Sighup,
         GucFlags::default(),
+    );
+    number(
+        c"btc_ingest.workers",
+        c"Loaders that a preloaded btc_ingest starts at most; 0 for none.",
+        &WORKERS,
+        0,
+        64,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    number(
+        c"btc_ingest.poll_interval",
+        c"How often workers look for work that nobody has woken them for.",
+        &POLL_INTERVAL,
+        100,
+        3_600_000,
+        GucContext::Sighup,
+        ms,
+    );
+    GucRegistry::define_enum_guc(
+        c"btc_ingest.queue_order",
+        c"Which registered objects are loaded first: those with the oldest ticks or the newest.",
+        c"",
+        &QUEUE_ORDER,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"btc_ingest.log_loads",
+        c"Level of the line that every load writes into the server's log.",
+        c"",
+        &LOG_LOADS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    number(
+        c"btc_ingest.history_retention",
+        c"How long workers keep rows of ingestion.load_history; 0 for ever.",
+        &HISTORY_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
     );
     ffi::reserve_prefix(c"btc_ingest");
 }
@@ -208,6 +282,38 @@ pub fn retry() -> Retry {
 /// `btc_ingest.database`, if it is set.
 pub fn database() -> Option<String> {
     Some(value(&DATABASE)).filter(|name| !name.is_empty())
+}
+
+/// `btc_ingest.workers`.
+pub fn workers() -> i32 {
+    WORKERS.get()
+}
+
+/// `btc_ingest.poll_interval`.
+pub fn poll_interval() -> Duration {
+    Duration::from_millis(POLL_INTERVAL.get().max(1) as u64)
+}
+
+/// `btc_ingest.queue_order`.
+pub fn queue_order() -> Order {
+    match QUEUE_ORDER.get() {
+        QueueOrder::Oldest => Order::Oldest,
+        QueueOrder::Newest => Order::Newest,
+    }
+}
+
+/// `btc_ingest.history_retention` in minutes, if rows are to go at all.
+pub fn history_retention() -> Option<i32> {
+    Some(HISTORY_RETENTION.get()).filter(|minutes| *minutes > 0)
+}
+
+/// Writes a line about a load, at the level of `btc_ingest.log_loads`.
+pub fn log_load(line: &str) {
+    match LOG_LOADS.get() {
+        LogLevel::Off => {}
+        LogLevel::Debug1 => pgrx::debug1!("{line}"),
+        LogLevel::Log => pgrx::log!("{line}"),
+    }
 }
 
 fn value(setting: &Text) -> String {

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
-use super::registry::{Booking, Known, Registry};
+use super::registry::{Booking, Known, Offsets, Registry, Seen};
+use super::shared::{Phase, Progress};
 use super::sink::Sink;
 use super::target::{Target, as_owner};
 use super::{ffi, guc};
 use crate::error::{Error, Result};
 use crate::load::pipeline::{self, Cost, Job, Limits, LoadEvent, Opened};
-use crate::model::options::{self, LoadOptions, OnBadRow};
+use crate::model::options::{self, OnBadRow};
 use crate::model::report::{LoadReport, Outcome};
 use crate::model::uri::S3Uri;
 use crate::s3::object::ObjectHead;
@@ -29,6 +30,13 @@ pub struct Request<'a> {
     pub force: bool,
     /// The call's options.
     pub options: Value,
+}
+
+impl<'a> Request<'a> {
+    /// Read it again, whatever is loaded, with the options that are remembered.
+    pub fn again(uri: &'a str) -> Self {
+        Request { uri, on_bad_row: "abort", force: true, options: serde_json::json!({}) }
+    }
 }
 
 /// Parses a uri and refuses it outside `btc_ingest.allowed_prefixes`, before any network use.
@@ -64,18 +72,27 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
         };
         let orders = job.clone();
         let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&orders, reads, events))?;
-        store(client, target, &mut registry, &job, &known, &mut thread, started)
+        store(client, target, &mut registry, &job, &known, &known.seen, &mut thread, started, None)
     })
+}
+
+/// An object that is read ahead.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// What the thread is told.
+    pub job: Job,
+    /// What was registered before its bytes were asked for.
+    pub seen: Seen,
 }
 
 /// What a worker orders ahead of the load itself: an object of the queue, read with half of the memory, because the next
 /// one is on its way meanwhile.
-pub fn order(client: &mut SpiClient<'_>, uri: &str) -> Result<Job> {
+pub fn order(client: &mut SpiClient<'_>, uri: &str) -> Result<Order> {
     let uri = allowed_uri(uri)?;
     let known = Registry::peek(client, &uri)?;
     let (options, expected) = options::resolve(&serde_json::json!({}), &known.metadata)?;
     let limits = guc::limits();
-    Ok(Job {
+    let job = Job {
         uri,
         s3: guc::s3(),
         loaded_etag: known.loaded_etag(&options),
@@ -84,35 +101,54 @@ pub fn order(client: &mut SpiClient<'_>, uri: &str) -> Result<Job> {
         on_bad_row: OnBadRow::Abort,
         limits: Limits { memory: limits.memory / 2, ..limits },
         listed: known.listed(),
-    })
+    };
+    Ok(Order { job, seen: known.seen })
+}
+
+/// Loads an ordered object by a thread of its own. `None`: somebody else is loading it at this moment.
+pub fn load_order(order: &Order) -> Result<Option<LoadReport>> {
+    let job = order.job.clone();
+    let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&job, reads, events))?;
+    load_ordered(order, &mut thread, None)
 }
 
 /// Loads an object that was ordered from `thread`. `None`: somebody else is loading it at this moment.
-pub fn load_ordered(job: &Job, thread: &mut ffi::Thread<LoadEvent>) -> Result<Option<LoadReport>> {
+pub fn load_ordered(
+    order: &Order,
+    thread: &mut ffi::Thread<LoadEvent>,
+    offsets: Option<&mut Offsets>,
+) -> Result<Option<LoadReport>> {
     let started = Instant::now();
+    let Order { job, seen } = order;
     as_owner(|client, target| {
         let Some(mut registry) = Registry::open_if_free(client, &job.uri)? else { return Ok(None) };
         let known = registry.known(client)?;
-        store(client, target, &mut registry, job, &known, thread, started).map(Some)
+        store(client, target, &mut registry, job, &known, seen, thread, started, offsets).map(Some)
     })
 }
 
-/// Takes an object's events from the thread that reads it, and stores what they hold.
+/// Takes an object's events from the thread that reads it, and stores what they hold. `offsets`: of a worker, which does not
+/// wait for those that are locked.
+#[allow(clippy::too_many_arguments)]
 fn store(
     client: &mut SpiClient<'_>,
     target: &Target,
     registry: &mut Registry,
     job: &Job,
     known: &Known,
+    seen: &Seen,
     thread: &mut ffi::Thread<LoadEvent>,
     started: Instant,
+    offsets: Option<&mut Offsets>,
 ) -> Result<LoadReport> {
+    let progress = Progress::begin(&job.uri.to_string());
     let opened = match thread.next()? {
         Some(LoadEvent::AlreadyLoaded(head, cost)) => {
             known.check_registered_size(head.size)?;
-            registry.mark_loaded(client)?;
+            registry.mark_loaded(client, seen)?;
             let report = already_loaded(job, head, cost, started);
             registry.book_history(client, &report)?;
+            log(&report);
             return Ok(report);
         }
         Some(LoadEvent::Opened(opened)) => *opened,
@@ -120,19 +156,27 @@ fn store(
     };
     known.check_registered_size(opened.head.size)?;
 
+    progress.show(|load| {
+        load.size = opened.head.size as i64;
+        load.rows = opened.meta.rows() as i64;
+        load.phase = Phase::Storing;
+    });
     let mut sink = Sink::new(client, target, job, &opened)?;
     let mut inserting = Duration::ZERO;
     let cost = loop {
         match thread.next()? {
             Some(LoadEvent::Batch(mut batch)) => {
                 let began = Instant::now();
+                let rows = (batch.rows.len() as u64 + batch.rejected) as i64;
                 sink.store(client, &mut batch)?;
                 inserting += began.elapsed();
+                progress.show(|load| load.read += rows);
             }
             Some(LoadEvent::Finished(cost)) => break cost,
             other => return Err(unexpected(other)),
         }
     };
+    progress.show(|load| load.phase = Phase::Booking);
     let began = Instant::now();
     let mut report = report_of(job, &opened, &cost);
     sink.finish(client, &mut report)?;
@@ -142,12 +186,18 @@ fn store(
     report.duplicate -= staged;
     report.insert_ms = ms(inserting + began.elapsed());
     report.elapsed_ms = ms(started.elapsed());
-    registry.book(client, &booking(&job.options, &opened, &sink, &report))?;
+    let booking = Booking { options: &job.options, opened: &opened, slices: sink.slices(), report: &report, seen };
+    match offsets {
+        Some(offsets) => registry.book_at_once(client, &booking, offsets)?,
+        None => registry.book(client, &booking)?,
+    }
+    log(&report);
     Ok(report)
 }
 
-fn booking<'a>(options: &'a LoadOptions, opened: &'a Opened, sink: &'a Sink, report: &'a LoadReport) -> Booking<'a> {
-    Booking { options, opened, slices: sink.slices(), report }
+/// One line for the server's log.
+fn log(report: &LoadReport) {
+    guc::log_load(&format!("btc_ingest: {report}"));
 }
 
 /// A report with what the reading thread knows.

@@ -6,11 +6,14 @@ mod chunk;
 mod doctor;
 mod ffi;
 mod guc;
+mod ingest;
 mod inspect;
 mod loader;
+mod queue;
 mod register;
 mod registry;
 mod report;
+mod shared;
 mod sink;
 mod spi;
 mod target;
@@ -27,10 +30,12 @@ extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["adop
 extension_sql_file!("../../sql/functions.sql", name = "functions", requires = ["migrate"]);
 extension_sql_file!("../../sql/chunks.sql", name = "chunks", requires = ["functions"]);
 extension_sql_file!("../../sql/backfill.sql", name = "backfill", requires = ["chunks"]);
+extension_sql_file!("../../sql/ingest.sql", name = "ingest", requires = ["backfill"]);
+extension_sql_file!("../../sql/status.sql", name = "status", requires = ["ingest"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
-pub const SCHEMA_VERSION: i32 = 2;
+pub const SCHEMA_VERSION: i32 = 3;
 
 /// Called once when the library is loaded, by a backend's first call or by `shared_preload_libraries`.
 #[pg_guard]
@@ -38,6 +43,8 @@ pub const SCHEMA_VERSION: i32 = 2;
 pub extern "C-unwind" fn _PG_init() {
     guc::register();
     if ffi::is_preloading() {
-        worker::register_resumer();
+        ffi::request_shared_memory();
+        ffi::watch_databases();
+        worker::register_launcher();
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::inspect::footer;
 use super::registry::timestamp;
+use super::shared::wake_at_commit;
 use super::target::Target;
 use super::{loader, spi};
 use crate::error::{Error, Result};
@@ -39,6 +40,10 @@ pub fn register(uri: &str, asset: &str, bucket: Option<TimestampWithTimeZone>, m
                 .first()
                 .get_one()
                 .map_err(spi::internal)?;
+        // The object is in the queue; the row need not be found there once more.
+        let queued = "UPDATE landing.raw_blobs_5m SET queued_at = clock_timestamp() WHERE s3_uri = $1 AND status = 'pending' AND queued_at IS NULL";
+        spi::execute(client, queued, &[parsed.to_string().into()])?;
+        wake_at_commit();
         let note = match found["other_uri"].as_str() {
             Some(other) => {
                 format!("the registry row of this bucket and asset keeps {other}; the object is registered beside it")

@@ -24,8 +24,19 @@ pub struct Registry {
     started: TimestampWithTimeZone,
 }
 
+/// What was registered of an object when somebody looked. Whatever is registered later is of a version that he has not seen.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Of the object's row; `None`: there was none.
+    pub generation: Option<i64>,
+    /// Versions (xmin) of its registry rows; `None`: whatever they are.
+    pub rows: Option<Vec<String>>,
+}
+
 /// What was registered of the object before this load.
 pub struct Known {
+    /// Which rows these are.
+    pub seen: Seen,
     /// Metadata and options, strongest first: the object's, then its registry rows' in key order.
     pub metadata: Vec<Value>,
     loaded: Option<(String, Value)>,
@@ -73,6 +84,8 @@ pub struct Booking<'a> {
     pub slices: &'a Slices,
     /// Counts and times.
     pub report: &'a LoadReport,
+    /// What was registered before its bytes were asked for.
+    pub seen: &'a Seen,
 }
 
 impl Registry {
@@ -109,25 +122,25 @@ impl Registry {
         let object = &found["object"];
         let mut metadata = vec![object["options"].clone(), object["metadata"].clone()];
         let mut registered_sizes = Vec::new();
+        let mut rows = Vec::new();
         for row in found["registry"].as_array().into_iter().flatten() {
             metadata.push(row["metadata"].clone());
             registered_sizes.extend(row["pending_size"].as_u64());
+            rows.extend(row["version"].as_str().map(str::to_owned));
         }
         // Whatever its status: an object that was registered again is pending, and loaded all the same if its etag is.
         let loaded = object["etag"].as_str().map(|etag| (etag.to_owned(), object["options"].clone()));
         let listed = object["listed_etag"].as_str().zip(object["listed_size"].as_u64());
         let listed = listed.map(|(etag, size)| ObjectHead { size, etag: etag.to_owned() });
         let staged = object["rows_staged"].as_i64().unwrap_or(0);
-        Ok(Known { metadata, loaded, listed, staged, registered_sizes })
+        let seen = Seen { generation: object["generation"].as_i64(), rows: Some(rows) };
+        Ok(Known { seen, metadata, loaded, listed, staged, registered_sizes })
     }
 
     /// A producer may have registered again what is loaded already.
-    pub fn mark_loaded(&self, client: &mut SpiClient<'_>) -> Result<()> {
-        let args = [self.text.clone().into()];
-        spi::execute_kept(client, include_str!("../../sql/queries/mark_loaded.sql"), &args)?;
-        let object = "UPDATE ingestion.objects SET status = 'loaded' WHERE s3_uri = $1 AND status <> 'loaded'";
-        spi::execute_kept(client, object, &args)?;
-        Ok(())
+    pub fn mark_loaded(&self, client: &mut SpiClient<'_>, seen: &Seen) -> Result<()> {
+        let args = [self.text.clone().into(), seen.rows.clone().into(), seen.generation.into()];
+        spi::execute_kept(client, include_str!("../../sql/queries/mark_loaded.sql"), &args).map(drop)
     }
 
     /// Writes everything that commits together with the ticks.
@@ -136,6 +149,15 @@ impl Registry {
         let mut offsets = Offsets::default();
         self.note_offsets(booking, &mut offsets);
         offsets.write(client)
+    }
+
+    /// The same for whoever must not wait: offsets that somebody else has locked are left to the next load.
+    pub fn book_at_once(&self, client: &mut SpiClient<'_>, booking: &Booking<'_>, offsets: &mut Offsets) -> Result<()> {
+        self.book_but_offsets(client, booking)?;
+        let mut all = offsets.clone();
+        self.note_offsets(booking, &mut all);
+        *offsets = all.write_if_free(client)?;
+        Ok(())
     }
 
     /// The same where offsets are written later: their rows are locked until the transaction ends.
@@ -159,6 +181,7 @@ impl Registry {
             report.rejected.into(),
             JsonB(facts(booking)).into(),
             JsonB(booking.options.shape()).into(),
+            booking.seen.generation.into(),
         ];
         spi::execute_kept(client, include_str!("../../sql/queries/book_object.sql"), &args).map(drop)
     }
@@ -172,6 +195,8 @@ impl Registry {
             JsonB(facts(booking)).into(),
         ];
         spi::execute_kept(client, include_str!("../../sql/queries/book_new_registry_rows.sql"), &args)?;
+        let [uri, etag, size, facts] = args;
+        let args = [uri, etag, size, facts, booking.seen.rows.clone().into()];
         spi::execute_kept(client, include_str!("../../sql/queries/book_own_registry_rows.sql"), &args).map(drop)
     }
 
@@ -269,7 +294,7 @@ pub fn count_attempt(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
 }
 
 /// How far each source has come.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Offsets(BTreeMap<String, Offset>);
 
 #[derive(Debug, Clone)]
@@ -283,14 +308,36 @@ struct Offset {
 impl Offsets {
     /// Moves each source's offset forward; what is older than the offset leaves it, and locks nothing.
     pub fn write(&self, client: &mut SpiClient<'_>) -> Result<()> {
-        for (source, offset) in &self.0 {
-            let state = json!({ "last_uri": offset.uri, "last_etag": offset.etag });
-            let args =
-                [source.clone().into(), offset.sequence.into(), timestamp(offset.time)?.into(), JsonB(state).into()];
-            let moved = spi::execute_kept(client, include_str!("../../sql/queries/move_offset.sql"), &args)?;
-            if moved == 0 {
-                spi::execute_kept(client, include_str!("../../sql/queries/new_offset.sql"), &args)?;
+        self.0.iter().try_for_each(|(source, offset)| offset.write(client, source))
+    }
+
+    /// The same without waiting for anybody; those that somebody else has locked.
+    pub fn write_if_free(self, client: &mut SpiClient<'_>) -> Result<Offsets> {
+        let mut left = BTreeMap::new();
+        for (source, offset) in self.0 {
+            let sql = include_str!("../../sql/queries/offset_is_free.sql");
+            if spi::json_kept(client, sql, &[source.clone().into()])? == true {
+                offset.write(client, &source)?;
+            } else {
+                left.insert(source, offset);
             }
+        }
+        Ok(Offsets(left))
+    }
+
+    /// Whether there is nothing to be written.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Offset {
+    fn write(&self, client: &mut SpiClient<'_>, source: &str) -> Result<()> {
+        let state = json!({ "last_uri": self.uri, "last_etag": self.etag });
+        let args = [source.to_owned().into(), self.sequence.into(), timestamp(self.time)?.into(), JsonB(state).into()];
+        let moved = spi::execute_kept(client, include_str!("../../sql/queries/move_offset.sql"), &args)?;
+        if moved == 0 {
+            spi::execute_kept(client, include_str!("../../sql/queries/new_offset.sql"), &args)?;
         }
         Ok(())
     }

@@ -289,7 +289,7 @@ fn migrate_twice_changes_nothing() {
     let (before, rows) = (shape(&mut client), books(&mut client));
     for _ in 0..2 {
         let answer = texts(&mut client, "SELECT btc_ingest.migrate()");
-        assert_eq!(answer, ["schema version 2; nothing was missing"]);
+        assert_eq!(answer, ["schema version 3; nothing was missing"]);
         must_be_equal(&shape(&mut client), &before, "after migrate()");
         must_be_equal(&books(&mut client), &rows, "after migrate()");
     }
@@ -338,7 +338,7 @@ fn extensions_in_other_schemas_are_found() {
     let kind = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute
                  WHERE attrelid = 'signals.btc_embeddings'::regclass AND attname = 'feature_vector'";
     assert_eq!(texts(&mut client, kind), ["\"Vec tor\".vector(256)"]);
-    assert_eq!(texts(&mut client, "SELECT btc_ingest.migrate()"), ["schema version 2; nothing was missing"]);
+    assert_eq!(texts(&mut client, "SELECT btc_ingest.migrate()"), ["schema version 3; nothing was missing"]);
     execute(&mut client, "DROP EXTENSION btc_ingest");
     execute(&mut client, "CREATE EXTENSION btc_ingest");
     assert_eq!(loaded(&mut client, &uri, "").outcome, "already loaded");
@@ -589,11 +589,11 @@ fn tables_of_a_newer_schema_version_are_left_alone() {
     let db = Stand::shared().db();
     let mut client = db.client();
     let uri = put(&db, "a.parquet", &ticks(1, 5));
-    execute(&mut client, "UPDATE ingestion.schema_version SET version = 3");
+    execute(&mut client, "UPDATE ingestion.schema_version SET version = 4");
     let migrate = refusal(&mut client, "SELECT btc_ingest.migrate()", "TK011");
     assert!(migrate.message.contains("version 3") && migrate.hint.contains("ALTER EXTENSION"), "{migrate:?}");
     let load = refused(&mut client, &uri, "", "TK011");
-    assert!(load.message.contains("have schema version 3, the library needs 2"), "{load:?}");
+    assert!(load.message.contains("have schema version 4, the library needs 3"), "{load:?}");
     execute(&mut client, "DROP EXTENSION btc_ingest");
     refusal(&mut client, INSTALL, "TK011");
     execute(&mut client, "UPDATE ingestion.schema_version SET version = 1");
@@ -636,7 +636,7 @@ fn tables_of_an_older_schema_version_are_migrated_before_they_are_loaded() {
         let refused = refused(&mut client, &uri, "", "TK011");
         assert!(refused.hint.contains("SELECT btc_ingest.migrate();"), "{refused:?}");
         execute(&mut client, "SELECT btc_ingest.migrate()");
-        assert_eq!(texts(&mut client, "SELECT version::text FROM ingestion.schema_version"), ["2"]);
+        assert_eq!(texts(&mut client, "SELECT version::text FROM ingestion.schema_version"), ["3"]);
     }
     execute(&mut client, "DROP TABLE ingestion.schema_version");
     refused(&mut client, &uri, "", "TK009");

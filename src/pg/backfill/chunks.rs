@@ -5,12 +5,11 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use super::Backfill;
-use super::series::Series;
-use super::slices::refuse_failure;
 use super::stage::{Stage, Staged};
 use crate::error::{Error, Result};
-use crate::load::pipeline::Job;
 use crate::pg::ffi::{self, Failure};
+use crate::pg::queue::Series;
+use crate::pg::queue::attempt::refuse_failure;
 use crate::pg::registry::timestamp;
 use crate::pg::target::Target;
 use crate::pg::worker::{tx, tx_with_all_rights};
@@ -267,30 +266,31 @@ fn fill(
     let uris: Vec<String> =
         found.as_array().into_iter().flatten().filter_map(|uri| uri.as_str().map(str::to_owned)).collect();
     let mut made = Made::default();
-    let mut jobs: Vec<Job> = Vec::with_capacity(uris.len());
+    let mut orders: Vec<loader::Order> = Vec::with_capacity(uris.len());
     for uri in &uris {
         match loader::order(client, uri) {
-            Ok(job) => jobs.push(job),
+            Ok(order) => orders.push(order),
             Err(error) => {
                 refuse_failure(client, uri, &Failure::Ours(error))?;
                 made.failed += 1;
             }
         }
     }
-    let size = jobs.len().div_ceil(GROUPS).max(1);
+    let jobs = |orders: &[loader::Order]| orders.iter().map(|order| order.job.clone()).collect::<Vec<_>>();
+    let size = orders.len().div_ceil(GROUPS).max(1);
     let mut left = 0;
-    let mut series = Series::start(jobs.iter().cloned())?;
+    let mut series = Series::start(jobs(&orders))?;
     let mut at = 0;
-    while at < jobs.len() {
-        let end = (at + size).min(jobs.len());
-        ffi::show_activity(Some(&format!("filling a chunk: {at} of {} objects", jobs.len())));
+    while at < orders.len() {
+        let end = (at + size).min(orders.len());
+        ffi::show_activity(Some(&format!("filling a chunk: {at} of {} objects", orders.len())));
         let before = stage.mark();
         let mut failed_at = at;
         let group = ffi::attempt(|| {
             let mut done = Vec::with_capacity(end - at);
-            for (number, job) in jobs[at..end].iter().enumerate() {
+            for (number, order) in orders[at..end].iter().enumerate() {
                 failed_at = at + number;
-                done.push(stage.load(client, job, series.thread())?);
+                done.push(stage.load(client, order, series.thread())?);
             }
             Ok(done)
         });
@@ -318,10 +318,10 @@ fn fill(
             Err(Failure::Ours(error)) if error.is_transient() => return Err(error),
             Err(failure) => {
                 stage.forget_since(before);
-                refuse_failure(client, &jobs[failed_at].uri.to_string(), &failure)?;
+                refuse_failure(client, &orders[failed_at].job.uri.to_string(), &failure)?;
                 made.failed += 1;
-                jobs.remove(failed_at);
-                series = Series::start(jobs[at..].iter().cloned())?;
+                orders.remove(failed_at);
+                series = Series::start(jobs(&orders[at..]))?;
             }
         }
     }

@@ -6,7 +6,6 @@ mod chunks;
 mod compression;
 mod list;
 mod queue;
-mod series;
 mod slices;
 mod spans;
 mod stage;
@@ -19,7 +18,9 @@ use std::time::Duration;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
-use super::ffi::Failure;
+use super::queue::attempt::may_pass;
+use super::queue::loading::take_back_at_exit;
+use super::shared::{Presence, Role};
 use super::target::Target;
 use super::worker::{tx, tx_with_all_rights};
 use super::{ffi, guc, spi};
@@ -113,7 +114,9 @@ pub fn work(id: i64, slot: i32) {
     if !tx(|client| take_slot(client, id, slot)) {
         return;
     }
-    let mut slices = SliceWorker::new(id, slot);
+    let _presence = Presence::enter(Role::Backfill);
+    take_back_at_exit();
+    let mut slices = SliceWorker::new(slot);
     loop {
         ffi::reload_settings();
         match ffi::survive(|| turn(id, &mut slices)) {
@@ -121,16 +124,14 @@ pub fn work(id: i64, slot: i32) {
             Ok(false) => break,
             Err(failure) => {
                 // Whatever it was, it may pass; a person sees it in the status.
-                let words = match failure {
-                    Failure::Postgres { sqlstate, message } => (sqlstate, message),
-                    Failure::Ours(error) => (error.sqlstate().to_owned(), error.to_string()),
-                };
+                let words = failure.words();
                 pgrx::log!("btc_ingest backfill {id}: {} ({})", words.1, words.0);
-                if !slices::may_pass(&words.0) {
+                if !may_pass(&words.0) {
                     let _ = ffi::survive(|| stop_with(id, &words.0, &words.1));
                     break;
                 }
                 let _ = ffi::survive(|| note(id, &words.0, &words.1));
+                let _ = ffi::survive(|| slices.fail_in_work(&failure));
                 let _ = ffi::survive(|| slices.give_back());
                 // What the error has left locked; the slot may have gone to another process then.
                 let kept = ffi::survive(|| {

@@ -1,4 +1,4 @@
-//! Which objects a worker takes next: claims are advisory locks of its session, so that they end with it however it ends.
+//! Which of a backfill's objects a worker takes next.
 
 use std::collections::HashSet;
 
@@ -7,22 +7,15 @@ use serde_json::Value;
 
 use super::Backfill;
 use crate::error::Result;
+use crate::load::series::AHEAD;
+use crate::pg::queue::claim::{Claim, take};
 use crate::pg::spi;
 
 /// Objects that are claimed at once: as many as may be fetched ahead.
-const CLAIMS: i64 = crate::load::series::AHEAD as i64;
+const CLAIMS: i64 = AHEAD as i64;
 /// Before everything and behind everything, as (span, uri).
 const FIRST: (&str, &str) = ("-infinity", "");
 const LAST: (&str, &str) = ("infinity", "\u{10FFFF}");
-
-/// An object that nobody else will take.
-pub struct Claim {
-    pub uri: String,
-    /// Of the row when it was claimed; if it has changed, so has the object.
-    pub generation: i64,
-    /// No backfill's.
-    pub live: bool,
-}
 
 /// Whose objects a worker may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,19 +56,13 @@ impl Queue {
         self.at = (span.to_owned(), uri.to_owned());
     }
 
-    /// The next objects: live ones first, then the backfill's. None: nothing is pending that others have not claimed.
+    /// The next objects. None: nothing is pending that others have not claimed.
     pub fn claim(
         &mut self,
         client: &mut SpiClient<'_>,
         backfill: &Backfill,
-        whose: Whose,
         own: &HashSet<String>,
     ) -> Result<Vec<Claim>> {
-        let live = spi::json_kept(client, include_str!("../../../sql/queries/claim_live.sql"), &[CLAIMS.into()])?;
-        let live = take(client, &live, own)?;
-        if !live.is_empty() || whose == Whose::Live {
-            return Ok(live);
-        }
         // Once from where it stands, once more from the start: retries lie behind it.
         let mut turns = 0;
         loop {
@@ -90,7 +77,8 @@ impl Queue {
             };
             let text = |key: &str| last[key].as_str().unwrap_or_default().to_owned();
             self.at = (text("span"), text("uri"));
-            let claims = take(client, &found, own)?;
+            let uris = found.as_array().into_iter().flatten().filter_map(|row| row["uri"].as_str());
+            let claims = take(client, uris.map(str::to_owned).collect(), own, AHEAD)?;
             if !claims.is_empty() {
                 return Ok(claims);
             }
@@ -120,43 +108,4 @@ impl Queue {
             ),
         }
     }
-}
-
-/// Claims those of the found objects that are free and not our `own` already, and keeps those that are still pending then.
-fn take(client: &mut SpiClient<'_>, found: &Value, own: &HashSet<String>) -> Result<Vec<Claim>> {
-    let mut uris: Vec<String> = strings(found.as_array().into_iter().flatten().map(|row| &row["uri"]));
-    uris.retain(|uri| !own.contains(uri));
-    if uris.is_empty() {
-        return Ok(Vec::new());
-    }
-    let locked = spi::json_kept(client, include_str!("../../../sql/queries/claim_lock.sql"), &[uris.into()])?;
-    let locked = strings(locked.as_array().into_iter().flatten());
-    // In a statement of its own: what the claim's last holder did is seen now.
-    let rows = spi::json_kept(client, include_str!("../../../sql/queries/claim_check.sql"), &[locked.clone().into()])?;
-    let mut claims = Vec::new();
-    let mut gone = Vec::new();
-    for uri in locked {
-        match rows.as_array().and_then(|rows| rows.iter().find(|row| row["uri"] == uri.as_str())) {
-            Some(row) => claims.push(Claim {
-                uri,
-                generation: row["generation"].as_i64().unwrap_or(0),
-                live: row["live"] == true,
-            }),
-            None => gone.push(uri),
-        }
-    }
-    release(client, gone)?;
-    Ok(claims)
-}
-
-/// Gives claims back.
-pub fn release(client: &mut SpiClient<'_>, uris: Vec<String>) -> Result<()> {
-    if uris.is_empty() {
-        return Ok(());
-    }
-    spi::execute_kept(client, include_str!("../../../sql/queries/claim_release.sql"), &[uris.into()]).map(drop)
-}
-
-fn strings<'a>(values: impl Iterator<Item = &'a Value>) -> Vec<String> {
-    values.filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }

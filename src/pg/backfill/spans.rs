@@ -5,12 +5,12 @@ use pgrx::spi::SpiClient;
 use serde_json::Value;
 
 use super::Backfill;
-use super::slices::refuse;
 use crate::error::Result;
 use crate::load::footers::{self, Footer};
 use crate::model::bucket::{BUCKET_US, bucket_of};
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
+use crate::pg::queue::attempt::refuse;
 use crate::pg::registry::timestamp;
 use crate::pg::worker::tx;
 use crate::pg::{ffi, guc, loader, spi};
@@ -52,7 +52,7 @@ fn jobs(client: &mut SpiClient<'_>, id: i64) -> Result<(Vec<Job>, bool)> {
     for row in found.as_array().into_iter().flatten() {
         let uri = row["uri"].as_str().unwrap_or_default();
         match loader::order(client, uri) {
-            Ok(job) => jobs.push((job.uri, job.listed.unwrap_or_default(), job.options)),
+            Ok(loader::Order { job, .. }) => jobs.push((job.uri, job.listed.unwrap_or_default(), job.options)),
             Err(error) => {
                 refuse(client, uri, error)?;
                 refused = true;

@@ -10,9 +10,10 @@ use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 
 use crate::error::Result;
-use crate::load::pipeline::{Job, LoadEvent};
+use crate::load::pipeline::LoadEvent;
 use crate::model::bucket::BUCKET_US;
 use crate::model::report::LoadReport;
+use crate::pg::loader::Order;
 use crate::pg::registry::{Booking, Offsets, Registry, count_attempt};
 use crate::pg::sink::{Slices, add_to, probe};
 use crate::pg::{chunk, ffi, loader};
@@ -82,17 +83,18 @@ impl Stage {
     pub fn load(
         &mut self,
         client: &mut SpiClient<'_>,
-        job: &Job,
+        order: &Order,
         thread: &mut ffi::Thread<LoadEvent>,
     ) -> Result<Staged> {
         let started = Instant::now();
+        let Order { job, seen } = order;
         let registry = Registry::new(client, &job.uri)?;
         let known = registry.known(client)?;
         let opened = match thread.next()? {
             Some(LoadEvent::Opened(opened)) => *opened,
             Some(LoadEvent::AlreadyLoaded(head, cost)) => {
                 let report = loader::already_loaded(job, head, cost, started);
-                registry.mark_loaded(client)?;
+                registry.mark_loaded(client, seen)?;
                 registry.book_history(client, &report)?;
                 return Ok(Staged::Finished { report: Box::new(report), rows: 0 });
             }
@@ -129,7 +131,7 @@ impl Stage {
             rows if rows == report.read => rows,
             rows => registry.add_staged(client, &opened.head, rows)?,
         };
-        let booking = Booking { options: &job.options, opened: &opened, slices: &slices, report: &report };
+        let booking = Booking { options: &job.options, opened: &opened, slices: &slices, report: &report, seen };
         if report.inserted == report.read {
             count_attempt(client, &report.uri)?;
             registry.book_but_offsets(client, &booking)?;

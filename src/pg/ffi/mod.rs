@@ -6,7 +6,10 @@
 #![allow(unsafe_code)]
 
 mod append;
+mod locks;
+mod shared;
 mod subtransaction;
+mod utility;
 mod worker;
 
 use std::collections::HashSet;
@@ -23,10 +26,13 @@ use crate::s3::object::Reads;
 use crate::tuple::{COLUMNS, Tuples};
 
 pub use append::{Appended, append};
+pub use locks::{at_abort, release_session_lock, release_session_lock_at_commit};
+pub use shared::{is_alive, my_pid, request_shared_memory, set_latch, shared, shared_mut};
 pub use subtransaction::{Failure, attempt, unless_unique_violation};
+pub use utility::watch_databases;
 pub use worker::{
-    Database, become_worker, call, current_database, idle, is_preloading, reload_settings, show_activity, survive,
-    transaction,
+    Database, at_exit, become_worker, call, current_database, idle, is_preloading, reload_settings, settled_database,
+    show_activity, survive, transaction,
 };
 
 // `tuple` writes MinimalTuples by hand: its layout must be this PostgreSQL's, or the crate must not build.
@@ -141,6 +147,12 @@ pub fn in_transaction_block() -> bool {
 pub fn transaction_time() -> i64 {
     // SAFETY: reads the state of the current transaction.
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
+
+/// What time it is: microseconds since 2000.
+pub fn now() -> i64 {
+    // SAFETY: asks the system's clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
 /// Bytes that are free on the disk that holds `path`, for others than root.

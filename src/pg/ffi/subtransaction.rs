@@ -23,6 +23,16 @@ pub enum Failure {
     },
 }
 
+impl Failure {
+    /// SQLSTATE and message.
+    pub fn words(&self) -> (String, String) {
+        match self {
+            Failure::Ours(error) => (error.sqlstate().to_owned(), error.to_string()),
+            Failure::Postgres { sqlstate, message } => (sqlstate.clone(), message.clone()),
+        }
+    }
+}
+
 /// Runs `work` in a subtransaction, and rolls it back if it fails in whatever way.
 pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
     let subtransaction = Subtransaction::begin();

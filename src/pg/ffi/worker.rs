@@ -1,6 +1,7 @@
 //! A background worker's process: how it becomes one, its transactions, its waits.
 
-use std::ffi::{CString, c_int, c_long};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_int, c_long};
 use std::panic::AssertUnwindSafe;
 
 use pgrx::bgworkers::BackgroundWorker;
@@ -24,11 +25,11 @@ pub fn is_preloading() -> bool {
 
 /// Which database a worker is to work in.
 #[derive(Debug, Clone, Copy)]
-pub enum Database<'a> {
+pub enum Database {
+    /// None: it sees the catalogs that all databases share, and keeps nobody from dropping any.
+    None,
     /// By its oid, which survives a renaming.
     Oid(pg_sys::Oid),
-    /// By its name.
-    Name(&'a str),
 }
 
 /// The database of this session.
@@ -37,9 +38,71 @@ pub fn current_database() -> pg_sys::Oid {
     unsafe { pg_sys::MyDatabaseId }
 }
 
+/// The oid of a database, once nobody is about to drop or rename it. In a transaction.
+pub fn settled_database(name: &str) -> Option<pg_sys::Oid> {
+    let oid = find_database(name)?;
+    // SAFETY: the lock that every session takes when it begins, until the end of the transaction. DROP DATABASE holds one
+    // that excludes it.
+    unsafe {
+        pg_sys::LockSharedObject(pg_sys::DatabaseRelationId, oid, 0, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        pg_sys::AcceptInvalidationMessages();
+    }
+    find_database(name).filter(|again| *again == oid)
+}
+
+/// The oid of a database. By a scan of the table, because a process without a database cannot always use its indexes.
+fn find_database(name: &str) -> Option<pg_sys::Oid> {
+    // SAFETY: inside a transaction; closed below.
+    let table = unsafe { pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+    // SAFETY: an open catalog, the newest snapshot of it, no keys.
+    let scan = unsafe {
+        pg_sys::systable_beginscan(table, pg_sys::InvalidOid, false, std::ptr::null_mut(), 0, std::ptr::null_mut())
+    };
+    let mut found = None;
+    loop {
+        // SAFETY: the scan begun above.
+        let tuple = unsafe { pg_sys::systable_getnext(scan) };
+        if tuple.is_null() {
+            break;
+        }
+        // SAFETY: a tuple of pg_database, whose fixed part is this structure.
+        let database = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>() };
+        // SAFETY: a name ends with a NUL.
+        if unsafe { CStr::from_ptr(database.datname.data.as_ptr()) }.to_bytes() == name.as_bytes() {
+            found = Some(database.oid);
+        }
+    }
+    // SAFETY: opened above.
+    unsafe {
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+    }
+    found
+}
+
+/// Has `work` run when this process ends in whatever orderly way, in a transaction of its own making.
+pub fn at_exit(work: fn()) {
+    EXIT.set(Some(work));
+    // SAFETY: the callback is a guarded C function that lives as long as the process.
+    unsafe { pg_sys::before_shmem_exit(Some(run_at_exit), pg_sys::Datum::from(0)) }
+}
+
+thread_local! {
+    static EXIT: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn run_at_exit(_code: c_int, _arg: pg_sys::Datum) {
+    if let Some(work) = EXIT.take() {
+        // SAFETY: no transaction survives the process; PostgreSQL's own exit callbacks do the same.
+        unsafe { pg_sys::AbortOutOfAnyTransaction() };
+        work();
+    }
+}
+
 /// Makes this process a worker in `database` with the rights of the cluster's owner. SIGTERM ends it wherever it answers
 /// interrupts, as it ends a client's backend; pgrx's own handlers set a flag that no wait of PostgreSQL looks at.
-pub fn become_worker(database: Database<'_>) {
+pub fn become_worker(database: Database) {
     let handlers: [(c_int, unsafe extern "C-unwind" fn(c_int)); 3] =
         [(libc::SIGTERM, die), (libc::SIGINT, StatementCancelHandler), (libc::SIGHUP, SignalHandlerForConfigReload)];
     for (signal, handler) in handlers {
@@ -51,10 +114,10 @@ pub fn become_worker(database: Database<'_>) {
     match database {
         // SAFETY: as above; no user means the bootstrap superuser.
         Database::Oid(oid) => unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0) },
-        Database::Name(name) => {
-            let name = CString::new(name).unwrap_or_default();
-            // SAFETY: as above; the name is copied.
-            unsafe { pg_sys::BackgroundWorkerInitializeConnection(name.as_ptr(), std::ptr::null(), 0) }
+        Database::None => {
+            // SAFETY: as above.
+            unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) }
+            return;
         }
     }
     for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off")] {

@@ -1,5 +1,7 @@
 //! `doctor()`: everything an installation can get wrong, each with the line that mends it.
 
+mod workers;
+
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
@@ -35,9 +37,10 @@ impl Check {
 /// All checks, the local ones first.
 pub fn checks() -> Result<Vec<Check>> {
     let mut checks = Spi::connect_mut(|client| -> Result<Vec<Check>> {
-        let facts = spi::json(client, include_str!("../../sql/queries/doctor.sql"), &[])?;
+        let facts = spi::json(client, include_str!("../../../sql/queries/doctor.sql"), &[])?;
         let mut checks = installation(&facts);
         checks.push(tables(client)?);
+        checks.extend(workers::workers(client, is_preloaded(&facts, "btc_ingest"))?);
         Ok(checks)
     })?;
     let allowed = guc::allowed_prefixes();
@@ -48,7 +51,7 @@ pub fn checks() -> Result<Vec<Check>> {
 
 fn installation(facts: &Value) -> Vec<Check> {
     let text = |key: &str| facts[key].as_str().unwrap_or("unknown").to_owned();
-    let preloaded = |library: &str| text("preload").split(',').any(|name| name.trim().trim_matches('"') == library);
+    let preloaded = |library: &str| is_preloaded(facts, library);
     let server = facts["server_version_num"].as_i64().unwrap_or(0);
     let apache = text("license") != "timescale";
     let installed = text("btc_ingest_version");
@@ -102,6 +105,10 @@ fn installation(facts: &Value) -> Vec<Check> {
             None,
         ),
     ]
+}
+
+fn is_preloaded(facts: &Value, library: &str) -> bool {
+    facts["preload"].as_str().unwrap_or_default().split(',').any(|name| name.trim().trim_matches('"') == library)
 }
 
 fn tables(client: &mut SpiClient<'_>) -> Result<Check> {

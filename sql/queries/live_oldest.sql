@@ -1,0 +1,11 @@
+-- Up to $1 live objects, the oldest ticks first; what names no time counts from its registration. $2: only of these assets.
+SELECT coalesce(json_agg(c.s3_uri), '[]')::text
+  FROM (
+    SELECT o.s3_uri
+      FROM ingestion.objects o
+     WHERE o.backfill IS NULL AND o.status = 'pending'
+       AND ($2::text[] IS NULL OR o.metadata ->> 'symbol' = ANY ($2)
+            OR EXISTS (SELECT FROM landing.raw_blobs_5m b WHERE b.s3_uri = o.s3_uri AND b.asset = ANY ($2)))
+     ORDER BY (CASE WHEN isfinite(o.span_from) THEN o.span_from ELSE o.registered_at END), o.s3_uri
+     LIMIT $1
+  ) AS c

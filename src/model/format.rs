@@ -1,0 +1,79 @@
+//! What is no Parquet by its own word: the registry holds other payloads, too, and those are nobody's failure.
+
+use serde_json::Value;
+
+/// Endings of other formats. Whatever has none of these may be Parquet, however it is called.
+const OTHERS: [(&str, &str); 16] = [
+    ("json", "JSON"),
+    ("jsonl", "JSON"),
+    ("ndjson", "JSON"),
+    ("csv", "CSV"),
+    ("tsv", "CSV"),
+    ("txt", "text"),
+    ("zip", "a zip archive"),
+    ("gz", "gzip"),
+    ("bz2", "bzip2"),
+    ("xz", "xz"),
+    ("zst", "zstd"),
+    ("tar", "a tar archive"),
+    ("tgz", "a tar archive"),
+    ("avro", "Avro"),
+    ("orc", "ORC"),
+    ("arrow", "Arrow IPC"),
+];
+/// Where a producer says what an object is, and words that mean another format there.
+const KEYS: [&str; 2] = ["format", "content_type"];
+const WORDS: [&str; 10] = ["json", "csv", "text/", "zip", "bzip2", "x-tar", "avro", "orc", "xml", "html"];
+
+/// Why an object is not to be loaded: its name, or `format` or `content_type` of its metadata, say that it is something else.
+pub fn not_parquet(uri: &str, metadata: &Value) -> Option<String> {
+    for key in KEYS {
+        if let Some(said) = metadata[key].as_str() {
+            let small = said.to_ascii_lowercase();
+            if small.contains("parquet") {
+                return None;
+            }
+            if WORDS.iter().any(|word| small.contains(word)) {
+                return Some(format!("registered as {said:?} ({key}), not as Parquet"));
+            }
+        }
+    }
+    let name = uri.rsplit('/').next().unwrap_or_default();
+    let (_, ending) = name.rsplit_once('.')?;
+    let ending = ending.to_ascii_lowercase();
+    let (_, what) = OTHERS.iter().find(|(other, _)| *other == ending)?;
+    Some(format!("its name ends with .{ending}: {what}, not Parquet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_of_other_formats_are_no_parquet() {
+        assert_eq!(
+            not_parquet("s3://landing/a/b.json", &Value::Null).as_deref(),
+            Some("its name ends with .json: JSON, not Parquet")
+        );
+        assert!(not_parquet("s3://landing/a/b.JSON.GZ", &Value::Null).is_some());
+        assert!(not_parquet("s3://landing/a/b.zip", &json!({})).is_some());
+    }
+
+    #[test]
+    fn names_that_say_nothing_may_be_parquet() {
+        for name in ["b.parquet", "b.parq", "b", "b.bin", "b.2024", "json/b", "b.parquet.v2"] {
+            assert_eq!(not_parquet(&format!("s3://landing/a/{name}"), &Value::Null), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_producer_says_counts_more_than_the_name() {
+        assert_eq!(not_parquet("s3://a/b.zip", &json!({"format": "parquet"})), None);
+        assert_eq!(not_parquet("s3://a/b", &json!({"content_type": "application/vnd.apache.parquet"})), None);
+        assert_eq!(not_parquet("s3://a/b", &json!({"content_type": "binary/octet-stream"})), None);
+        assert_eq!(not_parquet("s3://a/b", &json!({"format": "binance-trades-v2"})), None);
+        let said = not_parquet("s3://a/b.parquet", &json!({"content_type": "application/json"}));
+        assert_eq!(said.as_deref(), Some("registered as \"application/json\" (content_type), not as Parquet"));
+    }
+}

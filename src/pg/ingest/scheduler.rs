@@ -1,0 +1,114 @@
+//! The scheduler: keeps as many loaders as there is work for, goes on with unfinished backfills, lists what is watched, and
+//! prunes the history.
+
+use std::time::{Duration, Instant};
+
+use super::fit::{self, Fit};
+use super::keeper::Keeper;
+use crate::error::Result;
+use crate::pg::shared::{self, Presence, Role};
+use crate::pg::worker::{self, tx, tx_with_all_rights};
+use crate::pg::{backfill, ffi, guc, spi};
+
+/// How often old rows of the history go.
+const PRUNE: Duration = Duration::from_secs(3600);
+/// Rows that go in one transaction.
+const PRUNE_ROWS: i64 = 10_000;
+
+/// The scheduler's life.
+pub fn schedule() {
+    let _presence = Presence::enter(Role::Scheduler);
+    let mut scheduler = Scheduler::default();
+    loop {
+        ffi::reload_settings();
+        let wakes = shared::wakes();
+        let pause = match ffi::survive(|| scheduler.turn()) {
+            Ok(Some(pause)) => pause,
+            // The next process begins afresh.
+            Ok(None) => return,
+            Err(failure) => {
+                let (sqlstate, message) = failure.words();
+                pgrx::log!("btc_ingest scheduler: {message} ({sqlstate})");
+                shared::note_trouble(&sqlstate, &message);
+                return;
+            }
+        };
+        ffi::show_activity(None);
+        if shared::wakes() == wakes {
+            ffi::idle(pause.min(guc::poll_interval()));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Scheduler {
+    /// By number of loader.
+    loaders: Vec<Keeper>,
+    /// What the process has begun with.
+    versions: Option<String>,
+    /// The last misfit that was said.
+    said: Option<String>,
+    pruned: Option<Instant>,
+}
+
+impl Scheduler {
+    /// Everything once; how long to wait until the next time, or `None`: the process is to end.
+    fn turn(&mut self) -> Option<Duration> {
+        match tx_with_all_rights(fit::look) {
+            Fit::Elsewhere => None,
+            Fit::Absent => Some(guc::poll_interval()),
+            Fit::Misfit { sqlstate, message } => {
+                if self.said.as_ref() != Some(&message) {
+                    pgrx::log!("btc_ingest loads nothing: {message} ({sqlstate})");
+                    shared::note_trouble(&sqlstate, &message);
+                    self.said = Some(message);
+                }
+                Some(guc::poll_interval())
+            }
+            Fit::Ready(versions) => {
+                self.said = None;
+                if self.versions.get_or_insert_with(|| versions.clone()) != &versions {
+                    return None;
+                }
+                let pause = self.keep_loaders();
+                resume_backfills();
+                if self.pruned.is_none_or(|at| at.elapsed() > PRUNE) {
+                    prune();
+                    self.pruned = Some(Instant::now());
+                }
+                Some(pause)
+            }
+        }
+    }
+
+    /// The first loader is always there, so that a lone slice finds it awake; the others come with the work.
+    fn keep_loaders(&mut self) -> Duration {
+        let most = guc::workers() as usize;
+        self.loaders.resize_with(most.max(self.loaders.len()), Keeper::default);
+        let backlog = tx(|client| backlog(client, most as i64)) as usize;
+        let wanted = backlog.clamp(1, most.max(1)).min(most);
+        let waits = self.loaders.iter_mut().take(wanted).enumerate();
+        waits.filter_map(|(slot, keeper)| keeper.keep(|| worker::start_loader(slot as i32))).min().unwrap_or(PRUNE)
+    }
+}
+
+/// Objects and registry rows that wait, counted up to `most` each.
+fn backlog(client: &mut pgrx::spi::SpiClient<'_>, most: i64) -> Result<i64> {
+    Ok(spi::json_kept(client, include_str!("../../../sql/queries/backlog.sql"), &[most.into()])?.as_i64().unwrap_or(0))
+}
+
+/// Starts the workers that unfinished backfills lack, as after a restart.
+fn resume_backfills() {
+    for (id, _) in tx_with_all_rights(backfill::unfinished) {
+        if let Err(error) = ffi::transaction(|| backfill::start_workers(id)) {
+            shared::note_trouble(error.sqlstate(), &error.to_string());
+        }
+    }
+}
+
+/// Deletes what is older than the history is to be.
+fn prune() {
+    let Some(minutes) = guc::history_retention() else { return };
+    let sql = include_str!("../../../sql/queries/prune_history.sql");
+    while tx(|client| spi::execute_kept(client, sql, &[minutes.into(), PRUNE_ROWS.into()])) as i64 == PRUNE_ROWS {}
+}

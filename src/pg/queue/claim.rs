@@ -1,0 +1,79 @@
+//! Claims: advisory locks of a session, so that they end with it however it ends. Nobody loads what somebody else has claimed,
+//! and nobody waits for a claim.
+
+use std::collections::HashSet;
+
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+
+use super::attempt;
+use crate::error::Result;
+use crate::pg::spi;
+
+/// An object that nobody else will take.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The object.
+    pub uri: String,
+    /// Of the row when it was claimed; if it has changed, so has the object.
+    pub generation: i64,
+    /// No backfill's.
+    pub live: bool,
+}
+
+/// Claims the first `most` of these objects that are free and not our `own` already, and keeps those that are still pending then.
+pub fn take(
+    client: &mut SpiClient<'_>,
+    mut candidates: Vec<String>,
+    own: &HashSet<String>,
+    most: usize,
+) -> Result<Vec<Claim>> {
+    // An advisory lock does not keep its own session out.
+    candidates.retain(|uri| !own.contains(uri));
+    if candidates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let args = [candidates.into(), (most as i64).into()];
+    let locked = spi::json_kept(client, include_str!("../../../sql/queries/claim_lock.sql"), &args)?;
+    // In a statement of its own: what the claim's last holder did is seen now.
+    let (claims, gone) = check(client, strings(&locked))?;
+    release(client, gone)?;
+    Ok(claims)
+}
+
+/// Which of the locked objects are to be loaded, and which are not (any more).
+pub fn check(client: &mut SpiClient<'_>, locked: Vec<String>) -> Result<(Vec<Claim>, Vec<String>)> {
+    let rows = spi::json_kept(client, include_str!("../../../sql/queries/claim_check.sql"), &[locked.clone().into()])?;
+    let mut claims = Vec::new();
+    let mut gone = Vec::new();
+    for uri in locked {
+        let row = rows.as_array().and_then(|rows| rows.iter().find(|row| row["uri"] == uri.as_str()));
+        match row {
+            // Begun, without a result, and nobody holds it: it has ended with its process.
+            Some(row) if row["begun"] == true => {
+                attempt::lost(client, &uri)?;
+                gone.push(uri);
+            }
+            Some(row) => claims.push(Claim {
+                uri,
+                generation: row["generation"].as_i64().unwrap_or(0),
+                live: row["live"] == true,
+            }),
+            None => gone.push(uri),
+        }
+    }
+    Ok((claims, gone))
+}
+
+/// Gives claims back.
+pub fn release(client: &mut SpiClient<'_>, uris: Vec<String>) -> Result<()> {
+    if uris.is_empty() {
+        return Ok(());
+    }
+    spi::execute_kept(client, include_str!("../../../sql/queries/claim_release.sql"), &[uris.into()]).map(drop)
+}
+
+/// A JSON array of strings.
+pub fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+}

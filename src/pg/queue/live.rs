@@ -1,0 +1,57 @@
+//! Live objects: those that no backfill owns. Their turn comes before any backfill's.
+
+use std::collections::HashSet;
+
+use pgrx::spi::SpiClient;
+
+use super::claim::{self, Claim};
+use crate::error::Result;
+use crate::load::series::AHEAD;
+use crate::pg::{guc, spi};
+
+/// Objects that are looked at for one that is free.
+const LOOK_AT: i64 = 512;
+
+/// Which end of the queue comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Ticks in the order in which they were traded.
+    Oldest,
+    /// What happens now, before what was missed.
+    Newest,
+}
+
+/// Claims the next live objects of these assets (`None`: of all), but leaves others something to do: a claim is held while
+/// the object before it is loaded.
+pub fn claim(
+    client: &mut SpiClient<'_>,
+    order: Order,
+    assets: Option<&[String]>,
+    own: &HashSet<String>,
+) -> Result<Vec<Claim>> {
+    let candidates = candidates(client, order, assets)?;
+    let share = candidates.len() / (2 * guc::workers().max(1) as usize);
+    claim::take(client, candidates, own, share.clamp(1, AHEAD))
+}
+
+/// Live objects that are pending, in order, whoever has claimed them.
+pub fn candidates(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Vec<String>> {
+    let sql = match order {
+        Order::Oldest => include_str!("../../../sql/queries/live_oldest.sql"),
+        Order::Newest => include_str!("../../../sql/queries/live_newest.sql"),
+    };
+    let found = spi::json_kept(client, sql, &[LOOK_AT.into(), assets.map(<[String]>::to_vec).into()])?;
+    Ok(claim::strings(&found))
+}
+
+/// Failed objects whose pause is over are pending again: live ones, and those of a backfill. Whether there were any.
+pub fn retry_due(client: &mut SpiClient<'_>, backfill: Option<i64>) -> Result<bool> {
+    Ok(spi::execute_kept(client, include_str!("../../../sql/queries/retry_due.sql"), &[backfill.into()])? > 0)
+}
+
+/// Milliseconds until a failed live object is due; `None`: there is none.
+pub fn next_due(client: &mut SpiClient<'_>) -> Result<Option<f64>> {
+    let sql = "SELECT to_json(extract(epoch FROM min(next_attempt_at) - clock_timestamp()) * 1000)::text
+                 FROM ingestion.objects WHERE backfill IS NULL AND status = 'failed'";
+    Ok(spi::json_kept(client, sql, &[])?.as_f64())
+}

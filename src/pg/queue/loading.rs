@@ -1,0 +1,235 @@
+//! One object after another, one transaction each: claim, order, load, book, and begin the next attempt in the same commit.
+
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
+use std::time::Instant;
+
+use pgrx::spi::SpiClient;
+
+use super::attempt;
+use super::claim::{Claim, release};
+use super::series::Series;
+use crate::error::{Error, Result};
+use crate::load::series::AHEAD;
+use crate::model::report::LoadReport;
+use crate::pg::ffi::{self, Failure};
+use crate::pg::registry::{Offsets, Seen};
+use crate::pg::worker::tx;
+use crate::pg::{loader, spi};
+
+/// For how long a worker's load waits for a lock of somebody else's: then it is put off, and another object's turn comes.
+const LOCK_TIMEOUT: &str = "SELECT set_config('lock_timeout', '1s', true)";
+
+/// Whose objects a worker loads.
+pub trait Source {
+    /// The next objects, claimed, none of `own`.
+    fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Vec<Claim>>;
+    /// One of them is loaded, or has failed (`None`); in the same transaction.
+    fn count(&self, client: &mut SpiClient<'_>, claim: &Claim, loaded: Option<(&LoadReport, Instant)>) -> Result<()>;
+    /// Disk, memory or connections have run out: no object's fault, and no use to go on with the next one. After the object's
+    /// transaction was rolled back.
+    fn out_of_resources(&mut self, uri: &str, seen: &Seen, failure: &Failure);
+}
+
+/// An object that was ordered from the reading thread.
+struct Ordered {
+    claim: Claim,
+    order: loader::Order,
+    begun: bool,
+}
+
+/// A worker that loads one object after another.
+#[derive(Default)]
+pub struct Loading {
+    ordered: VecDeque<Ordered>,
+    series: Option<Series>,
+    /// Offsets that somebody else had locked.
+    offsets: Offsets,
+    /// What is being loaded, for errors that end its transaction.
+    in_work: Option<(String, Seen)>,
+}
+
+/// What became of one object.
+enum Done {
+    Loaded,
+    Failed,
+    /// Somebody else has it, or has changed it.
+    Left,
+    OutOfResources(Failure),
+}
+
+thread_local! {
+    /// What this process has claimed, for its end.
+    static HELD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Has a worker's orderly end take back the attempt that it was at: to be stopped is no object's fault.
+pub fn take_back_at_exit() {
+    ffi::at_exit(|| {
+        let held = HELD.take();
+        if !held.is_empty() {
+            tx(|client| attempt::take_back(client, held));
+        }
+    });
+}
+
+impl Loading {
+    /// Loads objects until more are to be claimed. `false`: there was nothing to load.
+    pub fn work(&mut self, source: &mut dyn Source) -> Result<bool> {
+        // Before the queue is empty, so that there is always one object on its way.
+        if self.ordered.len() <= AHEAD / 2 {
+            self.claim(source)?;
+        }
+        let mut moved = false;
+        while let Some(next) = self.ordered.pop_front() {
+            moved |= self.load(next, source)?;
+            if self.ordered.len() <= AHEAD / 2 {
+                break;
+            }
+        }
+        // Somebody else is loading all of these: asking again and again would not make them faster.
+        Ok(moved || !self.ordered.is_empty())
+    }
+
+    /// Gives back what was claimed and not begun.
+    pub fn give_back(&mut self) {
+        self.series = None;
+        self.ordered.clear();
+        let held = HELD.take();
+        tx(|client| {
+            attempt::take_back(client, held.clone())?;
+            release(client, held)
+        });
+    }
+
+    /// Books the object whose transaction an error has ended, at its commit for example.
+    pub fn fail_in_work(&mut self, failure: &Failure) {
+        if let Some((uri, seen)) = self.in_work.take() {
+            tx(|client| attempt::fail(client, &uri, failure, &seen));
+        }
+    }
+
+    /// Writes offsets that were left because somebody had locked them.
+    pub fn write_offsets(&mut self) {
+        if !self.offsets.is_empty() {
+            let offsets = std::mem::take(&mut self.offsets);
+            self.offsets = tx(|client| offsets.write_if_free(client));
+        }
+    }
+
+    /// Claims the next objects and orders them.
+    fn claim(&mut self, source: &mut dyn Source) -> Result<()> {
+        let own: HashSet<String> = self.ordered.iter().map(|ordered| ordered.claim.uri.clone()).collect();
+        let claims = tx(|client| {
+            let claims = source.claim(client, &own)?;
+            // In the memory of the process, where its end looks for it.
+            HELD.with_borrow_mut(|held| held.extend(claims.iter().map(|claim| claim.uri.clone())));
+            let ordered = claims.into_iter().map(|claim| {
+                let order = loader::order(client, &claim.uri);
+                (claim, order)
+            });
+            Ok(ordered.collect::<Vec<_>>())
+        });
+        for (claim, order) in claims {
+            match order {
+                Ok(order) => {
+                    self.order(&order)?;
+                    self.ordered.push_back(Ordered { claim, order, begun: false });
+                }
+                Err(error) => {
+                    tx(|client| {
+                        attempt::begin(client, &claim)?;
+                        attempt::refuse_begun(client, &claim, error)?;
+                        source.count(client, &claim, None)
+                    });
+                    self.let_go(claim);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, order: &loader::Order) -> Result<()> {
+        match &self.series {
+            Some(series) => series.order(order.job.clone()),
+            None => {
+                self.series = Some(Series::start([order.job.clone()])?);
+                Ok(())
+            }
+        }
+    }
+
+    /// One object, in one transaction, with the beginning of the next one's attempt. `false`: it was left to somebody else.
+    fn load(&mut self, mut next: Ordered, source: &mut dyn Source) -> Result<bool> {
+        ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
+        if !next.begun {
+            next.begun = tx(|client| attempt::begin(client, &next.claim));
+        }
+        let done = if next.begun { self.load_begun(&next, source)? } else { Done::Left };
+        if let Done::OutOfResources(failure) = done {
+            // First of all, and alone: where nothing more can be written, this may be what still fits.
+            source.out_of_resources(&next.claim.uri, &next.order.seen, &failure);
+            self.give_back();
+            return Ok(true);
+        }
+        self.let_go(next.claim);
+        if !matches!(done, Done::Loaded) {
+            // What else the thread has to say of this object would be taken for the next one's.
+            self.reorder()?;
+        }
+        Ok(!matches!(done, Done::Left))
+    }
+
+    fn load_begun(&mut self, next: &Ordered, source: &mut dyn Source) -> Result<Done> {
+        let began = Instant::now();
+        let Some(mut series) = self.series.take() else {
+            return Err(Error::Internal { why: "nobody reads what was ordered".into() });
+        };
+        let mut offsets = std::mem::take(&mut self.offsets);
+        self.in_work = Some((next.claim.uri.clone(), next.order.seen.clone()));
+        let (done, offsets) = tx(|client| {
+            spi::execute_kept(client, LOCK_TIMEOUT, &[])?;
+            let attempt = ffi::attempt(|| loader::load_ordered(&next.order, series.thread(), Some(&mut offsets)));
+            let done = match attempt {
+                Ok(Some(report)) => {
+                    source.count(client, &next.claim, Some((&report, began)))?;
+                    Done::Loaded
+                }
+                Ok(None) => {
+                    attempt::take_back(client, vec![next.claim.uri.clone()])?;
+                    Done::Left
+                }
+                Err(failure) if attempt::is_out_of_resources(&failure) => Done::OutOfResources(failure),
+                Err(failure) => {
+                    attempt::fail(client, &next.claim.uri, &failure, &next.order.seen)?;
+                    source.count(client, &next.claim, None)?;
+                    Done::Failed
+                }
+            };
+            if let (Done::Loaded, Some(follower)) = (&done, self.ordered.front_mut()) {
+                follower.begun = attempt::begin(client, &follower.claim)?;
+            }
+            Ok((done, offsets))
+        });
+        self.in_work = None;
+        self.offsets = offsets;
+        self.series = Some(series);
+        Ok(done)
+    }
+
+    /// Nobody is kept from it any more.
+    fn let_go(&mut self, claim: Claim) {
+        HELD.with_borrow_mut(|held| held.retain(|uri| *uri != claim.uri));
+        tx(|client| release(client, vec![claim.uri]));
+    }
+
+    /// A new thread with the orders that are left.
+    fn reorder(&mut self) -> Result<()> {
+        self.series = None;
+        let jobs: Vec<_> = self.ordered.iter().map(|ordered| ordered.order.job.clone()).collect();
+        if !jobs.is_empty() {
+            self.series = Some(Series::start(jobs)?);
+        }
+        Ok(())
+    }
+}

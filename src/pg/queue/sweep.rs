@@ -1,0 +1,132 @@
+//! Sweeps: live objects loaded by a session, without any worker. `sweep()` in one transaction, `run_sweep` with one per object.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use pgrx::spi::SpiClient;
+
+use super::claim::{self, Claim};
+use super::feed::feed;
+use super::live::{self, Order};
+use super::{attempt, control};
+use crate::error::Result;
+use crate::model::report::{LoadReport, Outcome};
+use crate::pg::ffi::{self, Failure};
+use crate::pg::registry::Seen;
+use crate::pg::target::as_owner;
+use crate::pg::{guc, loader, spi};
+
+/// Loads up to `most` objects in the caller's transaction.
+pub fn sweep(most: Option<i32>) -> Result<Vec<LoadReport>> {
+    let mut reports = Vec::new();
+    let mut own = HashSet::new();
+    while most.is_none_or(|most| (reports.len() as i64) < i64::from(most)) {
+        pgrx::check_for_interrupts!();
+        let Some(uri) = as_owner(|client, _| lock_next(client, &own))? else { break };
+        own.insert(uri.clone());
+        // In a statement after the lock; somebody may have been faster.
+        let claim = as_owner(|client, _| {
+            let claim = claim::check(client, vec![uri])?.0.pop();
+            claim.map(|claim| Ok((attempt::begin(client, &claim)?, claim))).transpose()
+        })?;
+        if let Some((true, claim)) = claim {
+            reports.extend(load(&claim)?);
+        }
+    }
+    Ok(reports)
+}
+
+/// The next object, locked until the end of the transaction, as nothing of it can be seen by others before.
+fn lock_next(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<String>> {
+    let mut candidates = due(client, guc::queue_order(), None)?;
+    candidates.retain(|uri| !own.contains(uri));
+    let sql = include_str!("../../../sql/queries/claim_in_transaction.sql");
+    Ok(spi::json_kept(client, sql, &[candidates.into()])?.as_str().map(str::to_owned))
+}
+
+/// What is to be loaded now.
+fn due(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Vec<String>> {
+    if control::is_paused(client)? {
+        return Ok(Vec::new());
+    }
+    feed(client)?;
+    live::retry_due(client, None)?;
+    live::candidates(client, order, assets)
+}
+
+/// What this session's `run_sweep` holds from one of its transactions to the next.
+struct Held {
+    claim: Claim,
+    /// Of the claim's lock, which is the session's.
+    key: i64,
+}
+
+thread_local! {
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+/// One step of `run_sweep`: loads what the last one has claimed and claims the next object, whose attempt begins in the same
+/// commit. Whether it has claimed one.
+pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool) -> Result<bool> {
+    // A sweep that is stopped between two transactions must leave nothing locked.
+    ffi::at_abort(|| {
+        if let Some(held) = HELD.take() {
+            ffi::release_session_lock(held.key);
+        }
+    });
+    let held = HELD.with_borrow(|held| held.as_ref().map(|held| held.claim.clone()));
+    if let Some(claim) = held {
+        load(&claim)?;
+    }
+    let order = match newest {
+        Some(true) => Order::Newest,
+        Some(false) => Order::Oldest,
+        None => guc::queue_order(),
+    };
+    let next = as_owner(|client, _| if claim_next { claim_one(client, order, assets.as_deref()) } else { Ok(None) })?;
+    let more = next.is_some();
+    // Until the commit nobody may see the last one as free.
+    if let Some(last) = HELD.replace(next) {
+        ffi::release_session_lock_at_commit(last.key);
+    }
+    Ok(more)
+}
+
+fn claim_one(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Option<Held>> {
+    let candidates = due(client, order, assets)?;
+    let own = HELD.with_borrow(|held| held.iter().map(|held| held.claim.uri.clone()).collect());
+    let Some(claim) = claim::take(client, candidates, &own, 1)?.pop() else { return Ok(None) };
+    let sql = "SELECT to_json(hashtextextended('btc_ingest.claim:' || $1, 0)::text)::text";
+    let key = spi::json_kept(client, sql, &[claim.uri.clone().into()])?;
+    let key = key.as_str().and_then(|key| key.parse().ok()).unwrap_or_default();
+    if attempt::begin(client, &claim)? {
+        return Ok(Some(Held { claim, key }));
+    }
+    claim::release(client, vec![claim.uri])?;
+    Ok(None)
+}
+
+/// Loads a claimed object whose attempt has begun. A failure is booked and said, and is no error; `None`: somebody else is at it.
+fn load(claim: &Claim) -> Result<Option<LoadReport>> {
+    let order = as_owner(|client, _| Ok(loader::order(client, &claim.uri)))?;
+    let (seen, done) = match order {
+        Ok(order) => {
+            let done = ffi::attempt(|| loader::load_order(&order));
+            (order.seen, done)
+        }
+        Err(error) => (Seen { generation: Some(claim.generation), rows: None }, Err(Failure::Ours(error))),
+    };
+    match done {
+        Ok(Some(report)) => Ok(Some(report)),
+        Ok(None) => {
+            as_owner(|client, _| attempt::take_back(client, vec![claim.uri.clone()]))?;
+            Ok(None)
+        }
+        Err(failure) => {
+            as_owner(|client, _| attempt::fail(client, &claim.uri, &failure, &seen))?;
+            let (sqlstate, message) = failure.words();
+            pgrx::warning!("{}: {message} ({sqlstate})", claim.uri);
+            Ok(Some(LoadReport { uri: claim.uri.clone(), outcome: Outcome::Failed, ..LoadReport::default() }))
+        }
+    }
+}
