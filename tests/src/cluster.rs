@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use postgres::{Client, NoTls};
 
 use crate::command::{OS_USER, client_program, is_root, outcome, run, server_program, unprivileged};
 use crate::janitor::{Janitor, fresh_dir};
+use crate::process::{children, is_running};
+use crate::wait::wait_until;
 
 /// How long the server may take to start or stop, in seconds, as pg_ctl's `-t` wants it.
 const DEADLINE: &str = "60";
@@ -245,6 +248,20 @@ impl Cluster {
     pub fn crash(&self) {
         self.stop_by("immediate").unwrap_or_else(|e| panic!("cannot stop the server: {e}"));
         self.start();
+    }
+
+    /// Kills all processes of the server at once, as a machine that is lost, and waits until they are gone.
+    pub fn kill(&self) {
+        let postmaster = self.pid();
+        let pids = [vec![postmaster], children(postmaster)].concat();
+        // One of them may end by itself before its turn.
+        let _ = run(std::process::Command::new("kill").arg("-9").args(pids.iter().map(u32::to_string)));
+        // One that was started meanwhile finds its postmaster dead.
+        wait_until("the killed server", Duration::from_secs(30), || !pids.iter().any(|&pid| is_running(pid)));
+        // A next start would believe them: nobody may have waited for the dead process yet, or another one has its id.
+        for file in [self.data_dir().join("postmaster.pid"), self.base.join(format!(".s.PGSQL.{}.lock", self.port()))] {
+            std::fs::remove_file(file).expect("a lock file of a killed server");
+        }
     }
 
     fn stop_by(&self, mode: &str) -> Result<String, String> {

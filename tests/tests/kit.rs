@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, TimeUnit};
+use btc_ingest_tests::cluster::backend_pid;
 use btc_ingest_tests::parquet::{Id, Number, Time};
-use btc_ingest_tests::process::{MemoryWatch, descriptors, is_running, memory, threads};
+use btc_ingest_tests::process::{MemoryWatch, children, descriptors, is_running, memory, threads};
 use btc_ingest_tests::s3_client::{Head, Listing, S3Client};
 use btc_ingest_tests::ticks::time_us;
 use btc_ingest_tests::wait::wait_until;
@@ -136,6 +137,19 @@ fn a_standby_follows_and_can_be_promoted() {
     assert_eq!(standby.psql("postgres", "SELECT pg_is_in_recovery()").unwrap(), "t\n");
     standby.promote();
     assert_eq!(standby.psql("postgres", "SELECT pg_is_in_recovery()").unwrap(), "f\n");
+}
+
+#[test]
+fn a_killed_server_is_gone_and_starts_again_with_what_was_committed() {
+    let cluster = Cluster::builder().start();
+    cluster.client("postgres").batch_execute("CREATE TABLE committed AS SELECT 1").unwrap();
+    let mut session = cluster.client("postgres");
+    let before = [vec![cluster.pid()], children(cluster.pid())].concat();
+    assert!(before.contains(&backend_pid(&mut session)), "{before:?}");
+    cluster.kill();
+    assert!(!before.iter().any(|&pid| is_running(pid)));
+    cluster.start();
+    assert_eq!(cluster.psql("postgres", "TABLE committed").unwrap(), "1\n");
 }
 
 // ── S3 ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
