@@ -47,7 +47,6 @@ DECLARE
     root CONSTANT regclass := 'market_data.btc_ticks';
     made record;
     chunk regclass;
-    item record;
 BEGIN
     -- Not behind a lock that somebody holds for long: every insert that needs a new chunk would queue up behind us.
     PERFORM set_config('lock_timeout', '30s', true);
@@ -63,22 +62,16 @@ BEGIN
     UPDATE pg_constraint SET conislocal = false WHERE conrelid = chunk AND coninhcount > 0 AND conislocal;
 
     -- What create_chunk leaves out. Publications it does not: a chunk is in one if and only if TimescaleDB puts it there.
-    -- Rights: exactly the root's. What the table got otherwise, its owner's own among them, goes first.
-    IF (SELECT relacl FROM pg_class WHERE oid = root) IS NOT NULL THEN
-        FOR item IN
-            SELECT 0 AS turn, format('REVOKE ALL ON %s FROM %s', chunk, g.name) AS statement
-              FROM (SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS name
-                      FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS a WHERE c.oid = chunk) AS g
-            UNION ALL
-            SELECT 1, format('GRANT %s ON %s TO %s %s', a.privilege_type, chunk,
-                             CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-                             CASE WHEN a.is_grantable THEN 'WITH GRANT OPTION' ELSE '' END)
-              FROM pg_class c, aclexplode(c.relacl) AS a WHERE c.oid = root
-             ORDER BY 1
-        LOOP
-            EXECUTE item.statement;
-        END LOOP;
-    END IF;
+    -- Rights: exactly the root's, grantors among them, so that a REVOKE … CASCADE there reaches the chunk. GRANT would name the
+    -- owner as grantor of all. This is what TimescaleDB does for a chunk of its own, and nobody else can see this table yet.
+    UPDATE pg_class SET relacl = (SELECT relacl FROM pg_class WHERE oid = root) WHERE oid = chunk;
+    DELETE FROM pg_shdepend
+     WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND classid = 'pg_class'::regclass AND objid = chunk AND objsubid = 0 AND deptype = 'a';
+    INSERT INTO pg_shdepend
+    SELECT dbid, classid, chunk, 0, refclassid, refobjid, deptype FROM pg_shdepend
+     WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND classid = 'pg_class'::regclass AND objid = root AND objsubid = 0 AND deptype = 'a';
 
     -- To continuous aggregates the ticks are news, as those of any INSERT are, whoever refreshes them and when.
     INSERT INTO _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
