@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use pgrx::PgOid;
 use pgrx::datum::DatumWithOid;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiError, SpiTupleTable};
+use pgrx::spi::{OwnedPreparedStatement, Query, SpiClient, SpiError, SpiTupleTable};
 use serde_json::Value;
 
+use super::ffi;
 use crate::error::{Error, Result};
 
 /// Runs a statement and returns its rows.
@@ -18,8 +19,17 @@ pub fn query<'conn>(
     sql: &str,
     args: &[DatumWithOid<'_>],
 ) -> Result<SpiTupleTable<'conn>> {
-    // `update` rather than `select`: the latter keeps the snapshot of the calling statement.
-    client.update(sql, None, args).map_err(internal)
+    run(client, sql, args)
+}
+
+fn run<'conn, Q: Query<'conn>>(
+    client: &mut SpiClient<'conn>,
+    query: Q,
+    args: &[DatumWithOid<'_>],
+) -> Result<SpiTupleTable<'conn>> {
+    // `select` keeps the snapshot of the calling statement. `update` takes a transaction id, and a standby has none to give.
+    let found = if ffi::in_recovery() { client.select(query, None, args) } else { client.update(query, None, args) };
+    found.map_err(internal)
 }
 
 /// Runs a statement and returns how many rows it touched.
@@ -49,7 +59,7 @@ pub fn query_kept<'conn>(
             plan
         }
     };
-    client.update(&*plan, None, args).map_err(internal)
+    run(client, &*plan, args)
 }
 
 /// [`execute`] with a plan that the session keeps.

@@ -143,6 +143,12 @@ pub fn in_transaction_block() -> bool {
     unsafe { pg_sys::IsTransactionBlock() }
 }
 
+/// Whether this server is a standby, or still recovers.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads a flag in shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// What `now()` is in this transaction: microseconds since 2000.
 pub fn transaction_time() -> i64 {
     // SAFETY: reads the state of the current transaction.
