@@ -73,7 +73,6 @@ fn every_object_under_several_prefixes_is_loaded_exactly_by_three_workers() {
 }
 
 #[test]
-
 fn no_object_is_read_twice_or_asked_for_beforehand() {
     for parallel in [1, 3] {
         let mut bench = Bench::new();
@@ -151,7 +150,6 @@ fn placeholders_name_the_time_the_symbol_and_the_exchange() {
 }
 
 #[test]
-
 fn prefixes_that_overlap_are_counted_and_loaded_once() {
     let mut bench = Bench::new();
     let all = bench.put_small(6);
@@ -246,7 +244,6 @@ fn a_live_slice_is_loaded_before_the_queue_of_a_backfill() {
 }
 
 #[test]
-
 fn a_live_slice_is_not_counted_as_one_of_the_backfill() {
     let mut bench = Bench::new();
     let all = bench.put_small(3);
@@ -259,7 +256,6 @@ fn a_live_slice_is_not_counted_as_one_of_the_backfill() {
 }
 
 #[test]
-
 fn sessions_that_call_at_once_watch_one_backfill() {
     let mut bench = Bench::new();
     let all = bench.put_small(6);

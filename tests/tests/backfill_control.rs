@@ -54,7 +54,6 @@ fn a_statement_timeout_ends_the_watching_and_not_the_work() {
 }
 
 #[test]
-
 fn a_pause_stops_the_work_until_it_is_resumed_and_costs_no_attempt() {
     let (mut bench, _proxy, all, prefixes) = slow();
     let call = bench.begin(&prefixes, "parallel => 2");

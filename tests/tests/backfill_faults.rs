@@ -6,15 +6,12 @@ mod backfill_bench;
 
 use std::time::{Duration, Instant};
 
-use backfill_bench::{
-    Bench, MOST_ATTEMPTS, SOON, call, kill, must_be_quiet, must_hold, number, patient_no_more, put_small, text,
-    try_client, workers,
-};
+use backfill_bench::doomed::{Doomed, loaded};
+use backfill_bench::{Bench, MOST_ATTEMPTS, SOON, call, kill, must_hold, try_client, workers};
 use btc_ingest_tests::rows::ticks_of;
-use btc_ingest_tests::stand::{ACCESS, BUCKET, SECRET};
-use btc_ingest_tests::wait::{wait_for, wait_until};
-use btc_ingest_tests::{Cluster, Fault, FaultProxy, ParquetFile, S3Server, Stand, TestDb, When};
-use postgres::Client;
+use btc_ingest_tests::stand::BUCKET;
+use btc_ingest_tests::wait::wait_until;
+use btc_ingest_tests::{Fault, FaultProxy, ParquetFile, Stand, TestDb, When};
 
 const HISTORY: &str = "SELECT coalesce(string_agg(concat_ws(' ', outcome, sqlstate), ', ' ORDER BY id), '') FROM ingestion.load_history WHERE s3_uri = ";
 
@@ -53,7 +50,6 @@ fn a_poisoned_object_is_quarantined_and_holds_up_no_other() {
 }
 
 #[test]
-
 fn what_passes_is_tried_again_and_every_attempt_is_counted() {
     let mut bench = Bench::new();
     let proxy = FaultProxy::before(&bench.stand.s3);
@@ -109,7 +105,6 @@ fn what_does_not_pass_is_quarantined_after_max_attempts() {
 }
 
 #[test]
-
 fn an_object_whose_every_attempt_ended_with_its_backend_is_quarantined_with_a_message() {
     let mut bench = Bench::new();
     let all = bench.put_small(4);
@@ -170,7 +165,6 @@ fn a_bucket_that_is_not_there_stops_a_backfill_and_the_next_call_takes_it_up() {
 }
 
 #[test]
-
 fn a_load_by_hand_of_an_object_of_the_queue_is_waited_for_without_haste() {
     let mut bench = Bench::new();
     let all = bench.put_small(3);
@@ -197,84 +191,14 @@ fn a_load_by_hand_of_an_object_of_the_queue_is_waited_for_without_haste() {
     assert_eq!(bench.text("SELECT max(attempts)::text FROM ingestion.objects"), "1");
 }
 
-/// A cluster of its own, a slow S3 before it, and forty objects of which some are loaded when `new` returns.
-struct Doomed {
-    cluster: Cluster,
-    s3: &'static S3Server,
-    proxy: FaultProxy,
-    db: String,
-    all: Vec<btc_ingest_tests::Tick>,
-    prefixes: Vec<String>,
-}
-
-impl Doomed {
-    fn new(folder: &str, preloaded: bool) -> Doomed {
-        let s3 = &backfill_bench::stand().s3;
-        let proxy = FaultProxy::before(s3);
-        let mut builder = Cluster::builder()
-            .aws_keys(ACCESS, SECRET)
-            .setting("btc_ingest.allowed_prefixes", &format!("s3://{BUCKET}"))
-            .setting("btc_ingest.s3_endpoint", &proxy.endpoint())
-            .setting("btc_ingest.s3_region", "us-east-1")
-            .setting("btc_ingest.s3_force_path_style", "on")
-            .setting("btc_ingest.database", "doomed");
-        if preloaded {
-            builder = builder.preload("btc_ingest");
-        }
-        let cluster = builder.start();
-        patient_no_more(&cluster);
-        cluster.create_database("doomed");
-        cluster.install_extension("doomed");
-        let all = put_small(backfill_bench::stand(), folder, 40);
-        let prefixes = vec![format!("s3://{BUCKET}/{folder}/Binance/")];
-        proxy.on(When::get().key("Binance/BTC"), Fault::Latency(Duration::from_millis(60)));
-        Doomed { cluster, s3, proxy, db: "doomed".into(), all, prefixes }
-    }
-
-    /// Calls from a thread, and returns when the work is in its middle.
-    fn begin(&self) -> std::thread::JoinHandle<backfill_bench::Called> {
-        let (connection, prefixes) = (self.cluster.connection_string(&self.db), self.prefixes.clone());
-        let call = std::thread::spawn(move || call(&connection, &prefixes, "parallel => 2"));
-        let mut client = self.client();
-        wait_until("the middle", SOON, || loaded(&mut client) >= 8);
-        assert!(loaded(&mut client) < 30, "the middle is over");
-        call
-    }
-
-    fn client(&self) -> Client {
-        wait_for("the server", SOON, || try_client(&self.cluster.connection_string(&self.db)))
-    }
-
-    /// Everything is stored once, no attempt is lost, and nothing is left.
-    #[track_caller]
-    fn must_be_whole(&self, killed: i64) {
-        let mut client = self.client();
-        must_hold(&mut client, &self.all);
-        assert_eq!(text(&mut client, backfill_bench::STATUSES), "loaded");
-        must_be_quiet(&mut client);
-        let report = "SELECT concat_ws(' ', status, objects_total, objects_done, objects_failed, rows_inserted) FROM btc_ingest.backfill_status(1)";
-        assert_eq!(text(&mut client, report), format!("done 40 40 0 {}", self.all.len()));
-        assert_eq!(number(&mut client, "SELECT count(*) FROM ingestion.backfills"), 1);
-        // A killed worker has burnt the attempt that it was at, and no other.
-        let attempts = number(&mut client, "SELECT sum(attempts) FROM ingestion.objects");
-        assert!((40..=40 + killed).contains(&attempts), "{attempts} attempts");
-        assert_eq!(number(&mut client, "SELECT count(*) FROM ingestion.load_history WHERE outcome = 'loaded'"), 40);
-        assert!(self.s3.total() > 0 && self.proxy.count("GET") > 0);
-    }
-}
-
-fn loaded(client: &mut Client) -> i64 {
-    number(client, "SELECT count(*) FROM ingestion.objects WHERE status = 'loaded'")
-}
-
 #[test]
 fn a_killed_worker_takes_the_server_with_it_and_the_next_call_ends_the_work() {
     let doomed = Doomed::new("killed-worker", false);
     let first = doomed.begin();
     kill(workers(&mut doomed.client())[0]);
     assert_eq!(first.join().unwrap().sqlstate(), "08006");
-    wait_until("the server", SOON, || try_client(&doomed.cluster.connection_string("doomed")).is_some());
-    let called = call(&doomed.cluster.connection_string("doomed"), &doomed.prefixes, "parallel => 2");
+    drop(doomed.client());
+    let called = doomed.call("parallel => 2").join().unwrap();
     assert_eq!(called.refusal, None, "{called:#?}");
     doomed.must_be_whole(2);
 }
@@ -286,8 +210,7 @@ fn a_killed_worker_is_started_again_by_the_postmaster() {
     kill(workers(&mut doomed.client())[0]);
     assert_eq!(first.join().unwrap().sqlstate(), "08006");
     // Nobody calls.
-    let mut client = doomed.client();
-    wait_until("the end", SOON, || text(&mut client, "SELECT status FROM ingestion.backfills") == "done");
+    doomed.wait_for_the_end();
     doomed.must_be_whole(2);
 }
 
@@ -301,7 +224,7 @@ fn after_a_crash_of_the_server_the_next_call_ends_the_work() {
     let before = loaded(&mut client);
     assert!((8..40).contains(&before), "{before}");
     assert!(workers(&mut client).is_empty());
-    let called = call(&doomed.cluster.connection_string("doomed"), &doomed.prefixes, "parallel => 3");
+    let called = doomed.call("parallel => 3").join().unwrap();
     assert_eq!(called.refusal, None, "{called:#?}");
     assert!(called.of("NOTICE")[0].contains("backfill 1 goes on where it stood"), "{called:#?}");
     doomed.must_be_whole(2);
@@ -313,8 +236,7 @@ fn a_preloaded_library_goes_on_by_itself_after_a_crash() {
     let first = doomed.begin();
     doomed.cluster.crash();
     first.join().unwrap();
-    let mut client = doomed.client();
-    wait_until("the end", SOON, || text(&mut client, "SELECT status FROM ingestion.backfills") == "done");
+    doomed.wait_for_the_end();
     doomed.must_be_whole(2);
 }
 
@@ -358,7 +280,6 @@ fn a_cancelled_statement_of_a_worker_is_an_attempt_that_is_tried_again() {
 }
 
 #[test]
-
 fn workers_of_a_dropped_database_are_not_started_again_and_again() {
     let stand = Stand::start();
     let db = TestDb::with_extension(&stand.cluster);

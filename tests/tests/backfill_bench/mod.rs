@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod doomed;
+
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
