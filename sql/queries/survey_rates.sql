@@ -1,6 +1,9 @@
--- What is known of sizes and speed here: bytes per tick in chunks that were analyzed, rows per second of recent loads.
+-- What is known of sizes and speed here: where chunks are made (a server process runs in the data directory, and its name is for
+-- superusers only), bytes per tick in chunks that were analyzed, rows per second of recent loads.
 SELECT json_build_object(
-    'directory', current_setting('data_directory'),
+    'directory', (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''), '.')
+                    FROM pg_class c, pg_database d
+                   WHERE c.oid = 'market_data.btc_ticks'::regclass AND d.datname = current_database()),
     'bytes_per_row', (SELECT sum(pg_total_relation_size(c.oid)) / nullif(sum(c.reltuples), 0)
                         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                        WHERE i.inhparent = 'market_data.btc_ticks'::regclass AND c.reltuples > 100000),
