@@ -5,7 +5,7 @@
 mod backfill_bench;
 mod chunks_bench;
 
-use backfill_bench::Bench;
+use backfill_bench::{Bench, owned_by, role};
 use btc_ingest_tests::Tick;
 use btc_ingest_tests::stand::loaded;
 use chunks_bench::{bench, put_weeks, some_ticks, week};
@@ -157,11 +157,6 @@ fn chunks_are_what_slices_make_of_a_plain_installation() {
     pair.must_be_alike();
 }
 
-/// Roles belong to the cluster, and tests run side by side.
-fn role(name: &str) -> String {
-    format!("DO $$ BEGIN CREATE ROLE {name}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;")
-}
-
 const CHANGED: &str = "
     ALTER TABLE market_data.btc_ticks ADD CONSTRAINT sane CHECK (price > 0 AND quantity >= 0);
     ALTER TABLE market_data.btc_ticks ADD CONSTRAINT later CHECK (trade_id > 0) NOT VALID;
@@ -225,19 +220,11 @@ fn default_privileges_of_a_schema_give_nobody_a_chunk() {
 #[test]
 fn chunks_are_alike_where_the_owner_is_no_superuser() {
     let prepare = format!(
-        "{}DO $$ DECLARE t record; BEGIN
-             FOR t IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                       WHERE n.nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops') AND c.relkind = 'r' LOOP
-                 EXECUTE format('ALTER TABLE %s OWNER TO plain_owner', t.name);
-             END LOOP;
-             FOR t IN SELECT nspname AS name FROM pg_namespace WHERE nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops') LOOP
-                 EXECUTE format('ALTER SCHEMA %I OWNER TO plain_owner', t.name);
-             END LOOP;
-         END $$;
+        "{}
          CREATE FUNCTION market_data.sane(numeric) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 > 0';
          ALTER FUNCTION market_data.sane OWNER TO plain_owner;
          ALTER TABLE market_data.btc_ticks ADD CHECK (market_data.sane(price));",
-        role("plain_owner")
+        owned_by("plain_owner")
     );
     let Some(mut pair) = Pair::new(&prepare) else { return };
     pair.must_be_alike();

@@ -201,6 +201,28 @@ pub fn put_small(stand: &Stand, folder: &str, objects: usize) -> Vec<Tick> {
     all
 }
 
+/// Makes a role. Roles belong to the cluster, and tests run side by side.
+pub fn role(name: &str) -> String {
+    format!("DO $$ BEGIN CREATE ROLE {name}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;")
+}
+
+/// Gives everything that holds data to a new role, which is no superuser.
+pub fn owned_by(owner: &str) -> String {
+    const OURS: &str = "nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops')";
+    format!(
+        "{}DO $$ DECLARE t record; BEGIN
+             FOR t IN SELECT c.oid::regclass AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                       WHERE {OURS} AND c.relkind = 'r' LOOP
+                 EXECUTE format('ALTER TABLE %s OWNER TO {owner}', t.name);
+             END LOOP;
+             FOR t IN SELECT nspname AS name FROM pg_namespace WHERE {OURS} LOOP
+                 EXECUTE format('ALTER SCHEMA %I OWNER TO {owner}', t.name);
+             END LOOP;
+         END $$;",
+        role(owner)
+    )
+}
+
 #[track_caller]
 pub fn text(client: &mut Client, sql: &str) -> String {
     let row = client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
