@@ -5,7 +5,7 @@
 //! - [`s3`]: an S3 server in this process, with real protocol and real signatures; [`proxy`]: faults in front of it;
 //!   [`imds`]: an instance metadata service that hands out credentials that can be rotated;
 //! - [`ticks`] and [`parquet`]: generated trades, as Parquet of any physical shape, with exact sums to compare against;
-//! - [`disk`]: a disk that is too small;
+//! - [`disk`]: a disk that is too small; [`dump`]: pg_dump and pg_restore;
 //! - [`rows`]: a few hand-made trades, compared value by value;
 //! - [`stand`]: cluster and server together, a load's report and refusal, the exact sums of what is stored;
 //! - [`demo`] and [`s3_program`]: what the two programs of this package do;
@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod command;
 pub mod demo;
 pub mod disk;
+pub mod dump;
 pub mod http;
 pub mod imds;
 pub mod janitor;

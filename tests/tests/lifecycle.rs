@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
-
-use btc_ingest_tests::command::{client_program, run};
+use btc_ingest_tests::dump::{copy, dump, restore};
 use btc_ingest_tests::rows::{must_hold, ticks};
 use btc_ingest_tests::stand::{Refusal, loaded, refused, stored};
 use btc_ingest_tests::ticks::{Tick, time_us};
@@ -136,29 +134,6 @@ fn filled(db: &TestDb<'_>) -> (Vec<Tick>, Vec<String>) {
     (all, uris)
 }
 
-fn dump(db: &TestDb<'_>, format: &str, file: &Path) {
-    let mut command = client_program("pg_dump");
-    run(command.args(["-F", format, "-f"]).arg(file).args(["-d", &db.connection_string()]))
-        .unwrap_or_else(|error| panic!("{error}"));
-}
-
-/// Timescale's own procedure.
-fn restore(db: &TestDb<'_>, format: &str, file: &Path) {
-    db.psql("CREATE EXTENSION timescaledb; SELECT timescaledb_pre_restore();").unwrap();
-    let connection = db.connection_string();
-    let mut command = if format == "c" {
-        let mut command = client_program("pg_restore");
-        command.args(["--exit-on-error", "-d", &connection]);
-        command
-    } else {
-        let mut command = client_program("psql");
-        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &connection, "-f"]);
-        command
-    };
-    run(command.arg(file)).unwrap_or_else(|error| panic!("{error}"));
-    db.psql("SELECT timescaledb_post_restore();").unwrap();
-}
-
 /// Restores a dump and proves that the copy is equal and works.
 #[track_caller]
 fn must_survive_a_dump(db: &TestDb<'_>, format: &str, loaded_uri: &str, what: &str) {
@@ -209,15 +184,9 @@ fn a_plain_dump_restores_by_timescales_procedure() {
 
 #[test]
 fn a_dump_of_a_restored_database_restores_too() {
-    let stand = Stand::shared();
-    let db = stand.db();
+    let db = Stand::shared().db();
     let (_, uris) = filled(&db);
-    let scratch = tempfile::tempdir().unwrap();
-    let file = scratch.path().join("dump");
-    dump(&db, "c", &file);
-    let copy = TestDb::new(&stand.cluster);
-    restore(&copy, "c", &file);
-    must_survive_a_dump(&copy, "c", &uris[0], "second generation");
+    must_survive_a_dump(&copy(&db), "c", &uris[0], "second generation");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod pair;
+
 use btc_ingest_tests::ticks::{BUCKET_US, slice_key, time_us};
 use btc_ingest_tests::{Generator, ParquetFile, Stand, Tick};
 
