@@ -49,7 +49,7 @@ SELECT json_build_object(
                            WHERE NOT r.rolsuper AND p.proowner <> (SELECT min(relowner) FROM tables)),
     'hypertable', EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                            WHERE schema_name = 'market_data' AND table_name = 'btc_ticks'),
-    'chunk_constraint', to_regclass('_timescaledb_catalog.chunk_constraint') IS NOT NULL,
+    'chunk_constraint', EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint') AND relkind = 'r'),
     'symbol_collation', (SELECT attcollation::bigint FROM pg_attribute
                           WHERE attrelid = to_regclass('market_data.btc_ticks') AND attname = 'symbol')
 )::text
