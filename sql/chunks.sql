@@ -40,17 +40,61 @@ $$;
 COMMENT ON FUNCTION btc_ingest.stage_chunk(timestamptz, timestamptz) IS
     'Part of backfill(mode => chunk): makes the plain table that becomes a chunk';
 
+CREATE FUNCTION btc_ingest.index_chunk(staged regclass, alone boolean) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET default_tablespace = ''
+AS $$
+DECLARE
+    root CONSTANT regclass := 'market_data.btc_ticks';
+    item record;
+    made text;
+    prefix text;
+BEGIN
+    -- create_chunk takes keys and indexes that stand already for its own, and then holds its lock on the root for a moment only.
+    -- A version that numbers constraints in a catalog would remember the name that attach_chunk takes away.
+    IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint') AND relkind = 'r') THEN
+        RETURN;
+    END IF;
+    -- Workers that fill other chunks meanwhile are help enough: sorted by several processes, an index goes through temporary files.
+    IF NOT alone THEN
+        PERFORM set_config('max_parallel_maintenance_workers', '0', true);
+    END IF;
+    -- In the order in which create_chunk makes them. What is out of the ordinary, or might have its name cut, is left to it.
+    FOR item IN
+        SELECT x.indexrelid, i.relname, k.oid AS key, pg_get_indexdef(x.indexrelid) AS definition,
+               CASE WHEN x.indisunique THEN 'UNIQUE INDEX' ELSE 'INDEX' END AS kind
+          FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am a ON a.oid = i.relam
+          JOIN _timescaledb_catalog.hypertable h ON h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
+          LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = root AND k.contype IN ('p', 'u')
+         WHERE x.indrelid = root AND a.amname = 'btree' AND x.indisvalid AND NOT x.indisexclusion AND x.indexprs IS NULL
+           AND x.indpred IS NULL AND i.reltablespace = 0
+           AND octet_length(concat_ws('_', h.associated_table_prefix, '2147483647', 'chunk', i.relname)) < 64
+         ORDER BY k.conname NULLS LAST, x.indexrelid
+    LOOP
+        made := (SELECT format('%s_%s', relname, item.indexrelid) FROM pg_class WHERE oid = staged);
+        prefix := format('CREATE %s %I ON %s ', item.kind, item.relname, root);
+        IF item.key IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', staged, made, pg_get_constraintdef(item.key));
+        ELSIF starts_with(item.definition, prefix) THEN
+            EXECUTE format('CREATE %s %I ON %s %s', item.kind, made, staged, substr(item.definition, length(prefix) + 1));
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest.index_chunk(regclass, boolean) IS
+    'Part of backfill(mode => chunk): builds keys and indexes of a filled table before it becomes a chunk';
+
 CREATE FUNCTION btc_ingest.attach_chunk(staged regclass, chunk_from timestamptz, chunk_to timestamptz) RETURNS regclass
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     root CONSTANT regclass := 'market_data.btc_ticks';
+    staged_name CONSTANT text := (SELECT relname FROM pg_class WHERE oid = staged);
     made record;
     chunk regclass;
 BEGIN
     -- Not behind a lock that somebody holds for long: every insert that needs a new chunk would queue up behind us.
     PERFORM set_config('lock_timeout', '30s', true);
-    SELECT c.schema_name, c.table_name, c.created INTO made
+    SELECT c.chunk_id, c.schema_name, c.table_name INTO made
       FROM _timescaledb_functions.create_chunk(
                root, jsonb_build_object('bucket_5m', jsonb_build_array((extract(epoch FROM chunk_from) * 1000000)::bigint,
                                                                        (extract(epoch FROM chunk_to) * 1000000)::bigint)),
@@ -60,6 +104,21 @@ BEGIN
     -- Columns and constraints are the root's: without this, what is dropped there would stay here.
     UPDATE pg_attribute SET attislocal = false WHERE attrelid = chunk AND attinhcount > 0 AND attislocal;
     UPDATE pg_constraint SET conislocal = false WHERE conrelid = chunk AND coninhcount > 0 AND conislocal;
+
+    -- The indexes that index_chunk has made, by the names that create_chunk gives its own. A key bears its index's name.
+    FOR item IN
+        SELECT i.oid::regclass AS index, CASE WHEN k.oid IS NULL THEN format('%s_%s', made.table_name, r.relname)
+                                              ELSE format('%s_%s', made.chunk_id, k.conname) END AS name
+          FROM pg_index x JOIN pg_class r ON r.oid = x.indexrelid
+          JOIN pg_index y ON y.indrelid = chunk JOIN pg_class i ON i.oid = y.indexrelid AND i.relname = format('%s_%s', staged_name, r.oid)
+          LEFT JOIN pg_constraint k ON k.conindid = r.oid AND k.conrelid = root AND k.contype IN ('p', 'u')
+         WHERE x.indrelid = root
+    LOOP
+        EXECUTE format('ALTER INDEX %s RENAME TO %I', item.index, item.name);
+    END LOOP;
+    IF (SELECT count(*) FROM pg_index WHERE indrelid = chunk) <> (SELECT count(*) FROM pg_index WHERE indrelid = root) THEN
+        RAISE EXCEPTION 'the new chunk % would have other indexes than its hypertable', chunk;
+    END IF;
 
     -- What create_chunk leaves out. Publications it does not: a chunk is in one if and only if TimescaleDB puts it there.
     -- Rights: exactly the root's, grantors among them, so that a REVOKE … CASCADE there reaches the chunk. GRANT would name the

@@ -98,6 +98,22 @@ fn a_chunk_has_statistics_for_the_planner() {
 }
 
 #[test]
+fn indexes_stand_before_the_hypertable_is_locked() {
+    let Some(mut bench) = bench() else { return };
+    if bench.text("SELECT relkind::text FROM pg_class WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint')") == "r" {
+        println!("skipped: this TimescaleDB builds a chunk's indexes itself");
+        return;
+    }
+    put_weeks(&bench, 0..2, 3);
+    bench.chunked(&bench.by_bucket(), "parallel => 1");
+    // What create_chunk makes is the CHECK of the chunk's borders.
+    let sql = "SELECT concat(count(DISTINCT x.indexrelid), ' ', bool_and(x.indexrelid < k.oid))
+                 FROM show_chunks('market_data.btc_ticks') AS c JOIN pg_index x ON x.indrelid = c
+                 JOIN pg_constraint k ON k.conrelid = c AND k.contype = 'c' AND k.conname LIKE 'constraint%'";
+    assert_eq!(bench.text(sql), "6 t");
+}
+
+#[test]
 fn a_live_load_into_an_attached_chunk_finds_duplicates_and_stores_the_rest() {
     let Some(mut bench) = bench() else { return };
     let mut all = put_weeks(&bench, 0..2, 3);

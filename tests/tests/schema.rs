@@ -532,6 +532,7 @@ fn functions_are_granted_thus_and_never_to_public() {
          compression_jobs: nobody
          doctor: btc_ingest_loader
          grant_and_comment: nobody
+         index_chunk: nobody
          inspect_s3: btc_ingest_loader
          load_s3_slice: btc_ingest_loader
          migrate: btc_ingest_admin
@@ -609,6 +610,7 @@ fn no_table_and_no_schema_of_data_belongs_to_the_extension() {
          function btc_ingest.compression_jobs()
          function btc_ingest.doctor()
          function btc_ingest.grant_and_comment()
+         function btc_ingest.index_chunk(regclass,boolean)
          function btc_ingest.inspect_s3(text,jsonb)
          function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
          function btc_ingest.migrate()

@@ -225,6 +225,11 @@ fn make(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, trouble: &m
     if made.rows == 0 {
         return refuse(trouble, "no object holds a tick of it that could be stored".into());
     }
+    ffi::show_activity(Some("building the indexes of the filled table"));
+    // Before the others are made to wait.
+    let table = i64::from(staged.to_u32());
+    let args = [table.into(), (backfill.parallel == 1).into()];
+    spi::execute(client, "SELECT btc_ingest.index_chunk($1::oid::regclass, $2)", &args)?;
     ffi::show_activity(Some("making a chunk of the filled table"));
     // One at a time: the other one's lock on the root lasts until its transaction ends, and whoever only inserts should not
     // be queued behind two of us.
@@ -237,7 +242,7 @@ fn make(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, trouble: &m
     if stage.meets_neighbours(client)? {
         return refuse(trouble, "a trade of it is stored on the other side of its border as well".into());
     }
-    let args = [i64::from(staged.to_u32()).into(), from.into(), to.into()];
+    let args = [table.into(), from.into(), to.into()];
     spi::execute(client, "SELECT btc_ingest.attach_chunk($1::oid::regclass, $2, $3)", &args)?;
     {
         let _owner = target.become_owner();
