@@ -1,9 +1,10 @@
--- Registry rows ($1 uris, $2 buckets, $3 assets) into the queue: their objects ($4 uris, $5 first buckets, $6 etags, $7 sizes,
+-- Registry rows ($1 uris, $2 buckets as text, which also holds infinity, $3 assets) into the queue: their objects ($4 uris, $5 first buckets, $6 etags, $7 sizes,
 -- $8 why an object is not to be loaded) are pending, as new ones.
 WITH queued AS (
     INSERT INTO ingestion.objects AS o (s3_uri, status, last_error, listed_etag, listed_size, span_from, span_to)
-    SELECT uri, CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason, etag, size, bucket, bucket + interval '5 minutes'
-      FROM unnest($4::text[], $5::timestamptz[], $6::text[], $7::bigint[], $8::text[]) AS f (uri, bucket, etag, size, reason)
+    SELECT uri, CASE WHEN reason IS NULL THEN 'pending' ELSE 'skipped' END, reason, etag, size,
+           bucket::timestamptz, bucket::timestamptz + interval '5 minutes'
+      FROM unnest($4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[]) AS f (uri, bucket, etag, size, reason)
     ON CONFLICT (s3_uri) DO UPDATE
        SET status = excluded.status, last_error = excluded.last_error, last_sqlstate = NULL,
            listed_etag = excluded.listed_etag, listed_size = excluded.listed_size, rows_staged = 0, backfill = NULL,
@@ -14,6 +15,6 @@ WITH queued AS (
 )
 UPDATE landing.raw_blobs_5m b
    SET queued_at = clock_timestamp(), status = CASE WHEN o.reason IS NULL THEN 'pending' ELSE 'skipped' END
-  FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS r (uri, bucket, asset)
+  FROM unnest($1::text[], $2::text[], $3::text[]) AS r (uri, bucket, asset)
   JOIN unnest($4::text[], $8::text[]) AS o (uri, reason) ON o.uri = r.uri
- WHERE b.bucket_5m = r.bucket AND b.asset = r.asset
+ WHERE b.bucket_5m = r.bucket::timestamptz AND b.asset = r.asset

@@ -1,7 +1,7 @@
 -- Up to $1 registry rows that no queue knows of yet, locked. A row that its producer holds is left for the next time, and so is
 -- one whose object is being loaded: that load may have read an earlier version. What a producer says of etag and size spares
 -- the question to S3.
-SELECT coalesce(json_agg(json_build_object('uri', f.s3_uri, 'bucket', extract(epoch FROM f.bucket_5m) * 1000000, 'asset', f.asset,
+SELECT coalesce(json_agg(json_build_object('uri', f.s3_uri, 'bucket', f.bucket_5m::text, 'asset', f.asset,
                                            'etag', f.metadata ->> 'etag', 'size', f.object_size_bytes, 'metadata', f.metadata)), '[]')::text
   FROM (
     SELECT b.*

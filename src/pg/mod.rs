@@ -45,6 +45,8 @@ pub extern "C-unwind" fn _PG_init() {
     if ffi::is_preloading() {
         ffi::request_shared_memory();
         ffi::watch_databases();
-        worker::register_launcher();
+        if !ffi::is_upgrading() {
+            worker::register_launcher();
+        }
     }
 }

@@ -100,7 +100,9 @@ fn a_chunk_has_statistics_for_the_planner() {
 #[test]
 fn indexes_stand_before_the_hypertable_is_locked() {
     let Some(mut bench) = bench() else { return };
-    if bench.text("SELECT relkind::text FROM pg_class WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint')") == "r" {
+    if bench.text("SELECT relkind::text FROM pg_class WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint')")
+        == "r"
+    {
         println!("skipped: this TimescaleDB builds a chunk's indexes itself");
         return;
     }

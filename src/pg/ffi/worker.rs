@@ -23,6 +23,12 @@ pub fn is_preloading() -> bool {
     unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }
 
+/// Whether pg_upgrade has started this server: nothing may happen in it that pg_upgrade does not do.
+pub fn is_upgrading() -> bool {
+    // SAFETY: a flag of the postmaster's command line.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}
+
 /// Which database a worker is to work in.
 #[derive(Debug, Clone, Copy)]
 pub enum Database {

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::SpiClient;
 
 use crate::error::Result;
 use crate::model::format::not_parquet;
-use crate::pg::registry::timestamp;
 use crate::pg::spi;
 
 /// Rows that one transaction takes over: each takes a lock.
@@ -15,7 +13,7 @@ const BATCH: i64 = 500;
 
 /// One object of the rows found.
 struct Object {
-    bucket: TimestampWithTimeZone,
+    bucket: String,
     etag: Option<String>,
     size: Option<i64>,
     reason: Option<String>,
@@ -30,10 +28,10 @@ pub fn feed(client: &mut SpiClient<'_>) -> Result<bool> {
     for row in rows {
         let text = |key: &str| row[key].as_str().map(str::to_owned);
         let uri = text("uri").unwrap_or_default();
-        let bucket = timestamp(row["bucket"].as_f64().unwrap_or_default() as i64)?;
+        let bucket = text("bucket").unwrap_or_default();
         let size = row["size"].as_i64();
         objects.entry(uri.clone()).or_insert_with(|| Object {
-            bucket,
+            bucket: bucket.clone(),
             // Only both together name a version.
             etag: text("etag").filter(|_| size.is_some()),
             size,
@@ -48,7 +46,7 @@ pub fn feed(client: &mut SpiClient<'_>) -> Result<bool> {
         buckets.into(),
         assets.into(),
         objects.keys().cloned().collect::<Vec<_>>().into(),
-        objects.values().map(|object| object.bucket).collect::<Vec<_>>().into(),
+        objects.values().map(|object| object.bucket.clone()).collect::<Vec<_>>().into(),
         objects.values().map(|object| object.etag.clone()).collect::<Vec<_>>().into(),
         objects.values().map(|object| object.size.filter(|_| object.etag.is_some())).collect::<Vec<_>>().into(),
         objects.values().map(|object| object.reason.clone()).collect::<Vec<_>>().into(),

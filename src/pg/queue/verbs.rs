@@ -40,10 +40,12 @@ pub fn skip(which: Which, reason: Option<String>) -> Result<Vec<Changed>> {
 }
 
 fn change(which: Which, states: &[&str], to: &str, reason: Option<String>) -> Result<Vec<Changed>> {
+    let wrong = |key: &str, why: &str| Err(Error::InvalidOption { key: key.into(), why: why.into() });
+    if which.bucket.is_some() && which.asset.is_none() {
+        return wrong("bucket_5m", "needs an asset as well");
+    }
     if which.uri.is_none() && which.asset.is_none() && which.older_than.is_none() {
-        let why =
-            if which.bucket.is_some() { "needs an asset as well" } else { "name objects by uri, asset, or older_than" };
-        return Err(Error::InvalidOption { key: "bucket_5m".into(), why: why.into() });
+        return wrong("uri", "is missing, and so are asset and older_than: name the objects by one of them");
     }
     let states: Vec<String> = states.iter().map(ToString::to_string).collect();
     let args = [
