@@ -4,7 +4,7 @@ use btc_ingest_tests::Tick;
 use postgres::Client;
 
 use super::{bench, put_weeks};
-use crate::backfill_bench::{Bench, role};
+use crate::backfill_bench::{Bench, role, text};
 
 /// Everything about the chunks that anybody could see a difference in, with names that hold no number of a chunk.
 const SHAPE: &str = r"
@@ -12,6 +12,8 @@ const SHAPE: &str = r"
         SELECT format('%I.%I', chunk_schema, chunk_name)::regclass AS oid, range_start,
                format('chunk %s', row_number() OVER (ORDER BY range_start)) AS name
           FROM timescaledb_information.chunks WHERE hypertable_schema = 'market_data' AND hypertable_name = 'btc_ticks'
+    ), slice (chunk_id, text) AS (
+        SLICES
     ), line AS (
         SELECT c.name, concat_ws(' ', 'table', relkind, relpersistence, relowner::regrole, relnamespace::regnamespace, relam, reloptions,
                                  'tablespace', reltablespace, 'replica identity', relreplident, relchecks, relhasindex, relhastriggers,
@@ -69,10 +71,9 @@ const SHAPE: &str = r"
         SELECT c.name, concat_ws(' ', 'catalog', to_jsonb(t) - '{id, table_name, creation_time}'::text[])
           FROM chunk c JOIN _timescaledb_catalog.chunk t ON format('%I.%I', t.schema_name, t.table_name)::regclass = c.oid
         UNION ALL
-        SELECT c.name, concat_ws(' ', 'slice', s.range_start, s.range_end, d.column_name)
+        SELECT c.name, slice.text
           FROM chunk c JOIN _timescaledb_catalog.chunk t ON format('%I.%I', t.schema_name, t.table_name)::regclass = c.oid
-          JOIN _timescaledb_catalog.dimension_slice s ON s.chunk_id = t.id
-          JOIN _timescaledb_catalog.dimension d ON d.id = s.dimension_id
+          JOIN slice ON slice.chunk_id = t.id
         UNION ALL
         SELECT c.name, concat_ws(' ', 'column statistics', to_jsonb(s) - '{id, chunk_id}'::text[])
           FROM chunk c JOIN _timescaledb_catalog.chunk t ON format('%I.%I', t.schema_name, t.table_name)::regclass = c.oid
@@ -90,6 +91,22 @@ const SHAPE: &str = r"
     )
     SELECT concat(name, ': ', regexp_replace(regexp_replace(regexp_replace(text, '_hyper_\d+_\d+_chunk', 'CHUNK', 'g'),
                   '\m\d+_(\d+_)?btc', 'N_btc', 'g'), 'constraint_\d+', 'constraint_N', 'g')) FROM line ORDER BY 1";
+
+/// What TimescaleDB's catalog says of a chunk's slice.
+const SLICES: &str = "SELECT s.chunk_id, concat_ws(' ', 'slice', s.range_start, s.range_end, d.column_name)
+    FROM _timescaledb_catalog.dimension_slice s JOIN _timescaledb_catalog.dimension d ON d.id = s.dimension_id";
+
+/// The same where chunks share slices, and the catalog knows their constraints and indexes as well.
+const OLDER_SLICES: &str =
+    "SELECT k.chunk_id, concat_ws(' ', 'slice', s.range_start, s.range_end, d.column_name, to_jsonb(k) - '{chunk_id, dimension_slice_id}'::text[])
+       FROM _timescaledb_catalog.chunk_constraint k LEFT JOIN _timescaledb_catalog.dimension_slice s ON s.id = k.dimension_slice_id
+       LEFT JOIN _timescaledb_catalog.dimension d ON d.id = s.dimension_id
+     UNION ALL SELECT i.chunk_id, concat_ws(' ', 'index', i.index_name, i.hypertable_index_name) FROM _timescaledb_catalog.chunk_index i";
+
+fn shape(client: &mut Client) -> Vec<String> {
+    let older = text(client, "SELECT (to_regclass('_timescaledb_catalog.chunk_index') IS NOT NULL)::text") == "true";
+    lines(client, &SHAPE.replace("SLICES", if older { OLDER_SLICES } else { SLICES }))
+}
 
 fn lines(client: &mut Client, sql: &str) -> Vec<String> {
     client.query(sql, &[]).unwrap_or_else(|error| panic!("{error:?}")).iter().map(|row| row.get(0)).collect()
@@ -117,7 +134,7 @@ impl Pair {
 
     #[track_caller]
     pub fn must_be_alike(&mut self) {
-        let (wanted, found) = (lines(&mut self.slices.client, SHAPE), lines(&mut self.chunks.client, SHAPE));
+        let (wanted, found) = (shape(&mut self.slices.client), shape(&mut self.chunks.client));
         let missing: Vec<_> = wanted.iter().filter(|line| !found.contains(line)).collect();
         let extra: Vec<_> = found.iter().filter(|line| !wanted.contains(line)).collect();
         assert!(missing.is_empty() && extra.is_empty(), "only by slices {missing:#?}, only by chunks {extra:#?}");
