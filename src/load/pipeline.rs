@@ -15,11 +15,13 @@ use crate::model::source::{MemorySource, ObjectSource};
 use crate::model::tick::Symbols;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{Connection, S3Settings, connect};
-use crate::s3::object::{Fetching, ObjectHead, Reads, S3Object};
+use crate::s3::object::{Begun, Fetching, ObjectHead, Reads, S3Object};
 use crate::tuple::batch::{EncodedBatch, encode};
 
 /// An object up to this size is fetched by one GET.
 const ONE_GET: u64 = 8 << 20;
+/// What is asked for first of an object of which nothing is known: a usual slice fits.
+const FIRST_GET: u64 = 1 << 20;
 /// What is fetched from a larger object's end, in the hope that the footer fits.
 const TAIL: u64 = 64 << 10;
 /// Rows per batch where memory allows; large, because every batch may cost a subtransaction.
@@ -194,8 +196,28 @@ fn find(job: &Job, connection: &Connection, ahead: Option<Fetching>, reads: &Rea
             found => return found,
         }
     }
+    // Where the etag cannot end the load, the first answer may as well bring bytes.
+    if job.loaded_etag.is_none()
+        && let Some(begun) = reads.wait(S3Object::begin(connection, &job.uri, first_get(job.limits.memory)))?
+    {
+        return open_begun(job, connection, begun, reads);
+    }
     let head = reads.wait(S3Object::head_of(connection, &job.uri))?;
     open(job, connection, head, None, reads)
+}
+
+/// Opens an object whose first bytes were asked for; those of a large one are not read.
+fn open_begun(job: &Job, connection: &Connection, begun: Begun, reads: &Reads) -> Result<Found> {
+    let (head, len) = (begun.head.clone(), begun.len);
+    check_size(&head, job)?;
+    if head.size > one_get(job.limits.memory) {
+        drop(begun);
+        return open(job, connection, head, None, reads);
+    }
+    let object = job.object(connection, head.clone(), reads);
+    let first = object.read_begun(begun)?;
+    let whole = if len == head.size { first } else { Bytes::from([first, object.read(len..head.size)?].concat()) };
+    Ok(Found::Open(head, Arc::new(MemorySource(whole)), None))
 }
 
 fn open(job: &Job, connection: &Connection, head: ObjectHead, ahead: Option<Fetching>, reads: &Reads) -> Result<Found> {
@@ -243,6 +265,11 @@ pub fn tail_of(size: u64) -> std::ops::Range<u64> {
 /// Up to this size an object is fetched as a whole, as long as it fits into the share of read-ahead.
 fn one_get(memory: u64) -> u64 {
     ONE_GET.min(memory / 8)
+}
+
+/// What is asked for first.
+fn first_get(memory: u64) -> u64 {
+    FIRST_GET.min(one_get(memory))
 }
 
 fn check_size(head: &ObjectHead, job: &Job) -> Result<()> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -27,6 +28,16 @@ pub struct ObjectHead {
     pub size: u64,
     /// The etag as S3 names it, without its quotes.
     pub etag: String,
+}
+
+/// The beginning of an object, asked for and not read yet.
+#[derive(Debug)]
+pub struct Begun {
+    /// Size and etag of the object.
+    pub head: ObjectHead,
+    /// So many bytes of it.
+    pub len: u64,
+    answer: Box<GetObjectOutput>,
 }
 
 /// What a load's reads have in common: where they run, how they end, what they cost.
@@ -102,6 +113,32 @@ impl S3Object {
         }
     }
 
+    /// Asks for the first `most` bytes of whatever is there now, and so learns its size and etag on the way. `None`: the
+    /// answer does not say them, or there is nothing to answer with; a HEAD will tell.
+    pub async fn begin(connection: &Connection, uri: &S3Uri, most: u64) -> Result<Option<Begun>> {
+        let get = connection.client.get_object().bucket(uri.bucket()).key(uri.key());
+        let answer = match get.range(format!("bytes=0-{}", most.saturating_sub(1))).send().await {
+            Ok(answer) => answer,
+            // Of an empty object there is no first byte.
+            Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => return Ok(None),
+            Err(error) => return Err(explain(&error, connection, uri.bucket())),
+        };
+        let Some(len) = answer.content_length().and_then(|len| u64::try_from(len).ok()) else { return Ok(None) };
+        let size = match answer.content_range() {
+            Some(range) => range.strip_prefix(&format!("bytes 0-{}/", len.saturating_sub(1))).map(str::parse),
+            // The whole object, from a server that knows no ranges.
+            None => Some(Ok(len)),
+        };
+        let Some(Ok(size)) = size else { return Ok(None) };
+        let head = ObjectHead { size, etag: unquoted(answer.e_tag().unwrap_or_default()) };
+        Ok(Some(Begun { head, len, answer: Box::new(answer) }))
+    }
+
+    /// The bytes of a beginning that was asked for, resumed where the answer breaks off.
+    pub fn read_begun(&self, begun: Begun) -> Result<Bytes> {
+        self.reads.wait(self.fetch_with(0..begun.len, Some(begun.answer)))
+    }
+
     /// Size and etag.
     pub fn head(&self) -> &ObjectHead {
         &self.head
@@ -109,12 +146,17 @@ impl S3Object {
 
     /// The bytes of `range`, resumed where an answer breaks off.
     pub async fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
+        self.fetch_with(range, None).await
+    }
+
+    /// The same; `answer` is that to the first request, if it was made already.
+    async fn fetch_with(&self, range: Range<u64>, mut answer: Option<Box<GetObjectOutput>>) -> Result<Bytes> {
         let wanted = (range.end - range.start) as usize;
         let mut body = BytesMut::with_capacity(wanted);
         let attempts = self.connection.settings.max_attempts.max(1);
         for attempt in 1.. {
             let rest = range.start + body.len() as u64..range.end;
-            match self.append(rest, &mut body).await {
+            match self.append(rest, &mut body, answer.take()).await {
                 Ok(()) => break,
                 Err(error @ (Error::BodyBroken { .. } | Error::S3Timeout { doing: READING_BODY, .. }))
                     if attempt < attempts =>
@@ -129,23 +171,15 @@ impl S3Object {
         Ok(body.freeze())
     }
 
-    async fn append(&self, range: Range<u64>, body: &mut BytesMut) -> Result<()> {
+    async fn append(&self, range: Range<u64>, body: &mut BytesMut, answer: Option<Box<GetObjectOutput>>) -> Result<()> {
         let end = body.len() + (range.end - range.start) as usize;
         if end == body.len() {
             return Ok(());
         }
-        let mut answer = self
-            .connection
-            .client
-            .get_object()
-            .bucket(self.uri.bucket())
-            .key(self.uri.key())
-            .range(format!("bytes={}-{}", range.start, range.end - 1))
-            .if_match(format!("\"{}\"", self.head.etag))
-            .send()
-            .await
-            .map_err(|error| explain(&error, &self.connection, self.uri.bucket()))
-            .map_err(|error| self.named(error))?;
+        let mut answer = match answer {
+            Some(answer) => *answer,
+            None => self.ask(range).await?,
+        };
         // Not every server honours If-Match, so the etag of every answer is compared as well.
         let etag = unquoted(answer.e_tag().unwrap_or_default());
         if etag != self.head.etag {
@@ -171,6 +205,20 @@ impl S3Object {
             return Err(Error::BodyBroken { why: format!("{} bytes are missing", end - body.len()) });
         }
         Ok(())
+    }
+
+    async fn ask(&self, range: Range<u64>) -> Result<GetObjectOutput> {
+        self.connection
+            .client
+            .get_object()
+            .bucket(self.uri.bucket())
+            .key(self.uri.key())
+            .range(format!("bytes={}-{}", range.start, range.end - 1))
+            .if_match(format!("\"{}\"", self.head.etag))
+            .send()
+            .await
+            .map_err(|error| explain(&error, &self.connection, self.uri.bucket()))
+            .map_err(|error| self.named(error))
     }
 
     fn named(&self, error: Error) -> Error {

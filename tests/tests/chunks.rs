@@ -100,9 +100,8 @@ fn a_chunk_has_statistics_for_the_planner() {
 #[test]
 fn indexes_stand_before_the_hypertable_is_locked() {
     let Some(mut bench) = bench() else { return };
-    if bench.text("SELECT relkind::text FROM pg_class WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint')")
-        == "r"
-    {
+    let old = "SELECT count(*) FROM pg_class WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint') AND relkind = 'r'";
+    if bench.number(old) > 0 {
         println!("skipped: this TimescaleDB builds a chunk's indexes itself");
         return;
     }
