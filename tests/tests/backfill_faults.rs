@@ -123,7 +123,12 @@ fn an_object_whose_every_attempt_ended_with_its_backend_is_quarantined_with_a_me
     must_hold(&mut bench.client, &all);
     let failures = "SELECT concat_ws(' ', status, attempts, message) FROM btc_ingest.backfill_failures(1)";
     let found = bench.text(failures);
-    assert!(found.starts_with(&format!("quarantined {MOST_ATTEMPTS} every attempt ended with its backend")), "{found}");
+    assert!(
+        found.starts_with(&format!(
+            "quarantined {MOST_ATTEMPTS} the attempt has ended with its process; see the server's log"
+        )),
+        "{found}"
+    );
     assert_eq!(called.of("WARNING").len(), 1, "{called:#?}");
 }
 

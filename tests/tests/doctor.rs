@@ -79,6 +79,7 @@ fn a_healthy_installation_passes_every_check() {
             "timescaledb edition",
             "timescaledb version",
             "vector version",
+            "workers",
         ]
     );
     assert_eq!(checks["AWS credentials"].detail, "from EnvironmentVariable");

@@ -216,6 +216,7 @@ fn dropping_the_extension_leaves_all_data_and_creating_it_adopts_them() {
     let gone = |line: &&String| {
         line.starts_with("member ")
             || line.contains("btc_ingest.registry_pending")
+            || line.contains("btc_ingest.registry_wake")
             || line.starts_with("grant function")
             || line.starts_with("schema btc_ingest")
             || line.starts_with("grant schema btc_ingest")
@@ -560,7 +561,10 @@ fn tables_of_a_newer_schema_version_are_left_alone() {
     let uri = put(&db, "a.parquet", &ticks(1, 5));
     execute(&mut client, "UPDATE ingestion.schema_version SET version = 4");
     let migrate = refusal(&mut client, "SELECT btc_ingest.migrate()", "TK011");
-    assert!(migrate.message.contains("version 3") && migrate.hint.contains("ALTER EXTENSION"), "{migrate:?}");
+    assert!(
+        migrate.message.contains("version 4, this library knows only 3") && migrate.hint.contains("ALTER EXTENSION"),
+        "{migrate:?}"
+    );
     let load = refused(&mut client, &uri, "", "TK011");
     assert!(load.message.contains("have schema version 4, the library needs 3"), "{load:?}");
     execute(&mut client, "DROP EXTENSION btc_ingest");
@@ -593,6 +597,41 @@ fn tables_of_version_1_get_what_version_2_added_and_keep_their_rows() {
     execute(&mut client, &call);
     let status = "SELECT format('%s %s %s', status, objects_total, objects_known) FROM btc_ingest.backfill_status()";
     assert_eq!(texts(&mut client, status), ["done 1 1"]);
+}
+
+#[test]
+fn tables_of_version_2_get_what_version_3_added_and_their_pending_rows_are_loaded_by_a_sweep() {
+    let db = Stand::shared().db();
+    let mut client = db.client();
+    let (old, new) = (ticks(1, 5), ticks(50_000_000, 5));
+    let (done, waiting) = (put(&db, "a.parquet", &old), put(&db, "b.parquet", &new));
+    assert_eq!(loaded(&mut client, &done, "").inserted, 5);
+    let wanted = shape(&mut client);
+    // As version 2 left them: a producer's row waits, and nobody has ever looked at it.
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 2;
+         DROP INDEX landing.raw_blobs_5m_unqueued_idx, ingestion.objects_due_idx;
+         DROP TRIGGER registry_wake ON landing.raw_blobs_5m;
+         CREATE INDEX objects_live_idx ON ingestion.objects (registered_at, s3_uri) WHERE status = 'pending' AND backfill IS NULL;
+         ALTER TABLE landing.raw_blobs_5m DISABLE TRIGGER registry_pending, DROP COLUMN queued_at",
+    );
+    client
+        .execute(
+            "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ('2024-08-08T12:05:00Z', 'ETHUSDT', $1)",
+            &[&waiting],
+        )
+        .unwrap();
+    execute(&mut client, "ALTER TABLE landing.raw_blobs_5m ENABLE TRIGGER registry_pending");
+    refusal(&mut client, "SELECT btc_ingest.sweep()", "TK011");
+
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    let swept = "SELECT format('%s %s %s', uri = $1, outcome, rows_inserted) FROM btc_ingest.sweep()"
+        .replace("$1", &format!("'{waiting}'"));
+    assert_eq!(texts(&mut client, &swept), ["t loaded 5"]);
+    assert_eq!(stored(&mut client).rows, 10);
+    assert_eq!(texts(&mut client, &swept), [] as [String; 0]);
 }
 
 #[test]

@@ -230,6 +230,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
             "btc_ingest.allowed_prefixes",
             "btc_ingest.aws_profile",
             "btc_ingest.chunk_time_interval",
+            "btc_ingest.log_loads",
             "btc_ingest.max_object_size",
             "btc_ingest.memory_limit",
             "btc_ingest.s3_ca_file",
@@ -249,8 +250,17 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
     assert_eq!(Refusal::from(error).sqlstate, "42602", "a misspelt name");
     // What workers go by is the configuration's: no session can set it at all.
     let sql = "SELECT name FROM pg_settings WHERE name LIKE 'btc\\_ingest.%' AND context NOT IN ('user', 'superuser') ORDER BY 1";
-    let names =
-        ["database", "max_attempts", "retry_backoff", "retry_backoff_max"].map(|name| format!("btc_ingest.{name}"));
+    let names = [
+        "database",
+        "history_retention",
+        "max_attempts",
+        "poll_interval",
+        "queue_order",
+        "retry_backoff",
+        "retry_backoff_max",
+        "workers",
+    ]
+    .map(|name| format!("btc_ingest.{name}"));
     assert_eq!(column(&mut loader, sql), names);
     for name in names {
         let error = loader.batch_execute(&format!("SET {name} TO DEFAULT")).unwrap_err();

@@ -85,7 +85,7 @@ fn the_tables_are_these() {
 }
 
 #[test]
-fn the_registry_has_the_documented_columns_and_two_of_ours() {
+fn the_registry_has_the_documented_columns_and_three_of_ours() {
     columns(
         "landing.raw_blobs_5m",
         "bucket_5m timestamp with time zone not null
@@ -96,7 +96,8 @@ fn the_registry_has_the_documented_columns_and_two_of_ours() {
          metadata jsonb
          created_at timestamp with time zone default now()
          status text not null default 'pending'::text
-         loaded_at timestamp with time zone",
+         loaded_at timestamp with time zone
+         queued_at timestamp with time zone",
     );
 }
 
@@ -276,7 +277,7 @@ fn indexes_are_these() {
         &mut client(),
         &format!(
             "SELECT concat_ws(' ', x.indrelid::regclass, CASE WHEN x.indisunique THEN 'unique' END,
-                              substring(pg_get_indexdef(x.indexrelid) FROM 'USING .*'))
+                              substring(regexp_replace(pg_get_indexdef(x.indexrelid), '\\s+', ' ', 'g') FROM 'USING .*'))
                FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
               WHERE n.nspname IN {SCHEMAS} AND NOT x.indisprimary AND x.indisvalid ORDER BY 1"
         ),
@@ -286,10 +287,11 @@ fn indexes_are_these() {
         "ingestion.load_history USING btree (s3_uri, started_at)
          ingestion.load_history USING btree (started_at)
          ingestion.object_slices USING btree (asset, bucket_5m)
+         ingestion.objects USING btree (( CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NULL))
          ingestion.objects USING btree (backfill, next_attempt_at) WHERE (status = ANY (ARRAY['failed'::text, 'quarantined'::text]))
          ingestion.objects USING btree (backfill, span_from, s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NOT NULL))
-         ingestion.objects USING btree (registered_at, s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NULL))
          ingestion.objects USING btree (status, next_attempt_at, registered_at)
+         landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE ((status = 'pending'::text) AND (queued_at IS NULL))
          landing.raw_blobs_5m USING btree (s3_uri)
          landing.raw_blobs_5m unique USING btree (asset, bucket_5m)
          landing.rejected_ticks USING btree (s3_uri, etag)
@@ -332,9 +334,10 @@ fn the_chunk_interval_of_the_setting_is_honoured_at_install() {
 fn the_functions_have_these_arguments_and_results() {
     let found = texts(
         &mut client(),
-        "SELECT format('%s(%s) -> %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid))
+        "SELECT format('%s(%s) -> %s', p.proname, pg_get_function_arguments(p.oid), coalesce(pg_get_function_result(p.oid), 'procedure'))
            FROM pg_proc p WHERE p.pronamespace = 'btc_ingest'::regnamespace
-            AND p.proname IN ('load_s3_slice', 'inspect_s3', 'register_s3_slice', 'doctor', 'migrate') ORDER BY 1",
+            AND p.proname IN ('load_s3_slice', 'inspect_s3', 'register_s3_slice', 'doctor', 'migrate', 'sweep', 'run_sweep',
+                              'retry', 'skip', 'requeue_failed', 'reload_slice', 'stats_since') ORDER BY 1",
     );
     must_be(
         &found,
@@ -342,7 +345,55 @@ fn the_functions_have_these_arguments_and_results() {
          inspect_s3(uri text, options jsonb DEFAULT '{}'::jsonb) -> TABLE(etag text, size_bytes bigint, row_count bigint, row_groups integer, writer text, schema_fingerprint text, time_from timestamp with time zone, time_to timestamp with time zone, codecs text[], columns jsonb, problem text)
          load_s3_slice(uri text, on_bad_row text DEFAULT 'abort'::text, force boolean DEFAULT false, options jsonb DEFAULT '{}'::jsonb) -> btc_ingest.load_report
          migrate() -> text
-         register_s3_slice(uri text, asset text, bucket_5m timestamp with time zone DEFAULT NULL::timestamp with time zone, metadata jsonb DEFAULT '{}'::jsonb) -> TABLE(registered_bucket timestamp with time zone, registered_asset text, object_status text, note text)",
+         register_s3_slice(uri text, asset text, bucket_5m timestamp with time zone DEFAULT NULL::timestamp with time zone, metadata jsonb DEFAULT '{}'::jsonb) -> TABLE(registered_bucket timestamp with time zone, registered_asset text, object_status text, note text)
+         reload_slice(asset text, bucket_5m timestamp with time zone) -> SETOF btc_ingest.load_report
+         requeue_failed(older_than interval DEFAULT NULL::interval) -> TABLE(object text, was text, became text)
+         retry(uri text DEFAULT NULL::text, asset text DEFAULT NULL::text, bucket_5m timestamp with time zone DEFAULT NULL::timestamp with time zone, older_than interval DEFAULT NULL::interval) -> TABLE(object text, was text, became text)
+         run_sweep(IN job_id integer DEFAULT NULL::integer, IN config jsonb DEFAULT '{}'::jsonb) -> procedure
+         skip(uri text DEFAULT NULL::text, reason text DEFAULT NULL::text, asset text DEFAULT NULL::text, bucket_5m timestamp with time zone DEFAULT NULL::timestamp with time zone, older_than interval DEFAULT NULL::interval) -> TABLE(object text, was text, became text)
+         stats_since(since interval DEFAULT '24:00:00'::interval) -> TABLE(loads bigint, already_loaded bigint, failures bigint, quarantined bigint, retries bigint, rows_read numeric, rows_inserted numeric, bytes numeric, fetch_seconds double precision, decode_seconds double precision, insert_seconds double precision, median_ms double precision, p95_ms double precision, p99_ms double precision, longest_ms double precision, errors jsonb)
+         sweep(max_slices integer DEFAULT NULL::integer) -> SETOF btc_ingest.load_report",
+    );
+}
+
+#[test]
+fn the_views_have_these_columns_and_readers() {
+    let found = texts(
+        &mut client(),
+        "SELECT format('%s: %s', c.oid::regclass, string_agg(a.attname, ', ' ORDER BY a.attnum))
+           FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+          WHERE c.relnamespace = 'btc_ingest'::regnamespace AND c.relkind = 'v' GROUP BY c.oid ORDER BY 1",
+    );
+    must_be(
+        &found,
+        "btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, bucket_5m, backfill
+         btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
+         btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
+         btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, last_sqlstate, last_error, backfill
+         btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, bytes, fetch_seconds, decode_seconds, insert_seconds, median_ms, p95_ms, p99_ms, longest_ms, errors",
+    );
+    let found = texts(
+        &mut client(),
+        "SELECT DISTINCT format('%s %s', CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END, g.privilege_type)
+           FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) g ON g.grantee <> c.relowner
+          WHERE c.relnamespace = 'btc_ingest'::regnamespace AND c.relkind = 'v'",
+    );
+    must_be(&found, "btc_ingest_reader SELECT");
+}
+
+#[test]
+fn the_triggers_of_the_registry_are_these_and_go_with_the_extension() {
+    let found = texts(
+        &mut client(),
+        "SELECT format('%s, %s', pg_get_triggerdef(t.oid), (
+                    SELECT 'depends on ' || extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                     WHERE d.objid = t.oid AND d.deptype = 'x'))
+           FROM pg_trigger t WHERE t.tgrelid = 'landing.raw_blobs_5m'::regclass AND NOT t.tgisinternal ORDER BY 1",
+    );
+    must_be(
+        &found,
+        "CREATE TRIGGER registry_pending BEFORE INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m FOR EACH ROW EXECUTE FUNCTION btc_ingest.registry_pending(), depends on btc_ingest
+         CREATE TRIGGER registry_wake AFTER INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m FOR EACH ROW WHEN ((new.status = 'pending'::text)) EXECUTE FUNCTION btc_ingest.registry_wake(), depends on btc_ingest",
     );
 }
 
@@ -393,7 +444,7 @@ fn everything_has_a_comment() {
               WHERE (nspname IN {SCHEMAS} OR nspname = 'btc_ingest') AND obj_description(n.oid, 'pg_namespace') IS NULL
               UNION ALL
              SELECT 'table ' || c.oid::regclass FROM pg_class c
-              WHERE c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN {SCHEMAS})
+              WHERE c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN {SCHEMAS} OR nspname = 'btc_ingest')
                 AND c.relkind IN ('r', 'v') AND obj_description(c.oid, 'pg_class') IS NULL
               UNION ALL
              SELECT 'column ' || a.attrelid::regclass || '.' || a.attname FROM pg_attribute a
@@ -407,6 +458,7 @@ fn everything_has_a_comment() {
               UNION ALL
              SELECT 'type ' || t.oid::regtype FROM pg_type t
               WHERE t.typnamespace = 'btc_ingest'::regnamespace AND t.typcategory <> 'A'
+                AND NOT EXISTS (SELECT FROM pg_class v WHERE v.oid = t.typrelid AND v.relkind = 'v')
                 AND obj_description(t.oid, 'pg_type') IS NULL
               UNION ALL
              SELECT 'role ' || rolname FROM pg_roles r
@@ -534,18 +586,33 @@ fn functions_are_granted_thus_and_never_to_public() {
          grant_and_comment: nobody
          index_chunk: nobody
          inspect_s3: btc_ingest_loader
+         lag_by_asset: btc_ingest_reader
          load_s3_slice: btc_ingest_loader
+         loads_in_work: btc_ingest_reader
          migrate: btc_ingest_admin
+         objects_failed: btc_ingest_reader
+         objects_waiting: btc_ingest_reader
          pause_compression: nobody
          pause_ingest: btc_ingest_admin
          register_s3_slice: btc_ingest_loader
          registry_pending: nobody
+         registry_wake: nobody
+         reload_slice: btc_ingest_admin
+         requeue_failed: btc_ingest_loader
          resume_compression: nobody
          resume_ingest: btc_ingest_admin
+         retry: btc_ingest_loader
+         run_sweep: btc_ingest_loader
+         skip: btc_ingest_admin
          stage_chunk: nobody
          start_backfill: btc_ingest_loader
          start_backfill_workers: btc_ingest_loader
-         survey_backfill: btc_ingest_loader",
+         stats_since: btc_ingest_reader
+         survey_backfill: btc_ingest_loader
+         sweep: btc_ingest_loader
+         sweep_step: btc_ingest_loader
+         wake_workers: btc_ingest_loader
+         workers: btc_ingest_reader",
     );
 }
 
@@ -612,20 +679,40 @@ fn no_table_and_no_schema_of_data_belongs_to_the_extension() {
          function btc_ingest.grant_and_comment()
          function btc_ingest.index_chunk(regclass,boolean)
          function btc_ingest.inspect_s3(text,jsonb)
+         function btc_ingest.lag_by_asset()
          function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
+         function btc_ingest.loads_in_work()
          function btc_ingest.migrate()
+         function btc_ingest.objects_failed()
+         function btc_ingest.objects_waiting()
          function btc_ingest.pause_compression()
          function btc_ingest.pause_ingest()
          function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
          function btc_ingest.registry_pending()
+         function btc_ingest.registry_wake()
+         function btc_ingest.reload_slice(text,timestamp with time zone)
+         function btc_ingest.requeue_failed(interval)
          function btc_ingest.resume_compression(jsonb)
          function btc_ingest.resume_ingest()
+         function btc_ingest.retry(text,text,timestamp with time zone,interval)
+         function btc_ingest.run_sweep(integer,jsonb)
+         function btc_ingest.skip(text,text,text,timestamp with time zone,interval)
          function btc_ingest.stage_chunk(timestamp with time zone,timestamp with time zone)
          function btc_ingest.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
          function btc_ingest.start_backfill_workers(bigint)
+         function btc_ingest.stats_since(interval)
          function btc_ingest.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
+         function btc_ingest.sweep(integer)
+         function btc_ingest.sweep_step(text[],boolean,boolean)
+         function btc_ingest.wake_workers()
+         function btc_ingest.workers()
          schema btc_ingest
-         type btc_ingest.load_report",
+         type btc_ingest.load_report
+         view btc_ingest.failures
+         view btc_ingest.lag
+         view btc_ingest.progress
+         view btc_ingest.queue
+         view btc_ingest.stats",
     );
     let grants = texts(
         &mut client(),
@@ -694,11 +781,15 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.aws_profile = empty superuser
          btc_ingest.chunk_time_interval = 7 days superuser
          btc_ingest.database = empty sighup
+         btc_ingest.history_retention = 90d sighup
+         btc_ingest.log_loads = log superuser
          btc_ingest.max_attempts = 5 sighup
          btc_ingest.max_conflict_fraction = 0.1 user
          btc_ingest.max_kept_rejects = 1000 user
          btc_ingest.max_object_size = 16GB superuser
          btc_ingest.memory_limit = 64MB superuser
+         btc_ingest.poll_interval = 10s sighup
+         btc_ingest.queue_order = oldest sighup
          btc_ingest.retry_backoff = 5s sighup
          btc_ingest.retry_backoff_max = 1h sighup
          btc_ingest.s3_ca_file = empty superuser
@@ -707,7 +798,8 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.s3_force_path_style = off superuser
          btc_ingest.s3_max_attempts = 4 superuser
          btc_ingest.s3_read_timeout = 20s superuser
-         btc_ingest.s3_region = empty superuser",
+         btc_ingest.s3_region = empty superuser
+         btc_ingest.workers = 2 sighup",
     );
     let undescribed = "SELECT name FROM pg_settings WHERE name LIKE 'btc\\_ingest.%' AND coalesce(short_desc, '') = ''";
     assert_eq!(texts(&mut client, undescribed), [] as [String; 0]);
