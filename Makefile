@@ -1,6 +1,7 @@
 # make demo   sets everything up and shows the main job on an embedded cluster and S3 server
 # make test   sets everything up and runs every test
 # make bench  measures the loads beside COPY and others
+# make soak   loads for minutes while S3 fails and processes are killed
 # make help   lists the rest
 
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
@@ -15,7 +16,7 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 
 .NOTPARALLEL:
 
-.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install bench clean
+.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install bench soak clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -58,6 +59,9 @@ bench: bootstrap ## measures the loads; BENCH='--ticks 100000 --runs 1' passes o
 	@scripts/install.sh --release
 	@cargo run --release --target-dir target/bench -p btc_ingest_bench -- $(BENCH); status=$$?; \
 	echo 'The installed library is a release build now; "make install" puts the development build back.'; exit $$status
+
+soak: bootstrap install ## loads for ten minutes while S3 fails and processes are killed; SOAK='--minutes 5 --seed 7' passes options
+	cargo run -q -p btc_ingest_tests --bin btc-ingest-soak -- $(SOAK)
 
 clean: ## removes what was built
 	cargo clean

@@ -258,7 +258,23 @@ impl Cluster {
         let _ = run(std::process::Command::new("kill").arg("-9").args(pids.iter().map(u32::to_string)));
         // One that was started meanwhile finds its postmaster dead.
         wait_until("the killed server", Duration::from_secs(30), || !pids.iter().any(|&pid| is_running(pid)));
-        // A next start would believe them: nobody may have waited for the dead process yet, or another one has its id.
+        self.remove_locks();
+    }
+
+    /// Kills the postmaster alone; its processes have to notice, and this waits until they have.
+    pub fn kill_postmaster(&self) {
+        let postmaster = self.pid();
+        let pids = [vec![postmaster], children(postmaster)].concat();
+        run(std::process::Command::new("kill").args(["-9", &postmaster.to_string()])).expect("a running postmaster");
+        wait_until("the orphans of a killed postmaster", Duration::from_secs(30), || {
+            !pids.iter().any(|&pid| is_running(pid))
+        });
+        self.remove_locks();
+    }
+
+    /// A next start would believe what a killed server has left: nobody may have waited for the dead process yet, or
+    /// another one has its id.
+    fn remove_locks(&self) {
         for file in [self.data_dir().join("postmaster.pid"), self.base.join(format!(".s.PGSQL.{}.lock", self.port()))] {
             std::fs::remove_file(file).expect("a lock file of a killed server");
         }

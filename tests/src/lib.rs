@@ -2,13 +2,14 @@
 //!
 //! In reading order:
 //! - [`cluster`]: a throw-away PostgreSQL cluster with TimescaleDB, and a fresh database per test;
-//! - [`s3`]: an S3 server in this process, with real protocol and real signatures; [`proxy`]: faults in front of it;
+//! - [`s3`]: an S3 server in this process, with real protocol and real signatures; [`proxy`]: faults in front of it,
+//!   as a test says them or by chance ([`chaos`]);
 //!   [`imds`]: an instance metadata service that hands out credentials that can be rotated;
 //! - [`ticks`] and [`parquet`]: generated trades, as Parquet of any physical shape, with exact sums to compare against;
 //! - [`disk`]: a disk that is too small; [`dump`]: pg_dump and pg_restore;
 //! - [`rows`]: a few hand-made trades, compared value by value;
 //! - [`stand`]: cluster and server together, a load's report and refusal, the exact sums of what is stored;
-//! - [`demo`] and [`s3_program`]: what the two programs of this package do;
+//! - [`demo`], [`soak`] and [`s3_program`]: what the programs of this package do;
 //! - [`janitor`], [`wait`], [`process`], [`http`], [`command`]: what the others stand on.
 //!
 //! Whatever is started here ends with the process that started it, however that process ends: see [`janitor`].
@@ -16,6 +17,7 @@
 // A test that cannot set itself up has nothing better to do than to stop and say where.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod chaos;
 pub mod cluster;
 pub mod command;
 pub mod demo;
@@ -35,11 +37,13 @@ mod s3_listing;
 pub mod s3_program;
 mod s3_service;
 mod s3_store;
+pub mod soak;
 pub mod stand;
 pub mod ticks;
 pub mod tls;
 pub mod wait;
 
+pub use chaos::Chaos;
 pub use cluster::{Cluster, ClusterBuilder, TestDb};
 pub use disk::SmallDisk;
 pub use imds::FakeImds;

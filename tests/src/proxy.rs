@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::chaos::Chaos;
 use crate::http::{Body, BoxError, Resettable, Server, serve};
 use crate::s3::xml_error;
 use crate::wait::wait_until;
@@ -101,6 +102,8 @@ pub enum Fault {
     Drop,
     /// The body stops after so many bytes until [`FaultProxy::release`].
     StallAfter(u64),
+    /// The body stops after so many bytes for so long.
+    PauseAfter(u64, Duration),
     /// The connection is reset after so many bytes of the body.
     CutAfter(u64),
     /// The body ends after so many bytes and the header says so, too: well-formed, but not what was asked for.
@@ -159,6 +162,14 @@ impl Fault {
         Self::Answer { status: 400, code: "AuthorizationHeaderMalformed", headers }
     }
 
+    /// Whether it strikes the body of an answer, which not every answer has.
+    pub(crate) fn is_of_the_body(&self) -> bool {
+        matches!(
+            self,
+            Self::StallAfter(_) | Self::PauseAfter(..) | Self::CutAfter(_) | Self::ShortenTo(_) | Self::FlipByte(_)
+        )
+    }
+
     fn waits(&self) -> bool {
         matches!(self, Self::Hang | Self::StallAfter(_))
     }
@@ -175,6 +186,10 @@ pub struct Seen {
     pub range: Option<String>,
     /// The If-Match header.
     pub if_match: Option<String>,
+    /// Which try of the SDK's it was, counted from 1; nothing: the client was another one.
+    pub attempt: Option<u32>,
+    /// What struck it by chance.
+    pub struck: Option<&'static str>,
     /// When.
     pub at: Instant,
 }
@@ -196,12 +211,14 @@ struct Rule {
 struct State {
     upstream: SocketAddr,
     rules: Mutex<Vec<Rule>>,
+    chaos: Mutex<Option<Chaos>>,
     next_rule: AtomicU64,
     seen: Mutex<Vec<Seen>>,
     bytes: AtomicU64,
     stalled: AtomicUsize,
     accept_delay: Mutex<Duration>,
     refuse: AtomicBool,
+    refused: AtomicU64,
     release: watch::Sender<u64>,
 }
 
@@ -218,12 +235,14 @@ impl FaultProxy {
         let state = Arc::new(State {
             upstream,
             rules: Mutex::default(),
+            chaos: Mutex::default(),
             next_rule: AtomicU64::new(1),
             seen: Mutex::default(),
             bytes: AtomicU64::new(0),
             stalled: AtomicUsize::new(0),
             accept_delay: Mutex::default(),
             refuse: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
             release: watch::Sender::new(0),
         });
         let shared = state.clone();
@@ -251,6 +270,16 @@ impl FaultProxy {
     /// How often a rule has acted; 0 when it was cleared.
     pub fn acted(&self, id: RuleId) -> u64 {
         self.state.rules.lock().unwrap().iter().find(|rule| rule.id == id).map_or(0, |rule| rule.acted)
+    }
+
+    /// Takes one rule away.
+    pub fn remove(&self, id: RuleId) {
+        self.state.rules.lock().unwrap().retain(|rule| rule.id != id);
+    }
+
+    /// From now on requests are struck by chance; nothing: no more.
+    pub fn at_random(&self, chaos: Option<Chaos>) {
+        *self.state.chaos.lock().unwrap() = chaos;
     }
 
     /// Takes all rules away; what stalls already goes on stalling.
@@ -285,6 +314,11 @@ impl FaultProxy {
         self.state.refuse.store(refuse, Ordering::SeqCst);
     }
 
+    /// How many connections were reset at once.
+    pub fn refused(&self) -> u64 {
+        self.state.refused.load(Ordering::SeqCst)
+    }
+
     /// All requests so far.
     pub fn requests(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
@@ -312,6 +346,7 @@ async fn connection(state: Arc<State>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let stream = Resettable::new(stream, reset.clone());
     if state.refuse.load(Ordering::SeqCst) {
+        state.refused.fetch_add(1, Ordering::SeqCst);
         reset.store(true, Ordering::SeqCst);
         return;
     }
@@ -363,9 +398,24 @@ fn note(state: &State, request: &Request<Incoming>) -> Vec<Fault> {
         }
     }
     let method = request.method().to_string();
-    let seen = Seen { method, path, range: header("range"), if_match: header("if-match"), at: Instant::now() };
+    let chance = state.chaos.lock().unwrap().as_mut().and_then(|chaos| chaos.strike(&method));
+    let seen = Seen {
+        method,
+        path,
+        range: header("range"),
+        if_match: header("if-match"),
+        attempt: header("amz-sdk-request").as_deref().and_then(sdk_attempt),
+        struck: chance.as_ref().map(|(name, _)| *name),
+        at: Instant::now(),
+    };
     state.seen.lock().unwrap().push(seen);
+    faults.extend(chance.map(|(_, fault)| fault));
     faults
+}
+
+/// Of `attempt=2; max=4`.
+fn sdk_attempt(header: &str) -> Option<u32> {
+    header.split(';').find_map(|part| part.trim().strip_prefix("attempt="))?.parse().ok()
 }
 
 async fn pass_on(state: &State, request: Request<Incoming>) -> Result<Response<Incoming>, BoxError> {
@@ -402,7 +452,8 @@ fn spoil(
     for fault in faults {
         match fault {
             Fault::Etag(etag) => drop(head.headers.insert("etag", etag.parse().expect("an etag"))),
-            Fault::StallAfter(n) => plan.stall = Some(*n),
+            Fault::StallAfter(n) => plan.stall = Some((*n, None)),
+            Fault::PauseAfter(n, time) => plan.stall = Some((*n, Some(*time))),
             Fault::CutAfter(n) => plan.cut = Some(*n),
             Fault::FlipByte(n) => plan.flip = Some(*n),
             Fault::ShortenTo(n) => {
@@ -420,7 +471,8 @@ fn spoil(
 /// What happens to one body, by offset.
 #[derive(Debug, Default, Clone, Copy)]
 struct Plan {
-    stall: Option<u64>,
+    /// Where, and for how long; without that: until it is released.
+    stall: Option<(u64, Option<Duration>)>,
     cut: Option<u64>,
     flip: Option<u64>,
     end: Option<u64>,
@@ -436,7 +488,7 @@ impl Plan {
         mut sender: Sender<Bytes, BoxError>,
     ) {
         let mut offset = 0_u64;
-        let mut stall_at = self.stall;
+        let mut stall_at = self.stall.map(|(at, _)| at);
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else {
                 sender.abort("the server failed".into());
@@ -455,7 +507,10 @@ impl Plan {
                 }
                 if stall_at == Some(offset) {
                     stall_at = None;
-                    stall(&state, release.clone()).await;
+                    match self.stall.and_then(|(_, time)| time) {
+                        Some(time) => tokio::time::sleep(time).await,
+                        None => stall(&state, release.clone()).await,
+                    }
                 }
                 // Up to the next point where something happens.
                 let next = [self.cut, self.end, stall_at].into_iter().flatten().filter(|&at| at > offset).min();

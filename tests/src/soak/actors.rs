@@ -1,0 +1,102 @@
+//! Who acts beside the workers, and what all of them know: the time, and what went wrong.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::objects::{ASSETS, PREFIX};
+use super::options::Options;
+use super::world::{BUCKET, World};
+
+/// How soon an actor looks at the time again.
+const STEP: Duration = Duration::from_millis(10);
+/// Between two sweeps, and between two backfills.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What all actors share.
+pub struct Stage {
+    began: Instant,
+    time: Duration,
+    seed: u64,
+    ended: AtomicBool,
+    troubles: Mutex<Vec<String>>,
+    /// Calls of `run_sweep` and of `backfill` that came to their end.
+    pub sweeps: AtomicUsize,
+    pub backfills: AtomicUsize,
+}
+
+impl Stage {
+    /// The time runs from now on.
+    pub fn new(options: &Options) -> Self {
+        Self {
+            began: Instant::now(),
+            time: options.time,
+            seed: options.seed,
+            ended: AtomicBool::new(false),
+            troubles: Mutex::default(),
+            sweeps: AtomicUsize::new(0),
+            backfills: AtomicUsize::new(0),
+        }
+    }
+
+    /// Of everything that is random.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Nobody begins anything more.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Waits until such a part of the time has passed. False: it is over.
+    pub fn wait_for_part(&self, part: f64) -> bool {
+        self.wait_until(self.began + self.time.mul_f64(part))
+    }
+
+    fn wait_until(&self, moment: Instant) -> bool {
+        while Instant::now() < moment && !self.has_ended() {
+            std::thread::sleep(STEP);
+        }
+        !self.has_ended()
+    }
+
+    /// Notes what should not have happened.
+    pub fn trouble(&self, text: &str) {
+        eprintln!("trouble: {text}");
+        self.troubles.lock().unwrap().push(text.to_owned());
+    }
+
+    /// All of it.
+    pub fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().unwrap().clone()
+    }
+}
+
+/// A session that sweeps again and again, as a job of TimescaleDB's does.
+pub fn sweeper(world: &World, stage: &Stage) {
+    let sweep = r#"CALL btc_ingest.run_sweep(NULL, '{"max_slices": 25, "max_runtime": "3 seconds"}')"#;
+    again_and_again(world, stage, sweep, &stage.sweeps);
+}
+
+/// A session that backfills one asset again and again: it lists what is registered, and what is not yet.
+pub fn backfiller(world: &World, stage: &Stage) {
+    let prefix =
+        format!("s3://{BUCKET}/{PREFIX}/{}/{{yyyy}}/{{mm}}/{{dd}}/{{*}}_{{yyyy}}{{mm}}{{dd}}T{{hh}}{{mi}}Z", ASSETS[1]);
+    let backfill = format!("CALL btc_ingest.backfill(ARRAY['{prefix}'], parallel => 1)");
+    again_and_again(world, stage, &backfill, &stage.backfills);
+}
+
+fn again_and_again(world: &World, stage: &Stage, sql: &str, ended: &AtomicUsize) {
+    let mut session = world.session();
+    while stage.wait_until(Instant::now() + PAUSE) {
+        match session.run(|client| client.batch_execute(sql)) {
+            Ok(()) => drop(ended.fetch_add(1, Ordering::SeqCst)),
+            Err(error) => stage.trouble(&format!("{sql}: {error}")),
+        }
+    }
+}

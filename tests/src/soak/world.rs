@@ -1,0 +1,113 @@
+//! What a soak stands on: a cluster with workers, an S3 server, and a proxy between the two that fails at random.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use postgres::Client;
+
+use super::objects::ASSETS;
+use super::options::Options;
+use super::session::Session;
+use crate::{Chaos, Cluster, FaultProxy, S3Server};
+
+/// The bucket of every object.
+pub const BUCKET: &str = "landing";
+const DATABASE: &str = "soak";
+const ACCESS: &str = "SOAKACCESSKEY";
+const SECRET: &str = "soak-secret-key";
+/// Loaders.
+pub const WORKERS: usize = 2;
+/// Of the requests are struck.
+const STRUCK: f64 = 0.05;
+
+/// All of it goes with this value.
+pub struct World {
+    pub cluster: Cluster,
+    pub s3: S3Server,
+    pub proxy: FaultProxy,
+    dropped: AtomicUsize,
+}
+
+impl World {
+    /// Starts all of it, with the extension installed.
+    pub fn start(options: &Options) -> World {
+        let s3 = S3Server::start(ACCESS, SECRET);
+        s3.create_bucket(BUCKET);
+        let proxy = FaultProxy::before(&s3);
+        // Enough attempts that chance quarantines nothing: an outage alone takes one every few seconds.
+        let attempts = 50 + options.outage.as_secs();
+        let cluster = Cluster::builder()
+            .preload("btc_ingest")
+            .aws_keys(ACCESS, SECRET)
+            .setting("btc_ingest.database", DATABASE)
+            .setting("btc_ingest.workers", &WORKERS.to_string())
+            .setting("btc_ingest.allowed_prefixes", &format!("s3://{BUCKET}"))
+            .setting("btc_ingest.s3_endpoint", &proxy.endpoint())
+            .setting("btc_ingest.s3_region", "us-east-1")
+            .setting("btc_ingest.s3_force_path_style", "on")
+            .setting("btc_ingest.retry_backoff", "100ms")
+            .setting("btc_ingest.retry_backoff_max", "2s")
+            .setting("btc_ingest.max_attempts", &attempts.min(1000).to_string())
+            .start();
+        cluster.create_database(DATABASE);
+        cluster.install_extension(DATABASE);
+        World { cluster, s3, proxy, dropped: AtomicUsize::new(0) }
+    }
+
+    /// Stores an object and returns its uri.
+    pub fn put(&self, key: &str, bytes: bytes::Bytes) -> String {
+        self.s3.put(BUCKET, key, bytes)
+    }
+
+    /// How to get there.
+    pub fn connection_string(&self) -> String {
+        self.cluster.connection_string(DATABASE)
+    }
+
+    /// A session that comes back when the server does.
+    pub fn session(&self) -> Session {
+        Session::new(self.connection_string())
+    }
+
+    /// A session of a server that is not about to die any more.
+    pub fn client(&self) -> Client {
+        self.cluster.client(DATABASE)
+    }
+
+    /// From now on requests are struck.
+    pub fn fail_at_random(&self, seed: u64) {
+        self.proxy.at_random(Some(Chaos::usual(seed, STRUCK)));
+    }
+
+    /// No more.
+    pub fn calm_down(&self) {
+        self.proxy.at_random(None);
+    }
+
+    /// S3 is gone for a while: connections are refused, those that stand break at their next request. One asset is
+    /// registered anew meanwhile, so that somebody wants it.
+    pub fn outage(&self, time: Duration) {
+        if time.is_zero() {
+            return;
+        }
+        let gone = self.proxy.on(crate::When::any(), crate::Fault::Drop);
+        self.proxy.refuse_connections(true);
+        let again = format!(
+            "UPDATE landing.raw_blobs_5m SET s3_uri = s3_uri WHERE asset = '{}' AND status = 'loaded'",
+            ASSETS[1]
+        );
+        self.client().batch_execute(&again).expect("rows of the registry");
+        let began = Instant::now();
+        while began.elapsed() < time {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.proxy.refuse_connections(false);
+        self.dropped.fetch_add(self.proxy.acted(gone) as usize, Ordering::SeqCst);
+        self.proxy.remove(gone);
+    }
+
+    /// Requests that an outage has broken.
+    pub fn dropped(&self) -> usize {
+        self.dropped.load(Ordering::SeqCst)
+    }
+}
