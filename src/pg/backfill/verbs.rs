@@ -4,6 +4,7 @@ use pgrx::Spi;
 
 use super::{compression, start_workers, unfinished};
 use crate::error::{Error, Result};
+use crate::pg::shared::wake_at_commit;
 use crate::pg::spi;
 use crate::pg::target::as_owner;
 
@@ -22,6 +23,7 @@ pub fn set_paused(paused: bool) -> Result<String> {
             false => "was paused already".into(),
         });
     }
+    wake_at_commit();
     // Workers that a restart of the server has ended.
     let mut started = 0;
     for (id, _) in Spi::connect_mut(unfinished)? {
