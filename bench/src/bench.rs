@@ -2,13 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::arrive::Edge;
 use crate::data::{Day, Spread};
+use crate::drain::Pile;
 use crate::full::Full;
 use crate::options::Options;
 use crate::report::{grouped, megabytes};
 use crate::results::Results;
 use crate::rig::Rig;
-use crate::{backfill, day, decode, full, memory, python, slices};
+use crate::{arrive, backfill, day, decode, drain, full, memory, python, slices};
 
 /// Everything that is prepared before the first round.
 #[derive(Debug)]
@@ -23,6 +25,12 @@ pub struct Bench {
     pub spread: Option<Spread>,
     /// The full chunk, if one is to be loaded into.
     pub full: Option<Full>,
+    /// Slices that come one after another, if they are to be waited for.
+    pub edge: Option<Edge>,
+    /// Slices that wait all at once, if they are to be loaded.
+    pub pile: Option<Pile>,
+    /// The cluster with workers, for those two.
+    pub workers: Option<Rig>,
 }
 
 /// Something that is done once per round, and the rows that it measures.
@@ -44,6 +52,10 @@ const STEPS: &[Step] = &[
     Step { rows: &["backfill-chunk-2"], run: |b, r| backfill::spread(b, r, "backfill-chunk-2", "chunk", 2) },
     Step { rows: &["backfill-near", "backfill-far"], run: backfill::near_and_far },
     Step { rows: &["slice-empty", "slice-full"], run: full::slice },
+    Step { rows: &["arrive"], run: arrive::alone },
+    Step { rows: &["arrive-busy"], run: arrive::busy },
+    Step { rows: &["drain-1"], run: |b, r| drain::drain(b, r, "drain-1", 1) },
+    Step { rows: &["drain-2"], run: |b, r| drain::drain(b, r, "drain-2", 2) },
     Step { rows: &["csv"], run: python::csv },
     Step { rows: &["adbc"], run: python::adbc },
     Step { rows: &["decode"], run: decode::decode },
@@ -64,7 +76,10 @@ impl Bench {
             eprintln!("filling a chunk with {} ticks", options.full);
             Full::make(&rig, options.full, options.runs)
         });
-        let bench = Self { options, rig, day, spread, full };
+        let edge = wants(arrive::NEED_EDGE).then(|| Edge::make(&rig));
+        let pile = wants(drain::NEED_PILE).then(|| Pile::make(&rig, options.ticks));
+        let workers = (edge.is_some() || pile.is_some()).then(|| rig.with_workers());
+        let bench = Self { options, rig, day, spread, full, edge, pile, workers };
         if bench.options.wants_any(day::NEED_HEAP) {
             day::make_heap(&bench);
         }
@@ -129,6 +144,13 @@ impl Bench {
                 "Full chunk: {} ticks before the first slice of {}",
                 grouped(self.options.full),
                 grouped(full::SLICE_TICKS as u64),
+            ));
+        }
+        if let Some(pile) = &self.pile {
+            lines.push(format!(
+                "Registered slices: {} ticks in {} objects",
+                grouped(pile.sums.rows),
+                grouped(pile.slices.len() as u64),
             ));
         }
         if self.options.wants("backfill-far") {

@@ -6,11 +6,13 @@
 // A measurement that cannot be set up has nothing better to do than to stop and say where.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod arrive;
 mod backfill;
 mod bench;
 mod data;
 mod day;
 mod decode;
+mod drain;
 mod full;
 mod machine;
 mod memory;
@@ -22,6 +24,7 @@ mod results;
 mod rig;
 mod rows;
 mod slices;
+mod workers;
 
 use std::process::ExitCode;
 

@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use btc_ingest_tests::janitor::ScratchDir;
 use btc_ingest_tests::stand::stored;
-use btc_ingest_tests::{Cluster, S3Server, Sums};
+use btc_ingest_tests::{Cluster, ClusterBuilder, S3Server, Sums};
 use postgres::{Client, Error};
 
 /// The bucket of every object.
@@ -52,7 +53,7 @@ pub struct Rig {
     /// The cluster.
     pub cluster: Cluster,
     /// The server of the objects, in this process, on the same processors as the database.
-    pub s3: S3Server,
+    pub s3: Arc<S3Server>,
     files: ScratchDir,
 }
 
@@ -61,7 +62,17 @@ impl Rig {
     pub fn start() -> Self {
         let s3 = S3Server::start(ACCESS, SECRET);
         s3.create_bucket(BUCKET);
-        let mut builder = Cluster::builder().durable().aws_keys(ACCESS, SECRET);
+        Self::make(Arc::new(s3), Cluster::builder())
+    }
+
+    /// Another cluster before the same server of objects, whose workers load what is registered.
+    pub fn with_workers(&self) -> Self {
+        let builder = Cluster::builder().preload("btc_ingest").setting("btc_ingest.database", DATABASE);
+        Self::make(self.s3.clone(), builder)
+    }
+
+    fn make(s3: Arc<S3Server>, builder: ClusterBuilder) -> Self {
+        let mut builder = builder.durable().aws_keys(ACCESS, SECRET);
         for (name, value) in SETTINGS {
             builder = builder.setting(name, value);
         }

@@ -21,6 +21,10 @@ const fn baseline(key: &'static str, name: &'static str) -> Row {
     Row { key, name, against: None, per_call: false }
 }
 
+const fn call(key: &'static str, name: &'static str) -> Row {
+    Row { key, name, against: None, per_call: true }
+}
+
 /// All of them, in the table's order.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
@@ -30,7 +34,7 @@ pub const ROWS: &[Row] = &[
     baseline("copy-slices", "slices: COPY BINARY, a file and a transaction each"),
     row("load-slices", "slices: load_s3_slice, an object and a transaction each", "copy-slices"),
     row("force", "slices: load_s3_slice again with force => true", "load-slices"),
-    Row { key: "replay", name: "slices: load_s3_slice of the same etag again, per call", against: None, per_call: true },
+    call("replay", "slices: load_s3_slice of the same etag again, per call"),
     baseline("copy-spread", "many days: COPY BINARY, one connection"),
     row("backfill-slice-1", "many days: backfill, mode slice, 1 worker", "copy-spread"),
     row("backfill-slice-2", "many days: backfill, mode slice, 2 workers", "copy-spread"),
@@ -40,6 +44,10 @@ pub const ROWS: &[Row] = &[
     row("backfill-far", "slices: the same with latency added to every request", "backfill-near"),
     baseline("slice-empty", "one slice into an empty table"),
     row("slice-full", "one slice into a full chunk", "slice-empty"),
+    call("arrive", "one slice: from its registration to its ticks, by a worker"),
+    call("arrive-busy", "the same while a backfill runs"),
+    baseline("drain-1", "2,000 registered slices: loaded by 1 worker"),
+    row("drain-2", "the same by 2 workers", "drain-1"),
     row("csv", "day: pyarrow → CSV → a client's COPY", "copy"),
     row("adbc", "day: pyarrow → ADBC's bulk ingestion", "copy"),
     row("decode", "day: decode and encode alone, one thread, no database", "copy"),
