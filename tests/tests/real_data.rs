@@ -4,80 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod real_bench;
 
-use btc_ingest_tests::stand::{Stored, load, loaded, plain, refused, stored, stored_where, test_data};
+use std::path::Path;
+
+use btc_ingest_tests::stand::{load, loaded, refused, stored, stored_where, test_data};
 use btc_ingest_tests::ticks::{PRICE_UNIT, Random, time_us};
 use btc_ingest_tests::{Generator, ParquetFile, Stand, Tick};
 use postgres::Client;
-
-/// One line of `checksums.csv`.
-#[derive(Debug, Clone)]
-struct RealFile {
-    dir: PathBuf,
-    fields: BTreeMap<String, String>,
-}
-
-impl RealFile {
-    fn all(data: &Path) -> Vec<RealFile> {
-        let dir = data.join("real");
-        let text = std::fs::read_to_string(dir.join("checksums.csv")).unwrap();
-        let mut lines = text.lines();
-        let names: Vec<&str> = lines.next().unwrap().split(',').collect();
-        let file = |line: &str| RealFile {
-            dir: dir.clone(),
-            fields: names.iter().zip(line.split(',')).map(|(name, value)| (name.to_string(), value.into())).collect(),
-        };
-        let files: Vec<RealFile> = lines.map(file).collect();
-        assert!(files.len() >= 18, "checksums.csv lists {} files only", files.len());
-        files
-    }
-
-    fn text(&self, field: &str) -> &str {
-        &self.fields[field]
-    }
-
-    fn number(&self, field: &str) -> i64 {
-        self.text(field).parse().unwrap()
-    }
-
-    fn name(&self) -> &str {
-        self.text("file")
-    }
-
-    fn dataset(&self) -> &str {
-        self.name().split('/').next().unwrap()
-    }
-
-    fn is_whole(&self) -> bool {
-        self.text("kind") == "whole"
-    }
-
-    /// The dataset's asset, as the files name it.
-    fn symbol(&self) -> &'static str {
-        if self.name().contains("ethusdt") { "ETHUSDT" } else { "BTCUSDT" }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        std::fs::read(self.dir.join(self.name())).unwrap()
-    }
-
-    fn put(&self, prefix: &str) -> String {
-        Stand::shared().put(&format!("{prefix}/{}", self.name()), self.bytes())
-    }
-
-    fn expected(&self) -> Stored {
-        Stored {
-            rows: self.number("rows"),
-            first_id: Some(self.number("min_trade_id")),
-            last_id: Some(self.number("max_trade_id")),
-            quantity: plain(self.text("sum_quantity")),
-            amount: plain(self.text("sum_price_x_quantity")),
-            makers: self.number("maker_true"),
-        }
-    }
-}
+use real_bench::RealFile;
 
 fn whole(data: &Path, dataset: &str) -> RealFile {
     RealFile::all(data).into_iter().find(|file| file.is_whole() && file.dataset() == dataset).unwrap()
@@ -85,6 +20,11 @@ fn whole(data: &Path, dataset: &str) -> RealFile {
 
 fn parts(data: &Path, dataset: &str) -> Vec<RealFile> {
     RealFile::all(data).into_iter().filter(|file| !file.is_whole() && file.dataset() == dataset).collect()
+}
+
+/// Stores it in the shared stand.
+fn put(file: &RealFile, prefix: &str) -> String {
+    Stand::shared().put(&format!("{prefix}/{}", file.name()), file.bytes())
 }
 
 fn empty(client: &mut Client) {
@@ -97,7 +37,7 @@ fn every_real_file_loads_to_its_exact_sums_and_a_second_pass_inserts_nothing() {
     let db = Stand::shared().db();
     let mut client = db.client();
     for file in RealFile::all(&data) {
-        let (uri, rows) = (file.put("exact"), file.number("rows"));
+        let (uri, rows) = (put(&file, "exact"), file.number("rows"));
         let report = loaded(&mut client, &uri, "");
         assert_eq!((report.counts(), report.outcome.as_str()), ([rows, rows, 0, 0, 0, 0], "loaded"), "{uri}");
         assert_eq!(stored(&mut client), file.expected(), "{uri}");
@@ -129,7 +69,7 @@ fn a_registered_digest_is_compared_with_the_object() {
     let db = Stand::shared().db();
     let mut client = db.client();
     for file in RealFile::all(&data) {
-        let uri = file.put("digest/right");
+        let uri = put(&file, "digest/right");
         register(&mut client, &uri, &file, &format!(r#"{{"sha256": "{}"}}"#, file.text("sha256")));
         assert_eq!(loaded(&mut client, &uri, "").inserted + stored(&mut client).rows, 2 * file.number("rows"), "{uri}");
         empty(&mut client);
@@ -143,7 +83,7 @@ fn a_registered_digest_is_compared_with_the_object() {
         (r#"{"object_size_bytes": 1}"#.to_owned(), "object_size_bytes"),
     ];
     for (metadata, what) in claims {
-        let uri = file.put(&format!("digest/wrong-{what}"));
+        let uri = put(&file, &format!("digest/wrong-{what}"));
         register(&mut client, &uri, &file, &metadata);
         let refusal = refused(&mut client, &uri, "", "TK003");
         assert!(refusal.message.contains(what), "{refusal:?}");
@@ -166,7 +106,7 @@ fn every_variant_holds_the_same_ticks_tick_by_tick() {
     let db = Stand::shared().db();
     let mut client = db.client();
     let file = whole(&data, "spot_btcusdt_20230405");
-    loaded(&mut client, &file.put("variants"), "");
+    loaded(&mut client, &put(&file, "variants"), "");
     client.batch_execute("CREATE TABLE reference AS TABLE market_data.btc_ticks").unwrap();
 
     let mut names: Vec<String> = std::fs::read_dir(data.join("real/variants"))
@@ -214,10 +154,10 @@ fn the_whole_after_its_parts_is_nothing_but_duplicates() {
     let mut client = db.client();
     for whole in RealFile::all(&data).into_iter().filter(RealFile::is_whole) {
         for part in parts(&data, whole.dataset()) {
-            let report = loaded(&mut client, &part.put("parts-first"), "");
+            let report = loaded(&mut client, &put(&part, "parts-first"), "");
             assert_eq!(report.inserted, part.number("rows"), "{part:?}");
         }
-        let report = loaded(&mut client, &whole.put("parts-first"), "");
+        let report = loaded(&mut client, &put(&whole, "parts-first"), "");
         let rows = whole.number("rows");
         assert_eq!(report.counts(), [rows, 0, rows, 0, 0, 0], "{whole:?}");
         assert_eq!(stored(&mut client), whole.expected());
@@ -239,7 +179,7 @@ fn parts_in_any_order_end_with_the_sums_of_the_whole() {
     }
     for (number, order) in orders.iter().enumerate() {
         for part in order {
-            let report = loaded(&mut client, &part.put(&format!("order-{number}")), "");
+            let report = loaded(&mut client, &put(part, &format!("order-{number}")), "");
             assert_eq!(report.inserted, part.number("rows"), "order {number}: {part:?}");
         }
         for whole in &wholes {
@@ -264,7 +204,7 @@ fn two_objects_that_serve_one_bucket_share_one_registry_row() {
     let mut client = db.client();
     let mut uris = Vec::new();
     for part in parts(&data, "spot_btcusdt_20230405") {
-        let uri = part.put("shared-bucket");
+        let uri = put(&part, "shared-bucket");
         if part.name().contains("T2355Z") {
             // Its producer goes by trade time: by event time none of its ticks belongs to this bucket.
             let sql = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ('2023-04-04 23:55+00', 'BTCUSDT', $1)";
@@ -301,8 +241,8 @@ fn spot_and_futures_lie_side_by_side_under_their_own_symbols() {
     let db = Stand::shared().db();
     let mut client = db.client();
     let (spot, futures) = (whole(&data, "spot_btcusdt_20240808"), whole(&data, "usdm_btcusdt_20240718"));
-    loaded(&mut client, &spot.put("markets"), "");
-    loaded(&mut client, &futures.put("markets"), r#"options => '{"symbol": "BTCUSDT-PERP"}'"#);
+    loaded(&mut client, &put(&spot, "markets"), "");
+    loaded(&mut client, &put(&futures, "markets"), r#"options => '{"symbol": "BTCUSDT-PERP"}'"#);
     assert_eq!(stored_where(&mut client, "symbol = 'BTCUSDT'"), spot.expected());
     assert_eq!(stored_where(&mut client, "symbol = 'BTCUSDT-PERP'"), futures.expected());
     assert_eq!(stored(&mut client).rows, spot.number("rows") + futures.number("rows"));
