@@ -43,8 +43,8 @@ static MAX_CONFLICT_FRACTION: GucSetting<f64> = GucSetting::<f64>::new(0.1);
 /// Read by migrate() when it creates the hypertable; afterwards it is TimescaleDB's set_chunk_time_interval.
 static CHUNK_TIME_INTERVAL: Text = Text::new(Some(c"7 days"));
 
-/// Five tries with doubling pauses outlast a quarter of an hour of trouble.
-static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(5);
+/// Nine tries with doubling pauses outlast a quarter of an hour of trouble.
+static MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(9);
 /// Milliseconds; long enough that a hiccup has passed.
 static RETRY_BACKOFF: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 /// Milliseconds; an hour after the trouble has ended is late enough.
