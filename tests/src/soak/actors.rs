@@ -65,9 +65,14 @@ impl Stage {
         !self.has_ended()
     }
 
+    /// For whoever watches.
+    pub fn say(&self, text: &str) {
+        eprintln!("{:>6.1} s  {text}", self.began.elapsed().as_secs_f64());
+    }
+
     /// Notes what should not have happened.
     pub fn trouble(&self, text: &str) {
-        eprintln!("trouble: {text}");
+        self.say(&format!("NOT as it should be: {text}"));
         self.troubles.lock().unwrap().push(text.to_owned());
     }
 

@@ -34,10 +34,10 @@ pub enum Victim {
 impl fmt::Display for Victim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Victim::Loader => "loaders",
-            Victim::Backfill => "backfill workers",
-            Victim::Sweep => "sweeping backends",
-            Victim::Postmaster => "postmasters",
+            Victim::Loader => "loader",
+            Victim::Backfill => "backfill worker",
+            Victim::Sweep => "sweeping backend",
+            Victim::Postmaster => "postmaster",
         })
     }
 }
@@ -63,7 +63,16 @@ pub fn kill_at_random(world: &World, stage: &Stage, options: &Options) -> Kills 
             _ => Victim::Loader,
         };
         match strike(world, &mut session, wanted) {
-            Ok(victim) => *kills.entry(victim).or_default() += 1,
+            Ok(victim) => {
+                *kills.entry(victim).or_default() += 1;
+                let loaded = session.number("SELECT count(*) FROM ingestion.objects WHERE status = 'loaded'");
+                stage.say(&format!(
+                    "kill {} of {} ({victim}), {} objects loaded",
+                    number + 1,
+                    options.kills,
+                    loaded.unwrap_or(0)
+                ));
+            }
             Err(error) => stage.trouble(&format!("cannot kill: {error}")),
         }
     }
@@ -91,7 +100,7 @@ fn strike(world: &World, session: &mut Session, wanted: Victim) -> Result<Victim
     while session.lost == lost {
         session.number("SELECT 1::bigint")?;
         if Instant::now() > deadline {
-            return Err(format!("the server has survived the kill -9 of one of its {victim}"));
+            return Err(format!("the server has survived the kill -9 of a {victim}"));
         }
     }
     Ok(victim)

@@ -34,7 +34,9 @@ pub fn run(options: &Options) -> Result<String, String> {
         let backfiller = scope.spawn(|| backfiller(&world, &stage));
         let kills = killer::kill_at_random(&world, &stage, options);
         producer.join().unwrap_or_else(|_| stage.trouble("the producer has panicked"));
+        stage.say(&format!("S3 is gone for {:?}", options.outage));
         world.outage(options.outage);
+        stage.say("waiting until nothing is left to do");
         judge::wait_until_nothing_waits(&world, &stage);
         stage.end();
         sweeper.join().unwrap_or_else(|_| stage.trouble("the sweeper has panicked"));
