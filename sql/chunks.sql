@@ -90,6 +90,7 @@ DECLARE
     root CONSTANT regclass := 'market_data.btc_ticks';
     staged_name CONSTANT text := (SELECT relname FROM pg_class WHERE oid = staged);
     made record;
+    item record;
     chunk regclass;
 BEGIN
     -- Not behind a lock that somebody holds for long: every insert that needs a new chunk would queue up behind us.

@@ -1,7 +1,7 @@
 //! Which chunk a batch goes to, and whether it may be appended to that chunk directly.
 
 use std::collections::HashSet;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
@@ -18,11 +18,35 @@ pub struct Chunks {
     last: Option<Chunk>,
 }
 
-struct Chunk {
+/// One chunk, locked.
+pub struct Chunk {
     oid: pg_sys::Oid,
+    name: String,
     /// Microseconds since 1970.
     buckets: Range<i64>,
     plain: bool,
+}
+
+impl Chunk {
+    /// Its table.
+    pub fn oid(&self) -> pg_sys::Oid {
+        self.oid
+    }
+
+    /// With its schema, quoted.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether all buckets from the first to the last are its.
+    pub fn holds(&self, buckets: &RangeInclusive<i64>) -> bool {
+        self.buckets.contains(buckets.start()) && self.buckets.contains(buckets.end())
+    }
+
+    /// A statement over the hypertable as one over this chunk: TimescaleDB plans nothing then.
+    pub fn instead_of_hypertable(&self, sql: &str) -> String {
+        sql.replace("market_data.btc_ticks t", &format!("ONLY {} t", self.name))
+    }
 }
 
 impl Chunks {
@@ -37,13 +61,12 @@ impl Chunks {
     }
 
     /// The chunk that holds all buckets from `first` to `last`, if there is one and rows may be appended to it directly.
-    pub fn direct(&mut self, client: &mut SpiClient<'_>, first: i64, last: i64) -> Result<Option<pg_sys::Oid>> {
+    pub fn direct(&mut self, client: &mut SpiClient<'_>, first: i64, last: i64) -> Result<Option<&Chunk>> {
         let known = self.last.as_ref().is_some_and(|chunk| chunk.buckets.contains(&first));
         if !known {
             self.last = self.find(client, first)?;
         }
-        let fits = self.last.as_ref().filter(|chunk| chunk.plain && chunk.buckets.contains(&last));
-        Ok(fits.map(|chunk| chunk.oid))
+        Ok(self.last.as_ref().filter(|chunk| chunk.plain && chunk.holds(&(first..=last))))
     }
 
     fn find(&self, client: &mut SpiClient<'_>, bucket: i64) -> Result<Option<Chunk>> {
@@ -52,14 +75,14 @@ impl Chunks {
         let found = spi::json_kept(client, self.find, &[bucket.into()])?;
         let Some(oid) = found["oid"].as_u64() else { return Ok(None) };
         let name = spi::json_kept(client, "SELECT to_json($1::oid::regclass::text)::text", &[(oid as i64).into()])?;
-        let lock = format!("LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE", name.as_str().unwrap_or_default());
-        spi::execute(client, &lock, &[])?;
+        let name = name.as_str().unwrap_or_default().to_owned();
+        spi::execute(client, &format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE"), &[])?;
         // In a later statement: what was done to the chunk before the lock was ours is seen now.
         let plain =
             spi::json_kept(client, include_str!("../../sql/queries/chunk_is_plain.sql"), &[(oid as i64).into()])?;
         let edge = |key: &str| found[key].as_i64().unwrap_or(0);
         let oid = pg_sys::Oid::from(oid as u32);
-        Ok(Some(Chunk { oid, buckets: edge("from")..edge("to"), plain: plain == true }))
+        Ok(Some(Chunk { oid, name, buckets: edge("from")..edge("to"), plain: plain == true }))
     }
 }
 

@@ -9,6 +9,7 @@ mod guc;
 mod ingest;
 mod inspect;
 mod loader;
+mod probe;
 mod queue;
 mod register;
 mod registry;

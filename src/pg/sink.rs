@@ -1,6 +1,7 @@
 //! Batches into the hypertable. Two roads: a plain INSERT where nothing of the batch is stored, and a merge where
 //! something may be; the unique index decides, everything before it only saves work.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use pgrx::datum::DatumWithOid;
@@ -8,8 +9,9 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
-use super::chunk::Chunks;
+use super::chunk::{Chunk, Chunks};
 use super::ffi::{self, TickStore};
+use super::probe::{IdRange, probe};
 use super::registry::{insert_rejects, timestamp};
 use super::target::Target;
 use super::{chunk, guc, spi};
@@ -22,6 +24,8 @@ use crate::tuple::batch::{EncodedBatch, SliceRun};
 /// After this many subtransactions a load takes the merge road only: beyond 64 with an xid every other session's
 /// snapshots become slower.
 const MAX_SUBTRANSACTIONS: u32 = 48;
+
+const COMPARE: &str = include_str!("../../sql/queries/compare.sql");
 
 /// What one object put into one slice, over all batches.
 pub type Slices = BTreeMap<(i64, String), SliceRun>;
@@ -56,6 +60,9 @@ struct Counts {
 /// One batch on its way, with the arguments that bound its buckets.
 struct Batch<'a> {
     encoded: &'a mut EncodedBatch,
+    /// The table of the chunk that it can be appended to, and how to compare with what is there.
+    direct: Option<pg_sys::Oid>,
+    compare: Cow<'static, str>,
     skip: HashSet<usize>,
     first: TimestampWithTimeZone,
     last: TimestampWithTimeZone,
@@ -106,14 +113,21 @@ impl Sink {
             .collect();
         self.keep(client, rejects)?;
         let (Some(first), Some(last)) = (encoded.runs.first(), encoded.runs.last()) else { return Ok(()) };
-        let (first, last) = (timestamp(first.bucket)?, timestamp(last.bucket)?);
-        let mut batch = Batch { encoded, skip: HashSet::new(), first, last };
-
-        let (meets_own, meets_near) = probe(client, &batch.encoded.runs)?;
-        if meets_near || !batch.encoded.misplaced.is_empty() {
-            self.resolve_neighbours(client, &mut batch, meets_near)?;
+        let chunk = self.chunks.direct(client, first.bucket, last.bucket)?;
+        let ranges: Vec<IdRange> = encoded.runs.iter().map(IdRange::from).collect();
+        let met = probe(client, &ranges, chunk)?;
+        let mut batch = Batch {
+            direct: chunk.map(Chunk::oid),
+            compare: chunk.map_or(COMPARE.into(), |chunk| chunk.instead_of_hypertable(COMPARE).into()),
+            skip: HashSet::new(),
+            first: timestamp(first.bucket)?,
+            last: timestamp(last.bucket)?,
+            encoded,
+        };
+        if met.near || !batch.encoded.misplaced.is_empty() {
+            self.resolve_neighbours(client, &mut batch, met.near)?;
         }
-        if meets_own {
+        if met.own {
             self.merge(client, &batch)?;
         } else {
             self.insert_all(client, &mut batch)?;
@@ -143,8 +157,7 @@ impl Sink {
 
     /// The fast road: into the chunk itself where that is possible, otherwise through the hypertable.
     fn insert_all(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>) -> Result<()> {
-        let (Some(first), Some(last)) = (batch.encoded.runs.first(), batch.encoded.runs.last()) else { return Ok(()) };
-        let Some(chunk) = self.chunks.direct(client, first.bucket, last.bucket)? else {
+        let Some(chunk) = batch.direct else {
             return if self.insert_through_hypertable(client, batch)? { Ok(()) } else { self.merge(client, batch) };
         };
         let appended = chunk::append(chunk, batch.encoded, &batch.skip);
@@ -299,28 +312,8 @@ pub fn add_to(slices: &mut Slices, run: &SliceRun) {
     slice.and_modify(|slice| slice.absorb(run)).or_insert_with(|| run.clone());
 }
 
-/// Whether ticks within the id ranges of these runs are stored: (in their own bucket, in a neighbouring one).
-pub fn probe(client: &mut SpiClient<'_>, runs: &[SliceRun]) -> Result<(bool, bool)> {
-    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok((false, false)) };
-    let (first, last) = (timestamp(first.bucket)?, timestamp(last.bucket)?);
-    let mut buckets = Vec::with_capacity(runs.len());
-    for run in runs {
-        buckets.push(timestamp(run.bucket)?);
-    }
-    let args = [
-        buckets.into(),
-        runs.iter().map(|run| run.symbol.to_string()).collect::<Vec<_>>().into(),
-        runs.iter().map(|run| run.first_id).collect::<Vec<_>>().into(),
-        runs.iter().map(|run| run.last_id).collect::<Vec<_>>().into(),
-        first.into(),
-        last.into(),
-    ];
-    let found = spi::json(client, include_str!("../../sql/queries/probe.sql"), &args)?;
-    Ok((found["own"] == true, found["near"] == true))
-}
-
 fn compare(client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<(u64, u64)> {
-    let found = spi::json(client, include_str!("../../sql/queries/compare.sql"), &batch.bounds())?;
+    let found = spi::json(client, &batch.compare, &batch.bounds())?;
     let count = |key: &str| found[key].as_u64().unwrap_or(0);
     Ok((count("stored"), count("differing")))
 }

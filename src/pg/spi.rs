@@ -43,6 +43,21 @@ thread_local! {
     static KEPT: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
 }
 
+/// A statement whose plan its caller keeps.
+pub fn prepare(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Rc<OwnedPreparedStatement>> {
+    let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+    Ok(Rc::new(client.prepare_mut(sql, &types).map_err(internal)?.keep()))
+}
+
+/// [`json`] of a prepared statement.
+pub fn json_prepared(
+    client: &mut SpiClient<'_>,
+    plan: &OwnedPreparedStatement,
+    args: &[DatumWithOid<'_>],
+) -> Result<Value> {
+    parsed(run(client, plan, args)?)
+}
+
 /// Runs a statement whose plan the session keeps.
 pub fn query_kept<'conn>(
     client: &mut SpiClient<'conn>,
@@ -53,8 +68,7 @@ pub fn query_kept<'conn>(
     let plan = match known {
         Some(plan) => plan,
         None => {
-            let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
-            let plan = Rc::new(client.prepare_mut(sql, &types).map_err(internal)?.keep());
+            let plan = prepare(client, sql, args)?;
             KEPT.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
             plan
         }

@@ -14,8 +14,9 @@ use crate::load::pipeline::LoadEvent;
 use crate::model::bucket::BUCKET_US;
 use crate::model::report::LoadReport;
 use crate::pg::loader::Order;
+use crate::pg::probe::{IdRange, Met, probe};
 use crate::pg::registry::{Booking, Offsets, Registry, count_attempt};
-use crate::pg::sink::{Slices, add_to, probe};
+use crate::pg::sink::{Slices, add_to};
 use crate::pg::{chunk, ffi, loader};
 use crate::tuple::batch::{EncodedBatch, SliceRun};
 
@@ -145,26 +146,17 @@ impl Stage {
     /// Whether a trade at the edges of the table stands in the hypertable, on the other side of the border, by now.
     pub fn meets_neighbours(&self, client: &mut SpiClient<'_>) -> Result<bool> {
         let edges = [self.buckets.start, self.buckets.end - BUCKET_US];
-        let mut runs = Vec::new();
+        let mut at_edge = Vec::new();
         for ((bucket, symbol), ranges) in self.seen.iter().filter(|((bucket, _), _)| edges.contains(bucket)) {
-            for (first_id, last_id) in ranges {
-                runs.push(SliceRun {
-                    bucket: *bucket,
-                    symbol: symbol.clone(),
-                    start: 0,
-                    len: 0,
-                    first_id: *first_id,
-                    last_id: *last_id,
-                    first_time: *bucket,
-                    last_time: *bucket,
-                    time_of_last_id: *bucket,
-                    repeats: false,
-                });
-            }
+            at_edge.extend(ranges.iter().map(|(first_id, last_id)| IdRange {
+                bucket: *bucket,
+                symbol: symbol.clone(),
+                first_id: *first_id,
+                last_id: *last_id,
+            }));
         }
-        runs.sort_by_key(|run| run.bucket);
-        let (own, near) = probe(client, &runs)?;
-        Ok(own || near)
+        at_edge.sort_by_key(|range| range.bucket);
+        Ok(probe(client, &at_edge, None)? != Met::default())
     }
 
     /// Whether a tick of the batch is, or may be, in the table already, or next to its edges in the hypertable.
@@ -183,12 +175,8 @@ impl Stage {
             }
         }
         let edges = [self.buckets.start, self.buckets.end - BUCKET_US];
-        let at_edge: Vec<SliceRun> = own.into_iter().filter(|run| edges.contains(&run.bucket)).cloned().collect();
-        if at_edge.is_empty() {
-            return Ok(false);
-        }
-        let (own, near) = probe(client, &at_edge)?;
-        Ok(own || near)
+        let at_edge = own.into_iter().filter(|run| edges.contains(&run.bucket)).map(IdRange::from);
+        Ok(probe(client, &at_edge.collect::<Vec<_>>(), None)? != Met::default())
     }
 
     /// Puts the ticks of this chunk into the table; how many.
