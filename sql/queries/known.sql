@@ -5,7 +5,9 @@ SELECT json_build_object(
         SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, rows_staged, metadata, options, generation
           FROM ingestion.objects WHERE s3_uri = $1) AS o),
     'registry', (SELECT json_agg(json_build_object(
-                            'metadata', metadata, 'version', xmin::text,
+                            'version', xmin::text,
+                            -- What was claimed of the version that is loaded must not be held against the next.
+                            'metadata', CASE WHEN status = 'loaded' THEN metadata - '{sha256, rows, object_size_bytes}'::text[] ELSE metadata END,
                             'pending_size', CASE WHEN status <> 'loaded' THEN object_size_bytes END)
                         ORDER BY bucket_5m, asset)
                    FROM landing.raw_blobs_5m WHERE s3_uri = $1)
