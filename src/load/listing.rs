@@ -15,22 +15,29 @@ pub struct Page {
     pub more: bool,
 }
 
-/// Sends every page behind `after`; the work of a `Background` thread.
+/// Sends every page behind `after`; the work of a `Background` thread. Where `skip` names another key for one that was found,
+/// the listing goes on behind that.
 pub fn run(
     s3: &S3Settings,
     bucket: &str,
     prefix: &str,
     after: Option<String>,
+    skip: impl Fn(&str) -> Option<String>,
     reads: &Reads,
     events: &Events<Page>,
 ) -> Result<()> {
     let connection = reads.wait(connect(s3))?;
     let mut after = after;
     loop {
-        let (objects, more) = reads.wait(page(&connection, bucket, prefix, after.as_deref()))?;
+        let (mut objects, mut more) = reads.wait(page(&connection, bucket, prefix, after.as_deref()))?;
         // A page that says "more" and holds nothing would be asked for without end.
-        let more = more && !objects.is_empty();
+        more &= !objects.is_empty();
         after = objects.last().map(|object| object.key.clone()).or(after);
+        let skipped = objects.iter().enumerate().find_map(|(at, object)| Some((at, skip(&object.key)?)));
+        if let Some((at, to)) = skipped {
+            objects.truncate(at);
+            (after, more) = (Some(to), true);
+        }
         events.send(Page { objects, more })?;
         if !more {
             return Ok(());

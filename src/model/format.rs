@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Endings of other formats. Whatever has none of these may be Parquet, however it is called.
-const OTHERS: [(&str, &str); 16] = [
+const OTHERS: [(&str, &str); 21] = [
     ("json", "JSON"),
     ("jsonl", "JSON"),
     ("ndjson", "JSON"),
@@ -20,6 +20,11 @@ const OTHERS: [(&str, &str); 16] = [
     ("avro", "Avro"),
     ("orc", "ORC"),
     ("arrow", "Arrow IPC"),
+    ("md5", "a checksum"),
+    ("sha256", "a checksum"),
+    ("checksum", "a checksum"),
+    ("crc", "a checksum"),
+    ("tmp", "a file in the making"),
 ];
 /// Where a producer says what an object is, and words that mean another format there.
 const KEYS: [&str; 2] = ["format", "content_type"];
@@ -43,6 +48,18 @@ pub fn not_parquet(uri: &str, metadata: &Value) -> Option<String> {
     let ending = ending.to_ascii_lowercase();
     let (_, what) = OTHERS.iter().find(|(other, _)| *other == ending)?;
     Some(format!("its name ends with .{ending}: {what}, not Parquet"))
+}
+
+/// Whether a key that was found under a prefix of `length` bytes is nobody's object: of another format by its name, or hidden as
+/// Spark, Hive and Athena understand it, like `_SUCCESS` and `_temporary/…`.
+pub fn is_aside(key: &str, length: usize) -> bool {
+    let mut begin = 0;
+    let hidden = key.split('/').any(|segment| {
+        let found = begin >= length && segment.starts_with(['_', '.']);
+        begin += segment.len() + 1;
+        found
+    });
+    hidden || not_parquet(key, &Value::Null).is_some()
 }
 
 #[cfg(test)]
@@ -75,5 +92,18 @@ mod tests {
         assert_eq!(not_parquet("s3://a/b", &json!({"format": "binance-trades-v2"})), None);
         let said = not_parquet("s3://a/b.parquet", &json!({"content_type": "application/json"}));
         assert_eq!(said.as_deref(), Some("registered as \"application/json\" (content_type), not as Parquet"));
+    }
+
+    #[test]
+    fn what_lies_beside_the_objects_of_a_prefix_is_aside() {
+        for key in
+            ["a/b/_SUCCESS", "a/b/_temporary/0/x.parquet", "a/b/.x.parquet.crc", "a/b/x.zip.CHECKSUM", "a/b/x.json"]
+        {
+            assert!(is_aside(key, 4), "{key}");
+        }
+        // What was asked for by name is not hidden.
+        for (key, length) in [("a/b/x.parquet", 4), ("_a/x.parquet", 3), ("a/_x.parquet", 3), ("a/b/x", 0)] {
+            assert!(!is_aside(key, length), "{key}");
+        }
     }
 }

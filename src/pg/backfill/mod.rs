@@ -18,6 +18,7 @@ use std::time::Duration;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
+use super::listing::within;
 use super::queue::attempt::may_pass;
 use super::queue::loading::take_back_at_exit;
 use super::shared::{Presence, Role};
@@ -91,7 +92,7 @@ impl Backfill {
 
     /// Whether an object that can hold these times belongs to the backfill.
     fn wants(&self, first: i64, end: i64) -> bool {
-        list::within(self.from, self.to, first, end)
+        within(self.from, self.to, first, end)
     }
 }
 

@@ -6,13 +6,13 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use super::Plan;
-use super::list::Picker;
 use crate::error::Result;
 use crate::load::footers::{self, Footer};
 use crate::load::listing::Page;
 use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
+use crate::pg::listing::Picker;
 use crate::pg::target::as_owner;
 use crate::pg::{ffi, guc, spi};
 use crate::s3::object::ObjectHead;
@@ -58,8 +58,8 @@ pub fn survey(plan: &Plan) -> Result<Survey> {
     // The guard, before S3 is asked.
     as_owner(|_, _| Ok(()))?;
     for pattern in patterns {
-        let picker = Picker::new(&pattern, from, to)?;
-        let mut thread = picker.list(None)?;
+        let picker = Picker::for_backfill(&pattern, from, to)?;
+        let mut thread = picker.list(None, |_| None)?;
         while let Some(Page { objects, more }) = thread.next()? {
             let listed = objects.len() as i64;
             let wanted: Vec<Candidate> =
