@@ -1,6 +1,7 @@
 //! The words of the project as types: uri, bucket, tick, options, report. No I/O, no PostgreSQL.
 
 pub mod bucket;
+pub mod cursors;
 pub mod format;
 pub mod options;
 pub mod pattern;
@@ -8,3 +9,4 @@ pub mod report;
 pub mod source;
 pub mod tick;
 pub mod uri;
+pub mod watch;

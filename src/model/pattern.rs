@@ -15,6 +15,8 @@ pub struct KeyPattern {
     bucket: String,
     prefix: String,
     parts: Vec<Part>,
+    /// The parts by which keys sort by time.
+    sorting: Option<Range<usize>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,18 @@ pub struct KeyFacts {
     pub asset: Option<String>,
     /// The times that the object can hold, microseconds since 1970: the finest of year, month, day, hour and bucket.
     pub span: Option<Range<i64>>,
+    /// Where it stands among its like, if keys of this pattern sort by time.
+    pub place: Option<Place>,
+}
+
+/// Which bytes of a key say where it stands: keys that are alike up to `group` sort by what they are up to `moment`, which is
+/// their time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The length of what comes before the time.
+    pub group: usize,
+    /// The length with the time.
+    pub moment: usize,
 }
 
 impl KeyPattern {
@@ -73,11 +87,18 @@ impl KeyPattern {
         self.parts.contains(&Part::Field(Field::Year))
     }
 
+    /// Whether keys with the same text before their time sort by it.
+    pub fn sorts_by_time(&self) -> bool {
+        self.sorting.is_some()
+    }
+
     /// What a key says, or `None` if it is not of this pattern. Whatever follows the pattern is free.
     pub fn read(&self, key: &str) -> Option<KeyFacts> {
         let mut rest = key;
         let mut found: [Option<&str>; FIELDS.len()] = Default::default();
+        let mut begins = Vec::with_capacity(self.parts.len());
         for (index, part) in self.parts.iter().enumerate() {
+            begins.push(key.len() - rest.len());
             let field = match part {
                 Part::Literal(text) => {
                     rest = rest.strip_prefix(text.as_str())?;
@@ -107,6 +128,8 @@ impl KeyPattern {
             }
             *known = Some(value);
         }
+        begins.push(key.len() - rest.len());
+        let place = |sorting: &Range<usize>| Place { group: begins[sorting.start], moment: begins[sorting.end] };
         let text = |field: Field| found[field as usize];
         let number = |field: Field| text(field).and_then(|digits| digits.parse::<u32>().ok());
         Some(KeyFacts {
@@ -122,6 +145,7 @@ impl KeyPattern {
                     number(Field::Minute),
                 )?),
             },
+            place: self.sorting.as_ref().map(place),
         })
     }
 }
@@ -134,6 +158,27 @@ impl Field {
             Field::Exchange | Field::Asset | Field::Any => None,
         }
     }
+}
+
+/// From the year to the finest part of the time that keys sort by: year, month, day … in this order, and between them nothing
+/// that can differ among keys with the same beginning.
+fn sorting(parts: &[Part]) -> Option<Range<usize>> {
+    let time = |part: &Part| matches!(part, Part::Field(field) if field.digits().is_some());
+    let first = parts.iter().position(time).filter(|first| parts[*first] == Part::Field(Field::Year))?;
+    let mut known = 0;
+    let mut end = first;
+    for (index, part) in parts.iter().enumerate().skip(first) {
+        match part {
+            Part::Literal(_) => continue,
+            Part::Field(field) if field.digits().is_some() && *field as usize <= known => {
+                known = known.max(*field as usize + 1);
+                end = index + 1;
+            }
+            Part::Field(Field::Exchange | Field::Asset) if parts[..first].contains(part) => {}
+            Part::Field(_) => break,
+        }
+    }
+    Some(first..end)
 }
 
 /// The times that these numbers name; `None` if there is no such day or hour.
@@ -195,7 +240,8 @@ impl FromStr for KeyPattern {
             Some(Part::Literal(text)) => text.clone(),
             _ => String::new(),
         };
-        Ok(KeyPattern { bucket: bucket.to_owned(), prefix, parts })
+        let sorting = sorting(&parts);
+        Ok(KeyPattern { bucket: bucket.to_owned(), prefix, parts, sorting })
     }
 }
 
@@ -240,6 +286,26 @@ mod tests {
             span("s3://abc/{yyyy}{mm}{dd}{hh}", "2024022923"),
             us("2024-02-29T23:00:00")..us("2024-03-01T00:00:00")
         );
+    }
+
+    #[test]
+    fn keys_sort_by_time_as_far_as_nothing_else_comes_between() {
+        let place = |text: &str, key: &'static str| {
+            let place = pattern(text).read(key).unwrap().place;
+            place.map(|place| (&key[..place.group], &key[..place.moment]))
+        };
+        let key = "Binance/BTC/2024/08/08/BTC_20240808T1205Z.parquet";
+        let (group, day) = ("Binance/BTC/", "Binance/BTC/2024/08/08");
+        let full = "s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/{asset}_{yyyy}{mm}{dd}T{hh}{mi}Z.parquet";
+        assert_eq!(place(full, key), Some((group, "Binance/BTC/2024/08/08/BTC_20240808T1205")));
+        assert_eq!(place("s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/", key), Some((group, day)));
+        // Of one day, keys of several kinds may follow one another.
+        assert_eq!(place("s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/{*}T{hh}{mi}", key), Some((group, day)));
+        assert_eq!(place("s3://abc/{yyyy}/{asset}/{mm}", "2024/BTC/08"), Some(("", "2024")));
+        assert_eq!(place("s3://abc/{yyyy}/{dd}/{mm}", "2024/28/08"), Some(("", "2024")));
+        assert_eq!(place("s3://abc/{dd}.{mm}.{yyyy}", "28.08.2024"), None);
+        assert_eq!(place("s3://abc/Binance/{asset}/", key), None);
+        assert!(pattern(full).sorts_by_time() && !pattern("s3://abc/x").sorts_by_time());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 
 use super::queue::sweep;
 use super::queue::verbs::{self, Changed, Which};
-use super::{backfill, doctor, inspect, loader, register, report, shared};
+use super::{backfill, discovery, doctor, inspect, loader, register, report, shared};
 use crate::model::report::LoadReport;
 
 /// One row of `inspect_s3`.
@@ -241,6 +241,41 @@ fn reload_slice(
         (Some(asset), Some(bucket)) => reports(verbs::reload_slice(asset, bucket)),
         _ => SetOfIterator::new(Vec::new()),
     }
+}
+
+#[pg_extern(sql = false)]
+fn watch(prefix: Option<&str>, options: Option<pgrx::JsonB>) -> String {
+    let options = options.map_or_else(|| serde_json::json!({}), |options| options.0);
+    report::or_raise(prefix, discovery::watch(prefix.unwrap_or_default(), options))
+}
+
+#[pg_extern(sql = false)]
+fn unwatch(prefix: Option<&str>) -> String {
+    report::or_raise(None, discovery::unwatch(prefix.unwrap_or_default()))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn discover(
+    prefix: Option<&str>,
+) -> TableIterator<
+    'static,
+    (
+        name!(prefix, String),
+        name!(listed, i64),
+        name!(registered_new, i64),
+        name!(changed, i64),
+        name!(known, i64),
+        name!(passed_over, i64),
+        name!(skipped, i64),
+        name!(seconds, f64),
+        name!(problem, Option<String>),
+    ),
+> {
+    let found = report::or_raise(prefix, discovery::discover(prefix));
+    TableIterator::new(found.into_iter().map(|discovery::Found { prefix, counts: c, seconds, problem }| {
+        (prefix, c.listed, c.new, c.changed, c.known, c.passed_over, c.skipped, seconds, problem)
+    }))
 }
 
 #[pg_extern(sql = false)]

@@ -3,11 +3,13 @@
 pub mod api;
 mod backfill;
 mod chunk;
+mod discovery;
 mod doctor;
 mod ffi;
 mod guc;
 mod ingest;
 mod inspect;
+mod listing;
 mod loader;
 mod probe;
 mod queue;
@@ -33,6 +35,7 @@ extension_sql_file!("../../sql/chunks.sql", name = "chunks", requires = ["functi
 extension_sql_file!("../../sql/backfill.sql", name = "backfill", requires = ["chunks"]);
 extension_sql_file!("../../sql/ingest.sql", name = "ingest", requires = ["backfill"]);
 extension_sql_file!("../../sql/status.sql", name = "status", requires = ["ingest"]);
+extension_sql_file!("../../sql/discover.sql", name = "discover", requires = ["status"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.

@@ -13,10 +13,11 @@ mod utility;
 mod worker;
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
@@ -88,7 +89,18 @@ impl<E: Send + 'static> Thread<E> {
             if let Some(event) = self.background.poll() {
                 return event;
             }
-            wait_readable(self.background.wake_fd());
+            wait_readable(self.background.wake_fd(), None);
+        }
+    }
+
+    /// The same, but waits at most until then; `None`: nothing has come.
+    pub fn next_until(&mut self, end: Instant) -> Option<Result<Option<E>>> {
+        loop {
+            if let Some(event) = self.background.poll() {
+                return Some(event);
+            }
+            let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            wait_readable(self.background.wake_fd(), Some(left));
         }
     }
 }
@@ -123,11 +135,17 @@ fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Returns when `fd` may be readable; raises PostgreSQL's own error on an interrupt.
-fn wait_readable(fd: RawFd) {
-    let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
+/// Returns when `fd` may be readable, or so much time has passed; raises PostgreSQL's own error on an interrupt.
+fn wait_readable(fd: RawFd, limit: Option<Duration>) {
+    let mut events = (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
+    let mut ms = -1;
+    if let Some(limit) = limit {
+        events |= pg_sys::WL_TIMEOUT as c_int;
+        // Rounded up, or the last millisecond would be spent turning.
+        ms = limit.as_millis() as c_long + 1;
+    }
     // SAFETY: MyLatch is this backend's latch; the descriptor belongs to a live `Background`.
-    let happened = unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, fd, -1, pg_sys::PG_WAIT_EXTENSION) };
+    let happened = unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, fd, ms, pg_sys::PG_WAIT_EXTENSION) };
     if happened & pg_sys::WL_LATCH_SET as c_int != 0 {
         // SAFETY: as above.
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };

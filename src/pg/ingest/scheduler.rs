@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::fit::{self, Fit};
 use super::keeper::Keeper;
 use crate::error::Result;
+use crate::pg::discovery::Rounds;
 use crate::pg::shared::{self, Presence, Role};
 use crate::pg::worker::{self, tx, tx_with_all_rights};
 use crate::pg::{backfill, ffi, guc, spi};
@@ -49,6 +50,7 @@ struct Scheduler {
     /// The last misfit that was said.
     said: Option<String>,
     pruned: Option<Instant>,
+    rounds: Rounds,
 }
 
 impl Scheduler {
@@ -72,6 +74,7 @@ impl Scheduler {
                 }
                 let pause = self.keep_loaders();
                 resume_backfills();
+                let pause = pause.min(self.rounds.turn());
                 if self.pruned.is_none_or(|at| at.elapsed() > PRUNE) {
                     prune();
                     self.pruned = Some(Instant::now());

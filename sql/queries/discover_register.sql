@@ -1,0 +1,58 @@
+-- One batch of a listing (an empty etag: the store names none there): new keys are pending, and so is again what has another
+-- version than the one that is known. $1 uris, $2 etags, $3 sizes, $4 and $5 spans, $6 what is said of each. Nothing waits for
+-- an object that somebody holds: it is counted, and comes with the next listing.
+WITH listed AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::jsonb[])
+        AS l (uri, etag, size, span_from, span_to, metadata)
+), known AS MATERIALIZED (
+    SELECT o.s3_uri, o.generation, o.backfill IS NOT NULL AND o.status IN ('pending', 'failed') AS left_over,
+           CASE
+               -- By hand: the other reasons to skip have a code.
+               WHEN o.status = 'skipped' AND o.last_sqlstate IS NULL THEN NULL
+               -- What an unfinished backfill has not loaded is its own.
+               WHEN b.id IS NOT NULL AND o.status <> 'loaded' THEN NULL
+               -- What a cancelled one has left is nobody's.
+               WHEN o.backfill IS NOT NULL AND o.status IN ('pending', 'failed') THEN 'load'
+               WHEN l.etag = '' OR (o.loaded_at IS NOT NULL AND o.etag = l.etag) OR o.listed_etag = l.etag THEN NULL
+               WHEN o.status = 'loaded' OR o.listed_etag IS NOT NULL THEN 'load'
+               -- Nobody has said which version was meant. What is about to be loaded will be whichever is there.
+               WHEN o.status = 'quarantined' THEN 'load'
+               WHEN o.status = 'skipped' THEN 'note'
+           END AS verdict
+      FROM listed l
+      JOIN ingestion.objects o ON o.s3_uri = l.uri
+      LEFT JOIN ingestion.backfills b ON b.id = o.backfill AND b.status IN ('pending', 'listing', 'loading', 'stopped')
+), held AS MATERIALIZED (
+    -- Whatever has changed since it was judged is judged by the next listing.
+    SELECT o.s3_uri, k.left_over, k.verdict
+      FROM known k JOIN ingestion.objects o ON o.s3_uri = k.s3_uri AND o.generation = k.generation
+     WHERE k.verdict IS NOT NULL
+       FOR UPDATE OF o SKIP LOCKED
+), changed AS (
+    UPDATE ingestion.objects o
+       SET status = 'pending', backfill = NULL, listed_etag = nullif(l.etag, ''), listed_size = l.size, rows_staged = 0,
+           span_from = CASE WHEN isfinite(l.span_from) THEN l.span_from ELSE o.span_from END,
+           span_to = CASE WHEN isfinite(l.span_to) THEN l.span_to ELSE o.span_to END,
+           -- What was claimed of the version before.
+           metadata = (o.metadata - '{sha256, rows, object_size_bytes}'::text[]) || l.metadata,
+           attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
+           generation = o.generation + 1
+      FROM held h JOIN listed l ON l.uri = h.s3_uri
+     WHERE o.s3_uri = h.s3_uri AND h.verdict = 'load'
+    RETURNING h.left_over
+), noted AS (
+    UPDATE ingestion.objects o SET listed_etag = l.etag, listed_size = l.size
+      FROM held h JOIN listed l ON l.uri = h.s3_uri
+     WHERE o.s3_uri = h.s3_uri AND h.verdict = 'note'
+), made AS (
+    INSERT INTO ingestion.objects (s3_uri, listed_etag, listed_size, span_from, span_to, metadata)
+    SELECT uri, nullif(etag, ''), size, span_from, span_to, metadata FROM listed
+     WHERE uri NOT IN (SELECT s3_uri FROM known)
+    ON CONFLICT (s3_uri) DO NOTHING
+    RETURNING 1
+)
+SELECT json_build_object(
+    'registered_new', (SELECT count(*) FROM made) + (SELECT count(*) FROM changed WHERE left_over),
+    'changed', (SELECT count(*) FROM changed WHERE NOT left_over),
+    'skipped', (SELECT count(*) FROM known WHERE verdict IS NOT NULL) - (SELECT count(*) FROM held)
+)::text

@@ -1,0 +1,2 @@
+-- Prefix $1 is not watched any more.
+DELETE FROM ingestion.stream_offsets WHERE source = 'watch:' || $1

@@ -1,0 +1,141 @@
+//! What a watch is told: how often its prefix is listed, and how to load what is found there.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::options;
+use crate::error::{Error, Result};
+
+const LOAD_KEYS: [&str; 6] = ["symbol", "exchange", "time_unit", "columns", "source", "on_conflict"];
+const INTERVAL: Duration = Duration::from_secs(60);
+const FULL_INTERVAL: Duration = Duration::from_secs(3600);
+/// A listing costs requests, whatever it finds.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+const UNITS: [(&[&str], f64); 5] = [
+    (&["ms", "millisecond", "milliseconds"], 1e-3),
+    (&["s", "sec", "secs", "second", "seconds"], 1.0),
+    (&["m", "min", "mins", "minute", "minutes"], 60.0),
+    (&["h", "hr", "hrs", "hour", "hours"], 3600.0),
+    (&["d", "day", "days"], 86_400.0),
+];
+
+/// The options of a watch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WatchOptions {
+    /// From the end of a listing to the next one.
+    pub interval: Duration,
+    /// The same for listings of everything, where others begin behind what is known.
+    pub full_interval: Duration,
+    /// Whether it is listed at all.
+    pub enabled: bool,
+    /// Options of the loads: metadata of every object that is found.
+    pub load: Map<String, Value>,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        WatchOptions { interval: INTERVAL, full_interval: FULL_INTERVAL, enabled: true, load: Map::new() }
+    }
+}
+
+impl WatchOptions {
+    /// Reads them; whatever cannot be meant is an error.
+    pub fn parse(given: &Value) -> Result<WatchOptions> {
+        let given = given.as_object().ok_or_else(|| invalid("options", "must be a JSON object"))?;
+        let mut read = WatchOptions::default();
+        for (key, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+            match key.as_str() {
+                "interval" => read.interval = duration(key, value)?,
+                "full_interval" => read.full_interval = duration(key, value)?,
+                "enabled" => read.enabled = value.as_bool().ok_or_else(|| invalid(key, "must be true or false"))?,
+                known if LOAD_KEYS.contains(&known) => drop(read.load.insert(key.clone(), value.clone())),
+                _ => {
+                    let known = LOAD_KEYS.join(", ");
+                    let why = format!("is not known; a watch has interval, full_interval, enabled, {known}");
+                    return Err(invalid(key, &why));
+                }
+            }
+        }
+        options::resolve(&Value::Object(read.load.clone()), &[])?;
+        Ok(read)
+    }
+}
+
+/// `"90 seconds"`, `"1 hour 30 min"`.
+fn duration(key: &str, value: &Value) -> Result<Duration> {
+    let wrong = || invalid(key, "must be text such as \"30 seconds\", \"5 min\" or \"1 hour 30 minutes\"");
+    let text = value.as_str().ok_or_else(wrong)?.trim();
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, behind) = rest.split_at(digits);
+        let behind = behind.trim_start();
+        let letters = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(letters);
+        let (_, factor) = UNITS.iter().find(|(names, _)| names.contains(&unit)).ok_or_else(wrong)?;
+        seconds += number.parse::<f64>().map_err(|_| wrong())? * factor;
+        rest = behind.trim_start();
+    }
+    let range = SHORTEST.as_secs_f64()..=LONGEST.as_secs_f64();
+    if text.is_empty() || !range.contains(&seconds) {
+        return Err(if text.is_empty() { wrong() } else { invalid(key, "must be between 100 ms and 366 days") });
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn invalid(key: &str, why: &str) -> Error {
+    Error::InvalidOption { key: key.into(), why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let options = WatchOptions::parse(&json!({"interval": null})).unwrap();
+        assert_eq!((options.interval, options.full_interval, options.enabled), (INTERVAL, FULL_INTERVAL, true));
+        assert!(options.load.is_empty());
+    }
+
+    #[test]
+    fn options_of_loads_are_kept_for_the_objects() {
+        let options = WatchOptions::parse(&json!({"symbol": "A", "time_unit": "ms", "enabled": false})).unwrap();
+        assert_eq!(Value::Object(options.load), json!({"symbol": "A", "time_unit": "ms"}));
+        assert!(!options.enabled);
+    }
+
+    #[test]
+    fn times_are_numbers_with_units() {
+        for (text, seconds) in [("90 s", 90.0), ("1 hour 30 minutes", 5400.0), ("250ms", 0.25), ("1.5min", 90.0)] {
+            let options = WatchOptions::parse(&json!({"interval": text})).unwrap();
+            assert_eq!(options.interval, Duration::from_secs_f64(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_names_its_key() {
+        for (given, key) in [
+            (json!({"intervall": "1 s"}), "intervall"),
+            (json!({"interval": 60}), "interval"),
+            (json!({"interval": ""}), "interval"),
+            (json!({"interval": "60"}), "interval"),
+            (json!({"interval": "1 fortnight"}), "interval"),
+            (json!({"full_interval": "1 ms"}), "full_interval"),
+            (json!({"interval": "1000 days"}), "interval"),
+            (json!({"interval": "1.2.3 s"}), "interval"),
+            (json!({"enabled": "yes"}), "enabled"),
+            (json!({"symbol": ""}), "symbol"),
+            (json!({"columns": {"prize": "p"}}), "columns"),
+            (json!([]), "options"),
+        ] {
+            match WatchOptions::parse(&given) {
+                Err(Error::InvalidOption { key: named, .. }) => assert_eq!(named, key, "{given}"),
+                other => panic!("{given}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Discovery: prefixes that are listed again and again, so that what producers only upload is loaded, too. A watch and all that
+//! is known of its listings is one row of `ingestion.stream_offsets`.
+
+mod by_hand;
+mod listing;
+mod register;
+mod rounds;
+mod verbs;
+mod watch;
+
+pub use by_hand::{Found, discover};
+pub use rounds::Rounds;
+pub use verbs::{unwatch, watch};
