@@ -38,7 +38,8 @@ have cargo "$(cargo --version)"
 
 step 'Debian packages'
 command -v apt-get >/dev/null || fail 'this is not Debian' 'run it on Debian 12'
-packages=(postgresql-15 postgresql-server-dev-15 libclang-dev clang build-essential cmake pkg-config libssl-dev libkrb5-dev dpkg-dev sudo openssl ca-certificates)
+packages=(postgresql-15 postgresql-server-dev-15 libclang-dev clang build-essential cmake pkg-config libssl-dev libkrb5-dev dpkg-dev sudo openssl ca-certificates
+          python3-psycopg2)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
