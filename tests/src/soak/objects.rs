@@ -114,7 +114,7 @@ fn good(
     }
     objects.twice += 1;
     objects.grown += usize::from(grown);
-    let second = Registration { replaced: grown.then(|| (key, whole)), ..first.clone() };
+    let second = Registration { replaced: grown.then_some((key, whole)), ..first.clone() };
     vec![(at, first), (at + (1.0 - at) * random.fraction(), second)]
 }
 
