@@ -63,6 +63,9 @@ pub async fn connect(settings: &S3Settings) -> Result<Connection> {
             TimeoutConfig::builder()
                 .connect_timeout(settings.connect_timeout)
                 .read_timeout(settings.read_timeout)
+                // A read timeout ends with an answer's head: the body of a listing, or of a refusal, may stop as well. That
+                // of an object does not count here.
+                .operation_attempt_timeout(settings.connect_timeout + settings.read_timeout)
                 .build(),
         )
         // The body's reads have a timeout of their own (see `stream`), in the terms of our settings.
