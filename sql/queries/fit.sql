@@ -1,6 +1,7 @@
--- Which versions are installed where.
+-- Which versions are installed where, and whether TimescaleDB's library is there for every session.
 SELECT json_build_object(
     'database', current_database(),
     'btc_ingest', (SELECT extversion FROM pg_extension WHERE extname = 'btc_ingest'),
-    'timescaledb', (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb')
+    'timescaledb', (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
+    'timescaledb_preloaded', current_setting('shared_preload_libraries') ~ '\mtimescaledb\M'
 )::text

@@ -2,7 +2,7 @@
 
 use pgrx::spi::SpiClient;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::target::Target;
 use crate::pg::{guc, spi};
 
@@ -41,6 +41,8 @@ pub fn look(client: &mut SpiClient<'_>) -> Result<Fit> {
     });
     Ok(match checked {
         Ok(()) => Fit::Ready(format!("{own} {timescaledb}")),
+        // The extension was created after this session had begun, and TimescaleDB's library comes with one of the next statements.
+        Err(Error::TimescaleNotLoaded) if found["timescaledb_preloaded"] == true => Fit::Absent,
         Err(error) => {
             let hint = error.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
             Fit::Misfit { sqlstate: error.sqlstate().to_owned(), message: format!("{error}{hint}") }
