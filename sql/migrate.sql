@@ -300,49 +300,10 @@ BEGIN
             timescale, 'market_data.btc_ticks', 'bucket_5m') USING ticks_interval;
     END IF;
 
-    -- Indexes are found by what they are on, not by name: adopted tables may call theirs otherwise.
-    FOR item IN
-        SELECT * FROM (VALUES
-            ('market_data.btc_ticks', '(symbol, event_time DESC)', 'btc_ticks_symbol_event_time_idx', '', ''),
-            ('market_data.btc_ticks', '(bucket_5m)', 'btc_ticks_bucket_5m_idx', '', ''),
-            ('landing.raw_blobs_5m', '(asset, bucket_5m)', 'raw_blobs_5m_asset_bucket_5m_idx', 'UNIQUE', ''),
-            ('landing.raw_blobs_5m', '(s3_uri)', 'raw_blobs_5m_s3_uri_idx', '', ''),
-            ('landing.rejected_ticks', '(s3_uri, etag)', 'rejected_ticks_s3_uri_etag_idx', '', ''),
-            ('signals.btc_embeddings', '(feature_vector)', 'btc_embeddings_feature_vector_idx', '', 'ivfflat'),
-            ('ingestion.objects', '(status, next_attempt_at, registered_at)', 'objects_queue_idx', '', ''),
-            ('ingestion.object_slices', '(asset, bucket_5m)', 'object_slices_asset_bucket_5m_idx', '', ''),
-            ('ingestion.load_history', '(s3_uri, started_at)', 'load_history_s3_uri_started_at_idx', '', ''),
-            ('ingestion.load_history', '(started_at)', 'load_history_started_at_idx', '', '')
-        ) AS i (on_table, on_columns, name, is_unique, method)
-    LOOP
-        IF NOT EXISTS (
-            SELECT FROM pg_index x
-             WHERE x.indrelid = item.on_table::regclass AND x.indisvalid AND x.indpred IS NULL
-               AND (item.is_unique = '' OR x.indisunique)
-               AND substring(pg_get_indexdef(x.indexrelid) FROM ' USING \w+ (\([^)]*\))') = item.on_columns)
-        THEN
-            EXECUTE format('CREATE %s INDEX %I ON %s %s %s %s', item.is_unique, item.name, item.on_table,
-                           CASE WHEN item.method <> '' THEN 'USING ' || item.method ELSE '' END, item.on_columns,
-                           CASE WHEN item.method = 'ivfflat' THEN 'WITH (lists = 200)' ELSE '' END);
-            made := made || item.name;
-        END IF;
-    END LOOP;
-
-    -- The queue of a backfill, and the queue of everything else: a million pending objects of one must not lie in the other's way.
     DROP INDEX IF EXISTS ingestion.objects_live_idx;
-    FOR item IN
-        SELECT * FROM (VALUES
-            ('ingestion', 'objects', 'objects_backfill_idx', '(backfill, span_from, s3_uri)', 'status = ''pending'' AND backfill IS NOT NULL'),
-            ('ingestion', 'objects', 'objects_due_idx', '((CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), s3_uri)',
-                'status = ''pending'' AND backfill IS NULL'),
-            ('ingestion', 'objects', 'objects_failed_idx', '(backfill, next_attempt_at)', 'status IN (''failed'', ''quarantined'')'),
-            ('landing', 'raw_blobs_5m', 'raw_blobs_5m_unqueued_idx', '(bucket_5m, asset)', 'status = ''pending'' AND queued_at IS NULL')
-        ) AS i (in_schema, on_table, name, on_columns, condition)
-    LOOP
-        IF to_regclass(format('%I.%I', item.in_schema, item.name)) IS NULL THEN
-            EXECUTE format('CREATE INDEX %I ON %I.%I %s WHERE %s', item.name, item.in_schema, item.on_table, item.on_columns, item.condition);
-            made := made || item.name;
-        END IF;
+    FOR item IN SELECT * FROM btc_ingest.missing_indexes() LOOP
+        EXECUTE item.statement;
+        made := made || item.name;
     END LOOP;
     INSERT INTO ingestion.control DEFAULT VALUES ON CONFLICT DO NOTHING;
 

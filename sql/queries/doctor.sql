@@ -1,7 +1,13 @@
+-- What is known of the server and the installation without any table of ours.
 SELECT json_build_object(
     'preload', concat_ws(',', nullif(current_setting('shared_preload_libraries'), ''), nullif(current_setting('session_preload_libraries'), '')),
+    'database', current_database(),
+    'in_recovery', pg_is_in_recovery(),
     'server_version', current_setting('server_version'),
     'server_version_num', current_setting('server_version_num')::integer,
+    'worker_processes', current_setting('max_worker_processes')::integer,
+    'logical_replication', current_setting('max_logical_replication_workers')::integer > 0,
+    'timescaledb_schedulers', (SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'TimescaleDB%Scheduler'),
     'license', current_setting('timescaledb.license', true),
     'restoring', coalesce(current_setting('timescaledb.restoring', true), 'off') = 'on',
     'btc_ingest_version', (SELECT extversion FROM pg_extension WHERE extname = 'btc_ingest'),

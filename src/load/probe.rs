@@ -4,6 +4,7 @@ use super::background::Events;
 use crate::error::Result;
 use crate::s3::answer::explain;
 use crate::s3::client::{S3Settings, connect};
+use crate::s3::clock::Clock;
 use crate::s3::object::Reads;
 
 /// What was found on the way to S3; the steps end at the first failure.
@@ -15,6 +16,8 @@ pub struct Probe {
     pub region: Option<String>,
     /// Per allowed prefix: the uri and whether it can be listed.
     pub prefixes: Vec<(String, Result<()>)>,
+    /// Seconds by which S3's clock is ahead of the server's, if S3 has answered at all.
+    pub ahead: Option<i64>,
 }
 
 /// Finds credentials and lists one key under each prefix; the work of a `Background` thread.
@@ -25,13 +28,16 @@ pub fn run(s3: &S3Settings, prefixes: &[(String, String)], reads: &Reads, events
         Ok(connection) => {
             probe.credentials = Some(Ok(connection.credentials_from.clone()));
             probe.region = Some(connection.region.clone());
+            let clock = Clock::default();
             for (bucket, prefix) in prefixes {
                 let answer = reads.wait(async {
                     let list = connection.client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
+                    let list = list.customize().interceptor(clock.clone());
                     list.send().await.map(drop).map_err(|error| explain(&error, &connection, bucket))
                 });
                 probe.prefixes.push((format!("s3://{bucket}/{prefix}"), answer));
             }
+            probe.ahead = clock.ahead();
         }
     }
     events.send(probe)

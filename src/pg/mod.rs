@@ -29,7 +29,8 @@ use pgrx::prelude::*;
 // What CREATE EXTENSION runs, in this order.
 extension_sql_file!("../../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["bootstrap"]);
-extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["adopt"]);
+extension_sql_file!("../../sql/indexes.sql", name = "indexes", requires = ["adopt"]);
+extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["indexes"]);
 extension_sql_file!("../../sql/functions.sql", name = "functions", requires = ["migrate"]);
 extension_sql_file!("../../sql/chunks.sql", name = "chunks", requires = ["functions"]);
 extension_sql_file!("../../sql/backfill.sql", name = "backfill", requires = ["chunks"]);

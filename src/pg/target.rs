@@ -56,6 +56,11 @@ impl Target {
     /// them changes, by whomever.
     pub fn check(client: &mut SpiClient<'_>) -> Result<Target> {
         Self::check_session(client)?;
+        Self::check_catalogs(client)
+    }
+
+    /// The same for whoever only reads: on a standby, too.
+    pub fn check_catalogs(client: &mut SpiClient<'_>) -> Result<Target> {
         if let Some(known) = REMEMBERED.get().filter(|_| ffi::catalogs_unchanged()) {
             return Ok(known);
         }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod clock;
 pub mod listing;
 pub mod object;
 pub mod stream;

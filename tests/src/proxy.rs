@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, TimeDelta, Utc};
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Incoming;
@@ -112,6 +113,8 @@ pub enum Fault {
     FlipByte(u64),
     /// The answer has this etag, given with its quotes.
     Etag(&'static str),
+    /// The answer was given so many seconds later than now, by its own word.
+    Clock(i64),
 }
 
 impl Fault {
@@ -452,6 +455,11 @@ fn spoil(
     for fault in faults {
         match fault {
             Fault::Etag(etag) => drop(head.headers.insert("etag", etag.parse().expect("an etag"))),
+            Fault::Clock(ahead) => {
+                let then = DateTime::<Utc>::from(SystemTime::now()) + TimeDelta::seconds(*ahead);
+                let date = then.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+                head.headers.insert("date", date.parse().expect("a date"));
+            }
             Fault::StallAfter(n) => plan.stall = Some((*n, None)),
             Fault::PauseAfter(n, time) => plan.stall = Some((*n, Some(*time))),
             Fault::CutAfter(n) => plan.cut = Some(*n),

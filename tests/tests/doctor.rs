@@ -2,48 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+mod doctor_bench;
+
 use std::net::TcpListener;
 
 use btc_ingest_tests::stand::{ACCESS, BUCKET, Refusal, SECRET, loaded, refused, session};
 use btc_ingest_tests::ticks::{Tick, time_text, time_us};
 use btc_ingest_tests::{Cluster, FaultProxy, Generator, ParquetFile, S3Server, Stand, TestDb, When};
+use doctor_bench::{doctor, failing};
 use parquet::basic::Compression;
 use postgres::{Client, Row};
 
 const NOON: &str = "2024-08-08T12:00:00Z";
-
-/// One line of doctor().
-#[derive(Debug, Clone, PartialEq)]
-struct Check {
-    ok: bool,
-    detail: String,
-    hint: String,
-}
-
-/// All lines by name; where a name comes several times, the last.
-fn doctor(client: &mut Client) -> BTreeMap<String, Check> {
-    let rows = client.query("SELECT * FROM btc_ingest.doctor()", &[]).unwrap_or_else(|e| panic!("{e:?}"));
-    let checks: BTreeMap<String, Check> = rows
-        .iter()
-        .map(|row| {
-            let hint: Option<String> = row.get("hint");
-            (row.get("check"), Check { ok: row.get("ok"), detail: row.get("detail"), hint: hint.unwrap_or_default() })
-        })
-        .collect();
-    let all = format!("{checks:?}");
-    for secret in [SECRET, ACCESS, "not-what-the-cluster-has"] {
-        assert!(!all.contains(secret), "{all}");
-    }
-    for (name, check) in &checks {
-        assert!(check.ok || !check.hint.is_empty(), "{name} does not say what to do: {check:?}");
-    }
-    checks
-}
-
-fn failing(checks: &BTreeMap<String, Check>) -> Vec<&str> {
-    checks.iter().filter(|(_, check)| !check.ok).map(|(name, _)| name.as_str()).collect()
-}
 
 fn ticks(slices: usize) -> Vec<Tick> {
     Generator::new(1, "BTCUSDT", time_us(NOON), 1).per_second(2.0).next_slices(slices)
@@ -71,10 +41,19 @@ fn a_healthy_installation_passes_every_check() {
             "S3 region",
             "allowed_prefixes",
             "btc_ingest version",
+            "chunk interval",
+            "clock",
+            "compression",
+            "failures",
+            "free disk",
+            "hypertable",
+            "indexes",
             "preload btc_ingest",
             "preload timescaledb",
+            "queue",
             "restore mode",
             "retention",
+            "standby",
             "tables",
             "timescaledb edition",
             "timescaledb version",
@@ -130,6 +109,23 @@ fn an_s3_that_is_down_is_found() {
     let check = &checks["S3 reachable"];
     assert!(check.detail.contains(&down) && check.detail.contains("Connection refused"), "{check:?}");
     assert!(check.hint.contains("btc_ingest.s3_endpoint"), "{check:?}");
+}
+
+#[test]
+fn an_s3_whose_answer_stops_halfway_is_not_waited_for_for_ever() {
+    let stand = Stand::shared();
+    let db = stand.db();
+    let proxy = FaultProxy::before(&stand.s3);
+    let rule = proxy.on(When::list(), btc_ingest_tests::Fault::StallAfter(20));
+    let settings = [("btc_ingest.s3_read_timeout", "300ms"), ("btc_ingest.s3_max_attempts", "2")];
+    let mut client = session(&db, &proxy.endpoint(), &settings);
+    client.batch_execute("SET statement_timeout = '30s'").unwrap();
+    let checks = doctor(&mut client);
+    assert_eq!(failing(&checks), ["S3 reachable"]);
+    assert!(checks["S3 reachable"].detail.contains("did not answer"), "{checks:?}");
+    assert_eq!(proxy.acted(rule), 2, "tried again, as after any silence");
+    proxy.release();
+    assert_eq!(failing(&doctor(&mut client)), [""; 0]);
 }
 
 #[test]

@@ -590,6 +590,7 @@ fn functions_are_granted_thus_and_never_to_public() {
          load_s3_slice: btc_ingest_loader
          loads_in_work: btc_ingest_reader
          migrate: btc_ingest_admin
+         missing_indexes: nobody
          objects_failed: btc_ingest_reader
          objects_waiting: btc_ingest_reader
          pause_compression: nobody
@@ -683,6 +684,7 @@ fn no_table_and_no_schema_of_data_belongs_to_the_extension() {
          function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
          function btc_ingest.loads_in_work()
          function btc_ingest.migrate()
+         function btc_ingest.missing_indexes()
          function btc_ingest.objects_failed()
          function btc_ingest.objects_waiting()
          function btc_ingest.pause_compression()

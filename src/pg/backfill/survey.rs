@@ -146,6 +146,6 @@ fn estimate(found: &mut Survey, sample: Sample, parallel: i32) -> Result<()> {
     found.seconds = found.rows as f64 / rate;
     let directory = facts["directory"].as_str().unwrap_or("/").to_owned();
     let directory = std::ffi::CString::new(directory).unwrap_or_default();
-    found.free = ffi::free_disk(&directory).unwrap_or(0) as i64;
+    found.free = ffi::disk(&directory).map_or(0, |disk| disk.free as i64);
     Ok(())
 }

@@ -179,13 +179,24 @@ pub fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
-/// Bytes that are free on the disk that holds `path`, for others than root.
-pub fn free_disk(path: &CStr) -> Option<u64> {
+/// Bytes of a disk, without what only root may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk {
+    /// To be written.
+    pub free: u64,
+    /// Written.
+    pub used: u64,
+}
+
+/// The disk that holds `path`.
+pub fn disk(path: &CStr) -> Option<Disk> {
     let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: a NUL-terminated path; the structure is written by the call.
     let code = unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) };
     // SAFETY: written when the call returned zero.
-    (code == 0).then(|| unsafe { found.assume_init() }).map(|disk| disk.f_bavail * disk.f_frsize)
+    let found = (code == 0).then(|| unsafe { found.assume_init() })?;
+    let bytes = |blocks: u64| blocks * found.f_frsize;
+    Some(Disk { free: bytes(found.f_bavail), used: bytes(found.f_blocks - found.f_bfree) })
 }
 
 // ── Catalogs ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,32 @@
+-- What waits to be loaded and since when, whether anything is tried, and what has failed. However many wait, the first of them tell.
+WITH waiting AS (
+    (SELECT o.s3_uri, greatest(o.registered_at, o.next_attempt_at,
+                               (SELECT max(b.queued_at) FROM landing.raw_blobs_5m b WHERE b.s3_uri = o.s3_uri)) AS since
+       FROM ingestion.objects o WHERE o.backfill IS NULL AND o.status = 'pending' LIMIT $1)
+    UNION ALL
+    (SELECT o.s3_uri, o.next_attempt_at
+       FROM ingestion.objects o WHERE o.backfill IS NULL AND o.status = 'failed' AND o.next_attempt_at <= clock_timestamp() LIMIT $1)
+    UNION ALL
+    (SELECT b.s3_uri, b.created_at FROM landing.raw_blobs_5m b WHERE b.status = 'pending' AND b.queued_at IS NULL LIMIT $1)
+), failed AS (
+    SELECT o.status, coalesce(o.last_sqlstate, '?') AS sqlstate, count(*) AS objects
+      FROM ingestion.objects o WHERE o.status IN ('failed', 'quarantined') GROUP BY 1, 2
+)
+SELECT json_build_object(
+    'paused', (SELECT c.paused FROM ingestion.control c),
+    'paused_by', (SELECT c.changed_by FROM ingestion.control c),
+    'paused_at', (SELECT c.changed_at::text FROM ingestion.control c),
+    'waiting', (SELECT count(*) FROM waiting),
+    'oldest_s', (SELECT extract(epoch FROM clock_timestamp() - min(w.since)) FROM waiting w),
+    -- Every load holds this lock until it commits.
+    'in_work', EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted
+                          AND (l.classid::bigint << 32 | l.objid::bigint) IN (
+                                  SELECT hashtextextended('btc_ingest.object:' || w.s3_uri, 0) FROM waiting w)),
+    'tried_s', (SELECT extract(epoch FROM clock_timestamp() - max(h.finished_at))
+                  FROM (SELECT finished_at FROM ingestion.load_history ORDER BY started_at DESC LIMIT 100) AS h),
+    'failed', (SELECT coalesce(sum(f.objects), 0) FROM failed f WHERE f.status = 'failed'),
+    'quarantined', (SELECT coalesce(sum(f.objects), 0) FROM failed f WHERE f.status = 'quarantined'),
+    'errors', (SELECT string_agg(format('%s ×%s', e.sqlstate, e.objects), ', ' ORDER BY e.objects DESC, e.sqlstate)
+                 FROM (SELECT f.sqlstate, sum(f.objects) AS objects FROM failed f GROUP BY 1) AS e)
+)::text
