@@ -151,7 +151,7 @@ impl<const N: usize> Text<N> {
     }
 }
 
-/// This process as a worker, until dropped. Those that end without unwinding are found to be gone by their pid.
+/// This process as a worker, until it is dropped or the process ends.
 pub struct Presence(());
 
 impl Presence {
@@ -163,17 +163,33 @@ impl Presence {
                 *place = Worker { pid, database, role };
             }
         });
+        // FATAL errors do not unwind.
+        ffi::at_exit(leave);
         Presence(())
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let pid = ffi::my_pid();
-        ffi::shared_mut(|state| {
-            state.workers.iter_mut().filter(|worker| worker.pid == pid).for_each(|worker| *worker = Worker::NONE);
-        });
+        leave();
     }
+}
+
+/// Takes this process off the list. The others look whether somebody is to come in its place: whoever has started it may be gone,
+/// and the postmaster tells nobody else.
+fn leave() {
+    let pid = ffi::my_pid();
+    let others = ffi::shared_mut(|state| {
+        state.workers.iter_mut().filter(|worker| worker.pid == pid).for_each(|worker| *worker = Worker::NONE);
+        state.wakes += 1;
+        state.workers.map(|worker| worker.pid)
+    });
+    others.into_iter().flatten().filter(|pid| *pid != 0).for_each(ffi::set_latch);
+}
+
+/// Whether a worker is there, whoever has started it.
+pub fn is_there(database: pg_sys::Oid, role: Role) -> bool {
+    workers(database).iter().any(|(other, _)| *other == role)
 }
 
 /// Workers of a database that are there, with their pids.

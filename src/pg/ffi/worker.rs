@@ -1,6 +1,6 @@
 //! A background worker's process: how it becomes one, its transactions, its waits.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::panic::AssertUnwindSafe;
 
@@ -86,20 +86,20 @@ fn find_database(name: &str) -> Option<pg_sys::Oid> {
     found
 }
 
-/// Has `work` run when this process ends in whatever orderly way, in a transaction of its own making.
+/// Has `work` run when this process ends in whatever orderly way, in a transaction of its own making; the last one first.
 pub fn at_exit(work: fn()) {
-    EXIT.set(Some(work));
+    EXIT.with_borrow_mut(|works| works.push(work));
     // SAFETY: the callback is a guarded C function that lives as long as the process.
     unsafe { pg_sys::before_shmem_exit(Some(run_at_exit), pg_sys::Datum::from(0)) }
 }
 
 thread_local! {
-    static EXIT: Cell<Option<fn()>> = const { Cell::new(None) };
+    static EXIT: RefCell<Vec<fn()>> = const { RefCell::new(Vec::new()) };
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn run_at_exit(_code: c_int, _arg: pg_sys::Datum) {
-    if let Some(work) = EXIT.take() {
+    if let Some(work) = EXIT.with_borrow_mut(Vec::pop) {
         // SAFETY: no transaction survives the process; PostgreSQL's own exit callbacks do the same.
         unsafe { pg_sys::AbortOutOfAnyTransaction() };
         work();

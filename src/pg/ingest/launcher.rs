@@ -1,7 +1,7 @@
 //! The launcher: sees no database, so that it keeps nobody from dropping one, and keeps the scheduler of the one that is named.
 
 use super::keeper::Keeper;
-use crate::pg::shared::{Presence, Role};
+use crate::pg::shared::{self, Presence, Role};
 use crate::pg::{ffi, guc, worker};
 
 /// The launcher's life.
@@ -27,6 +27,8 @@ pub fn launch() {
         }
         let mut pause = guc::poll_interval();
         if let Some((database, keeper)) = &mut kept
+            // One that a former launcher has started goes on.
+            && !shared::is_there(*database, Role::Scheduler)
             && let Some(wait) = keeper.keep(|| worker::start_scheduler(*database))
         {
             pause = pause.min(wait);

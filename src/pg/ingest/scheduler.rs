@@ -90,8 +90,10 @@ impl Scheduler {
         self.loaders.resize_with(most.max(self.loaders.len()), Keeper::default);
         let backlog = tx(|client| backlog(client, most as i64)) as usize;
         let wanted = backlog.clamp(1, most.max(1)).min(most);
-        let waits = self.loaders.iter_mut().take(wanted).enumerate();
-        waits.filter_map(|(slot, keeper)| keeper.keep(|| worker::start_loader(slot as i32))).min().unwrap_or(PRUNE)
+        let keepers = (0..).zip(self.loaders.iter_mut()).take(wanted);
+        // Those that a former scheduler has started go on.
+        let missing = keepers.filter(|(slot, _)| !shared::is_there(ffi::current_database(), Role::Loader(*slot)));
+        missing.filter_map(|(slot, keeper)| keeper.keep(|| worker::start_loader(slot))).min().unwrap_or(PRUNE)
     }
 }
 
