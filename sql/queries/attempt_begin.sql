@@ -1,6 +1,8 @@
 -- Burns an attempt before the load begins, so that an object that kills its backend is counted, too. Nothing: somebody
--- else has changed the object since it was claimed. $1 uri, $2 generation.
+-- else has changed the object since it was claimed, or is about to. $1 uri, $2 generation.
 UPDATE ingestion.objects
    SET attempts = attempts + 1, attempt_started_at = clock_timestamp()
- WHERE s3_uri = $1 AND generation = $2 AND status = 'pending'
+ WHERE s3_uri = (SELECT o.s3_uri FROM ingestion.objects o
+                  WHERE o.s3_uri = $1 AND o.generation = $2 AND o.status = 'pending'
+                    FOR UPDATE SKIP LOCKED)
 RETURNING to_json(attempts)::text

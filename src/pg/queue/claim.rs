@@ -30,15 +30,22 @@ pub fn take(
 ) -> Result<Vec<Claim>> {
     // An advisory lock does not keep its own session out.
     candidates.retain(|uri| !own.contains(uri));
-    if candidates.is_empty() {
-        return Ok(Vec::new());
+    while !candidates.is_empty() {
+        let args = [candidates.clone().into(), (most as i64).into()];
+        let locked = strings(&spi::json_kept(client, include_str!("../../../sql/queries/claim_lock.sql"), &args)?);
+        if locked.is_empty() {
+            break;
+        }
+        candidates.retain(|uri| !locked.contains(uri));
+        // In a statement of its own: what the claim's last holder did is seen now.
+        let (claims, gone) = check(client, locked)?;
+        release(client, gone)?;
+        if !claims.is_empty() {
+            return Ok(claims);
+        }
+        // None of these may be had at the moment: what stands behind them is not to wait for that.
     }
-    let args = [candidates.into(), (most as i64).into()];
-    let locked = spi::json_kept(client, include_str!("../../../sql/queries/claim_lock.sql"), &args)?;
-    // In a statement of its own: what the claim's last holder did is seen now.
-    let (claims, gone) = check(client, strings(&locked))?;
-    release(client, gone)?;
-    Ok(claims)
+    Ok(Vec::new())
 }
 
 /// Which of the locked objects are to be loaded, and which are not (any more).
