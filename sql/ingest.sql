@@ -37,6 +37,9 @@ DECLARE
     more pg_catalog.bool;
 BEGIN
     config := coalesce(config, '{}');
+    IF pg_catalog.jsonb_typeof(config) OPERATOR(pg_catalog.<>) 'object' THEN
+        RAISE EXCEPTION 'config must be a JSON object' USING ERRCODE = 'TK002', HINT = 'Known are max_slices, max_runtime, assets and order.';
+    END IF;
     SELECT pg_catalog.string_agg(k, ', ') INTO wrong FROM pg_catalog.jsonb_object_keys(config) AS k
      WHERE k OPERATOR(pg_catalog.<>) ALL ('{max_slices,max_runtime,assets,order}'::pg_catalog.text[]);
     IF wrong IS NOT NULL THEN
@@ -44,7 +47,8 @@ BEGIN
             USING ERRCODE = 'TK002', HINT = 'Known are max_slices, max_runtime, assets and order.';
     END IF;
     IF coalesce(config OPERATOR(pg_catalog.->>) 'order', 'oldest') OPERATOR(pg_catalog.<>) ALL ('{oldest,newest}'::pg_catalog.text[]) THEN
-        RAISE EXCEPTION 'config.order must be "oldest" or "newest"' USING ERRCODE = 'TK002';
+        RAISE EXCEPTION 'config.order is "%"', config OPERATOR(pg_catalog.->>) 'order'
+            USING ERRCODE = 'TK002', HINT = 'order is "oldest" or "newest".';
     END IF;
     BEGIN
         max_slices := (config OPERATOR(pg_catalog.->>) 'max_slices')::pg_catalog.int8;
@@ -59,6 +63,8 @@ BEGIN
         RETURN;
     END IF;
 
+    -- Where this is refused, nothing must have been claimed.
+    COMMIT;
     more := btc_ingest.sweep_step(assets, newest, true);
     COMMIT;
     WHILE more LOOP

@@ -105,30 +105,31 @@ pub fn order(client: &mut SpiClient<'_>, uri: &str) -> Result<Order> {
     Ok(Order { job, seen: known.seen })
 }
 
-/// Loads an ordered object by a thread of its own. `None`: somebody else is loading it at this moment.
-pub fn load_order(order: &Order) -> Result<Option<LoadReport>> {
+/// Loads an ordered object by a thread of its own. `None`: somebody else is loading it at this moment. `offsets`: those that
+/// somebody else has locked are left there.
+pub fn load_order(order: &Order, offsets: &mut Offsets) -> Result<Option<LoadReport>> {
     let job = order.job.clone();
     let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&job, reads, events))?;
-    load_ordered(order, &mut thread, None)
+    load_ordered(order, &mut thread, offsets)
 }
 
 /// Loads an object that was ordered from `thread`. `None`: somebody else is loading it at this moment.
 pub fn load_ordered(
     order: &Order,
     thread: &mut ffi::Thread<LoadEvent>,
-    offsets: Option<&mut Offsets>,
+    offsets: &mut Offsets,
 ) -> Result<Option<LoadReport>> {
     let started = Instant::now();
     let Order { job, seen } = order;
     as_owner(|client, target| {
         let Some(mut registry) = Registry::open_if_free(client, &job.uri)? else { return Ok(None) };
         let known = registry.known(client)?;
-        store(client, target, &mut registry, job, &known, seen, thread, started, offsets).map(Some)
+        store(client, target, &mut registry, job, &known, seen, thread, started, Some(offsets)).map(Some)
     })
 }
 
-/// Takes an object's events from the thread that reads it, and stores what they hold. `offsets`: of a worker, which does not
-/// wait for those that are locked.
+/// Takes an object's events from the thread that reads it, and stores what they hold. `offsets`: of a worker or a sweep,
+/// which does not wait for those that are locked.
 #[allow(clippy::too_many_arguments)]
 fn store(
     client: &mut SpiClient<'_>,

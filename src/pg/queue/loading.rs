@@ -17,8 +17,8 @@ use crate::pg::registry::{Offsets, Seen};
 use crate::pg::worker::tx;
 use crate::pg::{loader, spi};
 
-/// For how long a worker's load waits for a lock of somebody else's: then it is put off, and another object's turn comes.
-const LOCK_TIMEOUT: &str = "SELECT set_config('lock_timeout', '1s', true)";
+/// For how long a load waits for a lock of somebody else's: then it is put off, and another object's turn comes.
+pub const LOCK_TIMEOUT: &str = "SELECT set_config('lock_timeout', '1s', true)";
 
 /// Whose objects a worker loads.
 pub trait Source {
@@ -189,7 +189,7 @@ impl Loading {
         self.in_work = Some((next.claim.uri.clone(), next.order.seen.clone()));
         let (done, offsets) = tx(|client| {
             spi::execute_kept(client, LOCK_TIMEOUT, &[])?;
-            let attempt = ffi::attempt(|| loader::load_ordered(&next.order, series.thread(), Some(&mut offsets)));
+            let attempt = ffi::attempt(|| loader::load_ordered(&next.order, series.thread(), &mut offsets));
             let done = match attempt {
                 Ok(Some(report)) => {
                     source.count(client, &next.claim, Some((&report, began)))?;

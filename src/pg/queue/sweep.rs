@@ -3,18 +3,23 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use pgrx::PgSqlErrorCode;
 use pgrx::spi::SpiClient;
 
 use super::claim::{self, Claim};
 use super::feed::feed;
 use super::live::{self, Order};
+use super::loading::LOCK_TIMEOUT;
 use super::{attempt, control};
 use crate::error::Result;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::ffi::{self, Failure};
-use crate::pg::registry::Seen;
+use crate::pg::registry::{Offsets, Seen};
 use crate::pg::target::as_owner;
 use crate::pg::{guc, loader, spi};
+
+/// SQLSTATE of a statement that was cancelled, by somebody or by its time.
+const CANCELLED: &str = "57014";
 
 /// Loads up to `most` objects in the caller's transaction.
 pub fn sweep(most: Option<i32>) -> Result<Vec<LoadReport>> {
@@ -63,6 +68,8 @@ struct Held {
 
 thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+    /// Offsets that somebody else had locked, for this session's next load.
+    static OFFSETS: RefCell<Offsets> = RefCell::default();
 }
 
 /// One step of `run_sweep`: loads what the last one has claimed and claims the next object, whose attempt begins in the same
@@ -74,6 +81,7 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
             ffi::release_session_lock(held.key);
         }
     });
+    as_owner(|client, _| spi::execute_kept(client, LOCK_TIMEOUT, &[]))?;
     let held = HELD.with_borrow(|held| held.as_ref().map(|held| held.claim.clone()));
     if let Some(claim) = held {
         load(&claim)?;
@@ -111,7 +119,9 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
     let order = as_owner(|client, _| Ok(loader::order(client, &claim.uri)))?;
     let (seen, done) = match order {
         Ok(order) => {
-            let done = ffi::attempt(|| loader::load_order(&order));
+            let mut offsets = OFFSETS.take();
+            let done = ffi::attempt(|| loader::load_order(&order, &mut offsets));
+            OFFSETS.set(offsets);
             (order.seen, done)
         }
         Err(error) => (Seen { generation: Some(claim.generation), rows: None }, Err(Failure::Ours(error))),
@@ -121,6 +131,10 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
         Ok(None) => {
             as_owner(|client, _| attempt::take_back(client, vec![claim.uri.clone()]))?;
             Ok(None)
+        }
+        // Whoever cancels a sweep, or lets it run into a timeout, means all of it.
+        Err(Failure::Postgres { sqlstate, message }) if sqlstate == CANCELLED => {
+            pgrx::ereport!(ERROR, PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message)
         }
         Err(failure) => {
             as_owner(|client, _| attempt::fail(client, &claim.uri, &failure, &seen))?;
