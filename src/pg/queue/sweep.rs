@@ -134,7 +134,7 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
         }
         // Whoever cancels a sweep, or lets it run into a timeout, means all of it.
         Err(Failure::Postgres { sqlstate, message }) if sqlstate == CANCELLED => {
-            pgrx::ereport!(ERROR, PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message)
+            pgrx::ereport!(ERROR, PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message);
         }
         Err(failure) => {
             as_owner(|client, _| attempt::fail(client, &claim.uri, &failure, &seen))?;
