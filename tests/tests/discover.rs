@@ -22,7 +22,7 @@ fn what_is_uploaded_under_a_watched_prefix_is_loaded_by_itself() {
         folder.site.s3.put(BUCKET, &format!("{}/{aside}", folder.name), "{}");
     }
     let said = folder.watch(&pattern, OFTEN);
-    assert_eq!(said, format!("watching {pattern}, listed every 200ms, from its beginning every 86400s"));
+    assert_eq!(said, format!("watching {pattern}, listed every 200 ms, from its beginning every 1 day"));
     folder.wait_for(&first, "loaded");
     for _ in 0..3 {
         let (uri, ticks) = folder.put_next();
@@ -49,7 +49,7 @@ fn a_prefix_without_times_is_listed_from_its_beginning_and_takes_any_name_that_m
     let mut folder = Site::shared().folder();
     let prefix = folder.prefix("");
     let said = folder.watch(&prefix, r#"{"interval": "200 ms"}"#);
-    assert_eq!(said, format!("watching {prefix}, listed from its beginning every 200ms"));
+    assert_eq!(said, format!("watching {prefix}, listed from its beginning every 200 ms"));
     let mut all = Vec::new();
     // In no order.
     for name in ["z.parquet", "a", "m.v2"] {

@@ -337,11 +337,12 @@ fn the_functions_have_these_arguments_and_results() {
         "SELECT format('%s(%s) -> %s', p.proname, pg_get_function_arguments(p.oid), coalesce(pg_get_function_result(p.oid), 'procedure'))
            FROM pg_proc p WHERE p.pronamespace = 'btc_ingest'::regnamespace
             AND p.proname IN ('load_s3_slice', 'inspect_s3', 'register_s3_slice', 'doctor', 'migrate', 'sweep', 'run_sweep',
-                              'retry', 'skip', 'requeue_failed', 'reload_slice', 'stats_since') ORDER BY 1",
+                              'retry', 'skip', 'requeue_failed', 'reload_slice', 'stats_since', 'watch', 'unwatch', 'discover') ORDER BY 1",
     );
     must_be(
         &found,
-        "doctor() -> TABLE(\"check\" text, ok boolean, detail text, hint text)
+        "discover(prefix text DEFAULT NULL::text) -> TABLE(watched_prefix text, listed bigint, registered_new bigint, changed bigint, known bigint, passed_over bigint, skipped bigint, seconds double precision, problem text)
+         doctor() -> TABLE(\"check\" text, ok boolean, detail text, hint text)
          inspect_s3(uri text, options jsonb DEFAULT '{}'::jsonb) -> TABLE(etag text, size_bytes bigint, row_count bigint, row_groups integer, writer text, schema_fingerprint text, time_from timestamp with time zone, time_to timestamp with time zone, codecs text[], columns jsonb, problem text)
          load_s3_slice(uri text, on_bad_row text DEFAULT 'abort'::text, force boolean DEFAULT false, options jsonb DEFAULT '{}'::jsonb) -> btc_ingest.load_report
          migrate() -> text
@@ -352,7 +353,9 @@ fn the_functions_have_these_arguments_and_results() {
          run_sweep(IN job_id integer DEFAULT NULL::integer, IN config jsonb DEFAULT '{}'::jsonb) -> procedure
          skip(uri text DEFAULT NULL::text, reason text DEFAULT NULL::text, asset text DEFAULT NULL::text, bucket_5m timestamp with time zone DEFAULT NULL::timestamp with time zone, older_than interval DEFAULT NULL::interval) -> TABLE(object text, was text, became text)
          stats_since(since interval DEFAULT '24:00:00'::interval) -> TABLE(loads bigint, already_loaded bigint, failures bigint, quarantined bigint, retries bigint, rows_read numeric, rows_inserted numeric, bytes numeric, fetch_seconds double precision, decode_seconds double precision, insert_seconds double precision, median_ms double precision, p95_ms double precision, p99_ms double precision, longest_ms double precision, errors jsonb)
-         sweep(max_slices integer DEFAULT NULL::integer) -> SETOF btc_ingest.load_report",
+         sweep(max_slices integer DEFAULT NULL::integer) -> SETOF btc_ingest.load_report
+         unwatch(prefix text) -> text
+         watch(prefix text, options jsonb DEFAULT '{}'::jsonb) -> text",
     );
 }
 
@@ -370,7 +373,8 @@ fn the_views_have_these_columns_and_readers() {
          btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
          btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, last_sqlstate, last_error, backfill
-         btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, bytes, fetch_seconds, decode_seconds, insert_seconds, median_ms, p95_ms, p99_ms, longest_ms, errors",
+         btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, bytes, fetch_seconds, decode_seconds, insert_seconds, median_ms, p95_ms, p99_ms, longest_ms, errors
+         btc_ingest.watches: prefix, enabled, options, last_listed_at, last_full_at, last_counts, groups, sqlstate, message",
     );
     let found = texts(
         &mut client(),
@@ -582,6 +586,7 @@ fn functions_are_granted_thus_and_never_to_public() {
          cancel_backfill: btc_ingest_admin
          compress_finished: nobody
          compression_jobs: nobody
+         discover: btc_ingest_loader
          doctor: btc_ingest_loader
          grant_and_comment: nobody
          index_chunk: nobody
@@ -612,7 +617,10 @@ fn functions_are_granted_thus_and_never_to_public() {
          survey_backfill: btc_ingest_loader
          sweep: btc_ingest_loader
          sweep_step: btc_ingest_loader
+         unwatch: btc_ingest_admin
          wake_workers: btc_ingest_loader
+         watch: btc_ingest_admin
+         watched: btc_ingest_reader
          workers: btc_ingest_reader",
     );
 }
@@ -676,6 +684,7 @@ fn no_table_and_no_schema_of_data_belongs_to_the_extension() {
          function btc_ingest.cancel_backfill(bigint)
          function btc_ingest.compress_finished(jsonb)
          function btc_ingest.compression_jobs()
+         function btc_ingest.discover(text)
          function btc_ingest.doctor()
          function btc_ingest.grant_and_comment()
          function btc_ingest.index_chunk(regclass,boolean)
@@ -706,7 +715,10 @@ fn no_table_and_no_schema_of_data_belongs_to_the_extension() {
          function btc_ingest.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
          function btc_ingest.sweep(integer)
          function btc_ingest.sweep_step(text[],boolean,boolean)
+         function btc_ingest.unwatch(text)
          function btc_ingest.wake_workers()
+         function btc_ingest.watch(text,jsonb)
+         function btc_ingest.watched()
          function btc_ingest.workers()
          schema btc_ingest
          type btc_ingest.load_report
@@ -714,7 +726,8 @@ fn no_table_and_no_schema_of_data_belongs_to_the_extension() {
          view btc_ingest.lag
          view btc_ingest.progress
          view btc_ingest.queue
-         view btc_ingest.stats",
+         view btc_ingest.stats
+         view btc_ingest.watches",
     );
     let grants = texts(
         &mut client(),

@@ -1,7 +1,5 @@
 //! `watch` and `unwatch`.
 
-use std::time::Duration;
-
 use pgrx::JsonB;
 use serde_json::Value;
 
@@ -22,17 +20,16 @@ pub fn watch(prefix: &str, options: Value) -> Result<String> {
     })?;
     let done = match before {
         Value::Null => "watching",
-        same if same == options => "was watched so already:",
+        ref same if *same == options => "was watched so already:",
         _ => "changed:",
     };
     wake_at_commit();
-    let every = |interval: Duration| format!("{interval:?}");
+    let said = |key: &str, default: &'static str| options[key].as_str().unwrap_or(default).to_owned();
+    let (interval, full_interval) = (said("interval", "1 minute"), said("full_interval", "1 hour"));
     let how = match (parsed.enabled, sorts) {
         (false, _) => "not listed, as enabled is false".to_owned(),
-        (true, true) => {
-            format!("listed every {}, from its beginning every {}", every(parsed.interval), every(parsed.full_interval))
-        }
-        (true, false) => format!("listed from its beginning every {}", every(parsed.interval)),
+        (true, true) => format!("listed every {interval}, from its beginning every {full_interval}"),
+        (true, false) => format!("listed from its beginning every {interval}"),
     };
     let scheduled =
         shared::workers(ffi::current_database()).into_iter().any(|(role, _)| matches!(role, Role::Scheduler));
