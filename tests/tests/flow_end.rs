@@ -1,0 +1,210 @@
+//! How workers end and come back: by a signal, with the server, with their database, on a standby that is promoted.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod flow_stand;
+
+use std::time::{Duration, Instant};
+
+use btc_ingest_tests::process::is_running;
+use btc_ingest_tests::stand::Refusal;
+use btc_ingest_tests::wait::wait_until;
+use btc_ingest_tests::{Fault, FaultProxy, When};
+use postgres::Client;
+
+use flow_stand::{Flow, SOON, Slice, client_again, kill, register, stand, text, wait_until_true};
+
+/// A load that hangs until the proxy's release; the slice, and the pid of its loader.
+fn hanging(proxy: &FaultProxy, settings: &[(&str, &str)]) -> (Flow, Slice, i32) {
+    proxy.on(When::get(), Fault::StallAfter(300));
+    let mut flow = Flow::through(proxy, settings);
+    let slice = flow.flow("BTCUSDT", 0..1).remove(0);
+    proxy.wait_until_stalled(SOON);
+    let loader = flow.loader_of(&slice.uri);
+    (flow, slice, loader)
+}
+
+#[test]
+fn a_terminated_loader_ends_at_once_gives_its_attempt_back_and_another_takes_over() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let (mut flow, slice, loader) = hanging(&proxy, &[]);
+    assert_eq!(flow.state(&slice.uri), "pending pending 1");
+    let began = Instant::now();
+    flow.client.execute("SELECT pg_terminate_backend($1)", &[&loader]).unwrap();
+    wait_until("its end", SOON, || !is_running(loader.unsigned_abs()));
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let other = flow.loader_of(&slice.uri);
+    assert_ne!(other, loader);
+    proxy.release();
+    flow.wait_loaded(std::slice::from_ref(&slice));
+    assert_eq!(flow.state(&slice.uri), "loaded loaded 1");
+    assert_eq!(flow.history(&slice.uri), "loaded");
+    flow.must_hold(&[slice]);
+    flow.must_hold_no_claims();
+}
+
+#[test]
+fn a_server_stops_at_once_while_s3_hangs_and_goes_on_after_its_start() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let (mut flow, slice, _) = hanging(&proxy, &[]);
+    let began = Instant::now();
+    flow.stand.cluster.stop();
+    let took = began.elapsed();
+    proxy.release();
+    flow.stand.cluster.start();
+    // The checkpoint, and pg_ctl's own steps, are part of it.
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    flow.client = client_again(&flow.db.connection_string());
+    flow.wait_loaded(std::slice::from_ref(&slice));
+    assert_eq!(flow.state(&slice.uri), "loaded loaded 1");
+    flow.must_hold(&[slice]);
+}
+
+#[test]
+fn a_killed_loader_has_burnt_one_attempt_and_its_slice_is_loaded() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let (mut flow, slice, loader) = hanging(&proxy, &[]);
+    kill(loader);
+    wait_until("the crash", SOON, || flow.client.is_closed() || flow.client.batch_execute("SELECT 1").is_err());
+    proxy.release();
+    flow.client = client_again(&flow.db.connection_string());
+    flow.wait_loaded(std::slice::from_ref(&slice));
+    assert_eq!(flow.state(&slice.uri), "loaded loaded 2");
+    assert_eq!(flow.history(&slice.uri), "failed 57P02, loaded");
+    flow.must_hold(&[slice]);
+    flow.must_hold_no_claims();
+}
+
+#[test]
+fn a_terminated_scheduler_and_launcher_come_back() {
+    let mut flow = Flow::new();
+    let first = flow.flow("BTCUSDT", 0..1);
+    flow.wait_loaded(&first);
+    for kind in ["scheduler", "launcher"] {
+        let pid = format!("SELECT pid::text FROM pg_stat_activity WHERE backend_type = 'btc_ingest {kind}'");
+        let before = flow.text(&pid);
+        flow.run(&format!("SELECT pg_terminate_backend({before})"));
+        flow.wait_for(
+            kind,
+            &format!("SELECT coalesce(string_agg(t.pid, ' ') <> '{before}', false) FROM ({pid}) AS t (pid)"),
+        );
+    }
+    let second = flow.flow("BTCUSDT", 1..3);
+    flow.wait_loaded(&second);
+    flow.wait_for("one of each kind", "SELECT count(*) = count(DISTINCT backend_type) FROM pg_stat_activity WHERE backend_type IN ('btc_ingest scheduler', 'btc_ingest launcher')");
+    flow.must_hold(&[first, second].concat());
+}
+
+#[test]
+fn a_database_is_dropped_while_its_loaders_are_at_work() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let (flow, _, loader) = hanging(&proxy, &[]);
+    let name = flow.db.name().to_owned();
+    let mut elsewhere = flow.stand.cluster.client("postgres");
+    send_sessions_away(&mut elsewhere, &name);
+    let began = Instant::now();
+    elsewhere.batch_execute(&format!("DROP DATABASE {name}")).unwrap();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(!is_running(loader.unsigned_abs()));
+    // The launcher waits for a database of that name and starts nothing in the meantime.
+    wait_until("the log", SOON, || {
+        flow.db.log().contains(&format!("there is no database \"{name}\" (btc_ingest.database)"))
+    });
+    assert_eq!(
+        text(
+            &mut elsewhere,
+            "SELECT string_agg(backend_type, ' ') FROM pg_stat_activity WHERE backend_type LIKE 'btc_ingest%'"
+        ),
+        "btc_ingest launcher"
+    );
+    assert!(!flow.db.log().contains("FATAL:  database"), "somebody was started in vain");
+}
+
+/// Ends everybody's sessions in a database, and waits for that; workers are left to DROP DATABASE.
+fn send_sessions_away(client: &mut Client, database: &str) {
+    let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'";
+    client.query(sql, &[&database]).unwrap();
+}
+
+#[test]
+fn an_owner_without_other_rights_drops_his_database_and_nobody_else_disturbs_its_workers() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let (mut flow, slice, loader) = hanging(&proxy, &[]);
+    let name = flow.db.name().to_owned();
+    flow.run(&format!("CREATE ROLE flow_owner LOGIN CREATEDB; CREATE ROLE flow_stranger LOGIN CREATEDB; ALTER DATABASE {name} OWNER TO flow_owner"));
+    let mut stranger = flow.stand.cluster.client_as("postgres", "flow_stranger");
+    for sql in [format!("DROP DATABASE {name}"), format!("ALTER DATABASE {name} RENAME TO {name}_taken")] {
+        let refusal = Refusal::from(stranger.batch_execute(&sql).unwrap_err());
+        assert_eq!(refusal.sqlstate, "42501", "{sql}: {refusal:?}");
+    }
+    assert_eq!(flow.loader_of(&slice.uri), loader);
+
+    let mut owner = flow.stand.cluster.client_as("postgres", "flow_owner");
+    let mut elsewhere = flow.stand.cluster.client("postgres");
+    send_sessions_away(&mut elsewhere, &name);
+    let began = Instant::now();
+    owner.batch_execute(&format!("ALTER DATABASE {name} RENAME TO {name}_renamed")).unwrap();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+
+    // Under its new name it is worked in again, and what was in work is loaded.
+    proxy.release();
+    elsewhere.batch_execute(&format!("ALTER SYSTEM SET btc_ingest.database = '{name}_renamed'")).unwrap();
+    elsewhere.batch_execute("SELECT pg_reload_conf()").unwrap();
+    flow.client = flow.stand.cluster.client(&format!("{name}_renamed"));
+    flow.wait_loaded(std::slice::from_ref(&slice));
+    assert_eq!(flow.state(&slice.uri), "loaded loaded 1");
+    flow.must_hold(&[slice]);
+
+    flow.client = flow.stand.cluster.client("postgres");
+    send_sessions_away(&mut elsewhere, &format!("{name}_renamed"));
+    let began = Instant::now();
+    owner.batch_execute(&format!("DROP DATABASE {name}_renamed")).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop((owner, stranger));
+    flow.run("DROP ROLE flow_owner; DROP ROLE flow_stranger");
+}
+
+#[test]
+fn a_standby_does_nothing_until_it_is_promoted() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let (mut flow, slice, _) = hanging(&proxy, &[]);
+    let standby = flow.stand.cluster.standby();
+    let mut there = standby.client(flow.db.name());
+    let workers = "SELECT count(*)::text FROM pg_stat_activity WHERE backend_type LIKE 'btc_ingest%'";
+    flow.run("SELECT btc_ingest.pause_ingest()");
+    let second = flow.put("BTCUSDT", 1);
+    flow.register(&second);
+    wait_until_true(&mut there, "the replay", "SELECT count(*) = 2 FROM landing.raw_blobs_5m");
+    assert_eq!(text(&mut there, workers), "0");
+    assert!(!standby.log().contains("btc_ingest launcher"));
+
+    // The primary is gone for good, in the middle of a load.
+    kill(flow.loader_of(&slice.uri));
+    standby.promote();
+    proxy.release();
+    there.batch_execute("SELECT btc_ingest.resume_ingest()").unwrap();
+    for of in [&slice, &second] {
+        wait_until_true(
+            &mut there,
+            "the load",
+            &format!("SELECT status = 'loaded' FROM ingestion.objects WHERE s3_uri = '{}'", of.uri),
+        );
+    }
+    let third = flow.put("BTCUSDT", 2);
+    register(&mut there, &third);
+    wait_until_true(
+        &mut there,
+        "the producer's row",
+        "SELECT count(*) = 3 FROM landing.raw_blobs_5m WHERE status = 'loaded'",
+    );
+    // What the primary was at had begun: its end is not known here.
+    assert_eq!(
+        text(&mut there, "SELECT string_agg(attempts::text, ' ' ORDER BY s3_uri) FROM ingestion.objects"),
+        "2 1 1"
+    );
+    btc_ingest_tests::rows::must_hold(&mut there, [&slice, &second, &third].into_iter().flat_map(|of| &of.ticks));
+    flow.client = client_again(&flow.db.connection_string());
+}

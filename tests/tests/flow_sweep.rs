@@ -1,0 +1,305 @@
+//! Sweeps: what is due, loaded by a session of anybody's, with or without workers beside it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod flow_stand;
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use btc_ingest_tests::cluster::backend_pid;
+use btc_ingest_tests::stand::{Refusal, Report, load, traces};
+use btc_ingest_tests::wait::wait_until;
+use btc_ingest_tests::{Fault, FaultProxy, ParquetFile, When};
+use flow_stand::{Flow, SOON, Slice, TICKS, stand};
+use postgres::{Client, NoTls};
+
+/// A server without loaders, so that nothing moves but by a sweep.
+fn still(proxy: &FaultProxy) -> Flow {
+    Flow::through(proxy, &[("workers", "0")])
+}
+
+/// A session, and the warnings that it hears.
+fn listening(flow: &Flow) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let warnings: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = warnings.clone();
+    let mut config: postgres::Config = flow.db.connection_string().parse().unwrap();
+    config.notice_callback(move |notice| {
+        if notice.severity() == "WARNING" {
+            heard.lock().unwrap().push(notice.message().to_owned());
+        }
+    });
+    (config.connect(NoTls).unwrap(), warnings)
+}
+
+/// Key and outcome of what a sweep reports.
+fn sweep(client: &mut Client, args: &str) -> Vec<(String, String)> {
+    let rows = client.query(&format!("SELECT * FROM btc_ingest.sweep({args})"), &[]).unwrap();
+    let key = |report: Report| (report.uri.rsplit('/').next().unwrap().to_owned(), report.outcome);
+    rows.into_iter().map(Report::from).map(key).collect()
+}
+
+/// `CALL run_sweep` in a session and a thread of its own; the pid of its backend.
+fn begin_sweep(flow: &Flow, config: &str) -> (u32, JoinHandle<Result<(), Refusal>>) {
+    let mut client = flow.session();
+    let pid = backend_pid(&mut client);
+    let call = format!("CALL btc_ingest.run_sweep(config => '{config}')");
+    (pid, std::thread::spawn(move || client.batch_execute(&call).map_err(Refusal::from)))
+}
+
+/// Keys in the order in which they were loaded.
+fn order(flow: &mut Flow) -> String {
+    flow.text("SELECT coalesce(string_agg(substring(s3_uri FROM '[A-Z]+/\\d+'), ' ' ORDER BY id), '') FROM ingestion.load_history WHERE outcome = 'loaded'")
+}
+
+#[test]
+fn a_sweep_loads_what_is_due_in_its_callers_transaction() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get().key("00002").times(1), Fault::slow_down());
+    let mut flow = still(&proxy);
+    let mut slices: Vec<Slice> = (0..4).map(|n| flow.put("BTCUSDT", n)).collect();
+    slices.iter().rev().for_each(|slice| flow.register(slice));
+    let poisoned = flow.put_bytes("00009.parquet", "no parquet, ".repeat(100));
+    flow.register_uri(&poisoned, "BTCUSDT", 9);
+    assert_eq!(sweep(&mut flow.client, "0"), []);
+
+    let (mut client, warnings) = listening(&flow);
+    client.batch_execute("BEGIN").unwrap();
+    let all = [(0, "loaded"), (1, "loaded"), (2, "failed"), (3, "loaded"), (9, "failed")]
+        .map(|(n, outcome)| (format!("{n:05}.parquet"), outcome.to_owned()));
+    assert_eq!(sweep(&mut client, ""), all);
+    let heard = warnings.lock().unwrap().clone();
+    assert_eq!(heard.len(), 2, "{heard:#?}");
+    assert!(heard[0].starts_with(&slices[2].uri) && heard[0].ends_with("(S3009)"), "{heard:#?}");
+    assert!(heard[1].starts_with(&poisoned) && heard[1].ends_with("(PQ002)"), "{heard:#?}");
+    client.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(traces(&mut flow.client), [("landing.raw_blobs_5m".to_owned(), 5)]);
+    assert_eq!(
+        flow.number("SELECT count(*) FROM landing.raw_blobs_5m WHERE status = 'pending' AND queued_at IS NULL"),
+        5
+    );
+
+    assert_eq!(sweep(&mut flow.client, "2"), all[..2]);
+    assert_eq!(sweep(&mut flow.client, "max_slices => 1"), [("00002.parquet".to_owned(), "loaded".to_owned())]);
+    assert_eq!(sweep(&mut flow.client, "NULL"), all[3..]);
+    assert_eq!(sweep(&mut flow.client, ""), []);
+    assert_eq!(flow.state(&poisoned), "quarantined quarantined 1");
+    flow.must_hold(&slices);
+    flow.must_hold_no_claims();
+    // A pause is a pause for everybody.
+    flow.run("SELECT btc_ingest.pause_ingest()");
+    slices.extend(flow.flow("BTCUSDT", 5..6));
+    assert_eq!(sweep(&mut flow.client, ""), []);
+    flow.run("CALL btc_ingest.run_sweep()");
+    flow.run("SELECT btc_ingest.resume_ingest()");
+    assert_eq!(sweep(&mut flow.client, "").len(), 1);
+    flow.must_hold(&slices);
+}
+
+#[test]
+fn run_sweep_commits_after_every_object_and_books_what_fails() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get().key("00001"), Fault::access_denied());
+    proxy.on(When::get().key("00003"), Fault::StallAfter(300));
+    let mut flow = still(&proxy);
+    let slices = flow.flow("BTCUSDT", 0..5);
+    let (pid, call) = begin_sweep(&flow, "{}");
+    proxy.wait_until_stalled(SOON);
+    let states = "SELECT string_agg(concat_ws(' ', status, attempts), ', ' ORDER BY s3_uri) FROM ingestion.objects";
+    assert_eq!(flow.text(states), "loaded 1, quarantined 1, loaded 1, pending 1, pending 0");
+    assert_eq!(flow.number("SELECT count(*) FROM market_data.btc_ticks"), 2 * TICKS as i64);
+    assert_eq!(
+        flow.text(&format!("SELECT concat_ws(' ', phase, worker IS NULL) FROM btc_ingest.progress WHERE pid = {pid}")),
+        "opening t"
+    );
+
+    // Cancelled in the middle, nothing is left of it but the attempt.
+    flow.client.execute("SELECT pg_cancel_backend($1)", &[&(pid as i32)]).unwrap();
+    assert_eq!(call.join().unwrap().expect_err("a cancelled sweep goes on").sqlstate, "57014");
+    flow.must_hold_no_claims();
+    proxy.clear();
+    proxy.release();
+    wait_until("its next attempt", SOON, || {
+        flow.run("CALL btc_ingest.run_sweep()");
+        flow.number("SELECT count(*) FROM ingestion.objects WHERE status = 'loaded'") == 4
+    });
+    assert_eq!(flow.history(&slices[3].uri), "failed 57P02, loaded");
+    assert_eq!(flow.text(states), "loaded 1, quarantined 1, loaded 1, loaded 2, loaded 1");
+    flow.must_hold(&[&slices[..1], &slices[2..]].concat());
+}
+
+#[test]
+fn run_sweep_does_what_its_config_says() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let mut flow = still(&proxy);
+    flow.flow("BTCUSDT", 0..4);
+    flow.flow("ETHUSDT", 2..6);
+    let call = |flow: &mut Flow, config: &str| flow.run(&format!("CALL btc_ingest.run_sweep(NULL, '{config}')"));
+    call(&mut flow, r#"{"max_slices": 0}"#);
+    assert_eq!(order(&mut flow), "");
+    call(&mut flow, r#"{"max_slices": 2}"#);
+    assert_eq!(order(&mut flow), "BTCUSDT/00000 BTCUSDT/00001");
+    call(&mut flow, r#"{"max_slices": 2, "assets": ["ETHUSDT", "SOLUSDT"], "order": "newest"}"#);
+    assert_eq!(order(&mut flow), "BTCUSDT/00000 BTCUSDT/00001 ETHUSDT/00005 ETHUSDT/00004");
+    // An object that was begun is brought to its end.
+    proxy.on(When::get(), Fault::Latency(Duration::from_millis(300)));
+    let began = Instant::now();
+    call(&mut flow, r#"{"max_runtime": "100 ms"}"#);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let done = order(&mut flow).split(' ').count();
+    assert!((5..=6).contains(&done), "{done} loads within the time of one");
+    proxy.clear();
+    flow.run("CALL btc_ingest.run_sweep(config => NULL)");
+    assert_eq!(order(&mut flow).split(' ').count(), 8);
+}
+
+#[test]
+fn a_config_that_cannot_be_meant_is_refused_before_anything_is_loaded() {
+    let mut flow = Flow::with(&[("workers", "0")]);
+    flow.flow("BTCUSDT", 0..1);
+    for config in [
+        r#"{"slices": 1}"#,
+        r#"{"order": "sideways"}"#,
+        r#"{"max_slices": "many"}"#,
+        r#"{"max_slices": 1.5}"#,
+        r#"{"max_runtime": "soon"}"#,
+        r#"{"assets": "BTCUSDT"}"#,
+        r#"{"assets": {"a": 1}}"#,
+        "[1]",
+        "7",
+    ] {
+        let refusal = Refusal::from(
+            flow.client.batch_execute(&format!("CALL btc_ingest.run_sweep(config => '{config}')")).unwrap_err(),
+        );
+        assert_eq!(refusal.sqlstate, "TK002", "{config}: {refusal:?}");
+        assert!(!refusal.message.is_empty() && !refusal.hint.is_empty(), "{config}: {refusal:?}");
+    }
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.objects"), 0);
+}
+
+#[test]
+fn run_sweep_is_refused_where_it_could_not_commit_and_claims_nothing() {
+    let mut flow = Flow::with(&[("workers", "0")]);
+    let slices = flow.flow("BTCUSDT", 0..2);
+    let refusal = Refusal::from(flow.client.batch_execute("BEGIN; CALL btc_ingest.run_sweep()").unwrap_err());
+    assert_eq!(refusal.sqlstate, "2D000", "{refusal:?}");
+    flow.run("ROLLBACK");
+    // Also where the refusal is caught, and the transaction goes on.
+    flow.run(
+        "DO $$ BEGIN CALL btc_ingest.run_sweep(); EXCEPTION WHEN invalid_transaction_termination THEN NULL; END $$",
+    );
+    assert_eq!(flow.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0);
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.objects"), 0);
+    flow.run("CALL btc_ingest.run_sweep()");
+    flow.must_hold(&slices);
+}
+
+#[test]
+fn a_lock_of_somebody_elses_costs_a_sweep_a_second_and_no_attempt() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let mut flow = still(&proxy);
+    let first = flow.flow("SOLUSDT", 0..1);
+    flow.run("CALL btc_ingest.run_sweep()");
+    let slice = flow.put("BTCUSDT", 0);
+    let copy = flow.put_bytes("copy.parquet", ParquetFile::new().bytes(&slice.ticks));
+    flow.register(&slice);
+    let mut holder = flow.session();
+    holder.batch_execute("BEGIN").unwrap();
+    // Its ticks, and the offset of their source.
+    load(&mut holder, &copy, "").unwrap();
+    let others = flow.flow("BTCUSDT", 1..4);
+    let (_, call) = begin_sweep(&flow, "{}");
+    flow.wait_loaded(&others);
+    call.join().unwrap().unwrap();
+    assert_eq!(flow.state(&slice.uri), "failed failed 0");
+    holder.batch_execute("COMMIT").unwrap();
+    wait_until("its next attempt", SOON, || {
+        flow.run("CALL btc_ingest.run_sweep()");
+        flow.state(&slice.uri) == "loaded loaded 1"
+    });
+    flow.must_hold(&[first, vec![slice], others].concat());
+}
+
+#[test]
+fn sweeps_workers_a_backfill_and_a_hand_load_every_object_exactly_once() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get(), Fault::Latency(Duration::from_millis(5)));
+    let mut flow = Flow::through(&proxy, &[("poll_interval", "200ms")]);
+    flow.run("SELECT btc_ingest.pause_ingest()");
+    let assets = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
+    let slices: Vec<Slice> =
+        assets.iter().flat_map(|asset| (0..20).map(|n| flow.put(asset, n)).collect::<Vec<_>>()).collect();
+    // In no order, by fives.
+    let mut shuffled: Vec<&Slice> = slices.iter().collect();
+    shuffled.sort_by_key(|slice| {
+        slice
+            .bucket
+            .bytes()
+            .chain(slice.asset.bytes())
+            .fold(7_u64, |hash, byte| hash.wrapping_mul(1_000_003) ^ u64::from(byte))
+    });
+    shuffled[..45].iter().for_each(|slice| flow.register(slice));
+    let prefix = format!("s3://landing/{}/", flow.db.name());
+    let mut calling = flow.session();
+    let backfill = std::thread::spawn(move || {
+        calling
+            .batch_execute(&format!("CALL btc_ingest.backfill(ARRAY['{prefix}'], parallel => 1)"))
+            .map_err(Refusal::from)
+    });
+    flow.wait_for("the backfill", "EXISTS (SELECT FROM ingestion.backfills)");
+    let uris: Vec<String> = shuffled.iter().step_by(6).map(|slice| slice.uri.clone()).collect();
+    flow.run("SELECT btc_ingest.resume_ingest()");
+    let sweeps = [
+        begin_sweep(&flow, "{}").1,
+        begin_sweep(&flow, r#"{"order": "newest"}"#).1,
+        begin_sweep(&flow, r#"{"assets": ["ETHUSDT"]}"#).1,
+    ];
+    let mut hand = flow.session();
+    let hand = std::thread::spawn(move || uris.iter().try_for_each(|uri| load(&mut hand, uri, "").map(drop)));
+    shuffled[45..].iter().for_each(|slice| flow.register(slice));
+    for sweep in sweeps {
+        sweep.join().unwrap().unwrap();
+    }
+    hand.join().unwrap().unwrap();
+    backfill.join().unwrap().unwrap();
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+    let twice = "SELECT coalesce(string_agg(concat_ws(' ', s3_uri, n), ', '), '') FROM (
+                   SELECT s3_uri, count(*) AS n FROM ingestion.load_history WHERE outcome = 'loaded' GROUP BY s3_uri) AS h WHERE n <> 1";
+    assert_eq!(flow.text(twice), "");
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.load_history WHERE outcome = 'loaded'"), 60);
+    assert_eq!(flow.text("SELECT coalesce(string_agg(DISTINCT concat_ws(' ', sqlstate, message), ', '), '') FROM ingestion.load_history WHERE outcome IN ('failed', 'quarantined')"), "");
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.objects WHERE attempts > 1"), 0);
+    flow.wait_for("every row", "SELECT bool_and(status = 'loaded') FROM landing.raw_blobs_5m");
+    flow.must_hold_no_claims();
+}
+
+#[test]
+fn a_job_of_timescaledb_sweeps() {
+    let mut flow = Flow::with(&[("workers", "0")]);
+    if flow.text("SHOW timescaledb.license") != "timescale" {
+        println!("skipped: needs the Community edition");
+        return;
+    }
+    let slices = flow.flow("BTCUSDT", 0..5);
+    let job = flow.text(r#"SELECT add_job('btc_ingest.run_sweep', '1 second', config => '{"max_slices": 3}')::text"#);
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+    // Registered while the job stands.
+    let more = flow.flow("BTCUSDT", 5..6);
+    flow.wait_loaded(&more);
+    flow.wait_for(
+        "a few runs",
+        &format!(
+            "coalesce((SELECT total_runs > 2 FROM timescaledb_information.job_stats WHERE job_id = {job}), false)"
+        ),
+    );
+    // PostgreSQL 15.20 lets no job of TimescaleDB 2.28.3 end well, whatever it does, and after its last commit.
+    let errors = format!(
+        "SELECT count(*) FROM timescaledb_information.job_errors WHERE job_id = {job} AND err_message NOT LIKE 'cannot drop portal%being set up'"
+    );
+    assert_eq!(flow.number(&errors), 0);
+    let ours = "SELECT count(*) FROM ingestion.load_history WHERE outcome = 'loaded'";
+    assert_eq!(flow.number(ours), 6);
+}

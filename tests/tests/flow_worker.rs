@@ -1,0 +1,304 @@
+//! Workers: what wakes them, what they say and show, and what they notice without a restart.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod flow_stand;
+
+use btc_ingest_tests::wait::{wait_for, wait_until};
+use btc_ingest_tests::{Fault, FaultProxy, When};
+use flow_stand::{Flow, SOON, TICKS, bucket, register, stand, text};
+use postgres::fallible_iterator::FallibleIterator;
+
+#[test]
+fn a_row_of_the_documented_columns_alone_is_loaded_at_its_commit() {
+    let mut flow = Flow::new();
+    // One after the other: the second finds everybody asleep.
+    for n in 0..3 {
+        let slice = flow.put("BTCUSDT", n);
+        flow.register(&slice);
+        flow.wait_loaded(&[slice]);
+    }
+    let slice = flow.put("BTCUSDT", 3);
+    let size = flow.stand.s3.client().head("landing", slice.uri.strip_prefix("s3://landing/").unwrap()).unwrap().size;
+    flow.run(&format!(
+        "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, object_size_bytes, ingested_tick_span, metadata, created_at)
+         VALUES ('{}', 'BTCUSDT', '{}', {size}, tsrange('2024-08-08 12:15', '2024-08-08 12:20'), '{{\"exchange\": \"Binance\"}}', now())",
+        slice.bucket, slice.uri
+    ));
+    flow.wait_loaded(std::slice::from_ref(&slice));
+    assert_eq!(flow.state(&slice.uri), "loaded loaded 1");
+    let all: Vec<_> = (0..4).map(|n| flow.put("BTCUSDT", n)).collect();
+    flow.must_hold(&all);
+    assert_eq!(
+        flow.number("SELECT count(*) FROM landing.raw_blobs_5m WHERE status = 'loaded' AND loaded_at IS NOT NULL"),
+        4
+    );
+    // Where nobody says which exchange, the key's folder does.
+    let sources = format!("s3:Binance:BTCUSDT s3:{}:BTCUSDT", flow.db.name());
+    assert_eq!(flow.text("SELECT string_agg(source, ' ' ORDER BY source) FROM ingestion.stream_offsets"), sources);
+}
+
+#[test]
+fn a_row_that_commits_after_later_ones_is_loaded_at_its_commit() {
+    let mut flow = Flow::new();
+    let (early, late) = (flow.put("BTCUSDT", 0), flow.put("BTCUSDT", 1));
+    let mut slow = flow.session();
+    let mut transaction = slow.transaction().unwrap();
+    let sql = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ($1::text::timestamptz, $2, $3)";
+    transaction.execute(sql, &[&early.bucket, &early.asset, &early.uri]).unwrap();
+    flow.register(&late);
+    flow.wait_loaded(std::slice::from_ref(&late));
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.objects"), 1);
+    transaction.commit().unwrap();
+    flow.wait_loaded(std::slice::from_ref(&early));
+    flow.must_hold(&[early, late]);
+}
+
+#[test]
+fn what_was_rolled_back_wakes_nobody_and_what_was_not_is_loaded() {
+    let mut flow = Flow::new();
+    let slices: Vec<_> = (0..6).map(|n| flow.put("BTCUSDT", n)).collect();
+    let mut producer = flow.session();
+    // Before a savepoint that is rolled back, after one, and in one that is kept.
+    for (n, (before, within)) in [("", "ROLLBACK TO s"), ("", "RELEASE s"), ("", "ROLLBACK TO s")].iter().enumerate() {
+        let (outer, inner) = (&slices[2 * n], &slices[2 * n + 1]);
+        producer.batch_execute(&format!("BEGIN; {before}")).unwrap();
+        if n < 2 {
+            register(&mut producer, outer);
+        }
+        producer.batch_execute("SAVEPOINT s").unwrap();
+        register(&mut producer, inner);
+        producer.batch_execute(within).unwrap();
+        if n == 2 {
+            register(&mut producer, outer);
+        }
+        producer.batch_execute("COMMIT").unwrap();
+        flow.wait_loaded(std::slice::from_ref(outer));
+    }
+    // The same session, after a transaction that came to nothing.
+    producer.batch_execute("BEGIN").unwrap();
+    register(&mut producer, &slices[1]);
+    producer.batch_execute("ROLLBACK").unwrap();
+    register(&mut producer, &slices[5]);
+    let kept = [0, 2, 3, 4, 5].map(|n| slices[n].clone());
+    flow.wait_loaded(&kept);
+    flow.must_hold(&kept);
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.objects"), 5);
+}
+
+#[test]
+fn whoever_listens_hears_asset_bucket_and_rows_of_every_slice() {
+    let mut flow = Flow::new();
+    let mut listener = flow.session();
+    listener.batch_execute("LISTEN btc_ingest_loaded").unwrap();
+    flow.flow("BTCUSDT", 0..1);
+    flow.flow("ETHUSDT", 7..8);
+    let mut heard: Vec<String> = listener
+        .notifications()
+        .timeout_iter(SOON)
+        .take(2)
+        .map(|notification| Ok(notification.payload().to_owned()))
+        .collect()
+        .unwrap();
+    heard.sort();
+    let said = |asset, n| format!(r#"{{"asset" : "{asset}", "bucket" : "{}", "rows" : {TICKS}}}"#, bucket(n));
+    assert_eq!(heard, [said("BTCUSDT", 0), said("ETHUSDT", 7)]);
+}
+
+#[test]
+fn every_load_is_one_line_of_the_log_unless_that_is_off() {
+    let mut flow = Flow::new();
+    let poisoned = flow.put_bytes("poisoned.parquet", "no parquet, ".repeat(100));
+    let slices = flow.flow("BTCUSDT", 0..2);
+    flow.register_uri(&poisoned, "BTCUSDT", 9);
+    flow.wait_loaded(&slices);
+    flow.wait_status(&poisoned, "quarantined");
+    for (uri, word) in
+        [(&slices[0].uri, "loaded: 20 rows"), (&slices[1].uri, "loaded: 20 rows"), (&poisoned, "quarantined")]
+    {
+        let log = flow.db.log();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(&format!("btc_ingest: {uri} "))).collect();
+        assert_eq!(lines.len(), 1, "{uri}: {lines:#?}");
+        assert!(lines[0].contains("LOG:  ") && lines[0].contains(word), "{}", lines[0]);
+    }
+    drop(flow);
+
+    let mut flow = Flow::with(&[("log_loads", "off")]);
+    let slices = flow.flow("BTCUSDT", 0..1);
+    let poisoned = flow.put_bytes("poisoned.parquet", "no parquet, ".repeat(100));
+    flow.register_uri(&poisoned, "BTCUSDT", 9);
+    flow.wait_loaded(&slices);
+    flow.wait_status(&poisoned, "quarantined");
+    assert_eq!(flow.db.log().matches(&format!("s3://landing/{}/", flow.db.name())).count(), 0);
+}
+
+#[test]
+fn pg_stat_activity_shows_every_worker_and_what_it_loads() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get(), Fault::Hang);
+    let mut flow = Flow::through(&proxy, &[]);
+    let slice = flow.flow("BTCUSDT", 0..1).remove(0);
+    flow.loader_of(&slice.uri);
+    let all = "SELECT string_agg(DISTINCT concat_ws(' in ', backend_type, CASE WHEN datname = current_database() THEN 'here' ELSE datname END), ', ')
+                 FROM pg_stat_activity WHERE backend_type LIKE 'btc_ingest%'";
+    assert_eq!(flow.text(all), "btc_ingest launcher, btc_ingest loader in here, btc_ingest scheduler in here");
+    assert_eq!(
+        flow.text("SELECT string_agg(DISTINCT regexp_replace(role, '\\d', 'N'), ', ') FROM btc_ingest.workers()"),
+        "loader N, scheduler"
+    );
+    proxy.release();
+    flow.wait_loaded(&[slice]);
+    flow.wait_for(
+        "idle loaders",
+        "SELECT bool_and(state = 'idle' AND query = '') FROM pg_stat_activity WHERE backend_type = 'btc_ingest loader'",
+    );
+}
+
+#[test]
+fn an_extension_that_is_created_dropped_and_created_again_is_noticed() {
+    let mut flow = Flow::bare(&[]);
+    flow.wait_for(
+        "a scheduler",
+        "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'btc_ingest scheduler' AND datname = current_database())",
+    );
+    // Nobody polls: CREATE EXTENSION itself wakes the scheduler.
+    let name = flow.db.name().to_owned();
+    flow.stand.cluster.install_extension(&name);
+    let first = flow.flow("BTCUSDT", 0..1);
+    flow.wait_loaded(&first);
+
+    flow.set(&[("poll_interval", "100ms")]);
+    flow.run("DROP EXTENSION btc_ingest");
+    flow.wait_for("no loader", "NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'btc_ingest loader')");
+    assert_eq!(flow.pids("scheduler").len(), 1);
+    let second = flow.flow("BTCUSDT", 1..2);
+    flow.stand.cluster.install_extension(&name);
+    flow.wait_loaded(&second);
+    flow.must_hold(&[first, second].concat());
+}
+
+#[test]
+fn the_number_of_loaders_follows_the_setting_without_a_restart() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get(), Fault::Hang);
+    let mut flow = Flow::through(&proxy, &[("workers", "1")]);
+    let slices = flow.flow("BTCUSDT", 0..8);
+    wait_until("one load", SOON, || proxy.stalled() > 0);
+    assert_eq!(flow.pids("loader").len(), 1);
+    flow.set(&[("workers", "3")]);
+    wait_until("three loaders", SOON, || flow.pids("loader").len() == 3);
+    flow.wait_for(
+        "three loads",
+        "SELECT count(*) = 3 FROM pg_stat_activity WHERE backend_type = 'btc_ingest loader' AND state = 'active'",
+    );
+    proxy.release();
+    flow.wait_loaded(&slices);
+    flow.set(&[("workers", "0")]);
+    wait_until("no loader", SOON, || flow.pids("loader").is_empty());
+    assert_eq!(flow.pids("scheduler").len(), 1);
+    let more = flow.flow("BTCUSDT", 8..9);
+    flow.set(&[("workers", "2")]);
+    flow.wait_loaded(&more);
+    flow.must_hold(&[slices, more].concat());
+}
+
+#[test]
+fn the_queue_is_worked_off_from_the_end_that_the_setting_says() {
+    let mut flow = Flow::with(&[("workers", "1")]);
+    let mut all = Vec::new();
+    for (order, buckets, wanted) in [("oldest", 0..5, "0 1 2 3 4"), ("newest", 5..10, "9 8 7 6 5")] {
+        flow.run("SELECT btc_ingest.pause_ingest()");
+        flow.set(&[("queue_order", order)]);
+        // Registered in neither order.
+        let mut slices: Vec<_> = buckets.map(|n| flow.put("BTCUSDT", n)).collect();
+        slices.swap(0, 3);
+        slices.iter().for_each(|slice| flow.register(slice));
+        flow.run("SELECT btc_ingest.resume_ingest()");
+        flow.wait_loaded(&slices);
+        let uris = slices.iter().map(|slice| format!("'{}'", slice.uri)).collect::<Vec<_>>().join(", ");
+        let found = flow.text(&format!(
+            "SELECT string_agg((substring(s3_uri FROM '(\\d+)\\.parquet'))::int::text, ' ' ORDER BY id) FROM ingestion.load_history WHERE s3_uri IN ({uris})"
+        ));
+        assert_eq!(found, wanted, "{order}");
+        all.extend(slices);
+    }
+    flow.must_hold(&all);
+}
+
+#[test]
+fn workers_move_to_the_database_that_the_setting_names() {
+    let mut flow = Flow::new();
+    let first = flow.flow("BTCUSDT", 0..1);
+    flow.wait_loaded(&first);
+    let other = btc_ingest_tests::TestDb::with_extension(&flow.stand.cluster);
+    flow.set(&[("database", other.name())]);
+    wait_until("everybody to leave", SOON, || flow.pids("loader").is_empty() && flow.pids("scheduler").is_empty());
+    let mut there = other.client();
+    let moved = flow.put("BTCUSDT", 1);
+    register(&mut there, &moved);
+    wait_for("the other database", SOON, || {
+        Some(text(&mut there, "SELECT count(*)::text FROM market_data.btc_ticks"))
+            .filter(|ticks| *ticks == TICKS.to_string())
+    });
+    // None, and back again: one that is not there yet is waited for.
+    flow.set(&[("database", "")]);
+    flow.wait_for("nobody but the launcher", "SELECT string_agg(backend_type, ' ') = 'btc_ingest launcher' FROM pg_stat_activity WHERE backend_type LIKE 'btc_ingest%'");
+    let second = flow.flow("BTCUSDT", 1..2);
+    let name = flow.db.name().to_owned();
+    flow.set(&[("database", "nowhere")]);
+    wait_until("the log", SOON, || flow.db.log().contains("there is no database \"nowhere\" (btc_ingest.database)"));
+    flow.set(&[("database", &name)]);
+    flow.wait_loaded(&second);
+    flow.must_hold(&[first, second].concat());
+}
+
+#[test]
+fn a_pause_holds_for_all_workers_and_ends_with_resume() {
+    let mut flow = Flow::with(&[("poll_interval", "100ms")]);
+    let first = flow.flow("BTCUSDT", 0..1);
+    flow.wait_loaded(&first);
+    flow.run("SELECT btc_ingest.pause_ingest()");
+    let second = flow.flow("BTCUSDT", 1..5);
+    flow.wait_looked();
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.objects"), 1);
+    // Nobody takes a pause for an end.
+    assert_eq!(flow.pids("scheduler").len(), 1);
+    flow.set(&[("poll_interval", "1h")]);
+    flow.run("SELECT btc_ingest.resume_ingest()");
+    flow.wait_loaded(&second);
+    flow.must_hold(&[first, second].concat());
+}
+
+#[test]
+fn tables_and_sql_that_do_not_fit_the_library_are_one_line_of_the_log() {
+    let mut flow = Flow::with(&[("poll_interval", "100ms")]);
+    let version = flow.number("SELECT version::bigint FROM ingestion.schema_version");
+    flow.run("UPDATE ingestion.schema_version SET version = version - 1");
+    wait_until("the line", SOON, || flow.db.log().contains("btc_ingest loads nothing: "));
+    let slices = flow.flow("BTCUSDT", 0..1);
+    let looks = "SELECT max(state_change)::text FROM pg_stat_activity WHERE backend_type = 'btc_ingest scheduler'";
+    for _ in 0..3 {
+        let before = flow.text(looks);
+        wait_until("the scheduler to look", SOON, || flow.text(looks) > before);
+    }
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.objects"), 0);
+    let log = flow.db.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("loads nothing")).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("TK011") && lines[0].contains("btc_ingest.migrate()"), "{lines:#?}");
+    flow.run("SELECT btc_ingest.migrate()");
+    flow.wait_loaded(&slices);
+    assert_eq!(flow.number("SELECT version::bigint FROM ingestion.schema_version"), version);
+
+    // SQL of another version than the library's.
+    let own = flow.text("SELECT extversion FROM pg_extension WHERE extname = 'btc_ingest'");
+    flow.run("UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'btc_ingest'");
+    wait_until("the other line", SOON, || {
+        flow.db.log().contains("the installed SQL 0.0.1: ALTER EXTENSION btc_ingest UPDATE")
+    });
+    let more = flow.flow("BTCUSDT", 1..2);
+    flow.run(&format!("UPDATE pg_extension SET extversion = '{own}' WHERE extname = 'btc_ingest'"));
+    flow.wait_loaded(&more);
+    assert_eq!(flow.db.log().matches("loads nothing").count(), 2);
+    flow.must_hold(&[slices, more].concat());
+}
