@@ -300,7 +300,10 @@ mod tests {
         assert_eq!(place(full, key), Some((group, "Binance/BTC/2024/08/08/BTC_20240808T1205")));
         assert_eq!(place("s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/", key), Some((group, day)));
         // Of one day, keys of several kinds may follow one another.
-        assert_eq!(place("s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/{*}T{hh}{mi}", key), Some((group, day)));
+        assert_eq!(
+            place("s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/{*}_{yyyy}{mm}{dd}T{hh}{mi}", key),
+            Some((group, day))
+        );
         assert_eq!(place("s3://abc/{yyyy}/{asset}/{mm}", "2024/BTC/08"), Some(("", "2024")));
         assert_eq!(place("s3://abc/{yyyy}/{dd}/{mm}", "2024/28/08"), Some(("", "2024")));
         assert_eq!(place("s3://abc/{dd}.{mm}.{yyyy}", "28.08.2024"), None);
