@@ -153,7 +153,7 @@ fn a_call_that_waits_for_the_first_answer_can_be_cancelled() {
 
 #[test]
 fn a_call_that_waits_for_the_footer_can_be_cancelled() {
-    cancel_where("reading the footer", When::get().nth(1), Fault::StallAfter(1000));
+    cancel_where("reading the footer", When::get().nth(2), Fault::StallAfter(1000));
 }
 
 #[test]
