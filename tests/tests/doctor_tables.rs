@@ -98,7 +98,7 @@ fn migrate_makes_every_missing_index_again() {
     let mut client = db.client();
     execute(
         &mut client,
-        "DROP INDEX market_data.btc_ticks_bucket_5m_idx, ingestion.objects_due_idx;
+        "DROP INDEX market_data.btc_ticks_bucket_5m_idx; DROP INDEX ingestion.objects_due_idx;
          ALTER TABLE ingestion.object_slices DROP CONSTRAINT object_slices_pkey",
     );
     assert!(!check(&mut client, "indexes").ok);
