@@ -96,18 +96,14 @@ impl Backfill {
     }
 }
 
-/// Unfinished backfills with their number of workers.
-pub fn unfinished(client: &mut SpiClient<'_>) -> Result<Vec<(i64, i32)>> {
-    if spi::json_kept(client, "SELECT (to_regclass('ingestion.backfills') IS NULL)::text", &[])? == true {
-        return Ok(Vec::new());
-    }
+/// Unfinished backfills.
+pub fn unfinished(client: &mut SpiClient<'_>) -> Result<Vec<i64>> {
     let target = Target::check(client)?;
     let _owner = target.become_owner();
-    let sql = "SELECT coalesce(json_agg(json_build_array(id, parallel)), '[]')::text FROM ingestion.backfills
+    let sql = "SELECT coalesce(json_agg(id), '[]')::text FROM ingestion.backfills
                 WHERE status IN ('pending', 'listing', 'loading')";
     let found = spi::json_kept(client, sql, &[])?;
-    let rows = found.as_array().into_iter().flatten();
-    Ok(rows.filter_map(|row| Some((row[0].as_i64()?, row[1].as_i64()? as i32))).collect())
+    Ok(found.as_array().into_iter().flatten().filter_map(serde_json::Value::as_i64).collect())
 }
 
 /// The life of one worker.

@@ -26,7 +26,7 @@ pub fn set_paused(paused: bool) -> Result<String> {
     wake_at_commit();
     // Workers that a restart of the server has ended.
     let mut started = 0;
-    for (id, _) in Spi::connect_mut(unfinished)? {
+    for id in Spi::connect_mut(unfinished)? {
         started += start_workers(id)?;
     }
     let answer = if changed { "resumed" } else { "was not paused" };

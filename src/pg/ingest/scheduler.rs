@@ -104,7 +104,7 @@ fn backlog(client: &mut pgrx::spi::SpiClient<'_>, most: i64) -> Result<i64> {
 
 /// Starts the workers that unfinished backfills lack, as after a restart.
 fn resume_backfills() {
-    for (id, _) in tx_with_all_rights(backfill::unfinished) {
+    for id in tx_with_all_rights(backfill::unfinished) {
         if let Err(error) = ffi::transaction(|| backfill::start_workers(id)) {
             shared::note_trouble(error.sqlstate(), &error.to_string());
         }
