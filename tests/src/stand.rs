@@ -87,6 +87,19 @@ pub fn traces(client: &mut Client) -> Vec<(String, i64)> {
     tables.into_iter().map(count).filter(|(_, rows)| *rows > 0).collect()
 }
 
+/// The one value of a statement; "null" if it is none.
+#[track_caller]
+pub fn text(client: &mut Client, sql: &str) -> String {
+    let row = client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    row.get::<_, Option<String>>(0).unwrap_or_else(|| "null".to_owned())
+}
+
+/// The one number of a statement.
+#[track_caller]
+pub fn number(client: &mut Client, sql: &str) -> i64 {
+    client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+}
+
 /// One row of `btc_ingest.load_report`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {

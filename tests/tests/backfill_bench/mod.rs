@@ -13,6 +13,7 @@ use std::time::Duration;
 use btc_ingest_tests::command::run;
 use btc_ingest_tests::rows::START;
 use btc_ingest_tests::stand::{Refusal, Stored, plain, stored};
+pub use btc_ingest_tests::stand::{number, text};
 use btc_ingest_tests::ticks::{BUCKET_US, time_us};
 use btc_ingest_tests::wait::wait_until;
 use btc_ingest_tests::{Cluster, FaultProxy, Generator, ParquetFile, Stand, Sums, TestDb, Tick};
@@ -225,17 +226,6 @@ pub fn owned_by(owner: &str) -> String {
          END $$;",
         role(owner)
     )
-}
-
-#[track_caller]
-pub fn text(client: &mut Client, sql: &str) -> String {
-    let row = client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    row.get::<_, Option<String>>(0).unwrap_or_else(|| "null".to_owned())
-}
-
-#[track_caller]
-pub fn number(client: &mut Client, sql: &str) -> i64 {
-    client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
 }
 
 /// What a call said until it ended.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use btc_ingest_tests::command::run;
 use btc_ingest_tests::rows::{START, moved, ticks_of};
 use btc_ingest_tests::stand::{ACCESS, BUCKET, SECRET};
+pub use btc_ingest_tests::stand::{number, text};
 use btc_ingest_tests::ticks::{BUCKET_US, time_text, time_us};
 use btc_ingest_tests::wait::{wait_for, wait_until};
 use btc_ingest_tests::{Cluster, FaultProxy, ParquetFile, S3Server, Stand, TestDb, Tick};
@@ -283,17 +284,6 @@ pub fn register(client: &mut Client, slice: &Slice) {
     let sql = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata)
                VALUES ($1::text::timestamptz, $2, $3, '{\"writer\": \"producer\"}')";
     client.execute(sql, &[&slice.bucket, &slice.asset, &slice.uri]).unwrap();
-}
-
-#[track_caller]
-pub fn text(client: &mut Client, sql: &str) -> String {
-    let row = client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    row.get::<_, Option<String>>(0).unwrap_or_else(|| "null".to_owned())
-}
-
-#[track_caller]
-pub fn number(client: &mut Client, sql: &str) -> i64 {
-    client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
 }
 
 #[track_caller]
