@@ -54,7 +54,10 @@ BEGIN
         max_slices := (config OPERATOR(pg_catalog.->>) 'max_slices')::pg_catalog.int8;
         max_runtime := (config OPERATOR(pg_catalog.->>) 'max_runtime')::pg_catalog.interval;
         newest := (config OPERATOR(pg_catalog.->>) 'order') OPERATOR(pg_catalog.=) 'newest';
-        SELECT pg_catalog.array_agg(a) INTO assets FROM pg_catalog.jsonb_array_elements_text(config OPERATOR(pg_catalog.->) 'assets') AS a;
+        -- An empty list names no asset; only where there is none, all are meant.
+        IF config OPERATOR(pg_catalog.?) 'assets' THEN
+            SELECT coalesce(pg_catalog.array_agg(a), '{}') INTO assets FROM pg_catalog.jsonb_array_elements_text(config OPERATOR(pg_catalog.->) 'assets') AS a;
+        END IF;
     EXCEPTION WHEN data_exception THEN
         RAISE EXCEPTION 'config cannot be read: %', SQLERRM
             USING ERRCODE = 'TK002', HINT = 'max_slices is a number, max_runtime an interval ("4 minutes"), assets an array of symbols.';

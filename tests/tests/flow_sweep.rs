@@ -138,6 +138,8 @@ fn run_sweep_does_what_its_config_says() {
     let call = |flow: &mut Flow, config: &str| flow.run(&format!("CALL btc_ingest.run_sweep(NULL, '{config}')"));
     call(&mut flow, r#"{"max_slices": 0}"#);
     assert_eq!(order(&mut flow), "");
+    call(&mut flow, r#"{"assets": []}"#);
+    assert_eq!(order(&mut flow), "");
     call(&mut flow, r#"{"max_slices": 2}"#);
     assert_eq!(order(&mut flow), "BTCUSDT/00000 BTCUSDT/00001");
     call(&mut flow, r#"{"max_slices": 2, "assets": ["ETHUSDT", "SOLUSDT"], "order": "newest"}"#);
