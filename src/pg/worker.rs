@@ -122,6 +122,7 @@ pub extern "C-unwind" fn btc_ingest_scheduler_main(_arg: pg_sys::Datum) {
 pub extern "C-unwind" fn btc_ingest_loader_main(_arg: pg_sys::Datum) {
     if let Some([slot]) = begin().as_deref() {
         ingest::load(*slot as i32);
+        ffi::end_if_asked();
     }
 }
 
@@ -131,5 +132,6 @@ pub extern "C-unwind" fn btc_ingest_loader_main(_arg: pg_sys::Datum) {
 pub extern "C-unwind" fn btc_ingest_backfill_main(_arg: pg_sys::Datum) {
     if let Some([backfill, slot]) = begin().as_deref() {
         backfill::work(*backfill, *slot as i32);
+        ffi::end_if_asked();
     }
 }

@@ -108,6 +108,26 @@ fn a_cancelled_backfill_leaves_nothing_at_work_and_a_later_one_loads_the_rest() 
     assert_eq!(unknown.sqlstate(), "TK013");
 }
 
+#[test]
+fn many_workers_that_are_ended_at_any_moment_take_nobody_with_them_and_burn_no_attempt() {
+    let mut bench = Bench::new();
+    let all = bench.put_small(300);
+    let prefixes = [bench.prefix("Binance/")];
+    // Twelve processes in all phases of a load, twice: each new one plans all its statements anew.
+    for round in 1..=2 {
+        let then = bench.loaded();
+        let call = bench.begin(&prefixes, "parallel => 12");
+        wait_until("more objects", SOON, || bench.loaded() > then + 20);
+        bench.run(&format!("SELECT btc_ingest.cancel_backfill({round})"));
+        let called = call.join().unwrap();
+        assert_eq!(called.refusal, None, "{called:#?}");
+        bench.must_be_quiet();
+    }
+    bench.done(&prefixes, "parallel => 2");
+    bench.must_hold(&all);
+    assert_eq!(bench.text("SELECT string_agg(DISTINCT attempts::text, ' ') FROM ingestion.objects"), "1");
+}
+
 const NO_ARGUMENTS: [&str; 6] = [
     "parallel => 0",
     "parallel => -1",

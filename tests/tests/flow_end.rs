@@ -45,6 +45,46 @@ fn a_terminated_loader_ends_at_once_gives_its_attempt_back_and_another_takes_ove
 }
 
 #[test]
+fn a_loader_that_is_ended_while_it_plans_gives_its_attempts_back_and_takes_nobody_with_it() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let mut flow = Flow::through(&proxy, &[("workers", "1")]);
+    // An index's predicate is folded by whoever plans a statement over its table and has not seen it yet.
+    let folded = |body: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION public.folded() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+                 IF (SELECT backend_type FROM pg_stat_activity WHERE pid = pg_backend_pid()) = 'btc_ingest loader' THEN {body} END IF;
+                 RETURN true; END $$"
+        )
+    };
+    flow.run(&folded("NULL;"));
+    flow.run("CREATE INDEX folded ON ingestion.objects (attempts) WHERE public.folded()");
+    let first = flow.flow("BTCUSDT", 0..1);
+    flow.wait_loaded(&first);
+    // It has an attempt begun and more claimed when it plans anew.
+    proxy.on(When::get(), Fault::StallAfter(300));
+    let slices = flow.flow("BTCUSDT", 1..5);
+    proxy.wait_until_stalled(SOON);
+    let loader = flow.loader_of(&slices[0].uri);
+    flow.run(&folded("PERFORM pg_sleep(600);"));
+    flow.run("ALTER INDEX ingestion.folded SET (fillfactor = 50); ALTER TABLE ingestion.objects SET (fillfactor = 90)");
+    proxy.release();
+    flow.wait_for(
+        "planning",
+        &format!("coalesce((SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = {loader}), false)"),
+    );
+    flow.run(&folded("NULL;"));
+    flow.client.execute("SELECT pg_terminate_backend($1)", &[&loader]).unwrap();
+    wait_until("its end", SOON, || !is_running(loader.unsigned_abs()));
+    // In this same session: a crash would have ended it.
+    flow.wait_loaded(&slices);
+    for slice in &slices {
+        assert_eq!(flow.state(&slice.uri), "loaded loaded 1");
+        assert_eq!(flow.history(&slice.uri), "loaded");
+    }
+    flow.must_hold(&[first, slices].concat());
+}
+
+#[test]
 fn a_server_stops_at_once_while_s3_hangs_and_goes_on_after_its_start() {
     let proxy = FaultProxy::before(&stand().s3);
     let (mut flow, slice, _) = hanging(&proxy, &[]);

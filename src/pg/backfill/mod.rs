@@ -20,7 +20,6 @@ use serde_json::Value;
 
 use super::listing::within;
 use super::queue::attempt::may_pass;
-use super::queue::loading::take_back_at_exit;
 use super::shared::{Presence, Role};
 use super::target::Target;
 use super::worker::{tx, tx_with_all_rights};
@@ -112,13 +111,14 @@ pub fn work(id: i64, slot: i32) {
         return;
     }
     let _presence = Presence::enter(Role::Backfill);
-    take_back_at_exit();
+    ffi::end_in_order();
     let mut slices = SliceWorker::new(slot);
-    loop {
+    while !ffi::is_ending() {
         ffi::reload_settings();
         match ffi::survive(|| turn(id, &mut slices)) {
             Ok(true) => {}
             Ok(false) => break,
+            Err(_) if ffi::is_ending() => break,
             Err(failure) => {
                 // Whatever it was, it may pass; a person sees it in the status.
                 let words = failure.words();

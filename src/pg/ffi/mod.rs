@@ -32,8 +32,8 @@ pub use shared::{is_alive, my_pid, request_shared_memory, set_latch, shared, sha
 pub use subtransaction::{Failure, attempt, unless_unique_violation};
 pub use utility::watch_databases;
 pub use worker::{
-    Database, at_exit, become_worker, call, current_database, idle, is_preloading, is_upgrading, reload_settings,
-    settled_database, show_activity, survive, transaction,
+    Database, at_exit, become_worker, call, current_database, end_if_asked, end_in_order, idle, is_ending,
+    is_preloading, is_upgrading, reload_settings, settled_database, show_activity, survive, transaction,
 };
 
 // `tuple` writes MinimalTuples by hand: its layout must be this PostgreSQL's, or the crate must not build.

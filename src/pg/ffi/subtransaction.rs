@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::worker::is_ending;
 use crate::error::{Error, Result};
 
 /// Why a piece of work was rolled back.
@@ -33,7 +34,8 @@ impl Failure {
     }
 }
 
-/// Runs `work` in a subtransaction, and rolls it back if it fails in whatever way.
+/// Runs `work` in a subtransaction, and rolls it back if it fails in whatever way. What ends the process is no failure and goes
+/// on to the caller's caller.
 pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
     let subtransaction = Subtransaction::begin();
     PgTryBuilder::new(AssertUnwindSafe(|| match work() {
@@ -48,6 +50,9 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Fa
     }))
     .catch_others(move |error: CaughtError| {
         subtransaction.roll_back();
+        if is_ending() {
+            error.rethrow();
+        }
         Err(failure(error))
     })
     .catch_rust_panic(move |error: CaughtError| {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys::panic::CaughtError;
@@ -86,7 +87,8 @@ fn find_database(name: &str) -> Option<pg_sys::Oid> {
     found
 }
 
-/// Has `work` run when this process ends in whatever orderly way, in a transaction of its own making; the last one first.
+/// Has `work` run when this process ends in whatever orderly way; the last one first. It may not run statements: FATAL errors
+/// leave other extensions' hooks as they were, and the next statement that TimescaleDB plans after one in a planner crashes.
 pub fn at_exit(work: fn()) {
     EXIT.with_borrow_mut(|works| works.push(work));
     // SAFETY: the callback is a guarded C function that lives as long as the process.
@@ -136,6 +138,50 @@ pub fn become_worker(database: Database) {
                 pg_sys::GucSource::PGC_S_SESSION,
             )
         };
+    }
+}
+
+/// SIGTERM has come to a process that called [`end_in_order`].
+static ENDING: AtomicBool = AtomicBool::new(false);
+/// It knows, and is at its last work.
+static NOTICED: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGTERM ends the running statement with an error, not the process in the middle of it: whoever calls this looks
+/// at [`is_ending`] wherever it catches errors or waits, does its last work, and calls [`end_if_asked`].
+pub fn end_in_order() {
+    // SAFETY: a handler that does what PostgreSQL's own does, and sets a flag.
+    unsafe { pg_sys::pqsignal(libc::SIGTERM, Some(cancel_to_end)) };
+}
+
+// Not guarded: a signal's handler may neither allocate nor unwind.
+unsafe extern "C-unwind" fn cancel_to_end(signal: c_int) {
+    ENDING.store(true, Ordering::SeqCst);
+    if !NOTICED.load(Ordering::SeqCst) {
+        // SAFETY: PostgreSQL's own handler of SIGINT.
+        unsafe { StatementCancelHandler(signal) };
+    }
+}
+
+/// Whether this process is to end. What it does from now on is not interrupted.
+pub fn is_ending() -> bool {
+    let ending = ENDING.load(Ordering::SeqCst);
+    if ending {
+        NOTICED.store(true, Ordering::SeqCst);
+        // SAFETY: a flag of this process, whose handler sets it no more.
+        unsafe { pg_sys::QueryCancelPending = 0 };
+    }
+    ending
+}
+
+/// Ends the process as SIGTERM asked for, with PostgreSQL's own words; the last call of a worker.
+pub fn end_if_asked() {
+    if is_ending() {
+        // SAFETY: flags of this process, which the next line answers.
+        unsafe {
+            pg_sys::ProcDiePending = 1;
+            pg_sys::InterruptPending = 1;
+        }
+        pgrx::check_for_interrupts!();
     }
 }
 
@@ -225,15 +271,17 @@ pub fn show_activity(text: Option<&str>) {
     unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };
 }
 
-/// Waits at most so long, or until the latch is set; answers interrupts and reads changed settings.
+/// Waits at most so long, or until the latch is set or the process is to end; answers interrupts and reads changed settings.
 pub fn idle(limit: std::time::Duration) {
     let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
     // SAFETY: MyLatch is this process's latch.
     unsafe { pg_sys::WaitLatch(pg_sys::MyLatch, events, limit.as_millis() as _, pg_sys::PG_WAIT_EXTENSION) };
     // SAFETY: as above.
     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
-    pgrx::check_for_interrupts!();
-    reload_settings();
+    if !is_ending() {
+        pgrx::check_for_interrupts!();
+        reload_settings();
+    }
 }
 
 /// Reads the configuration anew if the postmaster was told to. Outside a transaction.

@@ -11,7 +11,7 @@ use crate::model::report::LoadReport;
 use crate::pg::ffi::Failure;
 use crate::pg::queue::claim::Claim;
 use crate::pg::queue::feed::feed;
-use crate::pg::queue::loading::{Loading, Source, take_back_at_exit};
+use crate::pg::queue::loading::{Loading, Source};
 use crate::pg::queue::{attempt, control, live};
 use crate::pg::registry::Seen;
 use crate::pg::shared::{self, Presence, Role};
@@ -39,10 +39,10 @@ pub fn load(slot: i32) {
     // Whatever it does: nobody's lock may keep it from everything else.
     tx(|client| spi::execute_kept(client, "SELECT set_config('lock_timeout', '1s', false)", &[]));
     let _presence = Presence::enter(Role::Loader(slot));
-    take_back_at_exit();
+    ffi::end_in_order();
     let mut loader = Loader { loading: Loading::default(), versions: None };
     let mut worked = Instant::now();
-    loop {
+    while !ffi::is_ending() {
         ffi::reload_settings();
         let wakes = shared::wakes();
         match ffi::survive(|| if slot < guc::workers() { loader.turn() } else { Ok(Turn::End) }) {
@@ -61,6 +61,7 @@ pub fn load(slot: i32) {
                 loader.trouble(slot, &Failure::Ours(error));
                 break;
             }
+            Err(_) if ffi::is_ending() => break,
             // Whatever it was, a fresh process is the best answer; the scheduler takes its time if that happens again.
             Err(failure) => {
                 loader.trouble(slot, &failure);

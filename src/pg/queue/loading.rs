@@ -1,6 +1,5 @@
 //! One object after another, one transaction each: claim, order, load, book, and begin the next attempt in the same commit.
 
-use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
@@ -42,6 +41,8 @@ struct Ordered {
 #[derive(Default)]
 pub struct Loading {
     ordered: VecDeque<Ordered>,
+    /// All that is claimed: what errors leave behind as well.
+    held: Vec<String>,
     series: Option<Series>,
     /// Offsets that somebody else had locked.
     offsets: Offsets,
@@ -56,21 +57,6 @@ enum Done {
     /// Somebody else has it, or has changed it.
     Left,
     OutOfResources(Failure),
-}
-
-thread_local! {
-    /// What this process has claimed, for its end.
-    static HELD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Has a worker's orderly end take back the attempt that it was at: to be stopped is no object's fault.
-pub fn take_back_at_exit() {
-    ffi::at_exit(|| {
-        let held = HELD.take();
-        if !held.is_empty() {
-            tx(|client| attempt::take_back(client, held));
-        }
-    });
 }
 
 impl Loading {
@@ -91,12 +77,15 @@ impl Loading {
         Ok(moved || !self.ordered.is_empty())
     }
 
-    /// Gives back what was claimed and not begun.
+    /// Gives back what was claimed, with the attempt that was begun: to be stopped is no object's fault.
     pub fn give_back(&mut self) {
         self.series = None;
         self.ordered.clear();
-        let held = HELD.take();
+        let held = std::mem::take(&mut self.held);
         tx(|client| {
+            // A process that is to end waits neither for somebody's lock nor for a standby.
+            spi::execute_kept(client, LOCK_TIMEOUT, &[])?;
+            spi::execute_kept(client, "SELECT set_config('synchronous_commit', 'local', true)", &[])?;
             attempt::take_back(client, held.clone())?;
             release(client, held)
         });
@@ -122,8 +111,7 @@ impl Loading {
         let own: HashSet<String> = self.ordered.iter().map(|ordered| ordered.claim.uri.clone()).collect();
         let claims = tx(|client| {
             let claims = source.claim(client, &own)?;
-            // In the memory of the process, where its end looks for it.
-            HELD.with_borrow_mut(|held| held.extend(claims.iter().map(|claim| claim.uri.clone())));
+            self.held.extend(claims.iter().map(|claim| claim.uri.clone()));
             let ordered = claims.into_iter().map(|claim| {
                 let order = loader::order(client, &claim.uri);
                 (claim, order)
@@ -219,7 +207,7 @@ impl Loading {
 
     /// Nobody is kept from it any more.
     fn let_go(&mut self, claim: Claim) {
-        HELD.with_borrow_mut(|held| held.retain(|uri| *uri != claim.uri));
+        self.held.retain(|uri| *uri != claim.uri);
         tx(|client| release(client, vec![claim.uri]));
     }
 
