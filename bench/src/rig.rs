@@ -31,6 +31,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("archive_command", "/bin/true"),
     ("shared_buffers", "1GB"),
     ("max_wal_size", "16GB"),
+    ("min_wal_size", "4GB"),
     ("checkpoint_timeout", "1h"),
     ("autovacuum", "off"),
     ("jit", "off"),
