@@ -42,6 +42,7 @@ SELECT json_build_object(
     'foreign_schemas', (SELECT string_agg(DISTINCT format('schema %I of "%s"', n.nspname, r.rolname), ', ')
                           FROM tables t JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_roles r ON r.oid = n.nspowner
                          WHERE NOT r.rolsuper AND n.nspowner <> t.relowner),
+    'root', to_regclass('market_data.btc_ticks')::oid::bigint,
     'owner', (SELECT min(relowner)::bigint FROM tables),
     'owner_is_superuser', (SELECT rolsuper FROM pg_roles WHERE oid = (SELECT min(relowner) FROM tables)),
     'foreign_functions', (SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, h.rel::regclass, r.rolname), ', ')

@@ -1,5 +1,6 @@
 //! Which chunk a batch goes to, and whether it may be appended to that chunk directly.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ops::{Range, RangeInclusive};
 
@@ -14,11 +15,19 @@ use crate::tuple::batch::EncodedBatch;
 
 /// The chunk that the last batch went to; locked until the transaction ends, so that what was found out stays true.
 pub struct Chunks {
+    root: pg_sys::Oid,
     find: &'static str,
     last: Option<Chunk>,
 }
 
+thread_local! {
+    /// The chunk that this session's last load went to, and the version of the catalogs that said so: slices come one after
+    /// another, and asking the catalogs takes longer than storing some hundred ticks.
+    static REMEMBERED: RefCell<Option<(Chunk, u64)>> = const { RefCell::new(None) };
+}
+
 /// One chunk, locked.
+#[derive(Clone)]
 pub struct Chunk {
     oid: pg_sys::Oid,
     name: String,
@@ -57,32 +66,51 @@ impl Chunks {
         } else {
             include_str!("../../sql/queries/chunk_of_bucket_by_slice.sql")
         };
-        Chunks { find, last: None }
+        Chunks { root: target.root, find, last: None }
     }
 
     /// The chunk that holds all buckets from `first` to `last`, if there is one and rows may be appended to it directly.
     pub fn direct(&mut self, client: &mut SpiClient<'_>, first: i64, last: i64) -> Result<Option<&Chunk>> {
         let known = self.last.as_ref().is_some_and(|chunk| chunk.buckets.contains(&first));
         if !known {
-            self.last = self.find(client, first)?;
+            self.last = match self.recall(first) {
+                Some(chunk) => Some(chunk),
+                None => self.find(client, first)?,
+            };
         }
         Ok(self.last.as_ref().filter(|chunk| chunk.plain && chunk.holds(&(first..=last))))
     }
 
+    /// What is remembered of a bucket's chunk, if it is still true once both tables are locked.
+    fn recall(&self, bucket: i64) -> Option<Chunk> {
+        let (chunk, version) = REMEMBERED.with_borrow(|known| {
+            known
+                .clone()
+                .filter(|(chunk, version)| *version == ffi::catalog_version() && chunk.buckets.contains(&bucket))
+        })?;
+        ffi::lock_for_writing(self.root);
+        ffi::lock_for_writing(chunk.oid);
+        (ffi::catalog_version() == version).then_some(chunk)
+    }
+
     fn find(&self, client: &mut SpiClient<'_>, bucket: i64) -> Result<Option<Chunk>> {
         // In the order in which an INSERT locks them.
-        spi::execute_kept(client, "LOCK TABLE ONLY market_data.btc_ticks IN ROW EXCLUSIVE MODE", &[])?;
+        ffi::lock_for_writing(self.root);
         let found = spi::json_kept(client, self.find, &[bucket.into()])?;
         let Some(oid) = found["oid"].as_u64() else { return Ok(None) };
         let name = spi::json_kept(client, "SELECT to_json($1::oid::regclass::text)::text", &[(oid as i64).into()])?;
         let name = name.as_str().unwrap_or_default().to_owned();
+        // By its name: a chunk that is gone is an error.
         spi::execute(client, &format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE"), &[])?;
+        let version = ffi::catalog_version();
         // In a later statement: what was done to the chunk before the lock was ours is seen now.
         let plain =
             spi::json_kept(client, include_str!("../../sql/queries/chunk_is_plain.sql"), &[(oid as i64).into()])?;
         let edge = |key: &str| found[key].as_i64().unwrap_or(0);
         let oid = pg_sys::Oid::from(oid as u32);
-        Ok(Some(Chunk { oid, name, buckets: edge("from")..edge("to"), plain: plain == true }))
+        let chunk = Chunk { oid, name, buckets: edge("from")..edge("to"), plain: plain == true };
+        REMEMBERED.set(Some((chunk.clone(), version)));
+        Ok(Some(chunk))
     }
 }
 

@@ -57,7 +57,7 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
     options::resolve(&request.options, &[])?;
 
     as_owner(|client, target| {
-        let mut registry = Registry::open(client, &uri)?;
+        let mut registry = Registry::open(&uri)?;
         let known = registry.known(client)?;
         let (options, expected) = options::resolve(&request.options, &known.metadata)?;
         let job = Job {
@@ -122,7 +122,7 @@ pub fn load_ordered(
     let started = Instant::now();
     let Order { job, seen } = order;
     as_owner(|client, target| {
-        let Some(mut registry) = Registry::open_if_free(client, &job.uri)? else { return Ok(None) };
+        let Some(mut registry) = Registry::open_if_free(&job.uri)? else { return Ok(None) };
         let known = registry.known(client)?;
         store(client, target, &mut registry, job, &known, seen, thread, started, Some(offsets)).map(Some)
     })
@@ -162,8 +162,11 @@ fn store(
         load.rows = opened.meta.rows() as i64;
         load.phase = Phase::Storing;
     });
-    let mut sink = Sink::new(client, target, job, &opened)?;
+    let mut sink = Sink::new(target, job, &opened);
     let mut inserting = Duration::ZERO;
+    if known.may_have_rejects() {
+        registry.forget_rejects(client, &opened.head)?;
+    }
     let cost = loop {
         match thread.next()? {
             Some(LoadEvent::Batch(mut batch)) => {
@@ -180,7 +183,7 @@ fn store(
     progress.show(|load| load.phase = Phase::Booking);
     let began = Instant::now();
     let mut report = report_of(job, &opened, &cost);
-    sink.finish(client, &mut report)?;
+    sink.finish(&mut report)?;
     // Ticks that came with a whole chunk were found again as duplicates of themselves.
     let staged = known.staged(&report.etag).min(report.duplicate);
     report.inserted += staged;

@@ -8,7 +8,7 @@ use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
 
 use super::sink::Slices;
-use super::spi;
+use super::{ffi, spi};
 use crate::error::{Error, Result};
 use crate::load::pipeline::Opened;
 use crate::model::bucket::POSTGRES_EPOCH_US;
@@ -16,6 +16,9 @@ use crate::model::options::LoadOptions;
 use crate::model::report::LoadReport;
 use crate::model::uri::S3Uri;
 use crate::s3::object::ObjectHead;
+
+/// What the advisory locks on objects begin with.
+const LOCK: &str = "btc_ingest.object:";
 
 /// One object's rows, claimed for one load.
 pub struct Registry {
@@ -61,6 +64,11 @@ impl Known {
         if self.listed.as_ref().is_some_and(|listed| listed.etag == etag) { self.staged } else { 0 }
     }
 
+    /// Whether an earlier load may have kept rows that it could not store.
+    pub fn may_have_rejects(&self) -> bool {
+        self.loaded.is_some() || self.staged > 0
+    }
+
     /// A size that a producer wrote into the registry must be the object's.
     pub fn check_registered_size(&self, size: u64) -> Result<()> {
         match self.registered_sizes.iter().find(|registered| **registered != size) {
@@ -91,28 +99,28 @@ pub struct Booking<'a> {
 impl Registry {
     /// Claims the object until the transaction ends. An advisory lock, not a row lock: that would block a producer's
     /// upsert for the length of the load.
-    pub fn open(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Registry> {
-        let lock = "SELECT pg_advisory_xact_lock(hashtextextended('btc_ingest.object:' || $1, 0))";
-        spi::execute_kept(client, lock, &[uri.to_string().into()])?;
-        Self::new(client, uri)
+    pub fn open(uri: &S3Uri) -> Result<Registry> {
+        let registry = Self::new(uri)?;
+        ffi::lock_in_transaction(ffi::lock_key(LOCK, &registry.text));
+        Ok(registry)
     }
 
     /// The same for whoever has other work to do: `None` if somebody else has claimed it.
-    pub fn open_if_free(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Option<Registry>> {
-        let lock = "SELECT pg_try_advisory_xact_lock(hashtextextended('btc_ingest.object:' || $1, 0))::text";
-        let free = spi::json_kept(client, lock, &[uri.to_string().into()])? == true;
-        if free { Self::new(client, uri).map(Some) } else { Ok(None) }
+    pub fn open_if_free(uri: &S3Uri) -> Result<Option<Registry>> {
+        let registry = Self::new(uri)?;
+        Ok(ffi::try_lock_in_transaction(ffi::lock_key(LOCK, &registry.text)).then_some(registry))
     }
 
     /// What is registered of an object that nobody has claimed.
     pub fn peek(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Known> {
-        Self::new(client, uri)?.known(client)
+        Self::new(uri)?.known(client)
     }
 
     /// Of an object that the caller sees to nobody else touching.
-    pub fn new(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Registry> {
-        let now = spi::query_kept(client, "SELECT clock_timestamp()", &[])?.first().get_one().map_err(spi::internal)?;
-        let started = now.ok_or_else(|| Error::Internal { why: "no clock".into() })?;
+    pub fn new(uri: &S3Uri) -> Result<Registry> {
+        let now = ffi::now();
+        let started = TimestampWithTimeZone::try_from(now)
+            .map_err(|_| Error::Internal { why: format!("{now} is no time that PostgreSQL can hold") })?;
         Ok(Registry { uri: uri.clone(), text: uri.to_string(), started })
     }
 
@@ -141,6 +149,13 @@ impl Registry {
     pub fn mark_loaded(&self, client: &mut SpiClient<'_>, seen: &Seen) -> Result<()> {
         let args = [self.text.clone().into(), seen.rows.clone().into(), seen.generation.into()];
         spi::execute_kept(client, include_str!("../../sql/queries/mark_loaded.sql"), &args).map(drop)
+    }
+
+    /// What an earlier load of the same version could not store is found again by this one.
+    pub fn forget_rejects(&self, client: &mut SpiClient<'_>, head: &ObjectHead) -> Result<()> {
+        let args = [self.text.clone().into(), head.etag.clone().into()];
+        let sql = "DELETE FROM landing.rejected_ticks WHERE s3_uri = $1 AND etag = $2";
+        spi::execute_kept(client, sql, &args).map(drop)
     }
 
     /// Writes everything that commits together with the ticks.

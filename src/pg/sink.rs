@@ -39,7 +39,9 @@ pub struct Sink {
     collation: pg_sys::Oid,
     max_conflict_fraction: f64,
     kept_rejects_left: usize,
-    root_size: i64,
+    /// The hypertable's own table, which stays empty.
+    root: pg_sys::Oid,
+    root_size: u64,
     subtransactions: u32,
     chunks: Chunks,
     counts: Counts,
@@ -80,8 +82,8 @@ impl Batch<'_> {
 
 impl Sink {
     /// Ready for the first batch.
-    pub fn new(client: &mut SpiClient<'_>, target: &Target, job: &Job, opened: &Opened) -> Result<Sink> {
-        let mut sink = Sink {
+    pub fn new(target: &Target, job: &Job, opened: &Opened) -> Sink {
+        Sink {
             uri: job.uri.to_string(),
             etag: opened.head.etag.clone(),
             rows: opened.meta.rows(),
@@ -89,18 +91,14 @@ impl Sink {
             collation: target.symbol_collation,
             max_conflict_fraction: guc::max_conflict_fraction(),
             kept_rejects_left: job.limits.kept_rejects,
-            root_size: 0,
+            root: target.root,
+            root_size: ffi::table_size(target.root),
             subtransactions: 0,
             chunks: Chunks::new(target),
             counts: Counts::default(),
             slices: Slices::new(),
             example: String::new(),
-        };
-        sink.root_size = root_size(client)?;
-        // What an earlier load of the same version could not store is found again by this one.
-        let args = [sink.uri.clone().into(), sink.etag.clone().into()];
-        spi::execute_kept(client, "DELETE FROM landing.rejected_ticks WHERE s3_uri = $1 AND etag = $2", &args)?;
-        Ok(sink)
+        }
     }
 
     /// Stores one batch.
@@ -137,8 +135,8 @@ impl Sink {
     }
 
     /// The last checks; fills the report's counts.
-    pub fn finish(&mut self, client: &mut SpiClient<'_>, report: &mut LoadReport) -> Result<()> {
-        if root_size(client)? > self.root_size {
+    pub fn finish(&mut self, report: &mut LoadReport) -> Result<()> {
+        if ffi::table_size(self.root) > self.root_size {
             return Err(Error::RootGrew);
         }
         report.slices = self.slices.len() as i32;
@@ -339,9 +337,4 @@ fn rejected_rows(
         rows.push((number.unwrap_or(0) as u64, reason.unwrap_or_default(), data.map_or(Value::Null, |data| data.0)));
     }
     Ok(rows)
-}
-
-fn root_size(client: &mut SpiClient<'_>) -> Result<i64> {
-    let size = spi::json_kept(client, "SELECT pg_relation_size('market_data.btc_ticks')::text", &[])?;
-    Ok(size.as_i64().unwrap_or(0))
 }

@@ -41,6 +41,8 @@ pub struct Target {
     /// Who owns the tables.
     owner: pg_sys::Oid,
     owner_is_superuser: bool,
+    /// `market_data.btc_ticks`.
+    pub root: pg_sys::Oid,
     /// Collation of `market_data.btc_ticks.symbol`.
     pub symbol_collation: pg_sys::Oid,
     /// Whether TimescaleDB's catalog still has the table chunk_constraint.
@@ -48,7 +50,10 @@ pub struct Target {
 }
 
 thread_local! {
-    static REMEMBERED: Cell<Option<Target>> = const { Cell::new(None) };
+    /// With the version of the catalogs that it was read from.
+    static REMEMBERED: Cell<Option<(Target, u64)>> = const { Cell::new(None) };
+    /// The version of the catalogs in which the tables were of the library's schema version.
+    static VERSION_SEEN: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 impl Target {
@@ -61,24 +66,30 @@ impl Target {
 
     /// The same for whoever only reads: on a standby, too.
     pub fn check_catalogs(client: &mut SpiClient<'_>) -> Result<Target> {
-        if let Some(known) = REMEMBERED.get().filter(|_| ffi::catalogs_unchanged()) {
+        let version = ffi::catalog_version();
+        if let Some((known, _)) = REMEMBERED.get().filter(|(_, seen)| *seen == version) {
             return Ok(known);
         }
-        ffi::watch_catalogs();
         let target = Self::read(client)?;
-        REMEMBERED.set(Some(target));
+        REMEMBERED.set(Some((target, version)));
         Ok(target)
     }
 
     /// What can change without any catalog changing.
     fn check_session(client: &mut SpiClient<'_>) -> Result<()> {
-        let sql = "SELECT json_build_object('read_only', pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
-                                            'restoring', current_setting('timescaledb.restoring', true))::text";
-        let found = spi::json_kept(client, sql, &[])?;
-        if found["read_only"] == true {
+        if ffi::in_recovery() || ffi::is_read_only() {
             return Err(Error::ReadOnly);
         }
-        match found["restoring"].as_str() {
+        let restoring = || ffi::setting(c"timescaledb.restoring");
+        let known = restoring();
+        let known = if known.is_none() {
+            // TimescaleDB's own library comes with a session's first statement.
+            spi::execute(client, "SELECT 1", &[])?;
+            restoring()
+        } else {
+            known
+        };
+        match known.as_deref() {
             Some("on") => Err(Error::Restoring),
             Some(_) => Ok(()),
             None => Err(Error::TimescaleNotLoaded),
@@ -114,6 +125,7 @@ impl Target {
         Ok(Target {
             owner: oid("owner"),
             owner_is_superuser: found["owner_is_superuser"] == true,
+            root: oid("root"),
             symbol_collation: oid("symbol_collation"),
             has_chunk_constraint: found["chunk_constraint"] == true,
         })
@@ -126,12 +138,18 @@ impl Target {
         (!self.owner_is_superuser).then(|| ffi::RunAs::restricted(self.owner))
     }
 
-    /// Refuses tables of another schema version. Reads a table, so it must run as its owner.
+    /// Refuses tables of another schema version. Reads a table, so it must run as its owner. Remembered as well: no migration
+    /// leaves the catalogs as they were.
     pub fn check_version(client: &mut SpiClient<'_>) -> Result<()> {
+        let catalogs = ffi::catalog_version();
+        if VERSION_SEEN.get() == Some(catalogs) {
+            return Ok(());
+        }
         let found =
             spi::json_kept(client, "SELECT coalesce(max(version), 0)::text FROM ingestion.schema_version", &[])?;
         let tables = found.as_i64().unwrap_or(0) as i32;
         if tables == SCHEMA_VERSION {
+            VERSION_SEEN.set(Some(catalogs));
             return Ok(());
         }
         Err(Error::SchemaVersion { tables, library: SCHEMA_VERSION })

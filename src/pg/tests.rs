@@ -57,6 +57,14 @@ mod tests {
       ORDER BY row_number";
 
     #[pg_test]
+    fn a_lock_has_the_key_that_sql_gives_it() {
+        for name in ["", "s3://landing/Binance/BTCUSDT/2024/08/08/BTCUSDT_20240808T1200Z.parquet", "s3://a/ä €"] {
+            let key = Spi::get_one_with_args("SELECT hashtextextended('btc_ingest.claim:' || $1, 0)", &[name.into()]);
+            assert_eq!(key, Ok(Some(ffi::lock_key("btc_ingest.claim:", name))), "{name}");
+        }
+    }
+
+    #[pg_test]
     fn an_encoded_tuple_is_byte_for_byte_what_postgres_forms() {
         let (ticks, symbols) = ticks();
         let batch = encode(&ticks, &symbols);

@@ -89,7 +89,7 @@ impl Stage {
     ) -> Result<Staged> {
         let started = Instant::now();
         let Order { job, seen } = order;
-        let registry = Registry::new(client, &job.uri)?;
+        let registry = Registry::new(&job.uri)?;
         let known = registry.known(client)?;
         let opened = match thread.next()? {
             Some(LoadEvent::Opened(opened)) => *opened,

@@ -1,7 +1,7 @@
 //! Session-level advisory locks that must go with a transaction's end, where no statement can run any more.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::sync::Once;
 
 use pgrx::prelude::*;
@@ -9,9 +9,42 @@ use pgrx::prelude::*;
 /// Of `pg_advisory_lock(bigint)`.
 const BIGINT_KEY: u16 = 1;
 
+// common/hashfn.h, of which pgrx knows nothing.
+unsafe extern "C-unwind" {
+    fn hash_bytes_extended(bytes: *const u8, len: c_int, seed: u64) -> u64;
+}
+
 thread_local! {
     static AT_COMMIT: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
     static AT_ABORT: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
+/// The key of an advisory lock, as `hashtextextended(class || name, 0)` gives it.
+pub fn lock_key(class: &str, name: &str) -> i64 {
+    let text = format!("{class}{name}");
+    // SAFETY: reads that many bytes.
+    unsafe { hash_bytes_extended(text.as_ptr(), text.len() as c_int, 0) as i64 }
+}
+
+/// `pg_advisory_xact_lock(key)`.
+pub fn lock_in_transaction(key: i64) {
+    // SAFETY: PostgreSQL's function of one bigint, which returns nothing.
+    unsafe { pgrx::direct_function_call::<()>(pg_sys::pg_advisory_xact_lock_int8, &[key.into_datum()]) };
+}
+
+/// `pg_try_advisory_xact_lock(key)`.
+pub fn try_lock_in_transaction(key: i64) -> bool {
+    // SAFETY: PostgreSQL's function of one bigint, which returns a boolean.
+    let free =
+        unsafe { pgrx::direct_function_call::<bool>(pg_sys::pg_try_advisory_xact_lock_int8, &[key.into_datum()]) };
+    free == Some(true)
+}
+
+/// Locks a relation as an INSERT does, until the transaction ends. Afterwards this process knows of every change that was made
+/// under a lock that excludes this one; the relation may be gone.
+pub fn lock_for_writing(relation: pg_sys::Oid) {
+    // SAFETY: any oid may be locked.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
 }
 
 /// Has `work` run whenever a transaction of this session is rolled back. It may not run statements.
@@ -26,7 +59,7 @@ pub fn release_session_lock_at_commit(key: i64) {
     AT_COMMIT.with_borrow_mut(|keys| keys.push(key));
 }
 
-/// Releases the lock of `pg_advisory_lock(key)`, if this session has it.
+/// Releases the lock of `pg_advisory_lock(key)`, if this session has it. Outside a transaction as well.
 pub fn release_session_lock(key: i64) {
     let tag = pg_sys::LOCKTAG {
         // SAFETY: set when the session began.

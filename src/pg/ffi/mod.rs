@@ -15,7 +15,7 @@ mod worker;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,10 @@ use crate::s3::object::Reads;
 use crate::tuple::{COLUMNS, Tuples};
 
 pub use append::{Appended, append};
-pub use locks::{at_abort, release_session_lock, release_session_lock_at_commit};
+pub use locks::{
+    at_abort, lock_for_writing, lock_in_transaction, lock_key, release_session_lock, release_session_lock_at_commit,
+    try_lock_in_transaction,
+};
 pub use shared::{is_alive, my_pid, request_shared_memory, set_latch, shared, shared_mut};
 pub use subtransaction::{Failure, attempt, unless_unique_violation};
 pub use utility::watch_databases;
@@ -161,6 +164,49 @@ pub fn in_transaction_block() -> bool {
     unsafe { pg_sys::IsTransactionBlock() }
 }
 
+/// Whether the transaction may write nothing.
+pub fn is_read_only() -> bool {
+    // SAFETY: reads the state of the current transaction.
+    unsafe { pg_sys::XactReadOnly }
+}
+
+/// A setting as SHOW gives it; `None`: there is none of this name.
+pub fn setting(name: &CStr) -> Option<String> {
+    // SAFETY: a NUL-terminated name; the answer is PostgreSQL's and copied at once.
+    let value = unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) };
+    // SAFETY: not null, and NUL-terminated.
+    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
+}
+
+/// SET LOCAL of a setting that everybody may change.
+pub fn set_local(name: &CStr, value: &CStr) {
+    // SAFETY: NUL-terminated texts; ends with the transaction.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        )
+    };
+}
+
+/// Bytes of a table's main fork.
+pub fn table_size(table: pg_sys::Oid) -> u64 {
+    // SAFETY: an existing table's oid; closed and unlocked at once.
+    let blocks = unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        blocks
+    };
+    u64::from(blocks) * u64::from(pg_sys::BLCKSZ)
+}
+
 /// Whether this server is a standby, or still recovers.
 pub fn in_recovery() -> bool {
     // SAFETY: reads a flag in shared memory.
@@ -201,13 +247,14 @@ pub fn disk(path: &CStr) -> Option<Disk> {
 
 // ── Catalogs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Whether no catalog that the guard reads has changed since `watch_catalogs`.
-static UNCHANGED: AtomicBool = AtomicBool::new(false);
+/// How often this process was told of a change.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
 static WATCH: Once = Once::new();
 
-/// From now on `catalogs_unchanged` is true until PostgreSQL invalidates what this process knows of any relation, function,
-/// role, schema, type, operator or constraint: after another session's commit as well as within this transaction.
-pub fn watch_catalogs() {
+/// A number that changes whenever PostgreSQL invalidates what this process knows of any relation, function, role, schema, type,
+/// operator or constraint: after another session's commit as well as within this transaction. TimescaleDB invalidates a
+/// relation whenever it changes a row of its own catalogs. Ask before reading what is to be remembered, and again before using it.
+pub fn catalog_version() -> u64 {
     WATCH.call_once(|| {
         // SAFETY: the callback lives as long as the process.
         unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0)) };
@@ -225,22 +272,17 @@ pub fn watch_catalogs() {
             };
         }
     });
-    UNCHANGED.store(true, Ordering::Relaxed);
-}
-
-/// See [`watch_catalogs`].
-pub fn catalogs_unchanged() -> bool {
-    UNCHANGED.load(Ordering::Relaxed)
+    CHANGES.load(Ordering::Relaxed)
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
-    UNCHANGED.store(false, Ordering::Relaxed);
+    CHANGES.fetch_add(1, Ordering::Relaxed);
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn object_changed(_arg: pg_sys::Datum, _cache: c_int, _hash: u32) {
-    UNCHANGED.store(false, Ordering::Relaxed);
+    CHANGES.fetch_add(1, Ordering::Relaxed);
 }
 
 // ── Rights ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::attempt;
 use crate::error::Result;
-use crate::pg::spi;
+use crate::pg::{ffi, spi};
 
 /// An object that nobody else will take.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub fn take(
         candidates.retain(|uri| !locked.contains(uri));
         // In a statement of its own: what the claim's last holder did is seen now.
         let (claims, gone) = check(client, locked)?;
-        release(client, gone)?;
+        gone.iter().for_each(|uri| let_go(uri));
         if !claims.is_empty() {
             return Ok(claims);
         }
@@ -72,12 +72,17 @@ pub fn check(client: &mut SpiClient<'_>, locked: Vec<String>) -> Result<(Vec<Cla
     Ok((claims, gone))
 }
 
-/// Gives claims back.
-pub fn release(client: &mut SpiClient<'_>, uris: Vec<String>) -> Result<()> {
-    if uris.is_empty() {
-        return Ok(());
-    }
-    spi::execute_kept(client, include_str!("../../../sql/queries/claim_release.sql"), &[uris.into()]).map(drop)
+/// What the advisory locks of claims begin with.
+const LOCK: &str = "btc_ingest.claim:";
+
+/// Gives one claim back, whether in a transaction or not.
+pub fn let_go(uri: &str) {
+    ffi::release_session_lock(ffi::lock_key(LOCK, uri));
+}
+
+/// Gives one claim back when the transaction commits, so that nobody sees the object as free before.
+pub fn let_go_at_commit(uri: &str) {
+    ffi::release_session_lock_at_commit(ffi::lock_key(LOCK, uri));
 }
 
 /// A JSON array of strings.

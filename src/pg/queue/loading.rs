@@ -6,18 +6,21 @@ use std::time::Instant;
 use pgrx::spi::SpiClient;
 
 use super::attempt;
-use super::claim::{Claim, release};
+use super::claim::{self, Claim};
 use super::series::Series;
 use crate::error::{Error, Result};
 use crate::load::series::AHEAD;
 use crate::model::report::LoadReport;
 use crate::pg::ffi::{self, Failure};
+use crate::pg::loader;
 use crate::pg::registry::{Offsets, Seen};
 use crate::pg::worker::tx;
-use crate::pg::{loader, spi};
 
-/// For how long a load waits for a lock of somebody else's: then it is put off, and another object's turn comes.
-pub const LOCK_TIMEOUT: &str = "SELECT set_config('lock_timeout', '1s', true)";
+/// Until the transaction ends, nobody else's lock is waited for for more than a second: then the load is put off, and another
+/// object's turn comes.
+pub fn wait_for_no_lock() {
+    ffi::set_local(c"lock_timeout", c"1s");
+}
 
 /// Whose objects a worker loads.
 pub trait Source {
@@ -84,11 +87,11 @@ impl Loading {
         let held = std::mem::take(&mut self.held);
         tx(|client| {
             // A process that is to end waits neither for somebody's lock nor for a standby.
-            spi::execute_kept(client, LOCK_TIMEOUT, &[])?;
-            spi::execute_kept(client, "SELECT set_config('synchronous_commit', 'local', true)", &[])?;
-            attempt::take_back(client, held.clone())?;
-            release(client, held)
+            wait_for_no_lock();
+            ffi::set_local(c"synchronous_commit", c"local");
+            attempt::take_back(client, held.clone())
         });
+        held.iter().for_each(|uri| claim::let_go(uri));
     }
 
     /// Books the object whose transaction an error has ended, at its commit for example.
@@ -176,7 +179,7 @@ impl Loading {
         let mut offsets = std::mem::take(&mut self.offsets);
         self.in_work = Some((next.claim.uri.clone(), next.order.seen.clone()));
         let (done, offsets) = tx(|client| {
-            spi::execute_kept(client, LOCK_TIMEOUT, &[])?;
+            wait_for_no_lock();
             let attempt = ffi::attempt(|| loader::load_ordered(&next.order, series.thread(), &mut offsets));
             let done = match attempt {
                 Ok(Some(report)) => {
@@ -208,7 +211,7 @@ impl Loading {
     /// Nobody is kept from it any more.
     fn let_go(&mut self, claim: Claim) {
         self.held.retain(|uri| *uri != claim.uri);
-        tx(|client| release(client, vec![claim.uri]));
+        claim::let_go(&claim.uri);
     }
 
     /// A new thread with the orders that are left.

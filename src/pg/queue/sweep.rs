@@ -9,7 +9,7 @@ use pgrx::spi::SpiClient;
 use super::claim::{self, Claim};
 use super::feed::feed;
 use super::live::{self, Order};
-use super::loading::LOCK_TIMEOUT;
+use super::loading::wait_for_no_lock;
 use super::{attempt, control};
 use crate::error::Result;
 use crate::model::report::{LoadReport, Outcome};
@@ -59,15 +59,9 @@ fn due(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> R
     live::candidates(client, order, assets)
 }
 
-/// What this session's `run_sweep` holds from one of its transactions to the next.
-struct Held {
-    claim: Claim,
-    /// Of the claim's lock, which is the session's.
-    key: i64,
-}
-
 thread_local! {
-    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+    /// What this session's `run_sweep` holds from one of its transactions to the next.
+    static HELD: RefCell<Option<Claim>> = const { RefCell::new(None) };
     /// Offsets that somebody else had locked, for this session's next load.
     static OFFSETS: RefCell<Offsets> = RefCell::default();
 }
@@ -78,11 +72,11 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
     // A sweep that is stopped between two transactions must leave nothing locked.
     ffi::at_abort(|| {
         if let Some(held) = HELD.take() {
-            ffi::release_session_lock(held.key);
+            claim::let_go(&held.uri);
         }
     });
-    as_owner(|client, _| spi::execute_kept(client, LOCK_TIMEOUT, &[]))?;
-    let held = HELD.with_borrow(|held| held.as_ref().map(|held| held.claim.clone()));
+    wait_for_no_lock();
+    let held = HELD.with_borrow(Option::clone);
     if let Some(claim) = held {
         load(&claim)?;
     }
@@ -95,22 +89,19 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
     let more = next.is_some();
     // Until the commit nobody may see the last one as free.
     if let Some(last) = HELD.replace(next) {
-        ffi::release_session_lock_at_commit(last.key);
+        claim::let_go_at_commit(&last.uri);
     }
     Ok(more)
 }
 
-fn claim_one(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Option<Held>> {
+fn claim_one(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Option<Claim>> {
     let candidates = due(client, order, assets)?;
-    let own = HELD.with_borrow(|held| held.iter().map(|held| held.claim.uri.clone()).collect());
+    let own = HELD.with_borrow(|held| held.iter().map(|held| held.uri.clone()).collect());
     let Some(claim) = claim::take(client, candidates, &own, 1)?.pop() else { return Ok(None) };
-    let sql = "SELECT to_json(hashtextextended('btc_ingest.claim:' || $1, 0)::text)::text";
-    let key = spi::json_kept(client, sql, &[claim.uri.clone().into()])?;
-    let key = key.as_str().and_then(|key| key.parse().ok()).unwrap_or_default();
     if attempt::begin(client, &claim)? {
-        return Ok(Some(Held { claim, key }));
+        return Ok(Some(claim));
     }
-    claim::release(client, vec![claim.uri])?;
+    claim::let_go(&claim.uri);
     Ok(None)
 }
 
