@@ -6,7 +6,7 @@ mod flow_stand;
 
 use btc_ingest_tests::wait::{wait_for, wait_until};
 use btc_ingest_tests::{Fault, FaultProxy, When};
-use flow_stand::{Flow, SOON, TICKS, bucket, register, stand, text};
+use flow_stand::{Flow, SOON, TICKS, bucket, register, stand, text, try_register};
 use postgres::fallible_iterator::FallibleIterator;
 
 #[test]
@@ -301,4 +301,48 @@ fn tables_and_sql_that_do_not_fit_the_library_are_one_line_of_the_log() {
     flow.wait_loaded(&more);
     assert_eq!(flow.db.log().matches("loads nothing").count(), 2);
     flow.must_hold(&[slices, more].concat());
+}
+
+#[test]
+fn slices_flow_on_while_timescaledb_is_updated_under_the_workers() {
+    let mut flow = Flow::bare(&[]);
+    let older = flow.text(
+        "SELECT coalesce(min(v.version), '') FROM pg_available_extension_versions v JOIN pg_available_extensions e USING (name)
+          WHERE name = 'timescaledb' AND version <> default_version
+            AND EXISTS (SELECT FROM pg_extension_update_paths('timescaledb') p
+                         WHERE p.source = v.version AND p.target = e.default_version AND p.path IS NOT NULL)",
+    );
+    if older.is_empty() {
+        println!("skipped: needs an older version of timescaledb beside the installed one");
+        return;
+    }
+    // A session has one version of TimescaleDB's library for good.
+    let script = |flow: &Flow, sql: &str| flow.db.psql(sql).unwrap();
+    script(&flow, &format!("CREATE EXTENSION timescaledb VERSION '{older}'; CREATE EXTENSION btc_ingest CASCADE;"));
+    flow.client = flow.session();
+    let mut all = flow.flow("BTCUSDT", 0..3);
+    flow.wait_loaded(&all);
+    let before = flow.pids("loader");
+    // Some are registered before, some after, and the workers are at them all the time.
+    let coming: Vec<_> = (3..60).map(|n| flow.put("BTCUSDT", n)).collect();
+    let connection = flow.db.connection_string();
+    let producer = std::thread::spawn({
+        let coming = coming.clone();
+        // Sessions that meet the update are ended by TimescaleDB; a producer tries again.
+        move || {
+            coming.iter().for_each(|slice| wait_until("a producer's row", SOON, || try_register(&connection, slice)))
+        }
+    });
+    flow.wait_loaded(&coming[..5]);
+    script(&flow, "ALTER EXTENSION timescaledb UPDATE");
+    producer.join().unwrap();
+    flow.client = flow.session();
+    flow.wait_loaded(&coming);
+    let now = "SELECT extversion = default_version FROM pg_extension JOIN pg_available_extensions ON name = extname WHERE extname = 'timescaledb'";
+    assert_eq!(flow.text(&format!("SELECT ({now})::text")), "true");
+    let after = flow.pids("loader");
+    assert!(!after.is_empty() && after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
+    all.extend(coming);
+    flow.must_hold(&all);
+    assert_eq!(flow.text("SELECT string_agg(DISTINCT status, ' ') FROM ingestion.objects"), "loaded");
 }

@@ -281,10 +281,17 @@ pub fn bucket(n: i64) -> String {
 
 /// Inserts a registry row as the requirements' producer does.
 pub fn register(client: &mut Client, slice: &Slice) {
-    let sql = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata)
-               VALUES ($1::text::timestamptz, $2, $3, '{\"writer\": \"producer\"}')";
-    client.execute(sql, &[&slice.bucket, &slice.asset, &slice.uri]).unwrap();
+    client.execute(PRODUCE, &[&slice.bucket, &slice.asset, &slice.uri]).unwrap();
 }
+
+/// The same by a session of its own, which may fail.
+pub fn try_register(connection: &str, slice: &Slice) -> bool {
+    let client = Client::connect(connection, NoTls);
+    client.is_ok_and(|mut client| client.execute(PRODUCE, &[&slice.bucket, &slice.asset, &slice.uri]).is_ok())
+}
+
+const PRODUCE: &str = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata)
+                       VALUES ($1::text::timestamptz, $2, $3, '{\"writer\": \"producer\"}')";
 
 #[track_caller]
 pub fn wait_until_true(client: &mut Client, what: &str, sql: &str) {
