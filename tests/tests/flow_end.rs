@@ -24,6 +24,14 @@ fn hanging(proxy: &FaultProxy, settings: &[(&str, &str)]) -> (Flow, Slice, i32) 
     (flow, slice, loader)
 }
 
+/// When the server last wrote a line with this text: milliseconds of the day.
+#[track_caller]
+fn logged_at(log: &str, text: &str) -> i64 {
+    let line = log.lines().rev().find(|line| line.contains(text)).expect(text);
+    let clock: Vec<f64> = line[11..23].split(':').map(|part| part.parse().expect(line)).collect();
+    ((clock[0] * 3600.0 + clock[1] * 60.0 + clock[2]) * 1000.0).round() as i64
+}
+
 #[test]
 fn a_terminated_loader_ends_at_once_gives_its_attempt_back_and_another_takes_over() {
     let proxy = FaultProxy::before(&stand().s3);
@@ -93,8 +101,11 @@ fn a_server_stops_at_once_while_s3_hangs_and_goes_on_after_its_start() {
     let took = began.elapsed();
     proxy.release();
     flow.stand.cluster.start();
-    // The checkpoint, and pg_ctl's own steps, are part of it.
+    // The checkpoint, and pg_ctl's own steps, are part of it; the workers are gone before.
     assert!(took < Duration::from_secs(3), "{took:?}");
+    let log = flow.db.log();
+    let workers = logged_at(&log, "LOG:  shutting down") - logged_at(&log, "received fast shutdown request");
+    assert!((0..1000).contains(&workers), "{workers} ms\n{log}");
     flow.client = client_again(&flow.db.connection_string());
     flow.wait_loaded(std::slice::from_ref(&slice));
     assert_eq!(flow.state(&slice.uri), "loaded loaded 1");
