@@ -52,8 +52,6 @@ pub struct Target {
 thread_local! {
     /// With the version of the catalogs that it was read from.
     static REMEMBERED: Cell<Option<(Target, u64)>> = const { Cell::new(None) };
-    /// The version of the catalogs in which the tables were of the library's schema version.
-    static VERSION_SEEN: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 impl Target {
@@ -138,18 +136,13 @@ impl Target {
         (!self.owner_is_superuser).then(|| ffi::RunAs::restricted(self.owner))
     }
 
-    /// Refuses tables of another schema version. Reads a table, so it must run as its owner. Remembered as well: no migration
-    /// leaves the catalogs as they were.
+    /// Refuses tables of another schema version. Reads a table, so it must run as its owner. Every time: a
+    /// migration may leave the catalogs as they were.
     pub fn check_version(client: &mut SpiClient<'_>) -> Result<()> {
-        let catalogs = ffi::catalog_version();
-        if VERSION_SEEN.get() == Some(catalogs) {
-            return Ok(());
-        }
         let found =
             spi::json_kept(client, "SELECT coalesce(max(version), 0)::text FROM ingestion.schema_version", &[])?;
         let tables = found.as_i64().unwrap_or(0) as i32;
         if tables == SCHEMA_VERSION {
-            VERSION_SEEN.set(Some(catalogs));
             return Ok(());
         }
         Err(Error::SchemaVersion { tables, library: SCHEMA_VERSION })
