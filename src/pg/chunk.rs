@@ -96,13 +96,13 @@ impl Chunks {
     fn find(&self, client: &mut SpiClient<'_>, bucket: i64) -> Result<Option<Chunk>> {
         // In the order in which an INSERT locks them.
         ffi::lock_for_writing(self.root);
+        let version = ffi::catalog_version();
         let found = spi::json_kept(client, self.find, &[bucket.into()])?;
         let Some(oid) = found["oid"].as_u64() else { return Ok(None) };
         let name = spi::json_kept(client, "SELECT to_json($1::oid::regclass::text)::text", &[(oid as i64).into()])?;
         let name = name.as_str().unwrap_or_default().to_owned();
         // By its name: a chunk that is gone is an error.
         spi::execute(client, &format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE"), &[])?;
-        let version = ffi::catalog_version();
         // In a later statement: what was done to the chunk before the lock was ours is seen now.
         let plain =
             spi::json_kept(client, include_str!("../../sql/queries/chunk_is_plain.sql"), &[(oid as i64).into()])?;

@@ -93,6 +93,39 @@ fn a_loader_that_is_ended_while_it_plans_gives_its_attempts_back_and_takes_nobod
 }
 
 #[test]
+fn a_loader_whose_commits_wait_for_a_standby_that_is_gone_ends_all_the_same() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get(), Fault::StallAfter(300));
+    let mut flow = Flow::through(&proxy, &[("workers", "1")]);
+    flow.run("SET synchronous_commit = local");
+    // All at once, so that the loader has claimed further ones when the first one's commit waits.
+    flow.run("BEGIN");
+    let slices = flow.flow("BTCUSDT", 0..12);
+    flow.run("COMMIT");
+    proxy.wait_until_stalled(SOON);
+    let loader = flow.loader_of(&slices[0].uri);
+    flow.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    flow.run("SELECT pg_reload_conf()");
+    proxy.release();
+    flow.wait_for(
+        "a commit that waits",
+        &format!("coalesce((SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = {loader}), false)"),
+    );
+    let began = Instant::now();
+    flow.client.execute("SELECT pg_terminate_backend($1)", &[&loader]).unwrap();
+    wait_until("its end", SOON, || !is_running(loader.unsigned_abs()));
+    let took = began.elapsed();
+    flow.run("ALTER SYSTEM RESET synchronous_standby_names");
+    flow.run("SELECT pg_reload_conf()");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    flow.wait_loaded(&slices);
+    for slice in &slices {
+        assert_eq!(flow.state(&slice.uri), "loaded loaded 1");
+    }
+    flow.must_hold(&slices);
+}
+
+#[test]
 fn a_server_stops_at_once_while_s3_hangs_and_goes_on_after_its_start() {
     let proxy = FaultProxy::before(&stand().s3);
     let (mut flow, slice, _) = hanging(&proxy, &[]);

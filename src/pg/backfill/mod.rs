@@ -137,6 +137,7 @@ pub fn work(id: i64, slot: i32) {
                         take_slot(client, id, slot)
                     })
                 });
+                slices.forget();
                 if matches!(kept, Ok(false)) {
                     break;
                 }
@@ -144,7 +145,7 @@ pub fn work(id: i64, slot: i32) {
             }
         }
     }
-    let _ = ffi::survive(|| slices.give_back());
+    slices.end();
     ffi::show_activity(None);
 }
 
@@ -252,7 +253,10 @@ fn chunk(backfill: &Backfill, slices: &SliceWorker, unit: chunks::Unit) -> Resul
         chunks::Outcome::Done(chunk) => {
             chunk.into_iter().for_each(chunks::analyze);
             aggregates::refresh_next();
-            compression::compress_next(backfill);
+            // A process that is to end answers no signal any more, and compressing may take minutes.
+            if !ffi::is_ending() {
+                compression::compress_next(backfill);
+            }
         }
         chunks::Outcome::Later(sqlstate, message) => {
             note(backfill.id, &sqlstate, &message);

@@ -57,6 +57,16 @@ impl SliceWorker {
     pub fn give_back(&mut self) {
         self.loading.give_back();
     }
+
+    /// The last work of a process.
+    pub fn end(&mut self) {
+        self.loading.end();
+    }
+
+    /// What was claimed is not claimed any more.
+    pub fn forget(&mut self) {
+        self.loading.forget();
+    }
 }
 
 /// What a worker of a backfill may load.

@@ -40,11 +40,14 @@ pub fn try_lock_in_transaction(key: i64) -> bool {
     free == Some(true)
 }
 
-/// Locks a relation as an INSERT does, until the transaction ends. Afterwards this process knows of every change that was made
-/// under a lock that excludes this one; the relation may be gone.
+/// Locks a relation as an INSERT does, until the transaction ends; it may be gone. Afterwards this process knows of every change
+/// that was committed before, even if the lock was its own already.
 pub fn lock_for_writing(relation: pg_sys::Oid) {
-    // SAFETY: any oid may be locked.
-    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
+    // SAFETY: any oid may be locked; inside a transaction.
+    unsafe {
+        pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        pg_sys::AcceptInvalidationMessages();
+    }
 }
 
 /// Has `work` run whenever a transaction of this session is rolled back. It may not run statements.

@@ -36,7 +36,8 @@ pub use subtransaction::{Failure, attempt, unless_unique_violation};
 pub use utility::watch_databases;
 pub use worker::{
     Database, at_exit, become_worker, call, current_database, end_if_asked, end_in_order, idle, is_ending,
-    is_preloading, is_upgrading, reload_settings, settled_database, show_activity, survive, transaction,
+    is_preloading, is_upgrading, reload_settings, set_for_session, settled_database, show_activity, survive,
+    transaction,
 };
 
 // `tuple` writes MinimalTuples by hand: its layout must be this PostgreSQL's, or the crate must not build.
@@ -253,7 +254,7 @@ static WATCH: Once = Once::new();
 
 /// A number that changes whenever PostgreSQL invalidates what this process knows of any relation, function, role, schema, type,
 /// operator or constraint: after another session's commit as well as within this transaction. TimescaleDB invalidates a
-/// relation whenever it changes a row of its own catalogs. Ask before reading what is to be remembered, and again before using it.
+/// relation when it changes what it knows of a hypertable, a dimension, a continuous aggregate or an existing chunk. Ask before reading what is to be remembered, and again before using it.
 pub fn catalog_version() -> u64 {
     WATCH.call_once(|| {
         // SAFETY: the callback lives as long as the process.

@@ -1,7 +1,7 @@
 //! A background worker's process: how it becomes one, its transactions, its waits.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_int, c_long};
+use std::ffi::{CStr, CString, c_int, c_long, c_void};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -128,17 +128,21 @@ pub fn become_worker(database: Database) {
             return;
         }
     }
-    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off")] {
-        // SAFETY: valid C strings, a setting that every session may change.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-            )
-        };
-    }
+    set_for_session(c"search_path", c"pg_catalog, pg_temp");
+    set_for_session(c"jit", c"off");
+}
+
+/// SET of a setting that everybody may change. Outside a transaction as well.
+pub fn set_for_session(name: &CStr, value: &CStr) {
+    // SAFETY: valid C strings.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+        )
+    };
 }
 
 /// SIGTERM has come to a process that called [`end_in_order`].
@@ -151,6 +155,21 @@ static NOTICED: AtomicBool = AtomicBool::new(false);
 pub fn end_in_order() {
     // SAFETY: a handler that does what PostgreSQL's own does, and sets a flag.
     unsafe { pg_sys::pqsignal(libc::SIGTERM, Some(cancel_to_end)) };
+    // SAFETY: the callback is a guarded C function that lives as long as the process.
+    unsafe { pg_sys::RegisterXactCallback(Some(cancel_again), std::ptr::null_mut()) };
+}
+
+/// A commit that waits for a standby answers a cancel by not waiting any more, and goes on: the next one would wait again.
+#[pg_guard]
+unsafe extern "C-unwind" fn cancel_again(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    if event == pg_sys::XactEvent::XACT_EVENT_COMMIT && ENDING.load(Ordering::SeqCst) && !NOTICED.load(Ordering::SeqCst)
+    {
+        // SAFETY: flags of this process, as the signal's handler sets them; they are answered after the commit.
+        unsafe {
+            pg_sys::QueryCancelPending = 1;
+            pg_sys::InterruptPending = 1;
+        }
+    }
 }
 
 // Not guarded: a signal's handler may neither allocate nor unwind.
@@ -207,7 +226,7 @@ pub fn survive<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Failure> {
 }
 
 /// CALLs a procedure that commits as it goes: as a client's statement, in a portal, because whatever commits needs one.
-/// Outside a transaction, in a worker; the text is ours. An error ends the worker.
+/// Outside a transaction, in a worker; the text is ours. An error unwinds to [`survive`].
 pub fn call(sql: &str) {
     let sql = CString::new(sql).unwrap_or_default();
     // SAFETY: outside a transaction; begins one.
@@ -274,6 +293,9 @@ pub fn show_activity(text: Option<&str>) {
 /// Waits at most so long, or until the latch is set or the process is to end; answers interrupts and reads changed settings.
 pub fn idle(limit: std::time::Duration) {
     let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
+    if is_ending() {
+        return;
+    }
     // SAFETY: MyLatch is this process's latch.
     unsafe { pg_sys::WaitLatch(pg_sys::MyLatch, events, limit.as_millis() as _, pg_sys::PG_WAIT_EXTENSION) };
     // SAFETY: as above.

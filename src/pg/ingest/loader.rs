@@ -69,7 +69,7 @@ pub fn load(slot: i32) {
             }
         }
     }
-    let _ = ffi::survive(|| loader.loading.give_back());
+    loader.loading.end();
     ffi::show_activity(None);
 }
 

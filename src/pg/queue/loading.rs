@@ -84,14 +84,29 @@ impl Loading {
     pub fn give_back(&mut self) {
         self.series = None;
         self.ordered.clear();
-        let held = std::mem::take(&mut self.held);
+        if self.held.is_empty() {
+            return;
+        }
         tx(|client| {
             // A process that is to end waits neither for somebody's lock nor for a standby.
             wait_for_no_lock();
             ffi::set_local(c"synchronous_commit", c"local");
-            attempt::take_back(client, held.clone())
+            attempt::take_back(client, self.held.clone())
         });
-        held.iter().for_each(|uri| claim::let_go(uri));
+        self.held.drain(..).for_each(|uri| claim::let_go(&uri));
+    }
+
+    /// The last work of a process. Twice, as the first may meet the very signal that ends it.
+    pub fn end(&mut self) {
+        ffi::set_for_session(c"lock_timeout", c"1s");
+        if ffi::survive(|| self.give_back()).is_err() {
+            let _ = ffi::survive(|| self.give_back());
+        }
+    }
+
+    /// What was claimed is not claimed any more: its locks are gone.
+    pub fn forget(&mut self) {
+        self.held.clear();
     }
 
     /// Books the object whose transaction an error has ended, at its commit for example.
