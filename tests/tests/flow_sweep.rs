@@ -12,7 +12,7 @@ use btc_ingest_tests::cluster::backend_pid;
 use btc_ingest_tests::stand::{Refusal, Report, load, traces};
 use btc_ingest_tests::wait::wait_until;
 use btc_ingest_tests::{Fault, FaultProxy, ParquetFile, When};
-use flow_stand::{Flow, SOON, Slice, TICKS, stand};
+use flow_stand::{Flow, SOON, Slice, TICKS, number, stand};
 use postgres::{Client, NoTls};
 
 /// A server without loaders, so that nothing moves but by a sweep.
@@ -154,6 +154,26 @@ fn run_sweep_does_what_its_config_says() {
     proxy.clear();
     flow.run("CALL btc_ingest.run_sweep(config => NULL)");
     assert_eq!(order(&mut flow).split(' ').count(), 8);
+}
+
+#[test]
+fn a_sweep_that_ends_while_it_claims_keeps_no_object_from_others() {
+    let mut flow = Flow::with(&[("workers", "0")]);
+    let slices = flow.flow("BTCUSDT", 0..2);
+    flow.run(
+        "CREATE FUNCTION public.spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'spoilt'; END $$;
+         CREATE TRIGGER spoil BEFORE UPDATE OF attempts ON ingestion.objects FOR EACH ROW
+         WHEN (NEW.attempts > OLD.attempts) EXECUTE FUNCTION public.spoil()",
+    );
+    let mut session = flow.session();
+    let error = session.batch_execute("CALL btc_ingest.run_sweep()").unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().message(), "spoilt");
+    // The session lives on, and so would whatever it had locked.
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    assert_eq!(number(&mut session, held), 0);
+    flow.run("DROP TRIGGER spoil ON ingestion.objects");
+    flow.run("CALL btc_ingest.run_sweep()");
+    flow.must_hold(&slices);
 }
 
 #[test]

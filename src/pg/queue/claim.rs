@@ -1,6 +1,7 @@
 //! Claims: advisory locks of a session, so that they end with it however it ends. Nobody loads what somebody else has claimed,
 //! and nobody waits for a claim.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 
 use pgrx::spi::SpiClient;
@@ -21,6 +22,21 @@ pub struct Claim {
     pub live: bool,
 }
 
+thread_local! {
+    /// Locked by the last call of [`take`], and nobody's to let go of yet.
+    static TAKEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whoever called [`take`] lets go of the claims from now on.
+pub fn taken_over() {
+    TAKEN.take();
+}
+
+/// Gives back what [`take`] has locked and an error has kept from being taken over.
+pub fn let_taken_go() {
+    TAKEN.take().iter().for_each(|uri| let_go(uri));
+}
+
 /// Claims the first `most` of these objects that are free and not our `own` already, and keeps those that are still pending then.
 pub fn take(
     client: &mut SpiClient<'_>,
@@ -36,10 +52,12 @@ pub fn take(
         if locked.is_empty() {
             break;
         }
+        TAKEN.set(locked.clone());
         candidates.retain(|uri| !locked.contains(uri));
         // In a statement of its own: what the claim's last holder did is seen now.
         let (claims, gone) = check(client, locked)?;
         gone.iter().for_each(|uri| let_go(uri));
+        TAKEN.with_borrow_mut(|taken| taken.retain(|uri| !gone.contains(uri)));
         if !claims.is_empty() {
             return Ok(claims);
         }

@@ -130,6 +130,7 @@ impl Loading {
         let claims = tx(|client| {
             let claims = source.claim(client, &own)?;
             self.held.extend(claims.iter().map(|claim| claim.uri.clone()));
+            claim::taken_over();
             let ordered = claims.into_iter().map(|claim| {
                 let order = loader::order(client, &claim.uri);
                 (claim, order)

@@ -71,6 +71,7 @@ thread_local! {
 pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool) -> Result<bool> {
     // A sweep that is stopped between two transactions must leave nothing locked.
     ffi::at_abort(|| {
+        claim::let_taken_go();
         if let Some(held) = HELD.take() {
             claim::let_go(&held.uri);
         }
@@ -88,7 +89,9 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
     let next = as_owner(|client, _| if claim_next { claim_one(client, order, assets.as_deref()) } else { Ok(None) })?;
     let more = next.is_some();
     // Until the commit nobody may see the last one as free.
-    if let Some(last) = HELD.replace(next) {
+    let last = HELD.replace(next);
+    claim::taken_over();
+    if let Some(last) = last {
         claim::let_go_at_commit(&last.uri);
     }
     Ok(more)
