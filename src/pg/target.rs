@@ -79,14 +79,12 @@ impl Target {
             return Err(Error::ReadOnly);
         }
         let restoring = || ffi::setting(c"timescaledb.restoring");
-        let known = restoring();
-        let known = if known.is_none() {
+        let mut known = restoring();
+        if known.is_none() {
             // TimescaleDB's own library comes with a session's first statement.
             spi::execute(client, "SELECT 1", &[])?;
-            restoring()
-        } else {
-            known
-        };
+            known = restoring();
+        }
         match known.as_deref() {
             Some("on") => Err(Error::Restoring),
             Some(_) => Ok(()),

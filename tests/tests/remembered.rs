@@ -53,6 +53,12 @@ impl Session {
         must_hold(&mut self.client, &self.ticks);
     }
 
+    /// Somebody else drops all chunks meanwhile.
+    fn lose_chunks(&mut self) {
+        self.meanwhile("SELECT drop_chunks('market_data.btc_ticks', older_than => 'infinity'::timestamptz)");
+        self.ticks.clear();
+    }
+
     /// What somebody else does meanwhile.
     #[track_caller]
     fn meanwhile(&self, sql: &str) {
@@ -106,8 +112,7 @@ fn an_index_with_a_condition_that_comes_between_two_loads_knows_the_right_ticks_
 #[test]
 fn a_chunk_that_is_dropped_between_two_loads_is_made_again() {
     let mut session = Session::new();
-    session.meanwhile("SELECT drop_chunks('market_data.btc_ticks', older_than => 'infinity'::timestamptz)");
-    session.ticks.clear();
+    session.lose_chunks();
     session.load();
     session.load();
 }
@@ -115,8 +120,7 @@ fn a_chunk_that_is_dropped_between_two_loads_is_made_again() {
 #[test]
 fn a_load_that_was_rolled_back_leaves_nothing_remembered_that_is_not_so() {
     let mut session = Session::new();
-    session.meanwhile("SELECT drop_chunks('market_data.btc_ticks', older_than => 'infinity'::timestamptz)");
-    session.ticks.clear();
+    session.lose_chunks();
     // The chunk that these two fill is gone with their transaction.
     session.client.batch_execute("BEGIN").unwrap();
     session.load();

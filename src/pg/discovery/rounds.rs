@@ -10,16 +10,14 @@ use super::watch::{Watch, now};
 use crate::error::Result;
 use crate::pg::ffi::{self, Failure};
 use crate::pg::queue::control;
+use crate::pg::queue::loading::wait_for_no_lock;
 use crate::pg::shared;
-use crate::pg::spi;
 use crate::pg::worker::tx;
 
 /// Listings at the same time.
 const MOST: usize = 4;
 /// How long one is worked on before the next one's turn comes.
 const SLICE: Duration = Duration::from_millis(200);
-/// Nothing of this waits for others longer.
-const LOCK_TIMEOUT: &str = "SELECT set_config('lock_timeout', '1s', true)";
 /// Where nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
 /// After an error that is no listing's.
@@ -136,7 +134,7 @@ fn step(listing: &mut Listing) -> Result<()> {
     while !listing.is_over() && Instant::now() < end {
         let Some(batch) = listing.next(Some(end))? else { continue };
         let counts = tx(|client| {
-            spi::execute_kept(client, LOCK_TIMEOUT, &[])?;
+            wait_for_no_lock();
             register(client, batch)
         });
         listing.counts += counts;

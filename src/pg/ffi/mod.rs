@@ -36,8 +36,7 @@ pub use subtransaction::{Failure, attempt, unless_unique_violation};
 pub use utility::watch_databases;
 pub use worker::{
     Database, at_exit, become_worker, call, current_database, end_if_asked, end_in_order, idle, is_ending,
-    is_preloading, is_upgrading, reload_settings, set_for_session, settled_database, show_activity, survive,
-    transaction,
+    is_preloading, is_upgrading, reload_settings, settled_database, show_activity, survive, transaction,
 };
 
 // `tuple` writes MinimalTuples by hand: its layout must be this PostgreSQL's, or the crate must not build.
@@ -181,19 +180,18 @@ pub fn setting(name: &CStr) -> Option<String> {
 
 /// SET LOCAL of a setting that everybody may change.
 pub fn set_local(name: &CStr, value: &CStr) {
-    // SAFETY: NUL-terminated texts; ends with the transaction.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
-            true,
-            0,
-            false,
-        )
-    };
+    set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+/// SET of a setting that everybody may change. Outside a transaction as well.
+pub fn set_for_session(name: &CStr, value: &CStr) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_SET);
+}
+
+fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+    let (who, whence) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
+    // SAFETY: NUL-terminated texts, which are copied.
+    unsafe { pg_sys::set_config_option(name.as_ptr(), value.as_ptr(), who, whence, action, true, 0, false) };
 }
 
 /// Bytes of a table's main fork.

@@ -9,6 +9,7 @@ use pgrx::bgworkers::BackgroundWorker;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::set_for_session;
 use super::subtransaction::{Failure, failure, restore_memory};
 
 // pgrx wraps these into functions that no signal may call.
@@ -130,19 +131,6 @@ pub fn become_worker(database: Database) {
     }
     set_for_session(c"search_path", c"pg_catalog, pg_temp");
     set_for_session(c"jit", c"off");
-}
-
-/// SET of a setting that everybody may change. Outside a transaction as well.
-pub fn set_for_session(name: &CStr, value: &CStr) {
-    // SAFETY: valid C strings.
-    unsafe {
-        pg_sys::SetConfigOption(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-        )
-    };
 }
 
 /// SIGTERM has come to a process that called [`end_in_order`].

@@ -37,7 +37,7 @@ pub fn load(slot: i32) {
         return;
     }
     // Whatever it does: nobody's lock may keep it from everything else.
-    tx(|client| spi::execute_kept(client, "SELECT set_config('lock_timeout', '1s', false)", &[]));
+    ffi::set_for_session(c"lock_timeout", c"1s");
     let _presence = Presence::enter(Role::Loader(slot));
     ffi::end_in_order();
     let mut loader = Loader { loading: Loading::default(), versions: None };
