@@ -218,6 +218,24 @@ fn run_sweep_is_refused_where_it_could_not_commit_and_claims_nothing() {
 }
 
 #[test]
+fn what_stands_behind_many_objects_that_others_have_claimed_is_found() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let mut flow = still(&proxy);
+    for n in 0..40 {
+        flow.register_uri(&format!("s3://landing/taken/{n}.parquet"), "BTCUSDT", n);
+    }
+    let slices = flow.flow("BTCUSDT", 40..42);
+    let mut others = flow.session();
+    let taken = "SELECT pg_advisory_lock(hashtextextended('btc_ingest.claim:' || s3_uri, 0))
+                   FROM landing.raw_blobs_5m WHERE s3_uri LIKE '%/taken/%'";
+    assert_eq!(others.query(taken, &[]).unwrap().len(), 40);
+    assert_eq!(sweep(&mut flow.client, "1"), [("00040.parquet".to_owned(), "loaded".to_owned())]);
+    flow.run("CALL btc_ingest.run_sweep()");
+    flow.must_hold(&slices);
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.objects WHERE status = 'pending' AND attempts = 0"), 40);
+}
+
+#[test]
 fn a_lock_of_somebody_elses_costs_a_sweep_a_second_and_no_attempt() {
     let proxy = FaultProxy::before(&stand().s3);
     let mut flow = still(&proxy);

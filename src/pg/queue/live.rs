@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::load::series::AHEAD;
 use crate::pg::{guc, spi};
 
-/// Objects that are looked at for one that is free.
+/// Objects that are looked at for one that is free, where all of those before them are taken.
 const LOOK_AT: i64 = 512;
 
 /// Which end of the queue comes first.
@@ -29,18 +29,40 @@ pub fn claim(
     assets: Option<&[String]>,
     own: &HashSet<String>,
 ) -> Result<Vec<Claim>> {
-    let candidates = candidates(client, order, assets)?;
-    let share = candidates.len() / (2 * guc::workers().max(1) as usize);
-    claim::take(client, candidates, own, share.clamp(1, AHEAD))
+    let claims = find(client, order, assets, |client, candidates| {
+        let share = candidates.len() / (2 * guc::workers().max(1) as usize);
+        let claims = claim::take(client, candidates, own, share.clamp(1, AHEAD))?;
+        Ok((!claims.is_empty()).then_some(claims))
+    })?;
+    Ok(claims.unwrap_or_default())
 }
 
-/// Live objects that are pending, in order, whoever has claimed them.
-pub fn candidates(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Vec<String>> {
+/// What `choose` chooses of the live objects that are pending, in order, whoever has claimed them. It is asked about the first
+/// few, among which every worker finds its share as a rule, and only if it takes none of them about many.
+pub fn find<T>(
+    client: &mut SpiClient<'_>,
+    order: Order,
+    assets: Option<&[String]>,
+    mut choose: impl FnMut(&mut SpiClient<'_>, Vec<String>) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let few = 2 * AHEAD as i64 * i64::from(guc::workers().max(1));
+    for most in [few, LOOK_AT.max(few)] {
+        let candidates = candidates(client, order, assets, most)?;
+        let all = (candidates.len() as i64) < most;
+        let chosen = choose(client, candidates)?;
+        if all || chosen.is_some() {
+            return Ok(chosen);
+        }
+    }
+    Ok(None)
+}
+
+fn candidates(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>, most: i64) -> Result<Vec<String>> {
     let sql = match order {
         Order::Oldest => include_str!("../../../sql/queries/live_oldest.sql"),
         Order::Newest => include_str!("../../../sql/queries/live_newest.sql"),
     };
-    let found = spi::json_kept(client, sql, &[LOOK_AT.into(), assets.map(<[String]>::to_vec).into()])?;
+    let found = spi::json_kept(client, sql, &[most.into(), assets.map(<[String]>::to_vec).into()])?;
     Ok(claim::strings(&found))
 }
 

@@ -43,20 +43,24 @@ pub fn sweep(most: Option<i32>) -> Result<Vec<LoadReport>> {
 
 /// The next object, locked until the end of the transaction, as nothing of it can be seen by others before.
 fn lock_next(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<String>> {
-    let mut candidates = due(client, guc::queue_order(), None)?;
-    candidates.retain(|uri| !own.contains(uri));
-    let sql = include_str!("../../../sql/queries/claim_in_transaction.sql");
-    Ok(spi::json_kept(client, sql, &[candidates.into()])?.as_str().map(str::to_owned))
+    if !may_load(client)? {
+        return Ok(None);
+    }
+    live::find(client, guc::queue_order(), None, |client, mut candidates| {
+        candidates.retain(|uri| !own.contains(uri));
+        let sql = include_str!("../../../sql/queries/claim_in_transaction.sql");
+        Ok(spi::json_kept(client, sql, &[candidates.into()])?.as_str().map(str::to_owned))
+    })
 }
 
-/// What is to be loaded now.
-fn due(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Vec<String>> {
+/// Brings the queue up to date, unless nothing is to be loaded now.
+fn may_load(client: &mut SpiClient<'_>) -> Result<bool> {
     if control::is_paused(client)? {
-        return Ok(Vec::new());
+        return Ok(false);
     }
     feed(client)?;
     live::retry_due(client, None)?;
-    live::candidates(client, order, assets)
+    Ok(true)
 }
 
 thread_local! {
@@ -98,9 +102,12 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
 }
 
 fn claim_one(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Option<Claim>> {
-    let candidates = due(client, order, assets)?;
+    if !may_load(client)? {
+        return Ok(None);
+    }
     let own = HELD.with_borrow(|held| held.iter().map(|held| held.uri.clone()).collect());
-    let Some(claim) = claim::take(client, candidates, &own, 1)?.pop() else { return Ok(None) };
+    let free = |client: &mut SpiClient<'_>, candidates| Ok(claim::take(client, candidates, &own, 1)?.pop());
+    let Some(claim) = live::find(client, order, assets, free)? else { return Ok(None) };
     if attempt::begin(client, &claim)? {
         return Ok(Some(claim));
     }
