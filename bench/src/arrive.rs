@@ -10,7 +10,7 @@ use crate::full::SLICE_TICKS;
 use crate::report::duration;
 use crate::results::{Results, median, percentile};
 use crate::rig::{DATABASE, Rig};
-use crate::workers::{Listener, Slice, set_workers};
+use crate::workers::{Listener, Slice, set};
 
 /// The rows that need [`Edge`].
 pub const NEED_EDGE: &[&str] = &["arrive", "arrive-busy"];
@@ -67,7 +67,7 @@ pub fn busy(bench: &Bench, results: &mut Results) {
 
 /// Registers one slice after another as long as `go_on` says so; the seconds until each was there.
 fn arrive(rig: &Rig, edge: &Edge, go_on: impl Fn() -> bool) -> Vec<f64> {
-    set_workers(rig, 2);
+    set(rig, "btc_ingest.workers = 2");
     let mut listener = Listener::start(rig);
     let mut producer = rig.session();
     let mut times = Vec::new();

@@ -47,23 +47,54 @@ fn commit() -> String {
     run(&mut git).map_or("sources without history".to_owned(), |name| format!("commit {}", name.trim()))
 }
 
+/// Ticks of the kernel's clock since it was started during which some processor was busy, and all ticks of all processors.
+/// A difference of two of them says how busy the machine was.
+#[derive(Debug, Clone, Copy)]
+pub struct Busy {
+    busy: u64,
+    all: u64,
+}
+
+impl Busy {
+    /// Up to now.
+    pub fn now() -> Self {
+        let line = line_of("/proc/stat", "cpu ");
+        let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
+        let all = ticks.iter().sum();
+        // The fourth and the fifth: idle, and idle with a disk at work.
+        Self { busy: all - ticks.iter().skip(3).take(2).sum::<u64>(), all }
+    }
+
+    /// How many processors were busy since then, on average.
+    pub fn cores_since(&self) -> f64 {
+        let now = Self::now();
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        (now.busy - self.busy) as f64 / (now.all - self.all).max(1) as f64 * cores as f64
+    }
+}
+
 fn installed() -> PathBuf {
     library_dir().join("btc_ingest.so")
 }
 
 fn processor() -> String {
-    line_of("/proc/cpuinfo", "model name")
+    value_of("/proc/cpuinfo", "model name")
 }
 
 fn memory() -> String {
-    let text = line_of("/proc/meminfo", "MemTotal");
+    let text = value_of("/proc/meminfo", "MemTotal");
     let kb: u64 = text.trim_end_matches(" kB").parse().unwrap_or_default();
     format!("{:.0} GB", kb as f64 / (1 << 20) as f64)
 }
 
 /// What follows a name and a colon in one of the kernel's files.
-fn line_of(file: &str, name: &str) -> String {
+fn value_of(file: &str, name: &str) -> String {
+    let line = line_of(file, name);
+    line.split_once(':').map_or("unknown", |(_, value)| value.trim()).to_owned()
+}
+
+/// The first line of one of the kernel's files that begins like this.
+fn line_of(file: &str, start: &str) -> String {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with(name));
-    line.and_then(|line| line.split_once(':')).map_or("unknown", |(_, value)| value.trim()).to_owned()
+    text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned()
 }

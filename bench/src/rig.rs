@@ -107,6 +107,12 @@ impl Rig {
         self.s3.put(BUCKET, key, bytes)
     }
 
+    /// The same without a file: its server takes as little as it can of the processors that it shares with the database.
+    pub fn put_in_memory(&self, key: &str, bytes: impl Into<bytes::Bytes>) -> String {
+        self.s3.put_copies(BUCKET, [key.to_owned()].into_iter(), bytes);
+        format!("s3://{BUCKET}/{key}")
+    }
+
     /// A fresh connection as the superuser: no run gains from what another left in its backend.
     pub fn session(&self) -> Client {
         self.cluster.client(DATABASE)

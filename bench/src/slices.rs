@@ -7,14 +7,22 @@ use crate::rig::{copy_statement, timed};
 /// How often the replay of a slice is timed in one round.
 const REPLAYS: usize = 100;
 
-/// COPY of every piece, one after another on one connection.
-pub fn copy(bench: &Bench, results: &mut Results) {
+/// COPY of every piece, one after another on each of so many connections, which take turns.
+pub fn copy(bench: &Bench, results: &mut Results, key: &'static str, connections: usize) {
     bench.rig.reset();
     let statements: Vec<String> = bench.day.slices.iter().map(|slice| copy_statement(&slice.copy_file)).collect();
-    let mut client = bench.rig.session();
-    let ((), seconds) = timed(|| statements.iter().try_for_each(|statement| client.batch_execute(statement)));
-    bench.rig.check(&bench.day.sums, "copy-slices");
-    results.add("copy-slices", seconds, bench.day.whole.ticks);
+    let mut clients: Vec<_> = (0..connections).map(|_| bench.rig.session()).collect();
+    let ((), seconds) = timed(|| {
+        std::thread::scope(|scope| {
+            for (first, client) in clients.iter_mut().enumerate() {
+                let turns = statements.iter().skip(first).step_by(connections);
+                scope.spawn(move || turns.for_each(|sql| client.batch_execute(sql).expect("a COPY")));
+            }
+        });
+        Ok(())
+    });
+    bench.rig.check(&bench.day.sums, key);
+    results.add(key, seconds, bench.day.whole.ticks);
 }
 
 /// Loads of every slice, one after another on one connection; then what it costs to ask for them again.

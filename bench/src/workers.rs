@@ -36,14 +36,29 @@ impl Slice {
     }
 }
 
-/// Has so many loaders work.
-pub fn set_workers(rig: &Rig, workers: u32) {
+/// Sets what the workers heed at once, as `name = value`.
+pub fn set(rig: &Rig, setting: &str) {
     let mut client = rig.session();
     // One by one: ALTER SYSTEM cannot run in a transaction with others. Who may set it is known where the library is loaded.
-    for sql in
-        ["LOAD 'btc_ingest'", &format!("ALTER SYSTEM SET btc_ingest.workers = {workers}"), "SELECT pg_reload_conf()"]
-    {
+    for sql in ["LOAD 'btc_ingest'", &format!("ALTER SYSTEM SET {setting}"), "SELECT pg_reload_conf()"] {
         client.batch_execute(sql).expect("a setting");
+    }
+}
+
+/// Another endpoint for the workers, as long as this lives.
+pub struct Endpoint<'a>(&'a Rig);
+
+impl<'a> Endpoint<'a> {
+    /// From now on.
+    pub fn set(rig: &'a Rig, endpoint: &str) -> Self {
+        set(rig, &format!("btc_ingest.s3_endpoint = '{endpoint}'"));
+        Self(rig)
+    }
+}
+
+impl Drop for Endpoint<'_> {
+    fn drop(&mut self) {
+        set(self.0, &format!("btc_ingest.s3_endpoint = '{}'", self.0.s3.endpoint()));
     }
 }
 
