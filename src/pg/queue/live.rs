@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::load::series::AHEAD;
 use crate::pg::{guc, spi};
 
-/// Objects that are looked at for one that is free, where all of those before them are taken.
+/// Objects that are looked at for one that is free, if others have taken the first few.
 const LOOK_AT: i64 = 512;
 
 /// Which end of the queue comes first.
