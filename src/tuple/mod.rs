@@ -36,6 +36,9 @@ const HAS_VARWIDTH: u16 = 0x0002;
 /// The longest text, header included, that a 1-byte varlena header can carry.
 const SHORT_VARLENA_MAX: usize = 127;
 
+/// The most bytes that come before a tuple's data.
+const DATA_MAX: usize = (HEADER + COLUMNS.len().div_ceil(8)).next_multiple_of(8) - MINIMAL_TUPLE_OFFSET;
+
 /// One column's value on its way into a tuple.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
@@ -51,11 +54,24 @@ pub enum Value<'a> {
     Numeric(Numeric),
 }
 
+impl Value<'_> {
+    /// The most bytes that it takes: with a header, and with what aligns it or follows it to the end of a word.
+    #[inline]
+    fn most(&self) -> usize {
+        16 + match self {
+            Value::Varlena(bytes) => bytes.len(),
+            Value::Numeric(_) => numeric::MAX_LEN,
+            Value::Null | Value::Int8(_) | Value::Bool(_) => 0,
+        }
+    }
+}
+
 /// Appends tuples to 8-byte aligned memory.
 #[derive(Debug, Default)]
 pub struct TupleWriter {
     words: Vec<u64>,
     starts: Vec<u32>,
+    /// The tuple that is being made; only grows, as longer texts come.
     scratch: Vec<u8>,
 }
 
@@ -65,46 +81,47 @@ impl TupleWriter {
         TupleWriter {
             words: Vec::with_capacity(rows * row_bytes / 8),
             starts: Vec::with_capacity(rows),
-            scratch: Vec::with_capacity(1024),
+            scratch: Vec::new(),
         }
     }
 
     /// Appends one tuple.
     #[inline]
     pub fn push(&mut self, values: &[Value<'_>; COLUMNS.len()]) {
+        let needed = DATA_MAX + values.iter().map(Value::most).sum::<usize>();
+        if self.scratch.len() < needed {
+            self.scratch.resize(needed, 0);
+        }
+        let out = &mut self.scratch[..needed];
         let has_null = values.iter().any(|value| matches!(value, Value::Null));
         let bitmap = if has_null { COLUMNS.len().div_ceil(8) } else { 0 };
         let hoff = (HEADER + bitmap).next_multiple_of(8);
-        let data = hoff - MINIMAL_TUPLE_OFFSET;
+        let mut end = hoff - MINIMAL_TUPLE_OFFSET;
+        out[..DATA_MAX].fill(0);
 
-        let out = &mut self.scratch;
-        out.clear();
-        out.resize(data, 0);
         for (index, value) in values.iter().enumerate() {
-            match value {
+            end = match value {
                 Value::Null => continue,
                 Value::Int8(number) => {
-                    out.resize(out.len().next_multiple_of(8), 0);
-                    out.extend_from_slice(&number.to_le_bytes());
+                    let at = pad(out, end, 8);
+                    put(out, at, &number.to_le_bytes())
                 }
-                Value::Bool(flag) => out.push(u8::from(*flag)),
-                Value::Varlena(bytes) => push_varlena(out, bytes),
-                Value::Numeric(number) => push_varlena(out, number.as_bytes()),
-            }
+                Value::Bool(flag) => put(out, end, &[u8::from(*flag)]),
+                Value::Varlena(bytes) => put_varlena(out, end, bytes),
+                Value::Numeric(number) => put_varlena(out, end, number.as_bytes()),
+            };
             if has_null {
                 out[HEADER - MINIMAL_TUPLE_OFFSET + index / 8] |= 1 << (index % 8);
             }
         }
-        let length = out.len() as u32;
-        out[0..4].copy_from_slice(&length.to_le_bytes());
-        out[10..12].copy_from_slice(&(COLUMNS.len() as u16).to_le_bytes());
-        let infomask = HAS_VARWIDTH | if has_null { HAS_NULL } else { 0 };
-        out[12..14].copy_from_slice(&infomask.to_le_bytes());
-        out[14] = hoff as u8;
+        put(out, 0, &(end as u32).to_le_bytes());
+        put(out, 10, &(COLUMNS.len() as u16).to_le_bytes());
+        put(out, 12, &(HAS_VARWIDTH | if has_null { HAS_NULL } else { 0 }).to_le_bytes());
+        put(out, 14, &[hoff as u8]);
 
-        out.resize(out.len().next_multiple_of(8), 0);
+        end = pad(out, end, 8);
         self.starts.push(self.words.len() as u32);
-        self.words.extend(out.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
+        self.words.extend(out[..end].as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
     }
 
     /// The tuples written so far.
@@ -113,15 +130,30 @@ impl TupleWriter {
     }
 }
 
-/// A length header of one byte where it fits, otherwise of four, aligned, as `heap_fill_tuple` does.
-fn push_varlena(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() < SHORT_VARLENA_MAX {
-        out.push(((bytes.len() + 1) << 1 | 1) as u8);
+/// Where the bytes end once they stand at `at`.
+#[inline]
+fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> usize {
+    out[at..at + bytes.len()].copy_from_slice(bytes);
+    at + bytes.len()
+}
+
+/// The next multiple of `alignment`, 8 at most, with zeros up to there.
+#[inline]
+fn pad(out: &mut [u8], end: usize, alignment: usize) -> usize {
+    put(out, end, &[0; 8]);
+    end.next_multiple_of(alignment)
+}
+
+/// With a length header of one byte where it fits, otherwise of four, aligned, as `heap_fill_tuple` does.
+#[inline]
+fn put_varlena(out: &mut [u8], end: usize, bytes: &[u8]) -> usize {
+    let end = if bytes.len() < SHORT_VARLENA_MAX {
+        put(out, end, &[((bytes.len() + 1) << 1 | 1) as u8])
     } else {
-        out.resize(out.len().next_multiple_of(4), 0);
-        out.extend_from_slice(&(((bytes.len() + 4) as u32) << 2).to_le_bytes());
-    }
-    out.extend_from_slice(bytes);
+        let end = pad(out, end, 4);
+        put(out, end, &(((bytes.len() + 4) as u32) << 2).to_le_bytes())
+    };
+    put(out, end, bytes)
 }
 
 /// Tuples end to end, each at an 8-byte boundary.
@@ -225,5 +257,30 @@ mod tests {
         assert_eq!(tuple[24..32], [0xff; 8]);
         assert_eq!(tuple[32], 1);
         assert_eq!(u32::from_le_bytes(tuple[36..40].try_into().unwrap()), 204 << 2);
+    }
+
+    #[test]
+    fn any_mixture_of_lengths_fits_and_ends_at_a_word() {
+        let text = [b'x'; 300];
+        let mut writer = TupleWriter::default();
+        for len in 0..=300 {
+            let mut values = [Value::Varlena(&text[..len]); 11];
+            writer.push(&values);
+            for at in [1, 3, 4, 9] {
+                values[at] = Value::Bool(true);
+            }
+            for at in [2, 5, 7, 10] {
+                values[at] = Value::Int8(-1);
+            }
+            writer.push(&values);
+        }
+        let tuples = writer.finish();
+        for (index, end) in (0..tuples.len()).map(|index| (index, bytes(&tuples, index))) {
+            let len = u32::from_le_bytes(end[..4].try_into().unwrap()) as usize;
+            assert_eq!(end.len(), len.next_multiple_of(8), "tuple {index}");
+            assert!(end[len..].iter().all(|byte| *byte == 0), "tuple {index}");
+            let last = if index % 2 == 0 { b'x' } else { 0xff };
+            assert!(index == 0 || end[len - 1] == last, "tuple {index}");
+        }
     }
 }
