@@ -61,7 +61,7 @@ pub fn reserve_prefix(prefix: &'static CStr) {
 static RUNNING: Mutex<Vec<Stopper>> = Mutex::new(Vec::new());
 static REGISTER: Once = Once::new();
 /// Bytes from which an allocation is given back to the system when it is freed. What a slice takes is less: its memory is
-/// used for the next one, as fresh pages cost a third of the thread's time.
+/// used for the next one, as fresh pages would take much of the thread's time.
 const MAPPED_FROM: c_int = 4 << 20;
 /// Free bytes that stay at the end of a heap.
 const KEPT: c_int = 8 << 20;
