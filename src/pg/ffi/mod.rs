@@ -60,11 +60,8 @@ pub fn reserve_prefix(prefix: &'static CStr) {
 /// one where an owner's trigger loads within a load.
 static RUNNING: Mutex<Vec<Stopper>> = Mutex::new(Vec::new());
 static REGISTER: Once = Once::new();
-/// Bytes from which an allocation is given back to the system when it is freed. What a slice takes is less: its memory is
-/// used for the next one, as fresh pages would take much of the thread's time.
-const MAPPED_FROM: c_int = 4 << 20;
-/// Free bytes that stay at the end of a heap.
-const KEPT: c_int = 8 << 20;
+/// Bytes from which an allocation is given back to the system when it is freed: the value that glibc itself starts with.
+const MAPPED_FROM: c_int = 128 << 10;
 
 /// A [`Background`] thread that also ends when the backend exits.
 pub struct Thread<E> {
@@ -80,8 +77,6 @@ impl<E: Send + 'static> Thread<E> {
             // freed windows and batches stay in the heap, half a memory limit of them. A fixed size gives them back.
             // SAFETY: sets one parameter of the allocator.
             unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM) };
-            // SAFETY: as above.
-            unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT) };
             // SAFETY: the callback is a guarded C function that lives as long as the process.
             unsafe { pg_sys::before_shmem_exit(Some(stop_at_exit), pg_sys::Datum::from(0)) }
         });
