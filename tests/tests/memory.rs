@@ -19,6 +19,8 @@ use postgres::Client;
 const MB: u64 = 1 << 20;
 const MEMORY_LIMIT: u64 = 64 * MB;
 const ALLOWANCE: u64 = 64 * MB;
+/// What a session may keep when a load is over: half of the memory limit, whatever the load took.
+const KEPT: u64 = 32 * MB;
 
 /// One test at a time: the objects are large, and all of it happens on one machine.
 fn alone() -> MutexGuard<'static, ()> {
@@ -30,7 +32,7 @@ fn generator(per_second: f64) -> Generator {
     Generator::new(1, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 3_000_000_000).per_second(per_second)
 }
 
-/// Stores, loads with the backend's memory watched, and forgets the object.
+/// Stores, loads with the backend's memory watched, and forgets the object. Most of what the load took must be given back.
 fn measured(client: &mut Client, what: &str, file: &Bytes, args: &str) -> (Report, u64) {
     let size = file.len();
     let stand = Stand::shared();
@@ -43,8 +45,10 @@ fn measured(client: &mut Client, what: &str, file: &Bytes, args: &str) -> (Repor
     let report = loaded(client, &uri, args);
     let (elapsed, peak) = (start.elapsed(), watch.peak());
     let growth = peak.total() - before.total();
+    let kept = memory(pid).unwrap().total().saturating_sub(before.total());
     println!(
-        "{what}: {:.1} MB, {} rows in {:.1} s, {:.0} rows/s; at the peak {:.1} MB more (RssAnon {:.1} MB, memfd {:.1} MB)",
+        "{what}: {:.1} MB, {} rows in {:.1} s, {:.0} rows/s; at the peak {:.1} MB more (RssAnon {:.1} MB, memfd {:.1} MB), \
+         {:.1} MB of it kept",
         size as f64 / MB as f64,
         report.read,
         elapsed.as_secs_f64(),
@@ -52,8 +56,10 @@ fn measured(client: &mut Client, what: &str, file: &Bytes, args: &str) -> (Repor
         growth as f64 / MB as f64,
         peak.rss_anon as f64 / MB as f64,
         peak.memfd as f64 / MB as f64,
+        kept as f64 / MB as f64,
     );
     stand.s3.delete(BUCKET, &key);
+    assert!(kept < KEPT, "{what}: {kept} bytes kept");
     (report, growth)
 }
 
