@@ -17,6 +17,7 @@ use crate::model::uri::S3Uri;
 use crate::s3::client::{Connection, S3Settings, connect};
 use crate::s3::object::{Begun, Fetching, ObjectHead, Reads, S3Object};
 use crate::tuple::batch::{EncodedBatch, encode};
+use crate::tuple::spare::Spare;
 
 /// An object up to this size is fetched by one GET.
 const ONE_GET: u64 = 8 << 20;
@@ -137,14 +138,16 @@ enum Found {
 /// Fetches, decodes and encodes one object; the work of a `Background` thread.
 pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
     let connection = reads.wait(connect(&job.s3))?;
-    load(job, &connection, None, reads, events)
+    load(job, &connection, None, &Spare::default(), reads, events)
 }
 
-/// The same over a connection that stands; `ahead` is the listed version of a small object on its way.
+/// The same over a connection that stands; `ahead` is the listed version of a small object on its way, `spare` what the last
+/// objects' batches leave behind.
 pub fn load(
     job: &Job,
     connection: &Connection,
     ahead: Option<Fetching>,
+    spare: &Spare,
     reads: &Reads,
     events: &Events<LoadEvent>,
 ) -> Result<()> {
@@ -177,7 +180,7 @@ pub fn load(
         let started = Instant::now();
         let waited = reads.waited_ns.load(Ordering::Relaxed);
         let Some(decoded) = reader.next(&mut symbols, &cancelled)? else { break };
-        let mut batch = encode(&decoded.ticks, &symbols);
+        let mut batch = encode(&decoded.ticks, &symbols, spare);
         batch.rejects = decoded.rejects;
         batch.rejected = decoded.rejected;
         drop(decoded.ticks);

@@ -11,6 +11,7 @@ use super::pipeline::{self, Job, LoadEvent};
 use crate::error::{Error, Result};
 use crate::s3::client::{Connection, connect};
 use crate::s3::object::{Fetching, Reads};
+use crate::tuple::spare::Spare;
 
 /// Objects that may be on their way at once; together they take no more than one large one.
 pub const AHEAD: usize = 8;
@@ -27,14 +28,19 @@ struct Next {
 pub fn run(mut orders: UnboundedReceiver<Job>, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
     let mut connection: Option<Connection> = None;
     let mut queue: VecDeque<Next> = VecDeque::new();
+    let mut spare = Spare::default();
     loop {
         while queue.len() < AHEAD {
             let job = match orders.try_recv() {
                 Ok(job) => job,
-                Err(TryRecvError::Empty) if queue.is_empty() => match reads.wait(async { Ok(orders.recv().await) })? {
-                    Some(job) => job,
-                    None => return Ok(()),
-                },
+                Err(TryRecvError::Empty) if queue.is_empty() => {
+                    // Nobody knows for how long: what the last batches took goes back to the system.
+                    spare = Spare::default();
+                    match reads.wait(async { Ok(orders.recv().await) })? {
+                        Some(job) => job,
+                        None => return Ok(()),
+                    }
+                }
                 Err(_) => break,
             };
             queue.push_back(Next { job, reads: reads.fresh(), ahead: None });
@@ -42,7 +48,7 @@ pub fn run(mut orders: UnboundedReceiver<Job>, reads: &Reads, events: &Events<Lo
         let outcome = connected(&mut connection, &queue, reads).and_then(|connection| {
             fetch_ahead(&mut queue, &connection);
             let Some(next) = queue.pop_front() else { return Ok(()) };
-            pipeline::load(&next.job, &connection, next.ahead, &next.reads, events)
+            pipeline::load(&next.job, &connection, next.ahead, &spare, &next.reads, events)
         });
         match outcome {
             Ok(()) => {}

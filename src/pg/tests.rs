@@ -12,6 +12,7 @@ mod tests {
     use crate::model::tick::{NO_TIME, Symbols, TextColumn, TickBatch};
     use crate::pg::{chunk, ffi};
     use crate::tuple::batch::encode;
+    use crate::tuple::spare::Spare;
 
     /// One tick with everything, one with every nullable column null, and one with long texts.
     fn ticks() -> (TickBatch, Symbols) {
@@ -67,7 +68,7 @@ mod tests {
     #[pg_test]
     fn an_encoded_tuple_is_byte_for_byte_what_postgres_forms() {
         let (ticks, symbols) = ticks();
-        let batch = encode(&ticks, &symbols);
+        let batch = encode(&ticks, &symbols, &Spare::default());
         Spi::connect_mut(|client| {
             let mut rows = client.update(VALUES, None, &[]).unwrap();
             assert_eq!(rows.len(), 3);
@@ -90,7 +91,7 @@ mod tests {
     #[pg_test]
     fn statements_read_a_registered_batch_without_the_skipped_tuples() {
         let (ticks, symbols) = ticks();
-        let batch = encode(&ticks, &symbols);
+        let batch = encode(&ticks, &symbols, &Spare::default());
         Spi::connect_mut(|client| {
             let store = ffi::TickStore::register(&batch.tuples, &HashSet::from([1]), pg_sys::C_COLLATION_OID).unwrap();
             for _ in 0..2 {
@@ -125,7 +126,7 @@ mod tests {
             ticks.quantity.push(i128::from(1 + row));
             ticks.is_market_maker.push(None);
         }
-        encode(&ticks, &symbols)
+        encode(&ticks, &symbols, &Spare::default())
     }
 
     /// A table as a chunk is, and its oid.

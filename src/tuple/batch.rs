@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::numeric;
+use super::spare::{Home, Spare};
 use super::{TupleWriter, Tuples, Value};
 use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
 use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
@@ -49,6 +50,13 @@ pub struct EncodedBatch {
     pub rejects: Vec<Reject>,
     /// How many rows were no ticks.
     pub rejected: u64,
+    home: Home,
+}
+
+impl Drop for EncodedBatch {
+    fn drop(&mut self) {
+        self.home.bring(std::mem::take(&mut self.tuples));
+    }
 }
 
 impl EncodedBatch {
@@ -59,12 +67,12 @@ impl EncodedBatch {
     }
 }
 
-/// Sorts the ticks by key unless they are, and encodes them.
-pub fn encode(ticks: &TickBatch, symbols: &Symbols) -> EncodedBatch {
+/// Sorts the ticks by key unless they are, and encodes them, in memory from `spare` that goes back there in the end.
+pub fn encode(ticks: &TickBatch, symbols: &Symbols, spare: &Spare) -> EncodedBatch {
     let order = key_order(ticks, symbols);
     let at = |position: usize| order.as_ref().map_or(position, |order| order[position] as usize);
 
-    let mut writer = TupleWriter::with_capacity(ticks.len(), 128);
+    let mut writer = TupleWriter::with_capacity(spare.take(), ticks.len(), 128);
     let mut runs: Vec<SliceRun> = Vec::new();
     let mut run_key = None;
     for position in 0..ticks.len() {
@@ -88,7 +96,8 @@ pub fn encode(ticks: &TickBatch, symbols: &Symbols) -> EncodedBatch {
     }
     let misplaced = misplaced(&runs, |position| ticks.trade_id[at(position)]);
     let rows = (0..ticks.len()).map(|position| ticks.row[at(position)]).collect();
-    EncodedBatch { tuples: writer.finish(), rows, runs, misplaced, rejects: Vec::new(), rejected: 0 }
+    let tuples = writer.finish();
+    EncodedBatch { tuples, rows, runs, misplaced, rejects: Vec::new(), rejected: 0, home: spare.home() }
 }
 
 impl SliceRun {
@@ -229,7 +238,7 @@ mod tests {
 
     fn encoded(rows: &[(&str, i64, i64)]) -> EncodedBatch {
         let (ticks, symbols) = batch(rows);
-        encode(&ticks, &symbols)
+        encode(&ticks, &symbols, &Spare::default())
     }
 
     #[test]
@@ -248,6 +257,16 @@ mod tests {
     fn ticks_in_key_order_are_not_sorted_again() {
         let (ticks, symbols) = batch(&[("A", 0, 1), ("A", 0, 2), ("A", 1, 3)]);
         assert_eq!(key_order(&ticks, &symbols), None);
+    }
+
+    #[test]
+    fn a_batch_that_is_done_with_leaves_its_memory_for_the_next() {
+        let (ticks, symbols) = batch(&[("A", 0, 1), ("A", 0, 2)]);
+        let spare = Spare::default();
+        let place = encode(&ticks, &symbols, &spare).tuples.words(0).as_ptr();
+        let (next, another) = (encode(&ticks, &symbols, &spare), encode(&ticks, &symbols, &spare));
+        assert_eq!(next.tuples.words(0).as_ptr(), place);
+        assert_ne!(another.tuples.words(0).as_ptr(), place);
     }
 
     #[test]

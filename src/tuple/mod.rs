@@ -9,6 +9,7 @@
 
 pub mod batch;
 pub mod numeric;
+pub mod spare;
 
 use numeric::Numeric;
 
@@ -76,13 +77,14 @@ pub struct TupleWriter {
 }
 
 impl TupleWriter {
-    /// Room for `rows` tuples of about `row_bytes` bytes.
-    pub fn with_capacity(rows: usize, row_bytes: usize) -> Self {
-        TupleWriter {
-            words: Vec::with_capacity(rows * row_bytes / 8),
-            starts: Vec::with_capacity(rows),
-            scratch: Vec::new(),
-        }
+    /// Room for `rows` tuples of about `row_bytes` bytes, in the memory of tuples that nobody needs any more.
+    pub fn with_capacity(memory: Tuples, rows: usize, row_bytes: usize) -> Self {
+        let Tuples { mut words, mut starts } = memory;
+        words.clear();
+        words.reserve(rows * row_bytes / 8);
+        starts.clear();
+        starts.reserve(rows);
+        TupleWriter { words, starts, scratch: Vec::new() }
     }
 
     /// Appends one tuple.
