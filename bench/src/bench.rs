@@ -98,8 +98,9 @@ impl Bench {
         let mut results = Results::default();
         let wanted = |steps: &'static [Step]| steps.iter().filter(|step| self.options.wants_any(step.rows));
         let mut steps: Vec<&Step> = wanted(STEPS).collect();
-        // Files of the log are slower to make than to use again: one run that does not count makes them.
+        // Files of the log and buffers are slower to make than to use again: runs that do not count make them.
         day::copy(self, &mut Results::default());
+        drain::near(self, &mut Results::default(), "drain-2", 2);
         for round in 0..self.options.runs {
             eprintln!("round {} of {}", round + 1, self.options.runs);
             let first = round % steps.len().max(1);
