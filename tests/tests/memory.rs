@@ -19,8 +19,8 @@ use postgres::Client;
 const MB: u64 = 1 << 20;
 const MEMORY_LIMIT: u64 = 64 * MB;
 const ALLOWANCE: u64 = 64 * MB;
-/// What a session may keep when a load is over: half of the memory limit, whatever the load took.
-const KEPT: u64 = 32 * MB;
+/// What a session may keep when a load is over, whatever the load took.
+const KEPT: u64 = MEMORY_LIMIT / 2;
 
 /// One test at a time: the objects are large, and all of it happens on one machine.
 fn alone() -> MutexGuard<'static, ()> {
