@@ -128,6 +128,23 @@ fn what_can_never_be_loaded_is_quarantined_at_once_and_holds_up_nothing() {
 }
 
 #[test]
+fn an_object_that_hangs_holds_up_the_next_one_at_most() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get().key("00000"), Fault::StallAfter(300));
+    let mut flow = Flow::through(&proxy, &[("s3_read_timeout", "10min")]);
+    flow.run("SELECT btc_ingest.pause_ingest()");
+    let slices = flow.flow("BTCUSDT", 0..30);
+    flow.run("SELECT btc_ingest.resume_ingest()");
+    proxy.wait_until_stalled(SOON);
+    flow.wait_for("what others can load", "(SELECT count(*) >= 28 FROM ingestion.objects WHERE status = 'loaded')");
+    assert_eq!(flow.state(&slices[0].uri), "pending pending 1");
+    proxy.clear();
+    proxy.release();
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+}
+
+#[test]
 fn what_is_no_parquet_by_its_own_word_is_skipped_with_the_reason() {
     let mut flow = Flow::new();
     let cases = [

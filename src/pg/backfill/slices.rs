@@ -10,7 +10,7 @@ use super::{Backfill, stop_with};
 use crate::error::Result;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::ffi::Failure;
-use crate::pg::queue::claim::Claim;
+use crate::pg::queue::claim::{Claim, Lost};
 use crate::pg::queue::feed::feed;
 use crate::pg::queue::live;
 use crate::pg::queue::loading::{Loading, Source};
@@ -78,9 +78,12 @@ struct Slices<'a> {
 }
 
 impl Source for Slices<'_> {
-    fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Vec<Claim>> {
-        feed(client)?;
-        let live = live::claim(client, guc::queue_order(), None, own)?;
+    fn look_around(&mut self, client: &mut SpiClient<'_>) -> Result<()> {
+        feed(client).map(drop)
+    }
+
+    fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>> {
+        let live = live::claim(client, guc::queue_order(), None, own, most, Lost::Book)?;
         if !live.is_empty() || self.whose == Whose::Live {
             return Ok(live);
         }

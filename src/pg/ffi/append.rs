@@ -156,12 +156,28 @@ impl Target {
         Target { relation, descriptor, info, estate, slot }
     }
 
-    /// The numbers of the unique indexes, or of the others.
+    /// The numbers of the unique indexes, or of the others. Those that grow at their end come first: PostgreSQL finds that end
+    /// without a search, but only as long as nobody who loads later ticks has been there.
     fn indexes(&self, unique: bool) -> Vec<usize> {
         // SAFETY: filled by ExecOpenIndices.
         let count = unsafe { (*self.info).ri_NumIndices as usize };
         // SAFETY: as many entries as there are indexes.
-        (0..count).filter(|&at| unsafe { (**(*self.info).ri_IndexRelationInfo.add(at)).ii_Unique } == unique).collect()
+        let is_unique = |at: &usize| unsafe { (**(*self.info).ri_IndexRelationInfo.add(*at)).ii_Unique };
+        let mut numbers: Vec<usize> = (0..count).filter(|at| is_unique(at) == unique).collect();
+        numbers.sort_by_key(|at| self.is_descending(*at));
+        numbers
+    }
+
+    /// Whether any column of an index is.
+    fn is_descending(&self, number: usize) -> bool {
+        // SAFETY: `number` is below ri_NumIndices.
+        let (index, info) = unsafe {
+            (*(*self.info).ri_IndexRelationDescs.add(number), *(*self.info).ri_IndexRelationInfo.add(number))
+        };
+        // SAFETY: describes an open index.
+        let keys = unsafe { (*info).ii_NumIndexKeyAttrs as usize };
+        // SAFETY: rd_indoption has an entry per key column.
+        (0..keys).any(|key| unsafe { *(*index).rd_indoption.add(key) } & DESCENDING != 0)
     }
 
     /// Puts the tuples into the heap and notes where each went.
@@ -225,10 +241,9 @@ impl Target {
         let (index, info) = unsafe {
             (*(*self.info).ri_IndexRelationDescs.add(number), *(*self.info).ri_IndexRelationInfo.add(number))
         };
-        // SAFETY: both describe an open index.
-        let (unique, keys) = unsafe { ((*info).ii_Unique, (*info).ii_NumIndexKeyAttrs as usize) };
-        // SAFETY: rd_indoption has an entry per key column.
-        let descending = (0..keys).any(|key| unsafe { *(*index).rd_indoption.add(key) } & DESCENDING != 0);
+        // SAFETY: describes an open index.
+        let unique = unsafe { (*info).ii_Unique };
+        let descending = self.is_descending(number);
         let check = if unique {
             pg_sys::IndexUniqueCheck::UNIQUE_CHECK_PARTIAL
         } else {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pgrx::spi::SpiClient;
 
-use super::claim::{self, Claim};
+use super::claim::{self, Claim, Lost};
 use crate::error::Result;
 use crate::load::series::AHEAD;
 use crate::pg::{guc, spi};
@@ -21,17 +21,19 @@ pub enum Order {
     Newest,
 }
 
-/// Claims the next live objects of these assets (`None`: of all), but leaves others something to do: a claim is held while
-/// the object before it is loaded.
+/// Claims up to `most` of the next live objects of these assets (`None`: of all), but leaves others something to do: a claim is
+/// held while the object before it is loaded.
 pub fn claim(
     client: &mut SpiClient<'_>,
     order: Order,
     assets: Option<&[String]>,
     own: &HashSet<String>,
+    most: usize,
+    lost: Lost,
 ) -> Result<Vec<Claim>> {
     let claims = find(client, order, assets, |client, candidates| {
         let share = candidates.len() / (2 * guc::workers().max(1) as usize);
-        let claims = claim::take(client, candidates, own, share.clamp(1, AHEAD))?;
+        let claims = claim::take(client, candidates, own, share.clamp(1, most), lost)?;
         Ok((!claims.is_empty()).then_some(claims))
     })?;
     Ok(claims.unwrap_or_default())

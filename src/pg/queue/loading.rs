@@ -1,7 +1,7 @@
 //! One object after another, one transaction each: claim, order, load, book, and begin the next attempt in the same commit.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiClient;
 
@@ -22,10 +22,29 @@ pub fn wait_for_no_lock() {
     ffi::set_local(c"lock_timeout", c"1s");
 }
 
+/// Objects are claimed ahead for so long, by the time that the last one took: time for the next ones to come from S3, while
+/// those that somebody else could load do not wait behind a large one.
+const LEAD: Duration = Duration::from_millis(80);
+/// One that is fetched and decoded, and one that is on its way.
+const LEAST: usize = 2;
+/// Loads after which a worker looks around.
+const TURN: usize = AHEAD / 2;
+
 /// Whose objects a worker loads.
 pub trait Source {
-    /// The next objects, claimed, none of `own`.
-    fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Vec<Claim>>;
+    /// Makes pending what has come and what is due again.
+    fn look_around(&mut self, client: &mut SpiClient<'_>) -> Result<()>;
+    /// The next objects, claimed, none of `own`. More than `most` only if nobody else is to have them.
+    fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>>;
+    /// The same in the transaction of a load, so that it costs no commit of its own; nothing where it can wait.
+    fn claim_while_loading(
+        &mut self,
+        _client: &mut SpiClient<'_>,
+        _own: &HashSet<String>,
+        _most: usize,
+    ) -> Result<Vec<Claim>> {
+        Ok(Vec::new())
+    }
     /// One of them is loaded, or has failed (`None`); in the same transaction.
     fn count(&self, client: &mut SpiClient<'_>, claim: &Claim, loaded: Option<(&LoadReport, Instant)>) -> Result<()>;
     /// Disk, memory or connections have run out: no object's fault, and no use to go on with the next one. After the object's
@@ -40,6 +59,9 @@ struct Ordered {
     begun: bool,
 }
 
+/// What the reading thread is to be told of an object that is claimed.
+type Found = (Claim, Result<loader::Order>);
+
 /// A worker that loads one object after another.
 #[derive(Default)]
 pub struct Loading {
@@ -49,6 +71,8 @@ pub struct Loading {
     series: Option<Series>,
     /// Offsets that somebody else had locked.
     offsets: Offsets,
+    /// How long the last load took; nothing is known before it.
+    took: Option<Duration>,
     /// What is being loaded, for errors that end its transaction.
     in_work: Option<(String, Seen)>,
 }
@@ -63,18 +87,20 @@ enum Done {
 }
 
 impl Loading {
-    /// Loads objects until more are to be claimed. `false`: there was nothing to load.
+    /// Loads a few objects. `false`: there was nothing to load.
     pub fn work(&mut self, source: &mut dyn Source) -> Result<bool> {
-        // Before the queue is empty, so that there is always one object on its way.
-        if self.ordered.len() <= AHEAD / 2 {
-            self.claim(source)?;
-        }
+        self.claim(source)?;
         let mut moved = false;
-        while let Some(next) = self.ordered.pop_front() {
+        for _ in 0..TURN {
+            let Some(next) = self.ordered.pop_front() else { break };
             moved |= self.load(next, source)?;
-            if self.ordered.len() <= AHEAD / 2 {
+            if self.missing() > 0 {
                 break;
             }
+        }
+        if !moved && self.ordered.is_empty() {
+            // What comes next may be of another size.
+            self.took = None;
         }
         // Somebody else is loading all of these: asking again and again would not make them faster.
         Ok(moved || !self.ordered.is_empty())
@@ -124,20 +150,43 @@ impl Loading {
         }
     }
 
-    /// Claims the next objects and orders them.
+    /// Objects that are to be claimed now. Not one by one where many are ahead, and before the last one's turn comes, so that
+    /// there is always one on its way.
+    fn missing(&self) -> usize {
+        let loads = self.took.map_or(0, |took| LEAD.as_micros() / took.as_micros().max(1));
+        let wanted = usize::try_from(loads).unwrap_or(AHEAD).clamp(LEAST, AHEAD);
+        if self.ordered.len() <= wanted / 2 { wanted - self.ordered.len() } else { 0 }
+    }
+
+    /// Sees what is new, claims what is missing, and orders it.
     fn claim(&mut self, source: &mut dyn Source) -> Result<()> {
-        let own: HashSet<String> = self.ordered.iter().map(|ordered| ordered.claim.uri.clone()).collect();
-        let claims = tx(|client| {
-            let claims = source.claim(client, &own)?;
-            self.held.extend(claims.iter().map(|claim| claim.uri.clone()));
-            claim::taken_over();
-            let ordered = claims.into_iter().map(|claim| {
-                let order = loader::order(client, &claim.uri);
-                (claim, order)
-            });
-            Ok(ordered.collect::<Vec<_>>())
+        let (own, most) = (self.own(), self.missing());
+        let found = tx(|client| {
+            source.look_around(client)?;
+            let claims = if most > 0 { source.claim(client, &own, most)? } else { Vec::new() };
+            Ok(self.take_over(client, claims))
         });
-        for (claim, order) in claims {
+        self.order_all(found, source)
+    }
+
+    fn own(&self) -> HashSet<String> {
+        self.ordered.iter().map(|ordered| ordered.claim.uri.clone()).collect()
+    }
+
+    /// From now on these are ours to let go of.
+    fn take_over(&mut self, client: &mut SpiClient<'_>, claims: Vec<Claim>) -> Vec<Found> {
+        self.held.extend(claims.iter().map(|claim| claim.uri.clone()));
+        claim::taken_over();
+        let order = |claim: Claim| {
+            let order = loader::order(client, &claim.uri);
+            (claim, order)
+        };
+        claims.into_iter().map(order).collect()
+    }
+
+    /// Once their claims are committed.
+    fn order_all(&mut self, found: Vec<Found>, source: &mut dyn Source) -> Result<()> {
+        for (claim, order) in found {
             match order {
                 Ok(order) => {
                     self.order(&order)?;
@@ -194,7 +243,9 @@ impl Loading {
         };
         let mut offsets = std::mem::take(&mut self.offsets);
         self.in_work = Some((next.claim.uri.clone(), next.order.seen.clone()));
-        let (done, offsets) = tx(|client| {
+        let (mut own, most) = (self.own(), self.missing());
+        own.insert(next.claim.uri.clone());
+        let (done, offsets, found) = tx(|client| {
             wait_for_no_lock();
             let attempt = ffi::attempt(|| loader::load_ordered(&next.order, series.thread(), &mut offsets));
             let done = match attempt {
@@ -216,11 +267,15 @@ impl Loading {
             if let (Done::Loaded, Some(follower)) = (&done, self.ordered.front_mut()) {
                 follower.begun = attempt::begin(client, &follower.claim)?;
             }
-            Ok((done, offsets))
+            let more = matches!(done, Done::Loaded) && most > 0;
+            let claims = if more { source.claim_while_loading(client, &own, most)? } else { Vec::new() };
+            Ok((done, offsets, self.take_over(client, claims)))
         });
         self.in_work = None;
         self.offsets = offsets;
         self.series = Some(series);
+        self.took = Some(began.elapsed());
+        self.order_all(found, source)?;
         Ok(done)
     }
 
