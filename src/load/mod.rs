@@ -4,6 +4,7 @@ pub mod background;
 pub mod footers;
 pub mod inspect;
 pub mod listing;
+pub mod pace;
 pub mod pipeline;
 pub mod probe;
 pub mod series;

@@ -9,6 +9,7 @@ use super::attempt;
 use super::claim::{self, Claim};
 use super::series::Series;
 use crate::error::{Error, Result};
+use crate::load::pace::Pace;
 use crate::load::series::AHEAD;
 use crate::model::report::LoadReport;
 use crate::pg::ffi::{self, Failure};
@@ -22,11 +23,6 @@ pub fn wait_for_no_lock() {
     ffi::set_local(c"lock_timeout", c"1s");
 }
 
-/// Objects are claimed ahead for so long, by the time that the last one took: time for the next ones to come from S3, while
-/// those that somebody else could load do not wait behind a large one.
-const LEAD: Duration = Duration::from_millis(80);
-/// One that is fetched and decoded, and one that is on its way.
-const LEAST: usize = 2;
 /// Loads after which a worker looks around.
 const TURN: usize = AHEAD / 2;
 
@@ -71,8 +67,8 @@ pub struct Loading {
     series: Option<Series>,
     /// Offsets that somebody else had locked.
     offsets: Offsets,
-    /// How long the last load took; nothing is known before it.
-    took: Option<Duration>,
+    /// How many objects are to be ahead.
+    pace: Pace,
     /// What is being loaded, for errors that end its transaction.
     in_work: Option<(String, Seen)>,
 }
@@ -100,7 +96,7 @@ impl Loading {
         }
         if !moved && self.ordered.is_empty() {
             // What comes next may be of another size.
-            self.took = None;
+            self.pace = Pace::default();
         }
         // Somebody else is loading all of these: asking again and again would not make them faster.
         Ok(moved || !self.ordered.is_empty())
@@ -150,12 +146,9 @@ impl Loading {
         }
     }
 
-    /// Objects that are to be claimed now. Not one by one where many are ahead, and before the last one's turn comes, so that
-    /// there is always one on its way.
+    /// Objects that are to be claimed now.
     fn missing(&self) -> usize {
-        let loads = self.took.map_or(0, |took| LEAD.as_micros() / took.as_micros().max(1));
-        let wanted = usize::try_from(loads).unwrap_or(AHEAD).clamp(LEAST, AHEAD);
-        if self.ordered.len() <= wanted / 2 { wanted - self.ordered.len() } else { 0 }
+        self.pace.missing(self.ordered.len())
     }
 
     /// Sees what is new, claims what is missing, and orders it.
@@ -243,13 +236,15 @@ impl Loading {
         };
         let mut offsets = std::mem::take(&mut self.offsets);
         self.in_work = Some((next.claim.uri.clone(), next.order.seen.clone()));
-        let (mut own, most) = (self.own(), self.missing());
+        let mut own = self.own();
         own.insert(next.claim.uri.clone());
         let (done, offsets, found) = tx(|client| {
             wait_for_no_lock();
             let attempt = ffi::attempt(|| loader::load_ordered(&next.order, series.thread(), &mut offsets));
             let done = match attempt {
                 Ok(Some(report)) => {
+                    let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
+                    self.pace.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
                     source.count(client, &next.claim, Some((&report, began)))?;
                     Done::Loaded
                 }
@@ -267,14 +262,17 @@ impl Loading {
             if let (Done::Loaded, Some(follower)) = (&done, self.ordered.front_mut()) {
                 follower.begun = attempt::begin(client, &follower.claim)?;
             }
-            let more = matches!(done, Done::Loaded) && most > 0;
-            let claims = if more { source.claim_while_loading(client, &own, most)? } else { Vec::new() };
+            let most = self.missing();
+            let claims = if matches!(done, Done::Loaded) && most > 0 {
+                source.claim_while_loading(client, &own, most)?
+            } else {
+                Vec::new()
+            };
             Ok((done, offsets, self.take_over(client, claims)))
         });
         self.in_work = None;
         self.offsets = offsets;
         self.series = Some(series);
-        self.took = Some(began.elapsed());
         self.order_all(found, source)?;
         Ok(done)
     }

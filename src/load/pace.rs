@@ -1,0 +1,95 @@
+//! How many objects a worker claims and has on their way.
+
+use std::time::Duration;
+
+use super::series::AHEAD;
+
+/// Work that is to lie ahead at first: time for the next objects to come from S3, while little waits behind a large one.
+const LEAD: Duration = Duration::from_millis(80);
+/// What it may grow to: S3 does not answer later than that as a rule, and large objects are not fetched ahead.
+const LONGEST: Duration = Duration::from_millis(640);
+/// One that is fetched and decoded, and one that is on its way.
+const LEAST: usize = 2;
+
+/// What a worker has learnt of the objects and of S3 since its queue was empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    lead: Duration,
+    work: Option<Duration>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { lead: LEAD, work: None }
+    }
+}
+
+impl Pace {
+    /// Counts an object that was loaded: the time that it took in PostgreSQL, and the time before that in which there was
+    /// nothing to do but to wait for S3.
+    pub fn loaded(&mut self, work: Duration, waited: Duration) {
+        // Nothing was on its way before the first one.
+        if self.work.is_some() && waited > work / 2 {
+            self.lead = LONGEST.min(self.lead * 2);
+        }
+        self.work = Some(work);
+    }
+
+    /// Objects that are to be ahead of the one that is being loaded.
+    fn wanted(&self) -> usize {
+        let loads = self.work.map_or(0, |work| self.lead.as_micros() / work.as_micros().max(1));
+        usize::try_from(loads).unwrap_or(AHEAD).clamp(LEAST, AHEAD)
+    }
+
+    /// Objects that are to be claimed now, if so many are `ahead`. Not one by one where many are wanted, and before the last
+    /// one's turn comes, so that there is always one on its way.
+    pub fn missing(&self, ahead: usize) -> usize {
+        let wanted = self.wanted();
+        if ahead <= wanted / 2 { wanted - ahead } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn after(loads: &[(u32, u32)]) -> Pace {
+        let mut pace = Pace::default();
+        loads.iter().for_each(|(work, waited)| pace.loaded(MS * *work, MS * *waited));
+        pace
+    }
+
+    #[test]
+    fn little_is_claimed_before_anything_is_known() {
+        assert_eq!(Pace::default().missing(0), LEAST);
+        assert_eq!(Pace::default().missing(1), 1);
+        assert_eq!(Pace::default().missing(2), 0);
+    }
+
+    #[test]
+    fn more_of_the_small_ones_are_ahead_than_of_the_large_ones() {
+        let missing = [1, 10, 16, 40, 10_000].map(|work| after(&[(work, 0)]).missing(0));
+        assert_eq!(missing, [AHEAD, AHEAD, 5, 2, LEAST]);
+        assert_eq!(after(&[(0, 0)]).missing(0), AHEAD);
+    }
+
+    #[test]
+    fn many_are_claimed_together() {
+        assert_eq!([8, 5, 4, 1].map(|ahead| after(&[(1, 0)]).missing(ahead)), [0, 0, 4, 7]);
+    }
+
+    #[test]
+    fn more_are_ahead_where_s3_was_waited_for_but_not_for_the_first() {
+        assert_eq!(after(&[(40, 500)]).missing(0), 2);
+        assert_eq!(after(&[(40, 500), (40, 60)]).missing(0), 4);
+        assert_eq!(after(&[(40, 500), (40, 60), (40, 60)]).missing(0), AHEAD);
+        assert_eq!(after(&[(40, 500), (40, 60), (40, 10)]).missing(0), 4);
+        let mut far = after(&[(40, 0)]);
+        (0..1000).for_each(|_| far.loaded(MS * 40, MS * 100));
+        assert_eq!(far.missing(0), AHEAD);
+        (0..10).for_each(|_| far.loaded(MS * 10_000, MS * 20_000));
+        assert_eq!(far.missing(0), LEAST);
+    }
+}
