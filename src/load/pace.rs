@@ -6,7 +6,7 @@ use super::series::AHEAD;
 
 /// Work that is to lie ahead at first: time for the next objects to come from S3, while little waits behind a large one.
 const LEAD: Duration = Duration::from_millis(80);
-/// What it may grow to: S3 does not answer later than that as a rule, and large objects are not fetched ahead.
+/// What it may grow to: large objects are not fetched ahead, and no number of them would spare a wait.
 const LONGEST: Duration = Duration::from_millis(640);
 /// One that is fetched and decoded, and one that is on its way.
 const LEAST: usize = 2;
