@@ -28,11 +28,11 @@ impl Pace {
     /// Counts an object that was loaded: the time that it took in PostgreSQL, and the time before that in which there was
     /// nothing to do but to wait for S3.
     pub fn loaded(&mut self, work: Duration, waited: Duration) {
-        // Nothing was on its way before the first one.
-        if self.work.is_some() && waited > work / 2 {
+        let first = self.work.replace(work).is_none();
+        // Nothing was on its way before the first one; and where as many as may be are ahead, time is not what is missing.
+        if !first && waited > work / 2 && self.wanted() < AHEAD {
             self.lead = LONGEST.min(self.lead * 2);
         }
-        self.work = Some(work);
     }
 
     /// Objects that are to be ahead of the one that is being loaded.
@@ -86,6 +86,7 @@ mod tests {
         assert_eq!(after(&[(40, 500), (40, 60)]).missing(0), 4);
         assert_eq!(after(&[(40, 500), (40, 60), (40, 60)]).missing(0), AHEAD);
         assert_eq!(after(&[(40, 500), (40, 60), (40, 10)]).missing(0), 4);
+        assert_eq!(after(&[(2, 0), (2, 5), (2, 5), (2, 5), (40, 0)]).missing(0), 2);
         let mut far = after(&[(40, 0)]);
         (0..1000).for_each(|_| far.loaded(MS * 40, MS * 100));
         assert_eq!(far.missing(0), AHEAD);
