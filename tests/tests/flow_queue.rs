@@ -346,6 +346,30 @@ fn an_open_transaction_over_registered_objects_holds_up_no_other() {
 }
 
 #[test]
+fn an_attempt_that_ended_with_its_process_holds_up_no_other_while_a_producer_has_its_row() {
+    let mut flow = Flow::with(&[("poll_interval", "200ms")]);
+    flow.run("SELECT btc_ingest.pause_ingest()");
+    let slices = flow.flow("BTCUSDT", 0..3);
+    // As a process leaves them that is killed at its load.
+    flow.run(
+        "INSERT INTO ingestion.objects (s3_uri, span_from, span_to, attempts, attempt_started_at)
+         SELECT s3_uri, bucket_5m, bucket_5m + interval '5 minutes', 1, now() FROM landing.raw_blobs_5m;
+         UPDATE landing.raw_blobs_5m SET queued_at = now()",
+    );
+    let mut producer = flow.session();
+    producer.batch_execute("BEGIN; UPDATE landing.raw_blobs_5m SET metadata = '{}'").unwrap();
+    flow.run("SELECT btc_ingest.resume_ingest()");
+    let (_, others) = must_pass(&mut flow, "SELECT 1", "ETHUSDT");
+    assert_eq!(flow.state(&slices[0].uri), "pending pending 1");
+    producer.batch_execute("ROLLBACK").unwrap();
+    flow.wait_loaded(&slices);
+    for slice in &slices {
+        assert_eq!(flow.history(&slice.uri), "failed 57P02, loaded");
+    }
+    flow.must_hold(&[slices, others].concat());
+}
+
+#[test]
 fn an_upsert_of_the_same_uri_loads_its_new_version_and_merges_it() {
     let mut flow = Flow::new();
     let slice = flow.flow("BTCUSDT", 0..1).remove(0);

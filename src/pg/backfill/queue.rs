@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Backfill;
 use crate::error::Result;
 use crate::load::series::AHEAD;
-use crate::pg::queue::claim::{Claim, Lost, take};
+use crate::pg::queue::claim::{Claim, take};
 use crate::pg::spi;
 
 /// Objects that are claimed at once: as many as may be fetched ahead.
@@ -78,7 +78,7 @@ impl Queue {
             let text = |key: &str| last[key].as_str().unwrap_or_default().to_owned();
             self.at = (text("span"), text("uri"));
             let uris = found.as_array().into_iter().flatten().filter_map(|row| row["uri"].as_str());
-            let claims = take(client, uris.map(str::to_owned).collect(), own, AHEAD, Lost::Book)?;
+            let claims = take(client, uris.map(str::to_owned).collect(), own, AHEAD)?;
             if !claims.is_empty() {
                 return Ok(claims);
             }

@@ -10,7 +10,7 @@ use super::{Backfill, stop_with};
 use crate::error::Result;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::ffi::Failure;
-use crate::pg::queue::claim::{Claim, Lost};
+use crate::pg::queue::claim::Claim;
 use crate::pg::queue::feed::feed;
 use crate::pg::queue::live;
 use crate::pg::queue::loading::{Loading, Source};
@@ -83,7 +83,7 @@ impl Source for Slices<'_> {
     }
 
     fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>> {
-        let live = live::claim(client, guc::queue_order(), None, own, most, Lost::Book)?;
+        let live = live::claim(client, guc::queue_order(), None, own, most)?;
         if !live.is_empty() || self.whose == Whose::Live {
             return Ok(live);
         }

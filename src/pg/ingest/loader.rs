@@ -9,7 +9,7 @@ use super::fit::{self, Fit};
 use crate::error::Result;
 use crate::model::report::LoadReport;
 use crate::pg::ffi::Failure;
-use crate::pg::queue::claim::{Claim, Lost};
+use crate::pg::queue::claim::Claim;
 use crate::pg::queue::feed::feed;
 use crate::pg::queue::loading::{Loading, Source};
 use crate::pg::queue::{attempt, control, live};
@@ -134,16 +134,7 @@ impl Source for Live {
     }
 
     fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>> {
-        live::claim(client, guc::queue_order(), None, own, most, Lost::Book)
-    }
-
-    fn claim_while_loading(
-        &mut self,
-        client: &mut SpiClient<'_>,
-        own: &HashSet<String>,
-        most: usize,
-    ) -> Result<Vec<Claim>> {
-        live::claim(client, guc::queue_order(), None, own, most, Lost::Leave)
+        live::claim(client, guc::queue_order(), None, own, most)
     }
 
     fn count(&self, _: &mut SpiClient<'_>, _: &Claim, _: Option<(&LoadReport, Instant)>) -> Result<()> {

@@ -43,8 +43,13 @@ pub fn refuse_failure(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) 
     fail(client, uri, failure, &Seen::default())
 }
 
-/// Books an attempt that has no result although nobody is at it.
+/// Books an attempt that has no result although nobody is at it, unless somebody holds a registry row of the object: he is not
+/// waited for, it is booked another time.
 pub fn lost(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
+    let free = spi::json_kept(client, include_str!("../../../sql/queries/registry_is_free.sql"), &[uri.into()])?;
+    if free != true {
+        return Ok(());
+    }
     let failure = Failure::Postgres { sqlstate: LOST.0.into(), message: LOST.1.into() };
     fail(client, uri, &failure, &Seen::default())
 }

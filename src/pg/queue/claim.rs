@@ -22,15 +22,6 @@ pub struct Claim {
     pub live: bool,
 }
 
-/// What is done about an object that nobody holds, whose attempt was begun and has no result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// The attempt is booked. That may have to wait for a producer who holds the registry row.
-    Book,
-    /// It is left, with all that was locked beside it, to the next call that books: nothing may be waited for here.
-    Leave,
-}
-
 thread_local! {
     /// Locked by the last call of [`take`], and nobody's to let go of yet.
     static TAKEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -52,7 +43,6 @@ pub fn take(
     mut candidates: Vec<String>,
     own: &HashSet<String>,
     most: usize,
-    lost: Lost,
 ) -> Result<Vec<Claim>> {
     // An advisory lock does not keep its own session out.
     candidates.retain(|uri| !own.contains(uri));
@@ -65,10 +55,10 @@ pub fn take(
         TAKEN.set(locked.clone());
         candidates.retain(|uri| !locked.contains(uri));
         // In a statement of its own: what the claim's last holder did is seen now.
-        let (claims, gone) = check(client, locked, lost)?;
+        let (claims, gone) = check(client, locked)?;
         gone.iter().for_each(|uri| let_go(uri));
         TAKEN.with_borrow_mut(|taken| taken.retain(|uri| !gone.contains(uri)));
-        if !claims.is_empty() || lost == Lost::Leave {
+        if !claims.is_empty() {
             return Ok(claims);
         }
         // None of these may be had at the moment: what stands behind them is not to wait for that.
@@ -77,13 +67,10 @@ pub fn take(
 }
 
 /// Which of the locked objects are to be loaded, and which are not (any more).
-pub fn check(client: &mut SpiClient<'_>, locked: Vec<String>, lost: Lost) -> Result<(Vec<Claim>, Vec<String>)> {
+pub fn check(client: &mut SpiClient<'_>, locked: Vec<String>) -> Result<(Vec<Claim>, Vec<String>)> {
     let rows = spi::json_kept(client, include_str!("../../../sql/queries/claim_check.sql"), &[locked.clone().into()])?;
     // Begun, without a result, and nobody holds it: it has ended with its process.
     let is_lost = |row: &Value| row["begun"] == true;
-    if lost == Lost::Leave && rows.as_array().is_some_and(|rows| rows.iter().any(is_lost)) {
-        return Ok((Vec::new(), locked));
-    }
     let mut claims = Vec::new();
     let mut gone = Vec::new();
     for uri in locked {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pgrx::spi::SpiClient;
 
-use super::claim::{self, Claim, Lost};
+use super::claim::{self, Claim};
 use crate::error::Result;
 use crate::load::series::AHEAD;
 use crate::pg::{guc, spi};
@@ -29,11 +29,10 @@ pub fn claim(
     assets: Option<&[String]>,
     own: &HashSet<String>,
     most: usize,
-    lost: Lost,
 ) -> Result<Vec<Claim>> {
     let claims = find(client, order, assets, |client, candidates| {
         let share = candidates.len() / (2 * guc::workers().max(1) as usize);
-        let claims = claim::take(client, candidates, own, share.clamp(1, most), lost)?;
+        let claims = claim::take(client, candidates, own, share.clamp(1, most))?;
         Ok((!claims.is_empty()).then_some(claims))
     })?;
     Ok(claims.unwrap_or_default())

@@ -30,17 +30,9 @@ const TURN: usize = AHEAD / 2;
 pub trait Source {
     /// Makes pending what has come and what is due again.
     fn look_around(&mut self, client: &mut SpiClient<'_>) -> Result<()>;
-    /// The next objects, claimed, none of `own`. More than `most` only if nobody else is to have them.
+    /// The next objects, claimed, none of `own`. More than `most` only if nobody else is to have them. Often in the
+    /// transaction of a load, so that it costs no commit of its own: it waits for nobody.
     fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>>;
-    /// The same in the transaction of a load, so that it costs no commit of its own; nothing where it can wait.
-    fn claim_while_loading(
-        &mut self,
-        _client: &mut SpiClient<'_>,
-        _own: &HashSet<String>,
-        _most: usize,
-    ) -> Result<Vec<Claim>> {
-        Ok(Vec::new())
-    }
     /// One of them is loaded, or has failed (`None`); in the same transaction.
     fn count(&self, client: &mut SpiClient<'_>, claim: &Claim, loaded: Option<(&LoadReport, Instant)>) -> Result<()>;
     /// Disk, memory or connections have run out: no object's fault, and no use to go on with the next one. After the object's
@@ -153,13 +145,23 @@ impl Loading {
 
     /// Sees what is new, claims what is missing, and orders it.
     fn claim(&mut self, source: &mut dyn Source) -> Result<()> {
-        let (own, most) = (self.own(), self.missing());
+        let own = self.own();
         let found = tx(|client| {
             source.look_around(client)?;
-            let claims = if most > 0 { source.claim(client, &own, most)? } else { Vec::new() };
-            Ok(self.take_over(client, claims))
+            self.claim_missing(client, &own, source)
         });
         self.order_all(found, source)
+    }
+
+    fn claim_missing(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        own: &HashSet<String>,
+        source: &mut dyn Source,
+    ) -> Result<Vec<Found>> {
+        let most = self.missing();
+        let claims = if most > 0 { source.claim(client, own, most)? } else { Vec::new() };
+        Ok(self.take_over(client, claims))
     }
 
     fn own(&self) -> HashSet<String> {
@@ -259,16 +261,14 @@ impl Loading {
                     Done::Failed
                 }
             };
-            if let (Done::Loaded, Some(follower)) = (&done, self.ordered.front_mut()) {
+            if !matches!(done, Done::Loaded) {
+                return Ok((done, offsets, Vec::new()));
+            }
+            if let Some(follower) = self.ordered.front_mut() {
                 follower.begun = attempt::begin(client, &follower.claim)?;
             }
-            let most = self.missing();
-            let claims = if matches!(done, Done::Loaded) && most > 0 {
-                source.claim_while_loading(client, &own, most)?
-            } else {
-                Vec::new()
-            };
-            Ok((done, offsets, self.take_over(client, claims)))
+            let found = self.claim_missing(client, &own, source)?;
+            Ok((done, offsets, found))
         });
         self.in_work = None;
         self.offsets = offsets;

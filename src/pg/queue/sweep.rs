@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use pgrx::PgSqlErrorCode;
 use pgrx::spi::SpiClient;
 
-use super::claim::{self, Claim, Lost};
+use super::claim::{self, Claim};
 use super::feed::feed;
 use super::live::{self, Order};
 use super::loading::wait_for_no_lock;
@@ -31,7 +31,7 @@ pub fn sweep(most: Option<i32>) -> Result<Vec<LoadReport>> {
         own.insert(uri.clone());
         // In a statement after the lock; somebody may have been faster.
         let claim = as_owner(|client, _| {
-            let claim = claim::check(client, vec![uri], Lost::Book)?.0.pop();
+            let claim = claim::check(client, vec![uri])?.0.pop();
             claim.map(|claim| Ok((attempt::begin(client, &claim)?, claim))).transpose()
         })?;
         if let Some((true, claim)) = claim {
@@ -106,7 +106,7 @@ fn claim_one(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>
         return Ok(None);
     }
     let own = HELD.with_borrow(|held| held.iter().map(|held| held.uri.clone()).collect());
-    let free = |client: &mut SpiClient<'_>, candidates| Ok(claim::take(client, candidates, &own, 1, Lost::Book)?.pop());
+    let free = |client: &mut SpiClient<'_>, candidates| Ok(claim::take(client, candidates, &own, 1)?.pop());
     let Some(claim) = live::find(client, order, assets, free)? else { return Ok(None) };
     if attempt::begin(client, &claim)? {
         return Ok(Some(claim));
