@@ -105,15 +105,16 @@ pub fn order(client: &mut SpiClient<'_>, uri: &str) -> Result<Order> {
     Ok(Order { job, seen: known.seen })
 }
 
-/// Loads an ordered object by a thread of its own. `None`: somebody else is loading it at this moment. `offsets`: those that
-/// somebody else has locked are left there.
+/// Loads an ordered object by a thread of its own. `None`: it is left to somebody else, as in [`load_ordered`]. `offsets`:
+/// those that somebody else has locked are left there.
 pub fn load_order(order: &Order, offsets: &mut Offsets) -> Result<Option<LoadReport>> {
     let job = order.job.clone();
     let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&job, reads, events))?;
     load_ordered(order, &mut thread, offsets)
 }
 
-/// Loads an object that was ordered from `thread`. `None`: somebody else is loading it at this moment.
+/// Loads an object that was ordered from `thread`. `None`: somebody else is loading it at this moment, or has loaded it or
+/// registered it anew since.
 pub fn load_ordered(
     order: &Order,
     thread: &mut ffi::Thread<LoadEvent>,
@@ -124,6 +125,10 @@ pub fn load_ordered(
     as_owner(|client, target| {
         let Some(mut registry) = Registry::open_if_free(&job.uri)? else { return Ok(None) };
         let known = registry.known(client)?;
+        // A call of load_s3_slice asks for no claim.
+        if known.seen.generation != seen.generation {
+            return Ok(None);
+        }
         store(client, target, &mut registry, job, &known, seen, thread, started, Some(offsets)).map(Some)
     })
 }

@@ -145,6 +145,39 @@ fn an_object_that_hangs_holds_up_the_next_one_at_most() {
 }
 
 #[test]
+fn what_is_loaded_by_hand_just_before_a_loader_begins_is_not_loaded_again() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get().key("00000"), Fault::StallAfter(300));
+    let mut flow = Flow::through(&proxy, &[("workers", "1"), ("s3_read_timeout", "10min")]);
+    flow.run("SELECT btc_ingest.pause_ingest()");
+    let slices = flow.flow("BTCUSDT", 0..8);
+    flow.run("SELECT btc_ingest.resume_ingest()");
+    proxy.wait_until_stalled(SOON);
+    let uri = slices[1].uri.clone();
+    let mut hand = flow.session();
+    // A load looks at the schema's version first. The loader's next one has to wait there, and its attempt began when the
+    // first one was committed.
+    let by_hand = std::thread::spawn(move || {
+        hand.batch_execute("BEGIN; LOCK TABLE ingestion.schema_version").unwrap();
+        let report = loaded(&mut hand, &uri, "");
+        hand.batch_execute("COMMIT").unwrap();
+        report.inserted
+    });
+    flow.wait_for(
+        "its place behind the first load",
+        "EXISTS (SELECT FROM pg_locks WHERE relation = 'ingestion.schema_version'::regclass AND NOT granted)",
+    );
+    proxy.clear();
+    proxy.release();
+    assert_eq!(by_hand.join().unwrap(), TICKS as i64);
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+    assert_eq!(flow.history(&slices[1].uri), "loaded");
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.load_history"), 8);
+    flow.must_hold_no_claims();
+}
+
+#[test]
 fn what_is_no_parquet_by_its_own_word_is_skipped_with_the_reason() {
     let mut flow = Flow::new();
     let cases = [
