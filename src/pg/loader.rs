@@ -105,31 +105,36 @@ pub fn order(client: &mut SpiClient<'_>, uri: &str) -> Result<Order> {
     Ok(Order { job, seen: known.seen })
 }
 
-/// Loads an ordered object by a thread of its own. `None`: it is left to somebody else, as in [`load_ordered`]. `offsets`:
-/// those that somebody else has locked are left there.
-pub fn load_order(order: &Order, offsets: &mut Offsets) -> Result<Option<LoadReport>> {
+/// What became of an ordered object.
+pub enum Became {
+    /// It is loaded, or was before it was ordered.
+    Loaded(LoadReport),
+    /// Somebody else is loading it at this moment.
+    Busy,
+    /// It was loaded or registered anew since it was ordered: whoever claims it next sees what is there now.
+    Changed,
+}
+
+/// Loads an ordered object by a thread of its own. `offsets`: those that somebody else has locked are left there.
+pub fn load_order(order: &Order, offsets: &mut Offsets) -> Result<Became> {
     let job = order.job.clone();
     let mut thread = ffi::Thread::start(DEPTH, move |reads, events| pipeline::run(&job, reads, events))?;
     load_ordered(order, &mut thread, offsets)
 }
 
-/// Loads an object that was ordered from `thread`. `None`: somebody else is loading it at this moment, or has loaded it or
-/// registered it anew since.
-pub fn load_ordered(
-    order: &Order,
-    thread: &mut ffi::Thread<LoadEvent>,
-    offsets: &mut Offsets,
-) -> Result<Option<LoadReport>> {
+/// Loads an object that was ordered from `thread`.
+pub fn load_ordered(order: &Order, thread: &mut ffi::Thread<LoadEvent>, offsets: &mut Offsets) -> Result<Became> {
     let started = Instant::now();
     let Order { job, seen } = order;
     as_owner(|client, target| {
-        let Some(mut registry) = Registry::open_if_free(&job.uri)? else { return Ok(None) };
+        let Some(mut registry) = Registry::open_if_free(&job.uri)? else { return Ok(Became::Busy) };
         let known = registry.known(client)?;
         // A call of load_s3_slice asks for no claim.
         if known.seen.generation != seen.generation {
-            return Ok(None);
+            return Ok(Became::Changed);
         }
-        store(client, target, &mut registry, job, &known, seen, thread, started, Some(offsets)).map(Some)
+        let offsets = Some(offsets);
+        store(client, target, &mut registry, job, &known, seen, thread, started, offsets).map(Became::Loaded)
     })
 }
 

@@ -15,6 +15,10 @@ use postgres::Client;
 /// What a lock of somebody else's may cost objects that do not need it: the second of patience, and a slow machine's time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Somebody wants to lock the table that every load looks at first.
+const WAITS_FOR_SCHEMA_VERSION: &str =
+    "EXISTS (SELECT FROM pg_locks WHERE relation = 'ingestion.schema_version'::regclass AND NOT granted)";
+
 #[test]
 fn what_passes_is_tried_again_after_pauses_that_grow_and_every_attempt_is_a_row() {
     let proxy = FaultProxy::before(&stand().s3);
@@ -163,10 +167,7 @@ fn what_is_loaded_by_hand_just_before_a_loader_begins_is_not_loaded_again() {
         hand.batch_execute("COMMIT").unwrap();
         report.inserted
     });
-    flow.wait_for(
-        "its place behind the first load",
-        "EXISTS (SELECT FROM pg_locks WHERE relation = 'ingestion.schema_version'::regclass AND NOT granted)",
-    );
+    flow.wait_for("its place behind the first load", WAITS_FOR_SCHEMA_VERSION);
     proxy.clear();
     proxy.release();
     assert_eq!(by_hand.join().unwrap(), TICKS as i64);
@@ -174,6 +175,37 @@ fn what_is_loaded_by_hand_just_before_a_loader_begins_is_not_loaded_again() {
     flow.must_hold(&slices);
     assert_eq!(flow.history(&slices[1].uri), "loaded");
     assert_eq!(flow.number("SELECT count(*) FROM ingestion.load_history"), 8);
+    flow.must_hold_no_claims();
+}
+
+#[test]
+fn what_is_registered_anew_just_before_a_loader_begins_is_loaded_once() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get().key("00006"), Fault::StallAfter(300));
+    let mut flow = Flow::through(&proxy, &[("workers", "1"), ("s3_read_timeout", "10min")]);
+    flow.run("SELECT btc_ingest.pause_ingest()");
+    let slices = flow.flow("BTCUSDT", 0..8);
+    flow.run("SELECT btc_ingest.resume_ingest()");
+    proxy.wait_until_stalled(SOON);
+    let uri = slices[7].uri.clone();
+    let mut other = flow.session();
+    // As above; and what another loader does, which takes a registry row into the queue and wakes nobody.
+    let anew = std::thread::spawn(move || {
+        let again = "UPDATE ingestion.objects SET generation = generation + 1, attempts = 0, attempt_started_at = NULL
+                      WHERE s3_uri = $1 AND status = 'pending' AND attempt_started_at IS NOT NULL";
+        other.batch_execute("BEGIN; LOCK TABLE ingestion.schema_version").unwrap();
+        let changed = other.execute(again, &[&uri]).unwrap();
+        other.batch_execute("COMMIT").unwrap();
+        changed
+    });
+    flow.wait_for("its place behind the load", WAITS_FOR_SCHEMA_VERSION);
+    proxy.clear();
+    proxy.release();
+    assert_eq!(anew.join().unwrap(), 1);
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+    assert_eq!(flow.history(&slices[7].uri), "loaded");
+    assert_eq!(flow.state(&slices[7].uri), "loaded loaded 1");
     flow.must_hold_no_claims();
 }
 

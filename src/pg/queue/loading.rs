@@ -13,7 +13,7 @@ use crate::load::pace::Pace;
 use crate::load::series::AHEAD;
 use crate::model::report::LoadReport;
 use crate::pg::ffi::{self, Failure};
-use crate::pg::loader;
+use crate::pg::loader::{self, Became};
 use crate::pg::registry::{Offsets, Seen};
 use crate::pg::worker::tx;
 
@@ -69,8 +69,10 @@ pub struct Loading {
 enum Done {
     Loaded,
     Failed,
-    /// Somebody else has it, or has changed it.
+    /// Somebody else is loading it.
     Left,
+    /// Somebody has changed it since it was claimed: there may be something to claim again.
+    Changed,
     OutOfResources(Failure),
 }
 
@@ -210,13 +212,13 @@ impl Loading {
         }
     }
 
-    /// One object, in one transaction, with the beginning of the next one's attempt. `false`: it was left to somebody else.
+    /// One object, in one transaction, with the beginning of the next one's attempt. `false`: somebody else is loading it.
     fn load(&mut self, mut next: Ordered, source: &mut dyn Source) -> Result<bool> {
         ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
         if !next.begun {
             next.begun = tx(|client| attempt::begin(client, &next.claim));
         }
-        let done = if next.begun { self.load_begun(&next, source)? } else { Done::Left };
+        let done = if next.begun { self.load_begun(&next, source)? } else { Done::Changed };
         if let Done::OutOfResources(failure) = done {
             // First of all, and alone: where nothing more can be written, this may be what still fits.
             source.out_of_resources(&next.claim.uri, &next.order.seen, &failure);
@@ -244,15 +246,15 @@ impl Loading {
             wait_for_no_lock();
             let attempt = ffi::attempt(|| loader::load_ordered(&next.order, series.thread(), &mut offsets));
             let done = match attempt {
-                Ok(Some(report)) => {
+                Ok(Became::Loaded(report)) => {
                     let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
                     self.pace.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
                     source.count(client, &next.claim, Some((&report, began)))?;
                     Done::Loaded
                 }
-                Ok(None) => {
+                Ok(left) => {
                     attempt::take_back(client, vec![next.claim.uri.clone()])?;
-                    Done::Left
+                    if matches!(left, Became::Busy) { Done::Left } else { Done::Changed }
                 }
                 Err(failure) if attempt::is_out_of_resources(&failure) => Done::OutOfResources(failure),
                 Err(failure) => {

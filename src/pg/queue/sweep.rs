@@ -14,9 +14,10 @@ use super::{attempt, control};
 use crate::error::Result;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::ffi::{self, Failure};
+use crate::pg::loader::{self, Became};
 use crate::pg::registry::{Offsets, Seen};
 use crate::pg::target::as_owner;
-use crate::pg::{guc, loader, spi};
+use crate::pg::{guc, spi};
 
 /// SQLSTATE of a statement that was cancelled, by somebody or by its time.
 const CANCELLED: &str = "57014";
@@ -115,7 +116,7 @@ fn claim_one(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>
     Ok(None)
 }
 
-/// Loads a claimed object whose attempt has begun. A failure is booked and said, and is no error; `None`: somebody else is at it.
+/// Loads a claimed object whose attempt has begun. A failure is booked and said, and is no error; `None`: it is left to somebody else.
 fn load(claim: &Claim) -> Result<Option<LoadReport>> {
     let order = as_owner(|client, _| Ok(loader::order(client, &claim.uri)))?;
     let (seen, done) = match order {
@@ -128,8 +129,8 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
         Err(error) => (Seen { generation: Some(claim.generation), rows: None }, Err(Failure::Ours(error))),
     };
     match done {
-        Ok(Some(report)) => Ok(Some(report)),
-        Ok(None) => {
+        Ok(Became::Loaded(report)) => Ok(Some(report)),
+        Ok(Became::Busy | Became::Changed) => {
             as_owner(|client, _| attempt::take_back(client, vec![claim.uri.clone()]))?;
             Ok(None)
         }
