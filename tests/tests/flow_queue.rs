@@ -210,6 +210,22 @@ fn what_is_registered_anew_just_before_a_loader_begins_is_loaded_once() {
 }
 
 #[test]
+fn loaders_that_looked_while_others_queued_objects_look_again() {
+    let mut flow = Flow::with(&[("workers", "0")]);
+    let slices = flow.flow("BTCUSDT", 0..8);
+    let mut sweeping = flow.session();
+    sweeping.batch_execute("BEGIN; SELECT btc_ingest.sweep(1)").unwrap();
+    flow.set(&[("workers", "2")]);
+    let waiting = "SELECT count(*) = 2 FROM pg_stat_activity
+                    WHERE backend_type = 'btc_ingest loader' AND datname = current_database() AND state = 'idle'";
+    flow.wait_for("two loaders that find nothing", waiting);
+    assert_eq!(flow.number("SELECT count(*) FROM ingestion.load_history"), 0);
+    sweeping.batch_execute("COMMIT").unwrap();
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+}
+
+#[test]
 fn what_is_no_parquet_by_its_own_word_is_skipped_with_the_reason() {
     let mut flow = Flow::new();
     let cases = [

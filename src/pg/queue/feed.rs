@@ -6,7 +6,7 @@ use pgrx::spi::SpiClient;
 
 use crate::error::Result;
 use crate::model::format::not_parquet;
-use crate::pg::spi;
+use crate::pg::{shared, spi};
 
 /// Rows that one transaction takes over: each takes a lock.
 const BATCH: i64 = 500;
@@ -52,5 +52,7 @@ pub fn feed(client: &mut SpiClient<'_>) -> Result<bool> {
         objects.values().map(|object| object.reason.clone()).collect::<Vec<_>>().into(),
     ];
     spi::execute_kept(client, include_str!("../../../sql/queries/feed.sql"), &args)?;
+    // Loaders that looked meanwhile saw neither these rows nor their objects, and sleep.
+    shared::wake_at_commit();
     Ok(rows.len() as i64 == BATCH)
 }
