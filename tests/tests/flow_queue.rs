@@ -189,7 +189,7 @@ fn what_is_registered_anew_just_before_a_loader_begins_is_loaded_once() {
     proxy.wait_until_stalled(SOON);
     let uri = slices[7].uri.clone();
     let mut other = flow.session();
-    // As above; and what another loader does, which takes a registry row into the queue and wakes nobody.
+    // As above; and what taking a registry row into the queue does to its object.
     let anew = std::thread::spawn(move || {
         let again = "UPDATE ingestion.objects SET generation = generation + 1, attempts = 0, attempt_started_at = NULL
                       WHERE s3_uri = $1 AND status = 'pending' AND attempt_started_at IS NOT NULL";
