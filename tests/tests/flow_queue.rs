@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use btc_ingest_tests::rows::{moved, must_hold, ticks_of};
 use btc_ingest_tests::stand::{loaded, session};
 use btc_ingest_tests::{Fault, FaultProxy, ParquetFile, When};
-use flow_stand::{Flow, MOST_ATTEMPTS, SOON, TICKS, bucket, stand};
+use flow_stand::{Flow, MOST_ATTEMPTS, SOON, Slice, TICKS, bucket, stand};
 use postgres::Client;
 
 /// What a lock of somebody else's may cost objects that do not need it: the second of patience, and a slow machine's time.
@@ -209,8 +209,8 @@ fn what_is_registered_anew_just_before_a_loader_begins_is_loaded_once() {
     flow.must_hold_no_claims();
 }
 
-#[test]
-fn loaders_that_looked_while_others_queued_objects_look_again() {
+/// A sweep in an open transaction has queued eight slices and loaded one, and two loaders have found nothing to do meanwhile.
+fn loaders_beside_an_open_sweep() -> (Flow, Vec<Slice>, Client) {
     let mut flow = Flow::with(&[("workers", "0")]);
     let slices = flow.flow("BTCUSDT", 0..8);
     let mut sweeping = flow.session();
@@ -220,7 +220,42 @@ fn loaders_that_looked_while_others_queued_objects_look_again() {
                     WHERE backend_type = 'btc_ingest loader' AND datname = current_database() AND state = 'idle'";
     flow.wait_for("two loaders that find nothing", waiting);
     assert_eq!(flow.number("SELECT count(*) FROM ingestion.load_history"), 0);
+    (flow, slices, sweeping)
+}
+
+#[test]
+fn loaders_that_looked_while_others_queued_objects_look_again() {
+    let (mut flow, slices, mut sweeping) = loaders_beside_an_open_sweep();
     sweeping.batch_execute("COMMIT").unwrap();
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+}
+
+#[test]
+fn loaders_come_back_to_what_somebody_held_and_gave_back_without_a_word() {
+    let (mut flow, slices, mut sweeping) = loaders_beside_an_open_sweep();
+    sweeping.batch_execute("ROLLBACK").unwrap();
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+}
+
+#[test]
+fn a_failed_object_that_somebody_holds_is_asked_for_once_a_second_at_most() {
+    let proxy = FaultProxy::before(&stand().s3);
+    proxy.on(When::get().key("00000"), Fault::internal_error());
+    let settings = [("workers", "1"), ("retry_backoff", "1s"), ("retry_backoff_max", "1s")];
+    let mut flow = Flow::through(&proxy, &settings);
+    let slices = flow.flow("BTCUSDT", 0..1);
+    flow.wait_status(&slices[0].uri, "failed");
+    let mut holder = flow.session();
+    holder.batch_execute("BEGIN; SELECT 1 FROM ingestion.objects FOR UPDATE").unwrap();
+    flow.wait_for("its time", "SELECT next_attempt_at < clock_timestamp() FROM ingestion.objects");
+    flow.wait_looked();
+    let began = Instant::now();
+    flow.wait_looked();
+    assert!(began.elapsed() > Duration::from_millis(900), "two looks within {:?}", began.elapsed());
+    proxy.clear();
+    holder.batch_execute("ROLLBACK").unwrap();
     flow.wait_loaded(&slices);
     flow.must_hold(&slices);
 }

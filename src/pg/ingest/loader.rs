@@ -109,8 +109,7 @@ impl Loader {
             return Ok(Turn::Moved);
         }
         self.loading.write_offsets();
-        let due = tx(live::next_due).map(|ms| Duration::from_secs_f64(ms.max(1.0) / 1e3));
-        Ok(Turn::Idle(due.unwrap_or(Duration::MAX).min(guc::poll_interval())))
+        Ok(Turn::Idle(tx(live::next_look).unwrap_or(Duration::MAX).min(guc::poll_interval())))
     }
 
     /// Books what went wrong outside of any object's load, or with the commit of one.

@@ -1,6 +1,7 @@
 //! Live objects: those that no backfill owns. Their turn comes before any backfill's.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use pgrx::spi::SpiClient;
 
@@ -11,6 +12,9 @@ use crate::pg::{guc, spi};
 
 /// Objects that are looked at for one that is free, if others have taken the first few.
 const LOOK_AT: i64 = 512;
+
+/// How long something that others hold is left to them before somebody looks again.
+const HELD: Duration = Duration::from_secs(1);
 
 /// Which end of the queue comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +76,9 @@ pub fn retry_due(client: &mut SpiClient<'_>, backfill: Option<i64>) -> Result<bo
     Ok(spi::execute_kept(client, include_str!("../../../sql/queries/retry_due.sql"), &[backfill.into()])? > 0)
 }
 
-/// Milliseconds until a failed live object is due; `None`: there is none.
-pub fn next_due(client: &mut SpiClient<'_>) -> Result<Option<f64>> {
-    let sql = "SELECT to_json(extract(epoch FROM min(next_attempt_at) - clock_timestamp()) * 1000)::text
-                 FROM ingestion.objects WHERE backfill IS NULL AND status = 'failed'";
-    Ok(spi::json_kept(client, sql, &[])?.as_f64())
+/// When a loader that has found nothing to do is to look again, though nobody wakes it; `None`: never.
+pub fn next_look(client: &mut SpiClient<'_>) -> Result<Option<Duration>> {
+    let args = [(HELD.as_secs_f64() * 1e3).into()];
+    let ms = spi::json_kept(client, include_str!("../../../sql/queries/next_look.sql"), &args)?.as_f64();
+    Ok(ms.map(|ms| Duration::from_secs_f64(ms / 1e3)))
 }

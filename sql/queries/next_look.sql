@@ -1,0 +1,9 @@
+-- Milliseconds until a loader without work is to look again; null: when it is woken. $1: while something waits that somebody
+-- else holds. He may let go of it without a word: his transaction is rolled back, or his session ends.
+SELECT to_json(least(
+    (SELECT CASE WHEN f.due > 0 THEN f.due WHEN f.due <= 0 THEN $1::float8 END
+       FROM (SELECT extract(epoch FROM min(o.next_attempt_at) - clock_timestamp())::float8 * 1000 AS due
+               FROM ingestion.objects o WHERE o.backfill IS NULL AND o.status = 'failed') AS f),
+    CASE WHEN EXISTS (SELECT FROM ingestion.objects o WHERE o.backfill IS NULL AND o.status = 'pending')
+           OR EXISTS (SELECT FROM landing.raw_blobs_5m b WHERE b.status = 'pending' AND b.queued_at IS NULL)
+         THEN $1::float8 END))::text
