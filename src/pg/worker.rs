@@ -69,14 +69,14 @@ pub fn start_loader(slot: i32) -> Option<DynamicBackgroundWorker> {
         .ok()
 }
 
-/// Asks the postmaster for a worker of a backfill in this database; `false`: it has no room for one.
-pub fn start_backfill(backfill: i64, slot: i32) -> bool {
+/// Asks the postmaster for a worker of a backfill in this database; `None`: it has no room for one.
+pub fn start_backfill(backfill: i64, slot: i32) -> Option<DynamicBackgroundWorker> {
     let name = format!("btc_ingest backfill {backfill} worker {slot}");
     builder(&name, "backfill", "btc_ingest_backfill_main")
         .set_extra(&format!("{} {backfill} {slot}", ffi::current_database().to_u32()))
         .set_restart_time(Some(RESTART))
         .load_dynamic()
-        .is_ok()
+        .ok()
 }
 
 /// Whether a database's files are there. Connecting to one that was dropped would be an error, and that worker started again

@@ -7,7 +7,7 @@ mod backfill_bench;
 use std::time::{Duration, Instant};
 
 use backfill_bench::{Bench, Called, SOON, call, must_hold, say, statement};
-use btc_ingest_tests::stand::traces;
+use btc_ingest_tests::stand::{text, traces};
 use btc_ingest_tests::wait::wait_until;
 use btc_ingest_tests::{Fault, FaultProxy, Tick, When};
 
@@ -285,6 +285,11 @@ fn workers_that_find_no_room_are_an_error_that_says_what_to_raise() {
     assert_eq!(called.sqlstate(), "TK015", "{called:#?}");
     assert!(called.refusal.unwrap().hint.contains("max_worker_processes"));
     let mut client = db.client();
+    // No reason not to let everything else go on.
+    let paused = "SELECT btc_ingest.pause_ingest() || '; ' || btc_ingest.resume_ingest()";
+    let answer = text(&mut client, paused);
+    assert!(answer.ends_with("; resumed; backfill 1: no background worker could be started"), "{answer}");
+    assert_eq!(text(&mut client, "SELECT paused::text FROM ingestion.control"), "false");
     client.batch_execute("ALTER SYSTEM SET max_worker_processes = 16").unwrap();
     drop(client);
     cluster.restart();

@@ -4,9 +4,10 @@
 
 mod flow_stand;
 
+use btc_ingest_tests::stand::BUCKET;
 use btc_ingest_tests::wait::{wait_for, wait_until};
 use btc_ingest_tests::{Fault, FaultProxy, When};
-use flow_stand::{Flow, SOON, TICKS, bucket, register, stand, text, try_register};
+use flow_stand::{Flow, SOON, Slice, TICKS, bucket, register, stand, text, try_register};
 use postgres::fallible_iterator::FallibleIterator;
 
 #[test]
@@ -345,4 +346,27 @@ fn slices_flow_on_while_timescaledb_is_updated_under_the_workers() {
     all.extend(coming);
     flow.must_hold(&all);
     assert_eq!(flow.text("SELECT string_agg(DISTINCT status, ' ') FROM ingestion.objects"), "loaded");
+}
+
+#[test]
+fn a_scheduler_that_is_woken_again_and_again_starts_each_worker_of_a_backfill_once() {
+    let proxy = FaultProxy::before(&stand().s3);
+    let hanging = proxy.on(When::list(), Fault::Hang);
+    let mut flow = Flow::through(&proxy, &[]);
+    // The postmaster says then which process it starts.
+    flow.run("ALTER SYSTEM SET log_min_messages = 'debug1'");
+    flow.set(&[]);
+    let slices: Vec<Slice> = (0..8).map(|n| flow.put("BTCUSDT", n)).collect();
+    let prefix = format!("s3://{BUCKET}/{}/", flow.db.name());
+    flow.run(&format!("SELECT btc_ingest.start_backfill(ARRAY['{prefix}'], NULL, NULL, 8, 'slice')"));
+    for _ in 0..300 {
+        flow.run("SELECT btc_ingest.wake_workers()");
+    }
+    flow.wait_for("its workers", "SELECT count(*) = 8 FROM pg_stat_activity WHERE backend_type = 'btc_ingest backfill' AND datname = current_database()");
+    proxy.remove(hanging);
+    proxy.release();
+    flow.wait_loaded(&slices);
+    flow.must_hold(&slices);
+    let started = flow.db.log().matches("starting background worker process \"btc_ingest backfill 1 worker").count();
+    assert_eq!(started, 8);
 }

@@ -29,7 +29,7 @@ use crate::model::pattern::KeyPattern;
 use queue::Whose;
 use slices::SliceWorker;
 
-pub use start::{Plan, start, start_workers};
+pub use start::{Plan, slots, start, start_workers};
 pub use survey::survey;
 pub use verbs::{cancel, set_paused};
 

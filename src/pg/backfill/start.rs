@@ -1,6 +1,8 @@
 //! What the caller's session does: judges the arguments, writes or takes up the row, and asks for the workers.
 
 use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::pattern::KeyPattern;
@@ -91,17 +93,21 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
 
 /// Asks for the workers that an unfinished backfill lacks; how many were asked for.
 pub fn start_workers(id: i64) -> Result<i32> {
-    let slots =
-        as_owner(|client, _| spi::json(client, include_str!("../../../sql/queries/backfill_slots.sql"), &[id.into()]))?;
-    let slots: Vec<_> = slots.as_array().into_iter().flatten().collect();
+    let slots = as_owner(|client, _| slots(client, id))?;
     // One that is about to be taken may look free: its second worker ends at once.
-    let free = slots.iter().filter(|slot| slot["free"] == true);
-    let missing: Vec<i32> = free.filter_map(|slot| slot["slot"].as_i64()).map(|slot| slot as i32).collect();
-    let started = missing.iter().filter(|slot| worker::start_backfill(id, **slot)).count();
+    let missing: Vec<i32> = slots.iter().filter(|(_, free)| *free).map(|(slot, _)| *slot).collect();
+    let started = missing.iter().filter(|slot| worker::start_backfill(id, **slot).is_some()).count();
     if started == 0 && !missing.is_empty() && missing.len() == slots.len() {
         return Err(Error::NoWorker);
     }
     Ok(started as i32)
+}
+
+/// The slots for workers of an unfinished backfill, and whether each is free.
+pub fn slots(client: &mut SpiClient<'_>, id: i64) -> Result<Vec<(i32, bool)>> {
+    let found = spi::json_kept(client, include_str!("../../../sql/queries/backfill_slots.sql"), &[id.into()])?;
+    let slot = |row: &Value| (row["slot"].as_i64().unwrap_or(0) as i32, row["free"] == true);
+    Ok(found.as_array().into_iter().flatten().map(slot).collect())
 }
 
 fn invalid(what: &str) -> Error {

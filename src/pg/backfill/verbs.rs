@@ -25,15 +25,20 @@ pub fn set_paused(paused: bool) -> Result<String> {
     }
     wake_at_commit();
     // Workers that a restart of the server has ended.
+    let mut answer = if changed { "resumed" } else { "was not paused" }.to_owned();
     let mut started = 0;
     for id in Spi::connect_mut(unfinished)? {
-        started += start_workers(id)?;
+        match start_workers(id) {
+            Ok(workers) => started += workers,
+            // Everything else goes on all the same.
+            Err(error @ Error::NoWorker) => answer += &format!("; backfill {id}: {error}"),
+            Err(error) => return Err(error),
+        }
     }
-    let answer = if changed { "resumed" } else { "was not paused" };
-    Ok(match started {
-        0 => answer.into(),
-        _ => format!("{answer}; started {started} workers"),
-    })
+    if started > 0 {
+        answer += &format!("; started {started} workers");
+    }
+    Ok(answer)
 }
 
 /// Ends a backfill for good.

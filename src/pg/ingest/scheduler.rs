@@ -1,11 +1,14 @@
 //! The scheduler: keeps as many loaders as there is work for, goes on with unfinished backfills, lists what is watched, and
 //! prunes the history.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
+
+use pgrx::bgworkers::DynamicBackgroundWorker;
 
 use super::fit::{self, Fit};
 use super::keeper::Keeper;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::discovery::Rounds;
 use crate::pg::shared::{self, Presence, Role};
 use crate::pg::worker::{self, tx, tx_with_all_rights};
@@ -45,6 +48,8 @@ pub fn schedule() {
 struct Scheduler {
     /// By number of loader.
     loaders: Vec<Keeper>,
+    /// By backfill and number of its worker.
+    backfills: HashMap<(i64, i32), Keeper>,
     /// What the process has begun with.
     versions: Option<String>,
     /// The last misfit that was said.
@@ -72,9 +77,7 @@ impl Scheduler {
                 if self.versions.get_or_insert_with(|| versions.clone()) != &versions {
                     return None;
                 }
-                let pause = self.keep_loaders();
-                resume_backfills();
-                let pause = pause.min(self.rounds.turn());
+                let pause = self.keep_loaders().min(self.keep_backfills()).min(self.rounds.turn());
                 if self.pruned.is_none_or(|at| at.elapsed() > PRUNE) {
                     prune();
                     self.pruned = Some(Instant::now());
@@ -95,6 +98,27 @@ impl Scheduler {
         let missing = keepers.filter(|(slot, _)| !shared::is_there(ffi::current_database(), Role::Loader(*slot)));
         missing.filter_map(|(slot, keeper)| keeper.keep(|| worker::start_loader(slot))).min().unwrap_or(PRUNE)
     }
+
+    /// Starts the workers that unfinished backfills lack, as after a restart.
+    fn keep_backfills(&mut self) -> Duration {
+        let unfinished = tx_with_all_rights(backfill::unfinished);
+        if unfinished.is_empty() {
+            self.backfills.clear();
+            return PRUNE;
+        }
+        let places = tx(|client| {
+            let mut places = Vec::new();
+            for id in unfinished {
+                places.extend(backfill::slots(client, id)?.into_iter().map(|(slot, free)| ((id, slot), free)));
+            }
+            Ok(places)
+        });
+        self.backfills.retain(|kept, _| places.iter().any(|(place, _)| place == kept));
+        let free = places.into_iter().filter_map(|(place, free)| free.then_some(place));
+        let pauses =
+            free.filter_map(|(id, slot)| self.backfills.entry((id, slot)).or_default().keep(|| start(id, slot)));
+        pauses.min().unwrap_or(PRUNE)
+    }
 }
 
 /// Objects and registry rows that wait, counted up to `most` each.
@@ -102,13 +126,13 @@ fn backlog(client: &mut pgrx::spi::SpiClient<'_>, most: i64) -> Result<i64> {
     Ok(spi::json_kept(client, include_str!("../../../sql/queries/backlog.sql"), &[most.into()])?.as_i64().unwrap_or(0))
 }
 
-/// Starts the workers that unfinished backfills lack, as after a restart.
-fn resume_backfills() {
-    for id in tx_with_all_rights(backfill::unfinished) {
-        if let Err(error) = ffi::transaction(|| backfill::start_workers(id)) {
-            shared::note_trouble(error.sqlstate(), &error.to_string());
-        }
+/// Starts a backfill's worker; without room for it somebody is to know.
+fn start(backfill: i64, slot: i32) -> Option<DynamicBackgroundWorker> {
+    let worker = worker::start_backfill(backfill, slot);
+    if worker.is_none() {
+        shared::note_trouble(Error::NoWorker.sqlstate(), &Error::NoWorker.to_string());
     }
+    worker
 }
 
 /// Deletes what is older than the history is to be.
