@@ -2,6 +2,7 @@
 # make test   sets everything up and runs every test
 # make bench  measures the loads beside COPY and others
 # make soak   loads for minutes while S3 fails and processes are killed
+# make crowd  has everybody meet at a few objects, round after round
 # make help   lists the rest
 
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
@@ -16,7 +17,7 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 
 .NOTPARALLEL:
 
-.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install bench soak clean
+.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install bench soak crowd clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -62,6 +63,9 @@ bench: bootstrap ## measures the loads; BENCH='--ticks 100000 --runs 1' passes o
 
 soak: bootstrap install ## loads for ten minutes while S3 fails and processes are killed; SOAK='--minutes 5 --seed 7' passes options
 	cargo run -q -p btc_ingest_tests --bin btc-ingest-soak -- $(SOAK)
+
+crowd: bootstrap install ## has all that loads and registers meet at a few objects for ten minutes; CROWD='--minutes 5 --seed 7' passes options
+	cargo run -q -p btc_ingest_tests --bin btc-ingest-crowd -- $(CROWD)
 
 clean: ## removes what was built
 	cargo clean

@@ -9,7 +9,7 @@
 //! - [`disk`]: a disk that is too small; [`dump`]: pg_dump and pg_restore;
 //! - [`rows`]: a few hand-made trades, compared value by value;
 //! - [`stand`]: cluster and server together, a load's report and refusal, the exact sums of what is stored;
-//! - [`demo`], [`soak`] and [`s3_program`]: what the programs of this package do;
+//! - [`demo`], [`soak`], [`crowd`] and [`s3_program`]: what the programs of this package do;
 //! - [`janitor`], [`wait`], [`process`], [`http`], [`command`]: what the others stand on.
 //!
 //! Whatever is started here ends with the process that started it, however that process ends: see [`janitor`].
@@ -20,6 +20,7 @@
 pub mod chaos;
 pub mod cluster;
 pub mod command;
+pub mod crowd;
 pub mod demo;
 pub mod disk;
 pub mod dump;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 
 use super::objects::ASSETS;
-use super::options::Options;
 use super::session::Session;
 use crate::{Chaos, Cluster, FaultProxy, S3Server};
 
@@ -29,14 +28,12 @@ pub struct World {
 }
 
 impl World {
-    /// Starts all of it, with the extension installed.
-    pub fn start(options: &Options) -> World {
+    /// Starts all of it, with the extension installed, so many attempts of an object and further settings of the server.
+    pub fn start(attempts: u64, settings: &[(&str, &str)]) -> World {
         let s3 = S3Server::start(ACCESS, SECRET);
         s3.create_bucket(BUCKET);
         let proxy = FaultProxy::before(&s3);
-        // Enough attempts that chance quarantines nothing: an outage alone takes one every few seconds.
-        let attempts = 50 + options.outage.as_secs();
-        let cluster = Cluster::builder()
+        let builder = Cluster::builder()
             .preload("btc_ingest")
             .aws_keys(ACCESS, SECRET)
             .setting("btc_ingest.database", DATABASE)
@@ -47,8 +44,8 @@ impl World {
             .setting("btc_ingest.s3_force_path_style", "on")
             .setting("btc_ingest.retry_backoff", "100ms")
             .setting("btc_ingest.retry_backoff_max", "2s")
-            .setting("btc_ingest.max_attempts", &attempts.min(1000).to_string())
-            .start();
+            .setting("btc_ingest.max_attempts", &attempts.min(1000).to_string());
+        let cluster = settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value)).start();
         cluster.create_database(DATABASE);
         cluster.install_extension(DATABASE);
         World { cluster, s3, proxy, dropped: AtomicUsize::new(0) }
