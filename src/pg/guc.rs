@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
-use super::ffi;
 use super::queue::live::Order;
+use super::{ffi, report};
 use crate::error::Result;
 use crate::load::pipeline::Limits;
 use crate::model::uri::AllowedPrefixes;
@@ -311,8 +311,8 @@ pub fn history_retention() -> Option<i32> {
 pub fn log_load(line: &str) {
     match LOG_LOADS.get() {
         LogLevel::Off => {}
-        LogLevel::Debug1 => pgrx::debug1!("{line}"),
-        LogLevel::Log => pgrx::log!("{line}"),
+        LogLevel::Debug1 => report::debug(line),
+        LogLevel::Log => report::log(line),
     }
 }
 

@@ -10,7 +10,7 @@ mod tests {
 
     use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
     use crate::model::tick::{NO_TIME, Symbols, TextColumn, TickBatch};
-    use crate::pg::{chunk, ffi};
+    use crate::pg::{chunk, ffi, report};
     use crate::tuple::batch::encode;
     use crate::tuple::spare::Spare;
 
@@ -202,6 +202,24 @@ mod tests {
         assert!(matches!(ours, Err(ffi::Failure::Ours(crate::error::Error::ReadOnly))));
         assert!(ffi::attempt(|| Spi::run("INSERT INTO kept VALUES (3)").map_err(crate::pg::spi::internal)).is_ok());
         assert_eq!(Spi::get_one::<String>("SELECT string_agg(id::text, ',') FROM kept").unwrap().as_deref(), Some("3"));
+    }
+
+    #[pg_test]
+    fn a_line_for_the_log_is_said_by_a_statement_that_is_cancelled_and_the_work_is_rolled_back() {
+        Spi::run("CREATE TEMP TABLE kept (id int)").unwrap();
+        let mut said = false;
+        let cancelled = ffi::attempt(|| {
+            Spi::run("INSERT INTO kept VALUES (1)").unwrap();
+            let pid = std::process::id().to_string();
+            std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+            report::log("somebody has cancelled this");
+            said = true;
+            pgrx::check_for_interrupts!();
+            Ok(())
+        });
+        assert!(matches!(cancelled, Err(ffi::Failure::Postgres { sqlstate, .. }) if sqlstate == "57014"));
+        assert!(said);
+        assert_eq!(Spi::get_one::<i64>("SELECT count(*) FROM kept").unwrap(), Some(0));
     }
 
     #[pg_test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::pg::worker::tx;
-use crate::pg::{ffi, guc, spi};
+use crate::pg::{ffi, guc, report, spi};
 
 /// How often a refresh is tried.
 const TRIES: i32 = 5;
@@ -31,7 +31,7 @@ pub fn refresh_next() -> bool {
             Err(_) if ffi::is_ending() => {}
             // The ticks are stored all the same: a view that cannot be refreshed is no reason to end the backfill.
             Err(failure) => {
-                pgrx::log!("btc_ingest: a continuous aggregate was not refreshed: {failure:?}");
+                report::log(&format!("btc_ingest: a continuous aggregate was not refreshed: {failure:?}"));
                 ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
             }
         }

@@ -23,7 +23,7 @@ use super::queue::attempt::may_pass;
 use super::shared::{Presence, Role};
 use super::target::Target;
 use super::worker::{tx, tx_with_all_rights};
-use super::{ffi, guc, spi};
+use super::{ffi, guc, report, spi};
 use crate::error::{Error, Result};
 use crate::model::pattern::KeyPattern;
 use queue::Whose;
@@ -122,7 +122,7 @@ pub fn work(id: i64, slot: i32) {
             Err(failure) => {
                 // Whatever it was, it may pass; a person sees it in the status.
                 let words = failure.words();
-                pgrx::log!("btc_ingest backfill {id}: {} ({})", words.1, words.0);
+                report::log(&format!("btc_ingest backfill {id}: {} ({})", words.1, words.0));
                 if !may_pass(&words.0) {
                     let _ = ffi::survive(|| stop_with(id, &words.0, &words.1));
                     break;

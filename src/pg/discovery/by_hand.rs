@@ -7,8 +7,8 @@ use super::register::{Counts, register};
 use super::watch::{Ended, Watch};
 use crate::error::Result;
 use crate::pg::queue::control;
-use crate::pg::shared;
 use crate::pg::target::as_owner;
+use crate::pg::{report, shared};
 
 /// What was found under one prefix.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub fn discover(prefix: Option<&str>) -> Result<Vec<Found>> {
     let listed = watches.into_iter().map(|watch| match Order::full(&watch).and_then(|order| list(&watch, order)) {
         Ok(ended) => found(&watch.prefix, ended),
         Err(error) => {
-            pgrx::warning!("{}: {error} ({})", watch.prefix, error.sqlstate());
+            report::warning(&format!("{}: {error} ({})", watch.prefix, error.sqlstate()));
             let (counts, problem) = (Counts::default(), Some(error.to_string()));
             Found { prefix: watch.prefix, counts, seconds: 0.0, problem }
         }
@@ -56,7 +56,7 @@ fn found(prefix: &str, Ended { counts, seconds, .. }: Ended) -> Found {
 }
 
 fn say_paused() -> Vec<Found> {
-    pgrx::notice!("nothing was listed: pause_ingest() is in force");
+    report::notice("nothing was listed: pause_ingest() is in force");
     Vec::new()
 }
 

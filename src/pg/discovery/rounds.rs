@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::pg::ffi::{self, Failure};
 use crate::pg::queue::control;
 use crate::pg::queue::loading::wait_for_no_lock;
-use crate::pg::shared;
 use crate::pg::worker::tx;
+use crate::pg::{report, shared};
 
 /// Listings at the same time.
 const MOST: usize = 4;
@@ -47,7 +47,7 @@ impl Rounds {
                 let problem = failure.words();
                 shared::note_trouble(&problem.0, &problem.1);
                 if self.said.as_ref() != Some(&problem) {
-                    pgrx::log!("btc_ingest discovery: {} ({})", problem.1, problem.0);
+                    report::log(&format!("btc_ingest discovery: {} ({})", problem.1, problem.0));
                     self.said = Some(problem);
                 }
                 self.running.clear();
@@ -115,9 +115,9 @@ impl Rounds {
             shared::note_trouble(sqlstate, &format!("{}: {message}", watch.prefix));
         }
         match (&watch.problem, &ended) {
-            (Some(_), Ok(_)) => pgrx::log!("btc_ingest: {} can be listed again", watch.prefix),
+            (Some(_), Ok(_)) => report::log(&format!("btc_ingest: {} can be listed again", watch.prefix)),
             (known, Err(problem)) if known.as_ref() != Some(problem) => {
-                pgrx::log!("btc_ingest: {} cannot be listed: {} ({})", watch.prefix, problem.1, problem.0);
+                report::log(&format!("btc_ingest: {} cannot be listed: {} ({})", watch.prefix, problem.1, problem.0));
             }
             _ => {}
         }

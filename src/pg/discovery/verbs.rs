@@ -7,7 +7,7 @@ use super::watch::Watch;
 use crate::error::Result;
 use crate::pg::shared::{self, Role, wake_at_commit};
 use crate::pg::target::as_owner;
-use crate::pg::{ffi, spi};
+use crate::pg::{ffi, report, spi};
 
 /// Watches a prefix, or changes how it is watched; what was done.
 pub fn watch(prefix: &str, options: Value) -> Result<String> {
@@ -34,8 +34,8 @@ pub fn watch(prefix: &str, options: Value) -> Result<String> {
     let scheduled =
         shared::workers(ffi::current_database()).into_iter().any(|(role, _)| matches!(role, Role::Scheduler));
     if parsed.enabled && !scheduled {
-        pgrx::notice!(
-            "no worker of btc_ingest runs in this database that would list it; SELECT * FROM btc_ingest.discover() does it once, SELECT * FROM btc_ingest.doctor() says more"
+        report::notice(
+            "no worker of btc_ingest runs in this database that would list it; SELECT * FROM btc_ingest.discover() does it once, SELECT * FROM btc_ingest.doctor() says more",
         );
     }
     Ok(format!("{done} {prefix}, {how}"))

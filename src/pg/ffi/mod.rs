@@ -156,6 +156,17 @@ fn wait_readable(fd: RawFd, limit: Option<Duration>) {
     pgrx::check_for_interrupts!();
 }
 
+/// Does something that PostgreSQL would end if an interrupt were pending, and leaves that to whoever looks next. Reports of
+/// less than an error look for interrupts, and pgrx makes them without a guard: the error would pass over all frames of
+/// ours, and over a subtransaction that one of them ends.
+pub fn uninterrupted(work: impl FnOnce()) {
+    // SAFETY: a counter of this process. An error, which may leave `work`, sets it to zero.
+    unsafe { pg_sys::InterruptHoldoffCount += 1 };
+    work();
+    // SAFETY: as above.
+    unsafe { pg_sys::InterruptHoldoffCount -= 1 };
+}
+
 // ── The session ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Whether the session is inside BEGIN … COMMIT.

@@ -2,7 +2,7 @@
 
 use super::keeper::Keeper;
 use crate::pg::shared::{self, Presence, Role};
-use crate::pg::{ffi, guc, worker};
+use crate::pg::{ffi, guc, report, worker};
 
 /// The launcher's life.
 pub fn launch() {
@@ -17,7 +17,7 @@ pub fn launch() {
         if let (Some(name), None) = (&name, wanted)
             && *name != said
         {
-            pgrx::log!("btc_ingest: there is no database {name:?} (btc_ingest.database); waiting for it");
+            report::log(&format!("btc_ingest: there is no database {name:?} (btc_ingest.database); waiting for it"));
             said = name.clone();
         }
         if kept.as_ref().map(|(database, _)| *database) != wanted {

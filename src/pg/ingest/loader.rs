@@ -16,7 +16,7 @@ use crate::pg::queue::{attempt, control, live};
 use crate::pg::registry::Seen;
 use crate::pg::shared::{self, Presence, Role};
 use crate::pg::worker::{tx, tx_with_all_rights};
-use crate::pg::{ffi, guc, spi};
+use crate::pg::{ffi, guc, report, spi};
 
 /// A loader beyond the first ends when it had nothing to do for so long.
 const IDLE: Duration = Duration::from_secs(60);
@@ -115,7 +115,7 @@ impl Loader {
     /// Books what went wrong outside of any object's load, or with the commit of one.
     fn trouble(&mut self, slot: i32, failure: &Failure) {
         let (sqlstate, message) = failure.words();
-        pgrx::log!("btc_ingest loader {slot}: {message} ({sqlstate})");
+        report::log(&format!("btc_ingest loader {slot}: {message} ({sqlstate})"));
         shared::note_trouble(&sqlstate, &message);
         let _ = ffi::survive(|| self.loading.fail_in_work(failure));
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::pg::discovery::Rounds;
 use crate::pg::shared::{self, Presence, Role};
 use crate::pg::worker::{self, tx, tx_with_all_rights};
-use crate::pg::{backfill, ffi, guc, spi};
+use crate::pg::{backfill, ffi, guc, report, spi};
 
 /// How often old rows of the history go.
 const PRUNE: Duration = Duration::from_secs(3600);
@@ -32,7 +32,7 @@ pub fn schedule() {
             Ok(None) => return,
             Err(failure) => {
                 let (sqlstate, message) = failure.words();
-                pgrx::log!("btc_ingest scheduler: {message} ({sqlstate})");
+                report::log(&format!("btc_ingest scheduler: {message} ({sqlstate})"));
                 shared::note_trouble(&sqlstate, &message);
                 return;
             }
@@ -66,7 +66,7 @@ impl Scheduler {
             Fit::Absent => Some(guc::poll_interval()),
             Fit::Misfit { sqlstate, message } => {
                 if self.said.as_ref() != Some(&message) {
-                    pgrx::log!("btc_ingest loads nothing: {message} ({sqlstate})");
+                    report::log(&format!("btc_ingest loads nothing: {message} ({sqlstate})"));
                     shared::note_trouble(&sqlstate, &message);
                     self.said = Some(message);
                 }

@@ -17,7 +17,7 @@ use crate::pg::ffi::{self, Failure};
 use crate::pg::loader::{self, Became};
 use crate::pg::registry::{Offsets, Seen};
 use crate::pg::target::as_owner;
-use crate::pg::{guc, spi};
+use crate::pg::{guc, report, spi};
 
 /// SQLSTATE of a statement that was cancelled, by somebody or by its time.
 const CANCELLED: &str = "57014";
@@ -141,7 +141,7 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
         Err(failure) => {
             as_owner(|client, _| attempt::fail(client, &claim.uri, &failure, &seen))?;
             let (sqlstate, message) = failure.words();
-            pgrx::warning!("{}: {message} ({sqlstate})", claim.uri);
+            report::warning(&format!("{}: {message} ({sqlstate})", claim.uri));
             Ok(Some(LoadReport { uri: claim.uri.clone(), outcome: Outcome::Failed, ..LoadReport::default() }))
         }
     }

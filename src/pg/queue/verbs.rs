@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::report::LoadReport;
 use crate::pg::shared::wake_at_commit;
 use crate::pg::target::as_owner;
-use crate::pg::{loader, spi};
+use crate::pg::{loader, report, spi};
 
 /// Which objects; those that all of these name.
 #[derive(Default)]
@@ -77,7 +77,11 @@ pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<Lo
         let deleted =
             spi::query(client, &format!("WITH gone AS ({sql} RETURNING 1) SELECT count(*)::text FROM gone"), &args)?;
         let deleted: Option<String> = deleted.first().get_one().map_err(spi::internal)?;
-        pgrx::notice!("{} ticks were deleted; loading {} objects again", deleted.unwrap_or_default(), uris.len());
+        report::notice(&format!(
+            "{} ticks were deleted; loading {} objects again",
+            deleted.unwrap_or_default(),
+            uris.len()
+        ));
         Ok(uris)
     })?;
     uris.iter().map(|uri| loader::load(&loader::Request::again(uri))).collect()
