@@ -125,7 +125,7 @@ fn an_object_whose_every_attempt_ended_with_its_backend_is_quarantined_with_a_me
     let found = bench.text(failures);
     assert!(
         found.starts_with(&format!(
-            "quarantined {MOST_ATTEMPTS} the attempt has ended with its process; see the server's log"
+            "quarantined {MOST_ATTEMPTS} the attempt has ended without a result, with its process or its statement; see the server's log"
         )),
         "{found}"
     );

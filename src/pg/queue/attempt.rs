@@ -9,7 +9,8 @@ use crate::pg::registry::{Seen, count_attempt};
 use crate::pg::{guc, spi};
 
 /// What speaks of an attempt that ended without a word.
-const LOST: (&str, &str) = ("57P02", "the attempt has ended with its process; see the server's log");
+const LOST: (&str, &str) =
+    ("57P02", "the attempt has ended without a result, with its process or its statement; see the server's log");
 
 /// Burns an attempt. `false`: the object is not what was claimed.
 pub fn begin(client: &mut SpiClient<'_>, claim: &Claim) -> Result<bool> {

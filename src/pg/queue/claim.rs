@@ -69,7 +69,7 @@ pub fn take(
 /// Which of the locked objects are to be loaded, and which are not (any more).
 pub fn check(client: &mut SpiClient<'_>, locked: Vec<String>) -> Result<(Vec<Claim>, Vec<String>)> {
     let rows = spi::json_kept(client, include_str!("../../../sql/queries/claim_check.sql"), &[locked.clone().into()])?;
-    // Begun, without a result, and nobody holds it: it has ended with its process.
+    // Begun, without a result, and nobody holds it: it has ended with its process, or with a sweep that was cancelled.
     let is_lost = |row: &Value| row["begun"] == true;
     let mut claims = Vec::new();
     let mut gone = Vec::new();
