@@ -288,7 +288,8 @@ fn workers_that_find_no_room_are_an_error_that_says_what_to_raise() {
     // No reason not to let everything else go on.
     let paused = "SELECT btc_ingest.pause_ingest() || '; ' || btc_ingest.resume_ingest()";
     let answer = text(&mut client, paused);
-    assert!(answer.ends_with("; resumed; backfill 1: no background worker could be started"), "{answer}");
+    let short = "; resumed; backfill 1: no background worker could be started. Raise max_worker_processes and restart the server.";
+    assert!(answer.ends_with(short), "{answer}");
     assert_eq!(text(&mut client, "SELECT paused::text FROM ingestion.control"), "false");
     client.batch_execute("ALTER SYSTEM SET max_worker_processes = 16").unwrap();
     drop(client);

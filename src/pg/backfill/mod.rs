@@ -314,11 +314,15 @@ fn end(id: i64, work: impl FnOnce(&mut SpiClient<'_>) -> Result<bool>) -> bool {
 
 /// Ends the backfill because nothing more can be done until somebody has mended something.
 fn stop(id: i64, error: &Error) {
-    let message = match error.hint() {
+    stop_with(id, error.sqlstate(), &with_hint(error));
+}
+
+/// What is wrong, and what mends it.
+fn with_hint(error: &Error) -> String {
+    match error.hint() {
         Some(hint) => format!("{error}. {hint}"),
         None => error.to_string(),
-    };
-    stop_with(id, error.sqlstate(), &message);
+    }
 }
 
 /// Says what the backfill is waiting for.

@@ -2,7 +2,7 @@
 
 use pgrx::Spi;
 
-use super::{compression, start_workers, unfinished};
+use super::{compression, start_workers, unfinished, with_hint};
 use crate::error::{Error, Result};
 use crate::pg::shared::wake_at_commit;
 use crate::pg::spi;
@@ -31,7 +31,7 @@ pub fn set_paused(paused: bool) -> Result<String> {
         match start_workers(id) {
             Ok(workers) => started += workers,
             // Everything else goes on all the same.
-            Err(error @ Error::NoWorker) => answer += &format!("; backfill {id}: {error}"),
+            Err(error @ Error::NoWorker) => answer += &format!("; backfill {id}: {}", with_hint(&error)),
             Err(error) => return Err(error),
         }
     }
