@@ -1,6 +1,6 @@
 -- Helpers of migrate(): the shape of tables that stood already, and what every table is granted and called.
 
-CREATE FUNCTION btc_ingest.adopt_shapes(vector_schema text) RETURNS void
+CREATE FUNCTION btc_ingest_internal.adopt_shapes(vector_schema text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -111,9 +111,27 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.adopt_shapes(text) IS 'Part of migrate(): gives tables that stood already the columns and keys of the contract';
+COMMENT ON FUNCTION btc_ingest_internal.adopt_shapes(text) IS 'Part of migrate(): gives tables that stood already the columns and keys of the contract';
 
-CREATE FUNCTION btc_ingest.grant_and_comment() RETURNS void
+CREATE FUNCTION btc_ingest_internal.rename_stored_modes() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE ingestion.backfills SET mode = 'object' WHERE mode = 'slice';
+    ALTER TABLE ingestion.backfills ALTER COLUMN mode SET DEFAULT 'object';
+    IF EXISTS (SELECT FROM pg_constraint
+                WHERE conrelid = 'ingestion.backfill_chunks'::regclass AND pg_get_constraintdef(oid) LIKE '%''slices''%') THEN
+        ALTER TABLE ingestion.backfill_chunks DROP CONSTRAINT backfill_chunks_status_check;
+        UPDATE ingestion.backfill_chunks SET status = 'objects' WHERE status = 'slices';
+        ALTER TABLE ingestion.backfill_chunks
+            ADD CONSTRAINT backfill_chunks_status_check CHECK (status IN ('pending', 'attached', 'objects', 'done'));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.rename_stored_modes() IS
+    'Part of migrate(): up to schema version 3 the mode and the status of objects that are loaded one by one were called slice and slices';
+
+CREATE FUNCTION btc_ingest_internal.grant_and_comment() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -208,4 +226,4 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.grant_and_comment() IS 'Part of migrate(): grants and comments of every table';
+COMMENT ON FUNCTION btc_ingest_internal.grant_and_comment() IS 'Part of migrate(): grants and comments of every table';

@@ -1,28 +1,28 @@
 -- Backfills: whole prefixes by background workers. The procedure only starts them and watches; everything that must last is
 -- in tables.
 
-CREATE FUNCTION btc_ingest.start_backfill(
+CREATE FUNCTION btc_ingest_internal.start_backfill(
     prefixes text[], "from" timestamptz, "to" timestamptz, parallel integer, mode text
 ) RETURNS TABLE (backfill bigint, taken_up boolean)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'start_backfill_wrapper';
-COMMENT ON FUNCTION btc_ingest.start_backfill(text[], timestamptz, timestamptz, integer, text) IS
+COMMENT ON FUNCTION btc_ingest_internal.start_backfill(text[], timestamptz, timestamptz, integer, text) IS
     'Part of backfill(): checks the arguments and writes the row, or takes up an unfinished backfill with the same arguments';
 
-CREATE FUNCTION btc_ingest.start_backfill_workers(backfill bigint) RETURNS integer
+CREATE FUNCTION btc_ingest_internal.start_backfill_workers(backfill bigint) RETURNS integer
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'start_backfill_workers_wrapper';
-COMMENT ON FUNCTION btc_ingest.start_backfill_workers(bigint) IS
+COMMENT ON FUNCTION btc_ingest_internal.start_backfill_workers(bigint) IS
     'Starts the background workers that an unfinished backfill lacks, and says how many';
 
-CREATE FUNCTION btc_ingest.survey_backfill(
+CREATE FUNCTION btc_ingest_internal.survey_backfill(
     prefixes text[], "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, parallel integer DEFAULT 2,
-    mode text DEFAULT 'slice'
+    mode text DEFAULT 'object'
 ) RETURNS TABLE (objects bigint, known bigint, passed_over bigint, bytes bigint, estimated_rows bigint,
                  disk_bytes bigint, free_bytes bigint, seconds double precision)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'survey_backfill_wrapper';
-COMMENT ON FUNCTION btc_ingest.survey_backfill(text[], timestamptz, timestamptz, integer, text) IS
+COMMENT ON FUNCTION btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text) IS
     'What a backfill would take: lists the prefixes, reads a few footers, writes nothing. known: loaded already at the same etag';
 
 CREATE FUNCTION btc_ingest.backfill_status(backfill bigint DEFAULT NULL)
@@ -52,12 +52,8 @@ BEGIN
           SELECT sum(w.objects_done) AS done, sum(w.bytes) AS bytes, sum(w.rows_inserted) AS inserted,
                  sum(w.working_ms) AS working_ms,
                  -- A worker that is alive holds the lock of its slot.
-                 count(*) FILTER (WHERE EXISTS (
-                     SELECT FROM pg_locks l
-                      WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid = w.pid
-                        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                        AND ((l.classid::bigint << 32) | l.objid::bigint)
-                            = hashtextextended(format('btc_ingest.backfill:%s:%s', w.backfill, w.slot), 0))) AS alive
+                 count(*) FILTER (
+                     WHERE btc_ingest_internal.backfill_worker_is_alive(w.backfill, w.slot, w.pid)) AS alive
             FROM ingestion.backfill_workers w
            WHERE w.backfill = b.id) AS w ON true
       LEFT JOIN LATERAL (
@@ -110,7 +106,7 @@ CREATE PROCEDURE btc_ingest.backfill(
     "from" timestamptz DEFAULT NULL,
     "to" timestamptz DEFAULT NULL,
     parallel integer DEFAULT 2,
-    mode text DEFAULT 'slice',
+    mode text DEFAULT 'object',
     dry_run boolean DEFAULT false
 )
 LANGUAGE plpgsql
@@ -126,7 +122,7 @@ BEGIN
     IF dry_run IS NULL THEN
         RAISE EXCEPTION 'dry_run must be true or false' USING ERRCODE = 'TK013';
     ELSIF dry_run THEN
-        SELECT * INTO now_at FROM btc_ingest.survey_backfill(prefixes, "from", "to", parallel, mode);
+        SELECT * INTO now_at FROM btc_ingest_internal.survey_backfill(prefixes, "from", "to", parallel, mode);
         RAISE NOTICE 'dry run: % objects, % of them loaded already; % other keys passed over', now_at.objects, now_at.known, now_at.passed_over;
         RAISE NOTICE 'to load: %, about % ticks', pg_catalog.pg_size_pretty(now_at.bytes), now_at.estimated_rows;
         RAISE NOTICE 'disk: about % needed, % free; WAL and its archive need about as much again, for a while',
@@ -140,14 +136,14 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT * INTO started FROM btc_ingest.start_backfill(prefixes, "from", "to", parallel, mode);
+    SELECT * INTO started FROM btc_ingest_internal.start_backfill(prefixes, "from", "to", parallel, mode);
     COMMIT;
     IF started.taken_up THEN
         RAISE NOTICE 'backfill % goes on where it stood', started.backfill;
     ELSE
         RAISE NOTICE 'backfill % has begun; it goes on without this session: SELECT * FROM btc_ingest.backfill_status(%)', started.backfill, started.backfill;
     END IF;
-    PERFORM btc_ingest.start_backfill_workers(started.backfill);
+    PERFORM btc_ingest_internal.start_backfill_workers(started.backfill);
     COMMIT;
 
     LOOP
@@ -170,7 +166,7 @@ BEGIN
                 RAISE NOTICE 'backfill %: waiting: %', now_at.id, now_at.message;
             END IF;
             -- A crash of the server has ended its workers, and the postmaster may have forgotten them.
-            PERFORM btc_ingest.start_backfill_workers(started.backfill);
+            PERFORM btc_ingest_internal.start_backfill_workers(started.backfill);
         END IF;
         COMMIT;
         -- Short at first: a small backfill is over at once.
@@ -199,11 +195,11 @@ $$;
 COMMENT ON PROCEDURE btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean) IS
     'Loads whole prefixes by background workers and watches them; closing the session does not stop them. Prefixes may hold {exchange}, {asset}, {yyyy}, {mm}, {dd}, {hh}, {mi} and {*}. from and to pick objects that can hold such times. mode: slice or chunk. dry_run: what it would take';
 
-REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    btc_ingest.start_backfill(text[], timestamptz, timestamptz, integer, text),
-    btc_ingest.start_backfill_workers(bigint),
-    btc_ingest.survey_backfill(text[], timestamptz, timestamptz, integer, text),
+    btc_ingest_internal.start_backfill(text[], timestamptz, timestamptz, integer, text),
+    btc_ingest_internal.start_backfill_workers(bigint),
+    btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text),
     btc_ingest.backfill_failures(bigint, integer)
 TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader;

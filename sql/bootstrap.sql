@@ -5,6 +5,10 @@ CREATE SCHEMA btc_ingest;
 COMMENT ON SCHEMA btc_ingest IS 'btc_ingest: functions that load Bitcoin ticks from Parquet in S3';
 REVOKE ALL ON SCHEMA btc_ingest FROM PUBLIC;
 
+CREATE SCHEMA btc_ingest_internal;
+COMMENT ON SCHEMA btc_ingest_internal IS 'Helpers of btc_ingest; nothing in it is meant to be called by hand';
+REVOKE ALL ON SCHEMA btc_ingest_internal FROM PUBLIC;
+
 -- Roles are cluster-wide: another database may have made them already, and DROP EXTENSION leaves them.
 DO $roles$
 DECLARE
@@ -34,7 +38,7 @@ BEGIN
 END
 $roles$;
 
-GRANT USAGE ON SCHEMA btc_ingest TO btc_ingest_reader;
+GRANT USAGE ON SCHEMA btc_ingest, btc_ingest_internal TO btc_ingest_reader;
 
 CREATE TYPE btc_ingest.load_report AS (
     uri text,

@@ -1,6 +1,6 @@
 -- Chunks of a backfill in mode 'chunk': a plain table is filled, and TimescaleDB takes it for a chunk. Community edition.
 
-CREATE FUNCTION btc_ingest.stage_chunk(chunk_from timestamptz, chunk_to timestamptz) RETURNS regclass
+CREATE FUNCTION btc_ingest_internal.stage_chunk(chunk_from timestamptz, chunk_to timestamptz) RETURNS regclass
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -37,10 +37,10 @@ BEGIN
     RETURN format('ingestion.%I', name)::regclass;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.stage_chunk(timestamptz, timestamptz) IS
+COMMENT ON FUNCTION btc_ingest_internal.stage_chunk(timestamptz, timestamptz) IS
     'Part of backfill(mode => chunk): makes the plain table that becomes a chunk';
 
-CREATE FUNCTION btc_ingest.index_chunk(staged regclass, alone boolean) RETURNS void
+CREATE FUNCTION btc_ingest_internal.index_chunk(staged regclass, alone boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET default_tablespace = ''
 AS $$
 DECLARE
@@ -80,10 +80,10 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.index_chunk(regclass, boolean) IS
+COMMENT ON FUNCTION btc_ingest_internal.index_chunk(regclass, boolean) IS
     'Part of backfill(mode => chunk): builds keys and indexes of a filled table before it becomes a chunk';
 
-CREATE FUNCTION btc_ingest.attach_chunk(staged regclass, chunk_from timestamptz, chunk_to timestamptz) RETURNS regclass
+CREATE FUNCTION btc_ingest_internal.attach_chunk(staged regclass, chunk_from timestamptz, chunk_to timestamptz) RETURNS regclass
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -142,10 +142,10 @@ BEGIN
     RETURN chunk;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.attach_chunk(regclass, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION btc_ingest_internal.attach_chunk(regclass, timestamptz, timestamptz) IS
     'Part of backfill(mode => chunk): makes a filled table a chunk of market_data.btc_ticks, with its indexes and rights';
 
-CREATE FUNCTION btc_ingest.compression_jobs() RETURNS TABLE (job integer, scheduled boolean, after interval)
+CREATE FUNCTION btc_ingest_internal.compression_jobs() RETURNS TABLE (job integer, scheduled boolean, after interval)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -159,9 +159,9 @@ BEGIN
        AND j.config ? 'compress_after';
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.compression_jobs() IS 'Compression policies of market_data.btc_ticks';
+COMMENT ON FUNCTION btc_ingest_internal.compression_jobs() IS 'Compression policies of market_data.btc_ticks';
 
-CREATE FUNCTION btc_ingest.pause_compression() RETURNS jsonb
+CREATE FUNCTION btc_ingest_internal.pause_compression() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -169,38 +169,38 @@ DECLARE
     jobs jsonb := '[]';
     timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
 BEGIN
-    FOR item IN SELECT * FROM btc_ingest.compression_jobs() c WHERE c.scheduled LOOP
+    FOR item IN SELECT * FROM btc_ingest_internal.compression_jobs() c WHERE c.scheduled LOOP
         EXECUTE format('SELECT %s.alter_job($1, scheduled => false)', timescale) USING item.job;
         jobs := jobs || to_jsonb(item.job);
     END LOOP;
     RETURN jobs;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.pause_compression() IS 'Part of backfill(): keeps compression policies off the chunks that are being filled';
+COMMENT ON FUNCTION btc_ingest_internal.pause_compression() IS 'Part of backfill(): keeps compression policies off the chunks that are being filled';
 
-CREATE FUNCTION btc_ingest.resume_compression(jobs jsonb) RETURNS void
+CREATE FUNCTION btc_ingest_internal.resume_compression(jobs jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     item record;
     timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
 BEGIN
-    FOR item IN SELECT c.job FROM btc_ingest.compression_jobs() c WHERE jobs @> to_jsonb(c.job) AND NOT c.scheduled LOOP
+    FOR item IN SELECT c.job FROM btc_ingest_internal.compression_jobs() c WHERE jobs @> to_jsonb(c.job) AND NOT c.scheduled LOOP
         EXECUTE format('SELECT %s.alter_job($1, scheduled => true)', timescale) USING item.job;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.resume_compression(jsonb) IS 'Part of backfill(): lets compression policies run again';
+COMMENT ON FUNCTION btc_ingest_internal.resume_compression(jsonb) IS 'Part of backfill(): lets compression policies run again';
 
-CREATE FUNCTION btc_ingest.compress_finished(jobs jsonb) RETURNS regclass
+CREATE FUNCTION btc_ingest_internal.compress_finished(jobs jsonb) RETURNS regclass
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    due interval := (SELECT min(c.after) FROM btc_ingest.compression_jobs() c WHERE jobs @> to_jsonb(c.job));
+    due interval := (SELECT min(c.after) FROM btc_ingest_internal.compression_jobs() c WHERE jobs @> to_jsonb(c.job));
     found regclass;
     timescale text := (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb');
 BEGIN
-    IF due IS NULL OR NOT pg_try_advisory_xact_lock(hashtextextended('btc_ingest.compress', 0)) THEN
+    IF due IS NULL OR NOT btc_ingest_internal.try_compression_lock() THEN
         RETURN NULL;
     END IF;
     SELECT format('%I.%I', c.chunk_schema, c.chunk_name)::regclass INTO found
@@ -218,7 +218,7 @@ BEGIN
     RETURN found;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.compress_finished(jsonb) IS
+COMMENT ON FUNCTION btc_ingest_internal.compress_finished(jsonb) IS
     'Part of backfill(): compresses one chunk that is due by its policy and that no backfill still fills; null: there is none';
 
-REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;

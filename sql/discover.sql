@@ -19,7 +19,7 @@ AS 'MODULE_PATHNAME', 'discover_wrapper';
 COMMENT ON FUNCTION btc_ingest.discover(text) IS
     'Lists a prefix from its beginning, watched or not, or all watched ones, in the caller''s transaction, and registers what is new or changed. skipped: changed, but held by somebody at this moment';
 
-CREATE FUNCTION btc_ingest.watched()
+CREATE FUNCTION btc_ingest_internal.watched()
 RETURNS TABLE (prefix text, enabled boolean, options jsonb, last_listed_at timestamptz, last_full_at timestamptz, last_counts jsonb,
                groups bigint, sqlstate text, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -36,14 +36,14 @@ BEGIN
      ORDER BY 1;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.watched() IS 'See the view watches';
+COMMENT ON FUNCTION btc_ingest_internal.watched() IS 'See the view watches';
 
-CREATE VIEW btc_ingest.watches AS SELECT * FROM btc_ingest.watched();
+CREATE VIEW btc_ingest.watches AS SELECT * FROM btc_ingest_internal.watched();
 COMMENT ON VIEW btc_ingest.watches IS
     'Watched prefixes: when they were listed, what was found, and why the last listing failed. groups: cursors by which only new keys are listed; null: every listing begins at the beginning';
 
-REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION btc_ingest.watched() TO btc_ingest_reader;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION btc_ingest_internal.watched() TO btc_ingest_reader;
 GRANT SELECT ON btc_ingest.watches TO btc_ingest_reader;
 GRANT EXECUTE ON FUNCTION btc_ingest.discover(text) TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.watch(text, jsonb), btc_ingest.unwatch(text) TO btc_ingest_admin;

@@ -49,7 +49,7 @@ AS 'MODULE_PATHNAME', 'doctor_wrapper';
 COMMENT ON FUNCTION btc_ingest.doctor() IS
     'Everything an installation can get wrong, each with the line that mends it. Shows where credentials come from, never the credentials.';
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA btc_ingest FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     btc_ingest.load_s3_slice(text, text, boolean, jsonb),
     btc_ingest.inspect_s3(text, jsonb),

@@ -1,6 +1,6 @@
 -- The keys and indexes of the contract, in one place: migrate() makes those that are missing, and doctor() names them.
 
-CREATE FUNCTION btc_ingest.missing_indexes() RETURNS TABLE (name text, statement text)
+CREATE FUNCTION btc_ingest_internal.missing_indexes() RETURNS TABLE (name text, statement text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     WITH contract (on_table, columns, name, kind, condition) AS (VALUES
@@ -47,4 +47,4 @@ AS $$
                         ELSE x.indpred IS NULL AND (x.indisunique OR c.kind NOT IN ('key', 'unique'))
                              AND substring(pg_get_indexdef(x.indexrelid) FROM ' USING \w+ (\([^)]*\))') = c.columns END)
 $$;
-COMMENT ON FUNCTION btc_ingest.missing_indexes() IS 'Keys and indexes of the contract that are not there, each with the statement that makes it';
+COMMENT ON FUNCTION btc_ingest_internal.missing_indexes() IS 'Keys and indexes of the contract that are not there, each with the statement that makes it';

@@ -4,7 +4,7 @@
 
 -- A producer that writes only the documented columns gets a pending row; one that upserts s3_uri makes it pending again.
 -- No statement of btc_ingest's own loads ever sets s3_uri.
-CREATE FUNCTION btc_ingest.registry_pending() RETURNS trigger
+CREATE FUNCTION btc_ingest_internal.registry_pending() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -26,7 +26,7 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.registry_pending() IS 'Trigger of landing.raw_blobs_5m: a new or replaced object is pending';
+COMMENT ON FUNCTION btc_ingest_internal.registry_pending() IS 'Trigger of landing.raw_blobs_5m: a new or replaced object is pending';
 
 CREATE FUNCTION btc_ingest.migrate() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
@@ -35,7 +35,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $migrate$
 DECLARE
-    library_version CONSTANT integer := 3;
+    library_version CONSTANT integer := 4;
     ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
     timescale text;
     vector text;
@@ -48,7 +48,7 @@ BEGIN
         RETURN 'nothing was done: timescaledb.restoring is on; the tables come with the dump';
     END IF;
     -- Two at once would both find nothing and both create.
-    PERFORM pg_advisory_xact_lock(hashtextextended('btc_ingest.migrate', 0));
+    PERFORM btc_ingest_internal.take_migration_lock();
 
     SELECT quote_ident(n.nspname) INTO STRICT timescale
       FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'timescaledb';
@@ -228,7 +228,7 @@ BEGIN
                 prefixes text[] NOT NULL,
                 from_time timestamptz,
                 to_time timestamptz,
-                mode text NOT NULL DEFAULT 'slice',
+                mode text NOT NULL DEFAULT 'object',
                 parallel integer NOT NULL DEFAULT 1,
                 status text NOT NULL DEFAULT 'pending',
                 objects_total bigint,
@@ -261,7 +261,7 @@ BEGIN
                 chunk_from timestamptz NOT NULL,
                 chunk_to timestamptz NOT NULL,
                 status text NOT NULL DEFAULT 'pending'
-                    CHECK (status IN ('pending', 'attached', 'slices', 'done')),
+                    CHECK (status IN ('pending', 'attached', 'objects', 'done')),
                 attempts integer NOT NULL DEFAULT 0,
                 rows bigint,
                 note text,
@@ -292,7 +292,8 @@ BEGIN
         END IF;
     END LOOP;
 
-    PERFORM btc_ingest.adopt_shapes(vector);
+    PERFORM btc_ingest_internal.adopt_shapes(vector);
+    PERFORM btc_ingest_internal.rename_stored_modes();
 
     IF NOT EXISTS (SELECT FROM _timescaledb_catalog.hypertable WHERE schema_name = 'market_data' AND table_name = 'btc_ticks') THEN
         EXECUTE format(
@@ -301,7 +302,7 @@ BEGIN
     END IF;
 
     DROP INDEX IF EXISTS ingestion.objects_live_idx;
-    FOR item IN SELECT * FROM btc_ingest.missing_indexes() LOOP
+    FOR item IN SELECT * FROM btc_ingest_internal.missing_indexes() LOOP
         EXECUTE item.statement;
         made := made || item.name;
     END LOOP;
@@ -309,17 +310,17 @@ BEGIN
 
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'landing.raw_blobs_5m'::regclass AND tgname = 'registry_pending') THEN
         CREATE TRIGGER registry_pending BEFORE INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m
-            FOR EACH ROW EXECUTE FUNCTION btc_ingest.registry_pending();
+            FOR EACH ROW EXECUTE FUNCTION btc_ingest_internal.registry_pending();
         -- The table stays when the extension goes; the trigger, whose function goes, must not hold it up.
         ALTER TRIGGER registry_pending ON landing.raw_blobs_5m DEPENDS ON EXTENSION btc_ingest;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'landing.raw_blobs_5m'::regclass AND tgname = 'registry_wake') THEN
         CREATE TRIGGER registry_wake AFTER INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m
-            FOR EACH ROW WHEN (NEW.status = 'pending') EXECUTE FUNCTION btc_ingest.registry_wake();
+            FOR EACH ROW WHEN (NEW.status = 'pending') EXECUTE FUNCTION btc_ingest_internal.registry_wake();
         ALTER TRIGGER registry_wake ON landing.raw_blobs_5m DEPENDS ON EXTENSION btc_ingest;
     END IF;
 
-    PERFORM btc_ingest.grant_and_comment();
+    PERFORM btc_ingest_internal.grant_and_comment();
 
     -- Detached objects survive DROP EXTENSION and are dumped with their data. After the grants: what an extension's script
     -- grants is left out of every dump (pg_init_privs), on tables that it adopts and on their chunks as well, until the

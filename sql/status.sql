@@ -1,18 +1,18 @@
 -- What is going on. Functions whose tables are looked up when they run, and views over them: no member of the extension may
 -- name a table that is none, or a dump could not be restored. They read what their caller may read.
 
-CREATE FUNCTION btc_ingest.loads_in_work()
+CREATE FUNCTION btc_ingest_internal.running_loads()
 RETURNS TABLE (pid integer, uri text, phase text, started_at timestamptz, size_bytes bigint, rows_total bigint, rows_done bigint)
 LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'loads_in_work_wrapper';
-COMMENT ON FUNCTION btc_ingest.loads_in_work() IS 'Loads of this database that run now; empty without btc_ingest in shared_preload_libraries';
+AS 'MODULE_PATHNAME', 'running_loads_wrapper';
+COMMENT ON FUNCTION btc_ingest_internal.running_loads() IS 'Loads of this database that run now; empty without btc_ingest in shared_preload_libraries';
 
 CREATE FUNCTION btc_ingest.workers() RETURNS TABLE (role text, pid integer)
 LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'workers_wrapper';
 COMMENT ON FUNCTION btc_ingest.workers() IS 'Background workers of this database that run now; empty without btc_ingest in shared_preload_libraries';
 
-CREATE FUNCTION btc_ingest.objects_waiting()
+CREATE FUNCTION btc_ingest_internal.objects_waiting()
 RETURNS TABLE (uri text, asset text, bucket_5m timestamptz, status text, attempts integer, next_attempt_at timestamptz,
                registered_at timestamptz, waiting interval, last_sqlstate text, last_error text, backfill bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
@@ -33,13 +33,13 @@ BEGIN
        AND NOT EXISTS (SELECT FROM ingestion.objects o WHERE o.s3_uri = r.s3_uri AND o.status IN ('pending', 'failed'));
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.objects_waiting() IS 'See the view queue';
+COMMENT ON FUNCTION btc_ingest_internal.objects_waiting() IS 'See the view queue';
 
-CREATE VIEW btc_ingest.queue AS SELECT * FROM btc_ingest.objects_waiting();
+CREATE VIEW btc_ingest.queue AS SELECT * FROM btc_ingest_internal.objects_waiting();
 COMMENT ON VIEW btc_ingest.queue IS
     'Objects that are to be loaded: pending, failed (will be tried again at next_attempt_at), or registered and not yet seen by any worker or sweep';
 
-CREATE FUNCTION btc_ingest.lag_by_asset()
+CREATE FUNCTION btc_ingest_internal.lag_by_asset()
 RETURNS TABLE (asset text, newest_bucket timestamptz, lag interval, waiting bigint, oldest_waiting_bucket timestamptz, oldest_waiting interval)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
@@ -53,7 +53,7 @@ BEGIN
           FROM assets a WHERE a.asset IS NOT NULL
     ), waiting AS (
         SELECT q.asset, count(*) AS objects, min(q.bucket_5m) AS bucket, max(q.waiting) AS longest
-          FROM btc_ingest.objects_waiting() q GROUP BY q.asset
+          FROM btc_ingest_internal.objects_waiting() q GROUP BY q.asset
     ), newest AS (
         SELECT a.asset, (SELECT b.bucket_5m FROM landing.raw_blobs_5m b
                           WHERE b.asset = a.asset AND b.status = 'loaded' ORDER BY b.bucket_5m DESC LIMIT 1) AS bucket
@@ -64,12 +64,12 @@ BEGIN
       FROM newest n FULL JOIN waiting w ON w.asset = n.asset;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.lag_by_asset() IS 'See the view lag';
+COMMENT ON FUNCTION btc_ingest_internal.lag_by_asset() IS 'See the view lag';
 
-CREATE VIEW btc_ingest.lag AS SELECT * FROM btc_ingest.lag_by_asset();
+CREATE VIEW btc_ingest.lag AS SELECT * FROM btc_ingest_internal.lag_by_asset();
 COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest bucket that is loaded and how long ago it ended, what waits, and since when';
 
-CREATE FUNCTION btc_ingest.objects_failed()
+CREATE FUNCTION btc_ingest_internal.objects_failed()
 RETURNS TABLE (uri text, status text, attempts integer, sqlstate text, message text, last_attempt_at timestamptz,
                next_attempt_at timestamptz, asset text, bucket_5m timestamptz, backfill bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
@@ -84,15 +84,15 @@ BEGIN
      WHERE o.status IN ('failed', 'quarantined', 'skipped');
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.objects_failed() IS 'See the view failures';
+COMMENT ON FUNCTION btc_ingest_internal.objects_failed() IS 'See the view failures';
 
-CREATE VIEW btc_ingest.failures AS SELECT * FROM btc_ingest.objects_failed();
+CREATE VIEW btc_ingest.failures AS SELECT * FROM btc_ingest_internal.objects_failed();
 COMMENT ON VIEW btc_ingest.failures IS
     'Objects that could not be loaded and why: failed (will be tried again), quarantined (only retry() or a new version helps), skipped (not to be loaded)';
 
 CREATE VIEW btc_ingest.progress AS
     SELECT l.*, w.role AS worker, clock_timestamp() - l.started_at AS running
-      FROM btc_ingest.loads_in_work() l LEFT JOIN btc_ingest.workers() w ON w.pid = l.pid;
+      FROM btc_ingest_internal.running_loads() l LEFT JOIN btc_ingest.workers() w ON w.pid = l.pid;
 COMMENT ON VIEW btc_ingest.progress IS
     'What every session and worker loads at this moment, before it commits. worker: null for a session of somebody''s. Needs btc_ingest in shared_preload_libraries';
 
@@ -132,9 +132,9 @@ COMMENT ON FUNCTION btc_ingest.stats_since(interval) IS
 CREATE VIEW btc_ingest.stats AS SELECT * FROM btc_ingest.stats_since('24 hours');
 COMMENT ON VIEW btc_ingest.stats IS 'Counts and times of the last 24 hours; stats_since() looks back further';
 
-REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    btc_ingest.loads_in_work(), btc_ingest.workers(), btc_ingest.objects_waiting(), btc_ingest.lag_by_asset(),
-    btc_ingest.objects_failed(), btc_ingest.stats_since(interval)
+    btc_ingest_internal.running_loads(), btc_ingest.workers(), btc_ingest_internal.objects_waiting(), btc_ingest_internal.lag_by_asset(),
+    btc_ingest_internal.objects_failed(), btc_ingest.stats_since(interval)
 TO btc_ingest_reader;
 GRANT SELECT ON btc_ingest.queue, btc_ingest.lag, btc_ingest.failures, btc_ingest.progress, btc_ingest.stats TO btc_ingest_reader;

@@ -5,6 +5,7 @@
 //! No variant ever holds a credential.
 
 mod advice;
+pub mod verdict;
 
 use std::fmt;
 
@@ -314,6 +315,12 @@ pub enum Error {
     /// The call was cancelled; PostgreSQL's own interrupt says why.
     #[error("the load was cancelled")]
     Cancelled,
+    /// The statement was cancelled, by a user or by its time limit.
+    #[error("{message}")]
+    StatementCancelled {
+        /// PostgreSQL's own message.
+        message: String,
+    },
     /// A thread of ours died; a bug.
     #[error("an internal thread of the load failed: {why}")]
     Internal {
@@ -376,7 +383,7 @@ impl Error {
             Error::InTransaction => "25001",
             Error::NeedsCommunity { .. } => "TK014",
             Error::NoWorker => "TK015",
-            Error::Cancelled => "57014",
+            Error::Cancelled | Error::StatementCancelled { .. } => "57014",
             Error::Internal { .. } => "XX000",
         }
     }
@@ -395,6 +402,7 @@ impl Error {
                 | Error::NoWorker
                 | Error::ReadOnly
                 | Error::Cancelled
+                | Error::StatementCancelled { .. }
         )
     }
 }

@@ -1,7 +1,8 @@
 -- What a worker must know of its backfill before it takes more work. $1: the backfill.
 SELECT json_build_object(
     'status', b.status, 'mode', b.mode, 'prefixes', b.prefixes, 'parallel', b.parallel,
-    'from', extract(epoch FROM b.from_time) * 1000000, 'to', extract(epoch FROM b.to_time) * 1000000,
+    'from', CASE WHEN isfinite(b.from_time) THEN (extract(epoch FROM b.from_time) * 1000000)::bigint END,
+    'to', CASE WHEN isfinite(b.to_time) THEN (extract(epoch FROM b.to_time) * 1000000)::bigint END,
     'state', b.state, 'paused', (SELECT paused FROM ingestion.control),
     'interval', (SELECT d.interval_length FROM _timescaledb_catalog.hypertable h
                    JOIN _timescaledb_catalog.dimension d ON d.hypertable_id = h.id

@@ -5,4 +5,4 @@ UPDATE ingestion.backfills b
  WHERE b.id = (SELECT max(id) FROM ingestion.backfills
                 WHERE prefixes = $1 AND from_time IS NOT DISTINCT FROM $2 AND to_time IS NOT DISTINCT FROM $3
                   AND mode = $5 AND status IN ('pending', 'listing', 'loading', 'stopped'))
-RETURNING json_build_object('id', b.id)::text
+RETURNING b.id::text

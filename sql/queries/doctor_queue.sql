@@ -18,11 +18,7 @@ SELECT json_build_object(
     'paused_at', (SELECT c.changed_at::text FROM ingestion.control c),
     'waiting', (SELECT count(*) FROM waiting),
     'oldest_s', (SELECT extract(epoch FROM clock_timestamp() - min(w.since)) FROM waiting w),
-    -- Every load holds this lock until it commits.
-    'in_work', EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-                        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted
-                          AND (l.classid::bigint << 32 | l.objid::bigint) IN (
-                                  SELECT hashtextextended('btc_ingest.object:' || w.s3_uri, 0) FROM waiting w)),
+    'uris', (SELECT coalesce(json_agg(w.s3_uri), '[]') FROM waiting w),
     'tried_s', (SELECT extract(epoch FROM clock_timestamp() - max(h.finished_at))
                   FROM (SELECT finished_at FROM ingestion.load_history ORDER BY started_at DESC LIMIT 100) AS h),
     'failed', (SELECT coalesce(sum(f.objects), 0) FROM failed f WHERE f.status = 'failed'),

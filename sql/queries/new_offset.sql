@@ -1,10 +1,6 @@
--- Two first loads of a source at once both come here; the higher sequence wins. The lock tells workers that somebody is at it.
-WITH locked AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock(hashtextextended('btc_ingest.offset:' || $1, 0))
-     WHERE NOT EXISTS (SELECT FROM ingestion.stream_offsets WHERE source = $1)
-)
+-- The first offset of source $1: sequence $2 at time $3, with state $4. Another session may have written it meanwhile.
 INSERT INTO ingestion.stream_offsets AS o (source, last_sequence, last_ts, state)
-SELECT $1, $2, $3, $4 FROM locked
+VALUES ($1, $2, $3, $4)
 ON CONFLICT (source) DO UPDATE
    SET last_sequence = excluded.last_sequence, last_ts = excluded.last_ts,
        state = coalesce(o.state, '{}') || excluded.state, updated_at = now()

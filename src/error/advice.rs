@@ -121,7 +121,7 @@ impl Error {
             }
             Error::NoWorker => "Raise max_worker_processes and restart the server.",
             Error::Internal { .. } => "This is a bug: please report it with the server log.",
-            Error::Cancelled => return None,
+            Error::Cancelled | Error::StatementCancelled { .. } => return None,
         })
     }
 }

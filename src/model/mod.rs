@@ -1,12 +1,15 @@
 //! The words of the project as types: uri, bucket, tick, options, report. No I/O, no PostgreSQL.
 
+pub mod backfill;
 pub mod bucket;
 pub mod cursors;
 pub mod format;
 pub mod options;
 pub mod pattern;
+pub mod queue_order;
 pub mod report;
 pub mod source;
+pub mod status;
 pub mod tick;
 pub mod uri;
 pub mod watch;

@@ -10,7 +10,10 @@ mod tests {
 
     use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
     use crate::model::tick::{NO_TIME, Symbols, TextColumn, TickBatch};
-    use crate::pg::{chunk, ffi, report};
+    use crate::pg::load::chunk;
+    use crate::pg::session::ffi::{self, Failure};
+    use crate::pg::session::locks::{self, Lock};
+    use crate::pg::session::{report, spi};
     use crate::tuple::batch::encode;
     use crate::tuple::spare::Spare;
 
@@ -61,7 +64,7 @@ mod tests {
     fn a_lock_has_the_key_that_sql_gives_it() {
         for name in ["", "s3://landing/Binance/BTCUSDT/2024/08/08/BTCUSDT_20240808T1200Z.parquet", "s3://a/ä €"] {
             let key = Spi::get_one_with_args("SELECT hashtextextended('btc_ingest.claim:' || $1, 0)", &[name.into()]);
-            assert_eq!(key, Ok(Some(ffi::lock_key("btc_ingest.claim:", name))), "{name}");
+            assert_eq!(key, Ok(Some(locks::test_support::key(Lock::Claim(name)))), "{name}");
         }
     }
 
@@ -190,17 +193,19 @@ mod tests {
     #[pg_test]
     fn an_error_is_a_value_and_its_work_is_rolled_back() {
         Spi::run("CREATE TEMP TABLE kept (id int)").unwrap();
-        let failed = ffi::attempt(|| {
+        let failed = ffi::attempt::<_, Failure>(|| {
             Spi::run("INSERT INTO kept VALUES (1); SELECT 1 / 0").unwrap();
             Ok(())
         });
-        assert!(matches!(failed, Err(ffi::Failure::Postgres { sqlstate, .. }) if sqlstate == "22012"));
-        let ours = ffi::attempt(|| {
+        assert!(matches!(failed, Err(Failure::Postgres { sqlstate, .. }) if sqlstate == "22012"));
+        let ours = ffi::attempt::<_, Failure>(|| {
             Spi::run("INSERT INTO kept VALUES (2)").unwrap();
-            Err::<(), _>(crate::error::Error::ReadOnly)
+            Err::<(), Failure>(crate::error::Error::ReadOnly.into())
         });
-        assert!(matches!(ours, Err(ffi::Failure::Ours(crate::error::Error::ReadOnly))));
-        assert!(ffi::attempt(|| Spi::run("INSERT INTO kept VALUES (3)").map_err(crate::pg::spi::internal)).is_ok());
+        assert!(matches!(ours, Err(Failure::Ours(crate::error::Error::ReadOnly))));
+        assert!(
+            ffi::attempt::<_, Failure>(|| Ok(Spi::run("INSERT INTO kept VALUES (3)").map_err(spi::internal)?)).is_ok()
+        );
         assert_eq!(Spi::get_one::<String>("SELECT string_agg(id::text, ',') FROM kept").unwrap().as_deref(), Some("3"));
     }
 
@@ -208,7 +213,7 @@ mod tests {
     fn a_line_for_the_log_is_said_by_a_statement_that_is_cancelled_and_the_work_is_rolled_back() {
         Spi::run("CREATE TEMP TABLE kept (id int)").unwrap();
         let mut said = false;
-        let cancelled = ffi::attempt(|| {
+        let cancelled = ffi::attempt::<_, Failure>(|| {
             Spi::run("INSERT INTO kept VALUES (1)").unwrap();
             let pid = std::process::id().to_string();
             std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
@@ -217,7 +222,7 @@ mod tests {
             pgrx::check_for_interrupts!();
             Ok(())
         });
-        assert!(matches!(cancelled, Err(ffi::Failure::Postgres { sqlstate, .. }) if sqlstate == "57014"));
+        assert!(matches!(cancelled, Err(Failure::Postgres { sqlstate, .. }) if sqlstate == "57014"));
         assert!(said);
         assert_eq!(Spi::get_one::<i64>("SELECT count(*) FROM kept").unwrap(), Some(0));
     }
@@ -253,7 +258,7 @@ mod tests {
     #[pg_test]
     fn the_library_and_its_tables_have_the_same_schema_version() {
         let version = Spi::get_one::<i32>("SELECT version FROM ingestion.schema_version").unwrap();
-        assert_eq!(version, Some(crate::pg::SCHEMA_VERSION));
+        assert_eq!(version, Some(crate::pg::session::target::SCHEMA_VERSION));
     }
 
     #[pg_test]

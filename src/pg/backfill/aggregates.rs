@@ -1,52 +1,62 @@
-//! What follows a chunk that came as a whole: continuous aggregates are refreshed over it.
+//! What follows a chunk that was attached as a whole: continuous aggregates are refreshed over it.
 
 use std::time::Duration;
 
-use crate::pg::worker::tx;
-use crate::pg::{ffi, guc, report, spi};
+use serde::Deserialize;
+
+use crate::error::Result;
+use crate::pg::session::locks::Lock;
+use crate::pg::session::tx::tx;
+use crate::pg::session::{ffi, guc, report, spi};
 
 /// How often a refresh is tried.
 const TRIES: i32 = 5;
 
-/// Refreshes the continuous aggregates over one chunk that was attached. A to-do in a table, so that no crash loses it.
-/// `false`: none is due, or another worker is at it.
-pub fn refresh_next() -> bool {
-    if !locked() {
-        return false;
+/// A refresh that is due (`refresh_begin.sql`).
+#[derive(Deserialize)]
+struct Due {
+    backfill: i64,
+    /// The first bucket of the chunk, as PostgreSQL writes it. `None` if it is not refreshed by a worker (any more).
+    chunk: Option<String>,
+}
+
+/// Refreshes the continuous aggregates over one chunk that was attached. The refresh is noted in a table, so that no crash loses
+/// it. Returns `false` if none is due, or if another worker refreshes.
+pub fn refresh_next() -> Result<bool> {
+    // One worker at a time: TimescaleDB refuses two refreshes that overlap.
+    if !tx(|_| Ok(Lock::Refresh.try_for_session()))? {
+        return Ok(false);
     }
-    // Counted before it is tried: what fails again and again, or with its backend, is left to a person.
-    let sql = include_str!("../../../sql/queries/refresh_begin.sql");
-    let due = tx(|client| spi::json_kept(client, sql, &[TRIES.into()]));
-    let id = due["backfill"].as_i64().unwrap_or(0);
-    if let Some(chunk) = due["chunk"].as_str() {
-        ffi::show_activity(Some("refreshing continuous aggregates"));
-        let calls = include_str!("../../../sql/queries/refresh_calls.sql");
-        let calls = tx(|client| spi::json(client, calls, &[id.into(), chunk.to_owned().into()]));
-        let refresh = || calls.as_array().into_iter().flatten().filter_map(|call| call.as_str()).for_each(ffi::call);
-        match ffi::survive(refresh) {
-            Ok(()) => {
-                let done = "UPDATE ingestion.backfill_chunks SET refresh_due = false WHERE backfill = $1 AND chunk_from = $2::timestamptz";
-                tx(|client| spi::execute_kept(client, done, &[id.into(), chunk.to_owned().into()]));
-            }
-            Err(_) if ffi::is_ending() => {}
-            // The ticks are stored all the same: a view that cannot be refreshed is no reason to end the backfill.
-            Err(failure) => {
-                report::log(&format!("btc_ingest: a continuous aggregate was not refreshed: {failure:?}"));
-                ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
-            }
+    let refreshed = refresh_locked();
+    Lock::Refresh.release();
+    refreshed
+}
+
+fn refresh_locked() -> Result<bool> {
+    // Counted before it is tried: a refresh that fails again and again, or ends its backend, is left to the administrator.
+    let due: Option<Due> = tx(|client| spi::fetch_kept(client, statement!("refresh_begin"), &[TRIES.into()]))?;
+    let Some(Due { backfill, chunk }) = due else { return Ok(false) };
+    let Some(chunk) = chunk else { return Ok(true) };
+    ffi::show_activity(Some("refreshing continuous aggregates"));
+    let args = || [backfill.into(), chunk.clone().into()];
+    let calls: Vec<String> = tx(|client| spi::fetch(client, statement!("refresh_calls"), &args()))?;
+    let refresh = || {
+        calls.iter().for_each(|call| ffi::call(call));
+        Ok(())
+    };
+    match ffi::survive(refresh) {
+        Ok(()) => {
+            let done = "UPDATE ingestion.backfill_chunks SET refresh_due = false
+                         WHERE backfill = $1 AND chunk_from = $2::timestamptz";
+            tx(|client| spi::execute_kept(client, done, &args()))?;
+        }
+        Err(_) if ffi::is_ending() => {}
+        // The ticks are stored. A view that cannot be refreshed does not end the backfill.
+        Err(failure) => {
+            let (sqlstate, message) = failure.sqlstate_and_message();
+            report::log(&format!("btc_ingest: a continuous aggregate was not refreshed: {message} ({sqlstate})"));
+            ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
         }
     }
-    unlock();
-    !due.is_null()
-}
-
-/// One worker refreshes at a time: TimescaleDB refuses two refreshes that overlap.
-fn locked() -> bool {
-    let lock = "SELECT pg_try_advisory_lock(hashtextextended('btc_ingest.refresh', 0))::text";
-    tx(|client| spi::json_kept(client, lock, &[])) == true
-}
-
-fn unlock() {
-    let unlock = "SELECT pg_advisory_unlock(hashtextextended('btc_ingest.refresh', 0))";
-    tx(|client| spi::execute_kept(client, unlock, &[]));
+    Ok(true)
 }

@@ -3,18 +3,18 @@
 use pgrx::JsonB;
 use serde_json::{Value, json};
 
-use super::Backfill;
+use super::row::Backfill;
 use crate::error::{Error, Result};
 use crate::load::listing::Page;
 use crate::model::pattern::KeyPattern;
-use crate::pg::listing::{BATCH, Batch, Picker};
-use crate::pg::worker::tx;
-use crate::pg::{ffi, spi};
+use crate::pg::queue::listed::{BATCH, Batch, Picker};
+use crate::pg::session::tx::tx;
+use crate::pg::session::{ffi, spi};
 
 /// Lists what is not listed yet. `false`: the backfill was paused, stopped or cancelled meanwhile.
 pub fn list(backfill: &Backfill) -> Result<bool> {
-    let begin = backfill.state["prefix"].as_u64().unwrap_or(0) as usize;
-    let mut after = backfill.state["after"].as_str().map(str::to_owned);
+    let begin = backfill.state.prefix;
+    let mut after = backfill.state.after.clone();
     for (number, pattern) in backfill.prefixes.iter().enumerate().skip(begin) {
         ffi::show_activity(Some(&format!("listing s3://{}/{}", pattern.bucket(), pattern.prefix())));
         if !list_prefix(backfill, number, pattern, after.take())? {
@@ -43,7 +43,7 @@ fn list_prefix(backfill: &Backfill, number: usize, pattern: &KeyPattern, after: 
             } else {
                 json!({ "prefix": number + 1, "after": null })
             };
-            if !register(backfill.id, std::mem::take(&mut batch), state) {
+            if !register(backfill.id, std::mem::take(&mut batch), state)? {
                 return Ok(false);
             }
         }
@@ -54,13 +54,13 @@ fn list_prefix(backfill: &Backfill, number: usize, pattern: &KeyPattern, after: 
 }
 
 /// Writes one batch and where the listing stands, together. `false`: the listing is to end.
-fn register(id: i64, batch: Batch, state: Value) -> bool {
+fn register(id: i64, batch: Batch, state: Value) -> Result<bool> {
     // Arguments become PostgreSQL's only inside the transaction whose memory they take.
     tx(|client| {
         let passed_over = batch.passed_over.into();
         let [uris, etags, sizes, from, to, facts] = batch.columns();
         let args = [id.into(), uris, etags, sizes, from, to, facts, JsonB(state).into(), passed_over];
-        spi::execute_kept(client, include_str!("../../../sql/queries/backfill_register.sql"), &args)?;
-        Ok(Backfill::read(client, id)?.is_some_and(|backfill| backfill.is_at_work()))
+        spi::execute_kept(client, statement!("backfill_register"), &args)?;
+        Ok(Backfill::read(client, id)?.is_some_and(|backfill| backfill.is_active()))
     })
 }

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use pgrx::spi::SpiClient;
-use serde_json::Value;
+use serde::Deserialize;
 
-use super::Backfill;
+use super::row::Backfill;
 use crate::error::Result;
 use crate::load::series::AHEAD;
 use crate::pg::queue::claim::{Claim, take};
-use crate::pg::spi;
+use crate::pg::session::spi;
 
 /// Objects that are claimed at once: as many as may be fetched ahead.
 const CLAIMS: i64 = AHEAD as i64;
@@ -35,6 +35,14 @@ enum Side {
     Others,
 }
 
+/// A pending object of the backfill (`backfill_claim.sql`, `backfill_claim_last.sql`).
+#[derive(Deserialize)]
+struct Row {
+    /// The beginning of its times, as PostgreSQL writes it.
+    span: String,
+    uri: String,
+}
+
 /// A worker's place in the queue.
 pub struct Queue {
     slot: i32,
@@ -56,7 +64,7 @@ impl Queue {
         self.at = (span.to_owned(), uri.to_owned());
     }
 
-    /// The next objects. None: nothing is pending that others have not claimed.
+    /// Claims the next objects. Returns an empty list if other workers have claimed all that are pending.
     pub fn claim(
         &mut self,
         client: &mut SpiClient<'_>,
@@ -67,7 +75,7 @@ impl Queue {
         let mut turns = 0;
         loop {
             let found = self.look(client, backfill)?;
-            let Some(last) = found.as_array().and_then(|rows| rows.last()) else {
+            let Some(last) = found.last() else {
                 turns += 1;
                 self.restart(if self.side == Side::Own { Side::Others } else { Side::Own });
                 if turns == 3 {
@@ -75,22 +83,20 @@ impl Queue {
                 }
                 continue;
             };
-            let text = |key: &str| last[key].as_str().unwrap_or_default().to_owned();
-            self.at = (text("span"), text("uri"));
-            let uris = found.as_array().into_iter().flatten().filter_map(|row| row["uri"].as_str());
-            let claims = take(client, uris.map(str::to_owned).collect(), own, AHEAD)?;
+            self.at = (last.span.clone(), last.uri.clone());
+            let claims = take(client, found.into_iter().map(|row| row.uri).collect(), own, AHEAD)?;
             if !claims.is_empty() {
                 return Ok(claims);
             }
         }
     }
 
-    fn look(&self, client: &mut SpiClient<'_>, backfill: &Backfill) -> Result<Value> {
+    fn look(&self, client: &mut SpiClient<'_>, backfill: &Backfill) -> Result<Vec<Row>> {
         let (span, uri) = self.at.clone();
         match self.side {
-            Side::Own => spi::json_kept(
+            Side::Own => spi::fetch_kept(
                 client,
-                include_str!("../../../sql/queries/backfill_claim.sql"),
+                statement!("backfill_claim"),
                 &[
                     backfill.id.into(),
                     span.into(),
@@ -101,9 +107,9 @@ impl Queue {
                     CLAIMS.into(),
                 ],
             ),
-            Side::Others => spi::json_kept(
+            Side::Others => spi::fetch_kept(
                 client,
-                include_str!("../../../sql/queries/backfill_claim_last.sql"),
+                statement!("backfill_claim_last"),
                 &[backfill.id.into(), span.into(), uri.into(), CLAIMS.into()],
             ),
         }

@@ -2,18 +2,18 @@
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::SpiClient;
-use serde_json::Value;
 
-use super::Backfill;
+use super::row::Backfill;
 use crate::error::Result;
 use crate::load::footers::{self, Footer};
 use crate::model::bucket::{BUCKET_US, bucket_of};
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
+use crate::pg::load::plan::LoadPlan;
 use crate::pg::queue::attempt::refuse;
-use crate::pg::registry::timestamp;
-use crate::pg::worker::tx;
-use crate::pg::{ffi, guc, loader, spi};
+use crate::pg::session::time::timestamp;
+use crate::pg::session::tx::tx;
+use crate::pg::session::{ffi, guc, spi};
 use crate::s3::object::ObjectHead;
 
 /// Footers that are read between two looks at the backfill.
@@ -25,7 +25,7 @@ type Job = (S3Uri, ObjectHead, LoadOptions);
 /// Reads a batch of footers. `false`: all times are known.
 pub fn read_some(backfill: &Backfill) -> Result<bool> {
     ffi::show_activity(Some("reading footers"));
-    let (jobs, refused) = tx(|client| jobs(client, backfill.id));
+    let (jobs, refused) = tx(|client| jobs(client, backfill.id))?;
     if jobs.is_empty() && !refused {
         return Ok(false);
     }
@@ -36,25 +36,23 @@ pub fn read_some(backfill: &Backfill) -> Result<bool> {
         match read {
             Ok(facts) => found.push((uri, facts.span)),
             Err(error) if error.is_transient() => return Err(error),
-            Err(error) => tx(|client| refuse(client, &uri.to_string(), error)),
+            Err(error) => tx(|client| refuse(client, &uri.to_string(), &error.into()))?,
         }
     }
-    tx(|client| set(client, backfill, found));
+    tx(|client| set(client, backfill, found))?;
     Ok(true)
 }
 
 /// The next objects to look at; and whether some were refused outright.
 fn jobs(client: &mut SpiClient<'_>, id: i64) -> Result<(Vec<Job>, bool)> {
-    let found =
-        spi::json_kept(client, include_str!("../../../sql/queries/spans_unknown.sql"), &[id.into(), BATCH.into()])?;
+    let uris: Vec<String> = spi::fetch_kept(client, statement!("spans_unknown"), &[id.into(), BATCH.into()])?;
     let mut jobs = Vec::new();
     let mut refused = false;
-    for row in found.as_array().into_iter().flatten() {
-        let uri = row["uri"].as_str().unwrap_or_default();
-        match loader::order(client, uri) {
-            Ok(loader::Order { job, .. }) => jobs.push((job.uri, job.listed.unwrap_or_default(), job.options)),
+    for uri in uris {
+        match LoadPlan::new(client, &uri) {
+            Ok(LoadPlan { job, .. }) => jobs.push((job.uri, job.listed.unwrap_or_default(), job.options)),
             Err(error) => {
-                refuse(client, uri, error)?;
+                refuse(client, &uri, &error.into())?;
                 refused = true;
             }
         }
@@ -62,7 +60,7 @@ fn jobs(client: &mut SpiClient<'_>, id: i64) -> Result<(Vec<Job>, bool)> {
     Ok((jobs, refused))
 }
 
-fn set(client: &mut SpiClient<'_>, backfill: &Backfill, found: Vec<(S3Uri, Option<(i64, i64)>)>) -> Result<Value> {
+fn set(client: &mut SpiClient<'_>, backfill: &Backfill, found: Vec<(S3Uri, Option<(i64, i64)>)>) -> Result<()> {
     let mut uris = Vec::with_capacity(found.len());
     let (mut from, mut to, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
     for (uri, span) in found {
@@ -83,5 +81,5 @@ fn set(client: &mut SpiClient<'_>, backfill: &Backfill, found: Vec<(S3Uri, Optio
         }
     }
     let args = [backfill.id.into(), uris.into(), from.into(), to.into(), wanted.into()];
-    spi::json_kept(client, include_str!("../../../sql/queries/spans_set.sql"), &args)
+    spi::execute_kept(client, statement!("spans_set"), &args).map(drop)
 }

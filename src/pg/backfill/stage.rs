@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
@@ -13,11 +13,15 @@ use crate::error::Result;
 use crate::load::pipeline::LoadEvent;
 use crate::model::bucket::BUCKET_US;
 use crate::model::report::LoadReport;
-use crate::pg::loader::Order;
-use crate::pg::probe::{IdRange, Met, probe};
-use crate::pg::registry::{Booking, Offsets, Registry, count_attempt};
-use crate::pg::sink::{Slices, add_to};
-use crate::pg::{chunk, ffi, loader};
+use crate::pg::load::events::{self, First};
+use crate::pg::load::offsets::Offsets;
+use crate::pg::load::plan::LoadPlan;
+use crate::pg::load::probe::{IdRange, Met, probe};
+use crate::pg::load::record::{LoadResult, ObjectRecord};
+use crate::pg::load::sink::{Slices, add_to};
+use crate::pg::load::{chunk, one};
+use crate::pg::queue::attempt;
+use crate::pg::session::ffi::Thread;
 use crate::tuple::batch::{EncodedBatch, SliceRun};
 
 /// What became of one object.
@@ -80,66 +84,56 @@ impl Stage {
         }
     }
 
-    /// Takes one object's events from the thread, stores what belongs here, and books it if that was all.
+    /// Takes one object's events from the thread and stores the ticks that belong here. If these are all of the object's ticks,
+    /// the object is loaded.
     pub fn load(
         &mut self,
         client: &mut SpiClient<'_>,
-        order: &Order,
-        thread: &mut ffi::Thread<LoadEvent>,
+        plan: &LoadPlan,
+        thread: &mut Thread<LoadEvent>,
     ) -> Result<Staged> {
         let started = Instant::now();
-        let Order { job, seen } = order;
-        let registry = Registry::new(&job.uri)?;
-        let known = registry.known(client)?;
-        let opened = match thread.next()? {
-            Some(LoadEvent::Opened(opened)) => *opened,
-            Some(LoadEvent::AlreadyLoaded(head, cost)) => {
-                let report = loader::already_loaded(job, head, cost, started);
-                registry.mark_loaded(client, seen)?;
-                registry.book_history(client, &report)?;
+        let LoadPlan { job, version } = plan;
+        let record = ObjectRecord::without_lock(&job.uri)?;
+        let known = record.known(client)?;
+        let opened = match events::first(thread, &known)? {
+            First::AlreadyLoaded(head, cost) => {
+                let report = one::already_loaded(job, head, cost, started);
+                record.mark_loaded(client, version)?;
+                record.record_history(client, &report)?;
                 return Ok(Staged::Finished { report: Box::new(report), rows: 0 });
             }
-            other => return Err(loader::unexpected(other)),
+            First::Opened(opened) => opened,
         };
-        known.check_registered_size(opened.head.size)?;
-
         let mut rows = 0;
         let mut meets = false;
         let mut slices = Slices::new();
-        let mut inserting = Duration::ZERO;
-        let cost = loop {
-            match thread.next()? {
-                Some(LoadEvent::Batch(mut batch)) => {
-                    // Once it has met something, the rest is merged with it, by the slices.
-                    let began = Instant::now();
-                    meets = meets || self.meets(client, &batch)?;
-                    if !meets {
-                        rows += self.add(&mut batch, &mut slices) as i64;
-                    }
-                    inserting += began.elapsed();
-                }
-                Some(LoadEvent::Finished(cost)) => break cost,
-                other => return Err(loader::unexpected(other)),
+        let (cost, storing) = events::batches(thread, |batch| {
+            // Once a batch has met something, the rest of the object is merged with it, when the object is loaded by itself.
+            meets = meets || self.meets(client, batch)?;
+            if !meets {
+                rows += self.add(batch, &mut slices) as i64;
             }
-        };
-        let mut report = loader::report_of(job, &opened, &cost);
+            Ok(())
+        })?;
+        let mut report = one::report_of(job, &opened, &cost);
         report.slices = slices.len() as i32;
-        report.insert_ms = loader::ms(inserting);
-        report.elapsed_ms = loader::ms(started.elapsed());
-        // Workers at two chunks may be at the same object: the row says how many are stored, not what was read before.
+        report.insert_ms = one::ms(storing);
+        report.elapsed_ms = one::ms(started.elapsed());
+        // Two chunks may hold parts of the object: its row says how many of its ticks are stored by now.
         report.inserted = match rows {
-            0 => known.staged(&opened.head.etag),
+            0 => known.rows_staged(&opened.head.etag),
             rows if rows == report.read => rows,
-            rows => registry.add_staged(client, &opened.head, rows)?,
+            rows => record.add_staged(client, &opened.head, rows)?,
         };
-        let booking = Booking { options: &job.options, opened: &opened, slices: &slices, report: &report, seen };
+        let result = LoadResult { options: &job.options, opened: &opened, slices: &slices, report: &report, version };
         if report.inserted == report.read {
-            count_attempt(client, &report.uri)?;
-            registry.book_but_offsets(client, &booking)?;
-            registry.note_offsets(&booking, &mut self.offsets);
+            attempt::count(client, &report.uri)?;
+            record.record_but_offsets(client, &result)?;
+            record.note_offsets(&result, &mut self.offsets);
             return Ok(Staged::Finished { report: Box::new(report), rows });
         }
-        registry.book_object_slices(client, &booking)?;
+        record.record_object_slices(client, &result)?;
         Ok(Staged::Left { rows })
     }
 

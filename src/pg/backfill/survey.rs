@@ -4,17 +4,18 @@ use std::collections::HashSet;
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
+use serde::Deserialize;
 
-use super::Plan;
+use super::start::Plan;
 use crate::error::Result;
 use crate::load::footers::{self, Footer};
 use crate::load::listing::Page;
 use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
-use crate::pg::listing::Picker;
-use crate::pg::target::as_owner;
-use crate::pg::{ffi, guc, spi};
+use crate::pg::queue::listed::Picker;
+use crate::pg::session::target::as_owner;
+use crate::pg::session::{ffi, guc, spi};
 use crate::s3::object::ObjectHead;
 
 /// Objects whose footers are read for an estimate of rows.
@@ -94,8 +95,7 @@ fn known(client: &mut SpiClient<'_>, objects: &[Candidate]) -> Result<HashSet<St
                  FROM unnest($1::text[], $2::text[]) AS l (uri, etag)
                  JOIN ingestion.objects o ON o.s3_uri = l.uri
                 WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped'";
-    let found = spi::json(client, sql, &[uris.into(), etags.into()])?;
-    Ok(found.as_array().into_iter().flatten().filter_map(|uri| uri.as_str().map(str::to_owned)).collect())
+    spi::fetch(client, sql, &[uris.into(), etags.into()])
 }
 
 /// Every n-th object, with n doubled whenever there are too many: spread over the whole, whatever its size.
@@ -124,6 +124,14 @@ impl Sample {
     }
 }
 
+/// What is known of sizes and speed on this server (`survey_rates.sql`).
+#[derive(Deserialize)]
+struct Rates {
+    directory: String,
+    bytes_per_row: Option<f64>,
+    rows_per_second: Option<f64>,
+}
+
 fn estimate(found: &mut Survey, sample: Sample, parallel: i32) -> Result<()> {
     let (mut rows, mut bytes) = (0.0, 0.0);
     if !sample.objects.is_empty() {
@@ -138,14 +146,13 @@ fn estimate(found: &mut Survey, sample: Sample, parallel: i32) -> Result<()> {
             }
         }
     }
-    let facts = as_owner(|client, _| spi::json(client, include_str!("../../../sql/queries/survey_rates.sql"), &[]))?;
-    let per_row = facts["bytes_per_row"].as_f64().unwrap_or(BYTES_PER_ROW);
-    let rate = facts["rows_per_second"].as_f64().unwrap_or(ROWS_PER_SECOND) * f64::from(parallel.max(1));
+    let rates: Rates = as_owner(|client, _| spi::fetch(client, statement!("survey_rates"), &[]))?;
+    let per_row = rates.bytes_per_row.unwrap_or(BYTES_PER_ROW);
+    let rate = rates.rows_per_second.unwrap_or(ROWS_PER_SECOND) * f64::from(parallel.max(1));
     found.rows = if bytes > 0.0 { (found.bytes as f64 * rows / bytes) as i64 } else { 0 };
     found.disk = (found.rows as f64 * per_row) as i64;
     found.seconds = found.rows as f64 / rate;
-    let directory = facts["directory"].as_str().unwrap_or("/").to_owned();
-    let directory = std::ffi::CString::new(directory).unwrap_or_default();
+    let directory = std::ffi::CString::new(rates.directory).unwrap_or_default();
     found.free = ffi::disk(&directory).map_or(0, |disk| disk.free as i64);
     Ok(())
 }

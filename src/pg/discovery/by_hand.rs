@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::listing::{Listing, Order};
+use super::listing::{Listing, ListingPlan};
 use super::register::{Counts, register};
 use super::watch::{Ended, Watch};
 use crate::error::Result;
 use crate::pg::queue::control;
-use crate::pg::target::as_owner;
-use crate::pg::{report, shared};
+use crate::pg::session::target::as_owner;
+use crate::pg::session::{report, shared};
 
 /// What was found under one prefix.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub fn discover(prefix: Option<&str>) -> Result<Vec<Found>> {
         watches.retain(|watch| watch.prefix == prefix);
         let watch = watches.pop().unwrap_or_else(|| Watch::new(prefix, json!({})));
         // What cannot be meant is said also while nothing is listed.
-        let order = Order::full(&watch)?;
+        let order = ListingPlan::full(&watch)?;
         if paused {
             return Ok(say_paused());
         }
@@ -40,14 +40,15 @@ pub fn discover(prefix: Option<&str>) -> Result<Vec<Found>> {
         return Ok(say_paused());
     }
     watches.retain(|watch| watch.parsed().map_or(true, |options| options.enabled));
-    let listed = watches.into_iter().map(|watch| match Order::full(&watch).and_then(|order| list(&watch, order)) {
-        Ok(ended) => found(&watch.prefix, ended),
-        Err(error) => {
-            report::warning(&format!("{}: {error} ({})", watch.prefix, error.sqlstate()));
-            let (counts, problem) = (Counts::default(), Some(error.to_string()));
-            Found { prefix: watch.prefix, counts, seconds: 0.0, problem }
-        }
-    });
+    let listed =
+        watches.into_iter().map(|watch| match ListingPlan::full(&watch).and_then(|order| list(&watch, order)) {
+            Ok(ended) => found(&watch.prefix, ended),
+            Err(error) => {
+                report::warning(&format!("{}: {error} ({})", watch.prefix, error.sqlstate()));
+                let (counts, problem) = (Counts::default(), Some(error.to_string()));
+                Found { prefix: watch.prefix, counts, seconds: 0.0, problem }
+            }
+        });
     Ok(listed.collect())
 }
 
@@ -60,7 +61,7 @@ fn say_paused() -> Vec<Found> {
     Vec::new()
 }
 
-fn list(watch: &Watch, order: Order) -> Result<Ended> {
+fn list(watch: &Watch, order: ListingPlan) -> Result<Ended> {
     let mut listing = Listing::begin(watch.clone(), order)?;
     while !listing.is_over() {
         if let Some(batch) = listing.next(None)? {

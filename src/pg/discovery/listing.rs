@@ -12,8 +12,8 @@ use crate::load::listing::Page;
 use crate::model::cursors::Cursors;
 use crate::model::pattern::KeyPattern;
 use crate::model::watch::WatchOptions;
-use crate::pg::ffi;
-use crate::pg::listing::{BATCH, Batch, Picker};
+use crate::pg::queue::listed::{BATCH, Batch, Picker};
+use crate::pg::session::ffi;
 
 /// A listing in work.
 pub struct Listing {
@@ -33,32 +33,32 @@ pub struct Listing {
 }
 
 /// What must be known before one begins.
-pub struct Order {
+pub struct ListingPlan {
     options: WatchOptions,
     pattern: KeyPattern,
     /// Where to go on; `None`: everything is listed.
     cursors: Option<Cursors>,
 }
 
-impl Order {
+impl ListingPlan {
     /// A listing behind what is known if that will do, else of everything.
-    pub fn new(client: &mut SpiClient<'_>, watch: &Watch) -> Result<Order> {
+    pub fn new(client: &mut SpiClient<'_>, watch: &Watch) -> Result<ListingPlan> {
         let full = Self::full(watch)?;
         let due = watch.is_full_due(&full.options, now()) || !full.pattern.sorts_by_time();
         let cursors = if due { None } else { watch.cursors(client)? };
-        Ok(Order { cursors, ..full })
+        Ok(ListingPlan { cursors, ..full })
     }
 
     /// A listing of everything.
-    pub fn full(watch: &Watch) -> Result<Order> {
-        Ok(Order { options: watch.parsed()?, pattern: watch.pattern()?, cursors: None })
+    pub fn full(watch: &Watch) -> Result<ListingPlan> {
+        Ok(ListingPlan { options: watch.parsed()?, pattern: watch.pattern()?, cursors: None })
     }
 }
 
 impl Listing {
     /// Begins.
-    pub fn begin(watch: Watch, order: Order) -> Result<Listing> {
-        let Order { options, pattern, cursors } = order;
+    pub fn begin(watch: Watch, order: ListingPlan) -> Result<Listing> {
+        let ListingPlan { options, pattern, cursors } = order;
         let picker = Picker::for_watch(&pattern)?;
         let full = cursors.is_none();
         let behind = cursors.clone().unwrap_or_default();

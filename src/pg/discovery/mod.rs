@@ -2,12 +2,12 @@
 //! is known of its listings is one row of `ingestion.stream_offsets`.
 
 mod by_hand;
+mod commands;
 mod listing;
 mod register;
 mod rounds;
-mod verbs;
 mod watch;
 
 pub use by_hand::{Found, discover};
+pub use commands::{unwatch, watch};
 pub use rounds::Rounds;
-pub use verbs::{unwatch, watch};

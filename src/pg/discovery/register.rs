@@ -6,8 +6,8 @@ use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::pg::listing::Batch;
-use crate::pg::spi;
+use crate::pg::queue::listed::Batch;
+use crate::pg::session::spi;
 
 /// What became of listed keys.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl AddAssign for Counts {
 pub fn register(client: &mut SpiClient<'_>, batch: Batch) -> Result<Counts> {
     let (objects, passed_over) = (batch.len() as i64, batch.passed_over);
     let args = batch.columns();
-    let done = spi::json_kept(client, include_str!("../../../sql/queries/discover_register.sql"), &args)?;
+    let done = spi::json_kept(client, statement!("discover_register"), &args)?;
     let count = |key: &str| done[key].as_i64().unwrap_or(0);
     let (new, changed, skipped) = (count("registered_new"), count("changed"), count("skipped"));
     let known = objects - new - changed - skipped;

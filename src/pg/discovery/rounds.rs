@@ -4,15 +4,15 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::listing::{Listing, Order};
+use super::listing::{Listing, ListingPlan};
 use super::register::register;
 use super::watch::{Watch, now};
 use crate::error::Result;
-use crate::pg::ffi::{self, Failure};
 use crate::pg::queue::control;
-use crate::pg::queue::loading::wait_for_no_lock;
-use crate::pg::worker::tx;
-use crate::pg::{report, shared};
+use crate::pg::queue::loading::limit_lock_waits;
+use crate::pg::session::ffi;
+use crate::pg::session::tx::tx;
+use crate::pg::session::{report, shared};
 
 /// Listings at the same time.
 const MOST: usize = 4;
@@ -44,8 +44,8 @@ impl Rounds {
                 pause
             }
             Err(failure) => {
-                let problem = failure.words();
-                shared::note_trouble(&problem.0, &problem.1);
+                let problem = failure.sqlstate_and_message();
+                shared::note_error(&problem.0, &problem.1);
                 if self.said.as_ref() != Some(&problem) {
                     report::log(&format!("btc_ingest discovery: {} ({})", problem.1, problem.0));
                     self.said = Some(problem);
@@ -56,15 +56,15 @@ impl Rounds {
         }
     }
 
-    fn round(&mut self) -> Duration {
-        let watches = tx(|client| if control::is_paused(client)? { Ok(None) } else { Watch::all(client).map(Some) });
+    fn round(&mut self) -> Result<Duration> {
+        let watches = tx(|client| if control::is_paused(client)? { Ok(None) } else { Watch::all(client).map(Some) })?;
         let Some(watches) = watches else {
             self.running.clear();
-            return LONG;
+            return Ok(LONG);
         };
         let pause = self.begin_due(&watches);
         if self.running.is_empty() {
-            return pause;
+            return Ok(pause);
         }
         for mut listing in std::mem::take(&mut self.running) {
             ffi::show_activity(Some(&format!("listing {}", listing.watch.prefix)));
@@ -74,7 +74,7 @@ impl Rounds {
                 Err(problem) => self.end(&listing.watch, Err(problem)),
             }
         }
-        Duration::ZERO
+        Ok(Duration::ZERO)
     }
 
     /// Ends listings that nobody wants any more, and begins those that are due; how long until another one is.
@@ -99,7 +99,7 @@ impl Rounds {
             if !rest.is_zero() {
                 pause = pause.min(rest);
             } else if self.running.len() < MOST {
-                match survive(|| Listing::begin(watch.clone(), tx(|client| Ok(Order::new(client, watch)))?)) {
+                match survive(|| Listing::begin(watch.clone(), tx(|client| ListingPlan::new(client, watch))?)) {
                     Ok(listing) => self.running.push(listing),
                     Err(problem) => self.end(watch, Err(problem)),
                 }
@@ -112,7 +112,7 @@ impl Rounds {
     fn end(&mut self, watch: &Watch, came_to: std::result::Result<&Listing, Problem>) {
         let ended = came_to.map(Listing::ended);
         if let Err((sqlstate, message)) = &ended {
-            shared::note_trouble(sqlstate, &format!("{}: {message}", watch.prefix));
+            shared::note_error(sqlstate, &format!("{}: {message}", watch.prefix));
         }
         match (&watch.problem, &ended) {
             (Some(_), Ok(_)) => report::log(&format!("btc_ingest: {} can be listed again", watch.prefix)),
@@ -121,7 +121,7 @@ impl Rounds {
             }
             _ => {}
         }
-        if !matches!(survive(|| Ok(tx(|client| watch.end(client, &ended)))), Ok(true)) {
+        if !matches!(survive(|| tx(|client| watch.end(client, &ended))), Ok(true)) {
             let interval = watch.parsed().unwrap_or_default().interval;
             self.held.insert(watch.prefix.clone(), Instant::now() + interval);
         }
@@ -134,9 +134,9 @@ fn step(listing: &mut Listing) -> Result<()> {
     while !listing.is_over() && Instant::now() < end {
         let Some(batch) = listing.next(Some(end))? else { continue };
         let counts = tx(|client| {
-            wait_for_no_lock();
+            limit_lock_waits();
             register(client, batch)
-        });
+        })?;
         listing.counts += counts;
         if counts.has_work() {
             shared::wake();
@@ -145,11 +145,7 @@ fn step(listing: &mut Listing) -> Result<()> {
     Ok(())
 }
 
-/// Whatever goes wrong is a value.
+/// Runs a part of a listing. An error is returned as SQLSTATE and message.
 fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Problem> {
-    match ffi::survive(work) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Failure::Ours(error).words()),
-        Err(failure) => Err(failure.words()),
-    }
+    ffi::survive(work).map_err(|failure| failure.sqlstate_and_message())
 }

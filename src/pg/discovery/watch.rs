@@ -12,7 +12,7 @@ use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::cursors::Cursors;
 use crate::model::pattern::KeyPattern;
 use crate::model::watch::WatchOptions;
-use crate::pg::{ffi, guc, spi};
+use crate::pg::session::{ffi, guc, spi};
 
 /// A watched prefix.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ impl Watch {
 
     /// All that there are.
     pub fn all(client: &mut SpiClient<'_>) -> Result<Vec<Watch>> {
-        let found = spi::json_kept(client, include_str!("../../../sql/queries/discover_watches.sql"), &[])?;
+        let found = spi::json_kept(client, statement!("discover_watches"), &[])?;
         Ok(found.as_array().into_iter().flatten().map(Watch::from_json).collect())
     }
 
@@ -103,7 +103,7 @@ impl Watch {
             }
         };
         let args = [self.prefix.clone().into(), JsonB(last).into(), JsonB(changes).into(), full.into()];
-        Ok(spi::json_kept(client, include_str!("../../../sql/queries/discover_end.sql"), &args)? == true)
+        Ok(spi::json_kept(client, statement!("discover_end"), &args)? == true)
     }
 }
 

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use super::Check;
 use crate::error::Result;
-use crate::pg::{ffi, spi};
+use crate::pg::session::{ffi, spi};
 
 /// Less is not enough for a day of ticks.
 const LEAST: u64 = 1 << 30;
@@ -15,7 +15,7 @@ const LEAST_SHARE: u64 = 10;
 
 /// One line per directory.
 pub fn checks() -> Result<Vec<Check>> {
-    let sql = include_str!("../../../sql/queries/doctor_disks.sql");
+    let sql = statement!("doctor_disks");
     let found = Spi::connect_mut(|client| spi::json(client, sql, &[]))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     // A server process runs in the data directory.

@@ -5,11 +5,11 @@ use serde_json::Value;
 
 use super::Check;
 use crate::error::Result;
-use crate::pg::spi;
+use crate::pg::session::spi;
 
 /// Dimension, chunk interval, policies.
 pub fn checks() -> Result<Vec<Check>> {
-    let sql = include_str!("../../../sql/queries/doctor_hypertable.sql");
+    let sql = statement!("doctor_hypertable");
     let found = Spi::connect_mut(|client| spi::json(client, sql, &[]))?;
     let mut checks = vec![dimension(&found), interval(&found)];
     checks.extend(policies(&found));
@@ -76,7 +76,7 @@ fn policies(found: &Value) -> [Check; 2] {
 
 /// Whether every key and index of the contract is there.
 pub fn indexes() -> Result<Vec<Check>> {
-    let sql = "SELECT coalesce(json_agg(i), '[]')::text FROM btc_ingest.missing_indexes() AS i";
+    let sql = "SELECT coalesce(json_agg(i), '[]')::text FROM btc_ingest_internal.missing_indexes() AS i";
     let found = Spi::connect_mut(|client| spi::json(client, sql, &[]))?;
     let missing = |key: &str| {
         let rows = found.as_array().into_iter().flatten();

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Check;
 use crate::error::Result;
-use crate::pg::spi;
+use crate::pg::session::spi;
 
 /// PostgreSQL takes a connection's options before it knows the setting's rights: the value is dropped when the library is
 /// loaded, and the administrator's with it.
@@ -17,7 +17,7 @@ pub struct Server(Value);
 impl Server {
     /// Asks.
     pub fn look() -> Result<Server> {
-        let sql = include_str!("../../../sql/queries/doctor.sql");
+        let sql = statement!("doctor");
         Spi::connect_mut(|client| spi::json(client, sql, &[])).map(Server)
     }
 

@@ -3,14 +3,15 @@
 mod disk;
 mod hypertable;
 mod installation;
+mod last_error;
 mod queue;
 mod s3;
 mod tables;
-mod trouble;
 mod workers;
 
+use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
-use crate::pg::ffi::{self, Failure};
+use crate::pg::session::ffi::{self, Failure};
 use installation::Server;
 
 /// One line of the report.
@@ -64,7 +65,7 @@ pub fn checks() -> Result<Vec<Check>> {
     }
     checks.extend(workers::checks(&server));
     if server.is_preloaded("btc_ingest") {
-        checks.extend(section("last error of a worker", || trouble::checks(sound))?);
+        checks.extend(section("last error of a worker", || last_error::checks(sound))?);
     }
     if sound && !server.in_recovery() {
         checks.extend(section("queue", queue::checks)?);
@@ -76,10 +77,10 @@ pub fn checks() -> Result<Vec<Check>> {
 
 /// A part of the report. What keeps it from being made is a finding as well, and must not keep the other parts back.
 fn section(name: &'static str, work: impl FnOnce() -> Result<Vec<Check>>) -> Result<Vec<Check>> {
-    match ffi::attempt(work) {
+    match ffi::attempt(|| Ok(work()?)) {
         Ok(checks) => Ok(checks),
+        Err(failure @ Failure::Postgres { .. }) if failure.verdict() == Verdict::Cancelled => Err(Error::Cancelled),
         Err(Failure::Ours(error)) => Ok(vec![Check::error(name, error.to_string(), &error)]),
-        Err(Failure::Postgres { sqlstate, .. }) if sqlstate == Error::Cancelled.sqlstate() => Err(Error::Cancelled),
         Err(Failure::Postgres { sqlstate, message }) => {
             Ok(vec![Check::bad(name, format!("{message} ({sqlstate})"), LOG)])
         }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::Check;
 use super::workers::HANDS;
 use crate::error::Result;
-use crate::pg::target::as_owner;
-use crate::pg::{guc, spi};
+use crate::pg::session::target::as_owner;
+use crate::pg::session::{guc, locks, spi};
 
 /// Of each kind of what waits, as many are looked at.
 const LOOK_AT: i64 = 1_000;
@@ -23,11 +23,8 @@ const VISIT: Duration = Duration::from_secs(3600);
 /// Pause, queue and failures.
 pub fn checks() -> Result<Vec<Check>> {
     // Who is at work is the extension's owner's to see, the tables are their own owner's.
-    let hands =
-        Spi::connect_mut(|client| spi::json(client, include_str!("../../../sql/queries/doctor_hands.sql"), &[]))?;
-    let queue = as_owner(|client, _| {
-        spi::json(client, include_str!("../../../sql/queries/doctor_queue.sql"), &[LOOK_AT.into()])
-    })?;
+    let hands = Spi::connect_mut(|client| spi::json(client, statement!("doctor_hands"), &[]))?;
+    let queue = as_owner(|client, _| spi::json(client, statement!("doctor_queue"), &[LOOK_AT.into()]))?;
     Ok(vec![waiting(&queue, &hands), failures(&queue)])
 }
 
@@ -49,7 +46,8 @@ fn waiting(queue: &Value, hands: &Value) -> Check {
     if waiting == 0 {
         return Check::good(NAME, detail);
     }
-    if queue["in_work"] == true {
+    let uris: Vec<String> = serde_json::from_value(queue["uris"].clone()).unwrap_or_default();
+    if locks::any_is_loading(&uris) {
         return Check::good(NAME, format!("{detail}; being loaded"));
     }
     let tried = seconds(queue, "tried_s");

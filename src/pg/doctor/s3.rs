@@ -4,7 +4,7 @@ use super::Check;
 use crate::error::Result;
 use crate::load::probe::{self, Probe};
 use crate::model::uri::AllowedPrefixes;
-use crate::pg::{ffi, guc};
+use crate::pg::session::{ffi, guc};
 
 /// Seconds. Network and S3's whole seconds account for a few.
 const NOTABLE: i64 = 60;

@@ -5,8 +5,7 @@ use pgrx::prelude::*;
 use super::Check;
 use super::installation::Server;
 use crate::error::Result;
-use crate::pg::SCHEMA_VERSION;
-use crate::pg::target::Target;
+use crate::pg::session::target::{SCHEMA_VERSION, Target};
 
 /// What a load's own guard says of them. On a standby it is asked about the tables only: that nothing can be written there
 /// is no fault.

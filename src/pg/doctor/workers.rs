@@ -2,8 +2,8 @@
 
 use super::Check;
 use super::installation::Server;
-use crate::pg::shared::{self, Role};
-use crate::pg::{ffi, guc};
+use crate::pg::session::shared::{self, Role};
+use crate::pg::session::{ffi, guc};
 
 /// The processes of this database.
 pub fn checks(server: &Server) -> Vec<Check> {

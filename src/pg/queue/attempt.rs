@@ -1,114 +1,108 @@
-//! Attempts: counted before they are made, so that an object that kills its backend is counted, too, and judged afterwards.
+//! Attempts at objects. Each is counted before its load starts, so that an object that ends its backend is counted as well,
+//! and judged afterwards.
 
 use pgrx::spi::SpiClient;
+use serde::Deserialize;
 
 use super::claim::Claim;
 use crate::error::{Error, Result};
-use crate::pg::ffi::Failure;
-use crate::pg::registry::{Seen, count_attempt};
-use crate::pg::{guc, spi};
+use crate::model::status::Status;
+use crate::pg::load::known::Version;
+use crate::pg::session::ffi::Failure;
+use crate::pg::session::{guc, spi};
 
-/// What speaks of an attempt that ended without a word.
+/// SQLSTATE and message of an attempt that ended without a result.
 const LOST: (&str, &str) =
     ("57P02", "the attempt has ended without a result, with its process or its statement; see the server's log");
 
-/// Burns an attempt. `false`: the object is not what was claimed.
+/// Counts an attempt at a claimed object. Returns `false` if the object has changed since it was claimed.
 pub fn begin(client: &mut SpiClient<'_>, claim: &Claim) -> Result<bool> {
     let args = [claim.uri.clone().into(), claim.generation.into()];
-    let begun = spi::json_kept(client, include_str!("../../../sql/queries/attempt_begin.sql"), &args)?;
-    Ok(!begun.is_null())
+    let begun: Option<i64> = spi::fetch_kept(client, statement!("attempt_begin"), &args)?;
+    Ok(begun.is_some())
 }
 
-/// Attempts that did not take place.
+/// Counts an attempt that was not begun in a transaction of its own.
+pub fn count(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
+    let sql = "UPDATE ingestion.objects SET attempts = attempts + 1, attempt_started_at = clock_timestamp()
+                WHERE s3_uri = $1";
+    spi::execute_kept(client, sql, &[uri.to_owned().into()]).map(drop)
+}
+
+/// Takes back attempts whose load did not start.
 pub fn take_back(client: &mut SpiClient<'_>, uris: Vec<String>) -> Result<()> {
     if uris.is_empty() {
         return Ok(());
     }
-    spi::execute_kept(client, include_str!("../../../sql/queries/attempt_take_back.sql"), &[uris.into()]).map(drop)
+    spi::execute_kept(client, statement!("attempt_take_back"), &[uris.into()]).map(drop)
 }
 
-/// Books a claimed object, whose attempt has begun, for what was found before its load began.
+/// Records an error that was found before the load of a claimed object started. The attempt is counted already.
 pub fn refuse_begun(client: &mut SpiClient<'_>, claim: &Claim, error: Error) -> Result<()> {
-    let seen = Seen { generation: Some(claim.generation), rows: None };
-    fail(client, &claim.uri, &Failure::Ours(error), &seen)
+    fail(client, &claim.uri, &error.into(), &Version::of_generation(claim.generation))
 }
 
-/// Books an object that cannot be loaded for what was found before its load began.
-pub fn refuse(client: &mut SpiClient<'_>, uri: &str, error: Error) -> Result<()> {
-    refuse_failure(client, uri, &Failure::Ours(error))
+/// Counts an attempt at an object that cannot be loaded, and records its failure.
+pub fn refuse(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<()> {
+    count(client, uri)?;
+    fail(client, uri, failure, &Version::default())
 }
 
-/// The same with whatever went wrong.
-pub fn refuse_failure(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<()> {
-    count_attempt(client, uri)?;
-    fail(client, uri, failure, &Seen::default())
-}
-
-/// Books an attempt that has no result although nobody is at it, unless somebody holds a registry row of the object: he is not
-/// waited for, it is booked another time.
+/// Records an attempt that has no result although no session holds the object's claim. If another session holds one of the
+/// object's registry rows, nothing is waited for: a later look records it.
 pub fn lost(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
-    let free = spi::json_kept(client, include_str!("../../../sql/queries/registry_is_free.sql"), &[uri.into()])?;
-    if free != true {
+    let free: bool = spi::fetch_kept(client, statement!("registry_is_free"), &[uri.to_owned().into()])?;
+    if !free {
         return Ok(());
     }
     let failure = Failure::Postgres { sqlstate: LOST.0.into(), message: LOST.1.into() };
-    fail(client, uri, &failure, &Seen::default())
+    fail(client, uri, &failure, &Version::default())
 }
 
-/// Books a failed attempt: when the next one is, or that there is none. An object that was registered anew since it was
-/// `seen` stays pending.
-pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, seen: &Seen) -> Result<()> {
-    let (sqlstate, message, transient) = match failure {
-        Failure::Ours(error) => (error.sqlstate().to_owned(), words(error), error.is_transient()),
-        Failure::Postgres { sqlstate, message } => (sqlstate.clone(), message.clone(), may_pass(sqlstate)),
+/// What a failed attempt has made of its object (`attempt_failed.sql`).
+#[derive(Deserialize)]
+struct Failed {
+    status: Status,
+    attempts: i32,
+    pause_ms: Option<f64>,
+}
+
+/// Records a failed attempt: the object is tried again after a pause, or quarantined. An object that was registered anew since
+/// `version` was read stays pending.
+pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, version: &Version) -> Result<()> {
+    let verdict = failure.verdict();
+    let (sqlstate, message) = match failure {
+        Failure::Ours(error) => (error.sqlstate().to_owned(), with_detail(error)),
+        Failure::Postgres { sqlstate, message } => (sqlstate.clone(), message.clone()),
     };
     let retry = guc::retry();
     let args = [
         uri.to_owned().into(),
         sqlstate.clone().into(),
         message.clone().into(),
-        (!transient).into(),
+        (!verdict.is_worth_another_attempt()).into(),
         retry.max_attempts.into(),
         retry.backoff_ms.into(),
         retry.backoff_max_ms.into(),
-        is_objects_fault(&sqlstate).into(),
-        seen.generation.into(),
-        seen.rows.clone().into(),
+        verdict.counts_against_object().into(),
+        version.generation.into(),
+        version.rows.clone().into(),
     ];
-    let became = spi::json_kept(client, include_str!("../../../sql/queries/attempt_failed.sql"), &args)?;
-    log(uri, &sqlstate, &message, &became, retry.max_attempts);
-    Ok(())
-}
-
-/// One line for the server's log.
-fn log(uri: &str, sqlstate: &str, message: &str, became: &serde_json::Value, most: i32) {
-    let attempts = became["attempts"].as_i64().unwrap_or(0);
-    let next = match (became["status"].as_str(), became["pause_ms"].as_f64()) {
-        (Some("failed"), Some(ms)) => format!("attempt {attempts} of {most}, the next in {:.1} s", ms / 1e3),
-        (Some("quarantined"), _) => format!("quarantined after {attempts} attempts"),
+    let failed: Option<Failed> = spi::fetch_kept(client, statement!("attempt_failed"), &args)?;
+    let next = match failed {
+        Some(Failed { status: Status::Failed, attempts, pause_ms: Some(ms) }) => {
+            format!("attempt {attempts} of {}, the next in {:.1} s", retry.max_attempts, ms / 1e3)
+        }
+        Some(Failed { status: Status::Quarantined, attempts, .. }) => format!("quarantined after {attempts} attempts"),
         _ => "registered anew meanwhile".to_owned(),
     };
     guc::log_load(&format!("btc_ingest: {uri} failed: {message} ({sqlstate}); {next}"));
+    Ok(())
 }
 
-fn words(error: &Error) -> String {
+fn with_detail(error: &Error) -> String {
     match error.detail() {
         Some(detail) => format!("{error} ({detail})"),
         None => error.to_string(),
     }
-}
-
-/// SQLSTATEs of PostgreSQL's that pass by themselves: connections, resources, interventions, deadlocks, serialization.
-pub fn may_pass(sqlstate: &str) -> bool {
-    ["08", "40", "53", "55", "57"].iter().any(|class| sqlstate.starts_with(class))
-}
-
-/// Disk, memory or connections have run out.
-pub fn is_out_of_resources(failure: &Failure) -> bool {
-    matches!(failure, Failure::Postgres { sqlstate, .. } if sqlstate.starts_with("53"))
-}
-
-/// Resources that ran out and locks of others are no object's fault: such an attempt does not count.
-fn is_objects_fault(sqlstate: &str) -> bool {
-    !sqlstate.starts_with("53") && sqlstate != "55P03"
 }

@@ -1,11 +1,19 @@
-//! Whether anything may be taken on: what `pause_ingest()` says to workers and sweeps.
+//! The pause switch: `pause_ingest()` and `resume_ingest()` set it, workers and sweeps obey it.
 
 use pgrx::spi::SpiClient;
 
 use crate::error::Result;
-use crate::pg::spi;
+use crate::pg::session::spi;
 
-/// Whether nothing new is to be begun.
+/// Returns whether workers and sweeps may start no load.
 pub fn is_paused(client: &mut SpiClient<'_>) -> Result<bool> {
-    Ok(spi::json_kept(client, "SELECT to_json(paused)::text FROM ingestion.control", &[])? == true)
+    let paused: Option<bool> = spi::fetch_kept(client, "SELECT to_json(paused)::text FROM ingestion.control", &[])?;
+    Ok(paused == Some(true))
+}
+
+/// Sets the switch. Returns whether that changed it.
+pub fn set_paused(client: &mut SpiClient<'_>, paused: bool) -> Result<bool> {
+    let sql = "UPDATE ingestion.control SET paused = $1, changed_by = session_user, changed_at = now()
+                WHERE paused <> $1";
+    Ok(spi::execute(client, sql, &[paused.into()])? > 0)
 }

@@ -1,6 +1,7 @@
-//! Live objects: those that no backfill owns. Their turn comes before any backfill's.
+//! Live objects: those that no backfill owns. A worker takes them before the objects of a backfill.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use pgrx::spi::SpiClient;
@@ -8,28 +9,23 @@ use pgrx::spi::SpiClient;
 use super::claim::{self, Claim};
 use crate::error::Result;
 use crate::load::series::AHEAD;
-use crate::pg::{guc, spi};
+use crate::model::queue_order::QueueOrder;
+use crate::pg::session::{guc, spi};
 
-/// Objects that are looked at for one that is free, if others have taken the first few.
+/// Objects among which a worker looks for a free one if other workers have claimed the first few.
 const LOOK_AT: i64 = 512;
 
-/// How long something that others hold is left to them before somebody looks again.
+/// The pause before a loader looks again at an object that another session holds.
 const HELD: Duration = Duration::from_secs(1);
 
-/// Which end of the queue comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Ticks in the order in which they were traded.
-    Oldest,
-    /// What happens now, before what was missed.
-    Newest,
-}
+static OLDEST: LazyLock<String> = LazyLock::new(|| statement!("live").replace("/*direction*/", "ASC"));
+static NEWEST: LazyLock<String> = LazyLock::new(|| statement!("live").replace("/*direction*/", "DESC"));
 
-/// Claims up to `most` of the next live objects of these assets (`None`: of all), but leaves others something to do: a claim is
-/// held while the object before it is loaded.
+/// Claims up to `most` of the next live objects of these assets, or of all assets. It leaves a share to other workers, because
+/// a claim is held while the objects before it are loaded.
 pub fn claim(
     client: &mut SpiClient<'_>,
-    order: Order,
+    order: QueueOrder,
     assets: Option<&[String]>,
     own: &HashSet<String>,
     most: usize,
@@ -42,11 +38,11 @@ pub fn claim(
     Ok(claims.unwrap_or_default())
 }
 
-/// What `choose` chooses of the live objects that are pending, in order, whoever has claimed them. It is asked about the first
-/// few, among which every worker finds its share as a rule, and only if it takes none of them about many.
+/// Returns what `choose` returns for the pending live objects in queue order, claimed or not. `choose` is first asked about a
+/// few objects, among which every worker usually finds its share, and about many only if it takes none of the few.
 pub fn find<T>(
     client: &mut SpiClient<'_>,
-    order: Order,
+    order: QueueOrder,
     assets: Option<&[String]>,
     mut choose: impl FnMut(&mut SpiClient<'_>, Vec<String>) -> Result<Option<T>>,
 ) -> Result<Option<T>> {
@@ -62,23 +58,27 @@ pub fn find<T>(
     Ok(None)
 }
 
-fn candidates(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>, most: i64) -> Result<Vec<String>> {
+fn candidates(
+    client: &mut SpiClient<'_>,
+    order: QueueOrder,
+    assets: Option<&[String]>,
+    most: i64,
+) -> Result<Vec<String>> {
     let sql = match order {
-        Order::Oldest => include_str!("../../../sql/queries/live_oldest.sql"),
-        Order::Newest => include_str!("../../../sql/queries/live_newest.sql"),
+        QueueOrder::Oldest => &OLDEST,
+        QueueOrder::Newest => &NEWEST,
     };
-    let found = spi::json_kept(client, sql, &[most.into(), assets.map(<[String]>::to_vec).into()])?;
-    Ok(claim::strings(&found))
+    spi::fetch_kept(client, sql, &[most.into(), assets.map(<[String]>::to_vec).into()])
 }
 
-/// Failed objects whose pause is over are pending again: live ones, and those of a backfill. Whether there were any.
+/// Makes failed objects whose pause is over pending again: live ones, and those of a backfill. Returns whether there were any.
 pub fn retry_due(client: &mut SpiClient<'_>, backfill: Option<i64>) -> Result<bool> {
-    Ok(spi::execute_kept(client, include_str!("../../../sql/queries/retry_due.sql"), &[backfill.into()])? > 0)
+    Ok(spi::execute_kept(client, statement!("retry_due"), &[backfill.into()])? > 0)
 }
 
-/// When a loader that has found nothing to do is to look again, though nobody wakes it; `None`: never.
+/// Returns how long a loader that has found nothing to do may sleep without being woken. `None` stands for no limit.
 pub fn next_look(client: &mut SpiClient<'_>) -> Result<Option<Duration>> {
     let args = [(HELD.as_secs_f64() * 1e3).into()];
-    let ms = spi::json_kept(client, include_str!("../../../sql/queries/next_look.sql"), &args)?.as_f64();
+    let ms: Option<f64> = spi::fetch_kept(client, statement!("next_look"), &args)?;
     Ok(ms.map(|ms| Duration::from_secs_f64(ms / 1e3)))
 }

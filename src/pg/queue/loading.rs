@@ -1,4 +1,5 @@
-//! One object after another, one transaction each: claim, order, load, book, and begin the next attempt in the same commit.
+//! A worker's loads, one object and one transaction after another. The commit of a load begins the attempt at the next object
+//! and claims the objects behind it.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,152 +8,159 @@ use pgrx::spi::SpiClient;
 
 use super::attempt;
 use super::claim::{self, Claim};
-use super::series::Series;
+use super::prefetch::Prefetcher;
+use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
 use crate::load::pace::Pace;
 use crate::load::series::AHEAD;
 use crate::model::report::LoadReport;
-use crate::pg::ffi::{self, Failure};
-use crate::pg::loader::{self, Became};
-use crate::pg::registry::{Offsets, Seen};
-use crate::pg::worker::tx;
+use crate::pg::load::known::Version;
+use crate::pg::load::offsets::Offsets;
+use crate::pg::load::one::{self, PlannedLoad};
+use crate::pg::load::plan::LoadPlan;
+use crate::pg::session::ffi::{self, Failure};
+use crate::pg::session::target::Target;
+use crate::pg::session::tx::{tx, tx_with_target};
 
-/// Until the transaction ends, nobody else's lock is waited for for more than a second: then the load is put off, and another
-/// object's turn comes.
-pub fn wait_for_no_lock() {
+/// Limits the wait for a lock to one second until the transaction ends. A load that would wait longer is put off, and the next
+/// object is loaded.
+pub fn limit_lock_waits() {
     ffi::set_local(c"lock_timeout", c"1s");
 }
 
-/// Loads after which a worker looks around.
+/// Loads after which a worker looks for new work.
 const TURN: usize = AHEAD / 2;
 
-/// Whose objects a worker loads.
+/// Where a worker's objects come from.
 pub trait Source {
-    /// Makes pending what has come and what is due again.
-    fn look_around(&mut self, client: &mut SpiClient<'_>) -> Result<()>;
-    /// The next objects, claimed, none of `own`. More than `most` only if nobody else is to have them. Often in the
-    /// transaction of a load, so that it costs no commit of its own: it waits for nobody.
+    /// Makes objects pending that are new or due for another attempt.
+    fn refresh_queue(&mut self, client: &mut SpiClient<'_>) -> Result<()>;
+    /// Claims the next objects, none of `own`; more than `most` only if no other worker may have them. It often runs in the
+    /// transaction of a load, so that it costs no commit of its own, and therefore waits for no other session.
     fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>>;
-    /// One of them is loaded, or has failed (`None`); in the same transaction.
+    /// Counts an object that was loaded, or that failed if `loaded` is `None`, in the same transaction.
     fn count(&self, client: &mut SpiClient<'_>, claim: &Claim, loaded: Option<(&LoadReport, Instant)>) -> Result<()>;
-    /// Disk, memory or connections have run out: no object's fault, and no use to go on with the next one. After the object's
-    /// transaction was rolled back.
-    fn out_of_resources(&mut self, uri: &str, seen: &Seen, failure: &Failure);
+    /// Reacts to exhausted disk, memory, connections or locks. It runs after the object's transaction was rolled back.
+    fn out_of_resources(&mut self, uri: &str, version: &Version, failure: &Failure) -> Result<()>;
 }
 
-/// An object that was ordered from the reading thread.
-struct Ordered {
+/// A claimed object that the reading thread was told to read.
+struct Planned {
     claim: Claim,
-    order: loader::Order,
+    plan: LoadPlan,
+    /// Whether its attempt is counted.
     begun: bool,
 }
 
-/// What the reading thread is to be told of an object that is claimed.
-type Found = (Claim, Result<loader::Order>);
+/// A claimed object, and its plan or the reason why it has none.
+type Found = (Claim, Result<LoadPlan>);
 
 /// A worker that loads one object after another.
 #[derive(Default)]
 pub struct Loading {
-    ordered: VecDeque<Ordered>,
-    /// All that is claimed: what errors leave behind as well.
+    planned: VecDeque<Planned>,
+    /// All claims, also those that an error leaves behind.
     held: Vec<String>,
-    series: Option<Series>,
-    /// Offsets that somebody else had locked.
+    prefetcher: Option<Prefetcher>,
+    /// Offsets that another session had locked.
     offsets: Offsets,
-    /// How many objects are to be ahead.
+    /// How many objects are read ahead.
     pace: Pace,
-    /// What is being loaded, for errors that end its transaction.
-    in_work: Option<(String, Seen)>,
+    /// The object that is being loaded, for errors that end its transaction.
+    current: Option<(String, Version)>,
 }
 
 /// What became of one object.
 enum Done {
     Loaded,
     Failed,
-    /// Somebody else is loading it.
-    Left,
-    /// Somebody has changed it since it was claimed: there may be something to claim again.
+    /// Another session is loading it.
+    Busy,
+    /// It has changed since it was claimed: there may be something to claim again.
     Changed,
     OutOfResources(Failure),
 }
 
 impl Loading {
-    /// Loads a few objects. `false`: there was nothing to load.
+    /// Loads a few objects. Returns `false` if there was nothing to load.
     pub fn work(&mut self, source: &mut dyn Source) -> Result<bool> {
         self.claim(source)?;
         let mut moved = false;
         for _ in 0..TURN {
-            let Some(next) = self.ordered.pop_front() else { break };
+            let Some(next) = self.planned.pop_front() else { break };
             moved |= self.load(next, source)?;
             if self.missing() > 0 {
                 break;
             }
         }
-        if !moved && self.ordered.is_empty() {
-            // What comes next may be of another size.
+        if !moved && self.planned.is_empty() {
+            // The next objects may be of another size.
             self.pace = Pace::default();
         }
-        // Somebody else is loading all of these: asking again and again would not make them faster.
-        Ok(moved || !self.ordered.is_empty())
+        // Objects that are left are being loaded by other sessions: the caller need not look again at once.
+        Ok(moved || !self.planned.is_empty())
     }
 
-    /// Gives back what was claimed, with the attempt that was begun: to be stopped is no object's fault.
-    pub fn give_back(&mut self) {
-        self.series = None;
-        self.ordered.clear();
+    /// Releases all claims, and takes back the attempt that was begun: a stop is not the object's fault.
+    pub fn release_all(&mut self) -> Result<()> {
+        self.prefetcher = None;
+        self.planned.clear();
         if self.held.is_empty() {
-            return;
+            return Ok(());
         }
         tx(|client| {
-            // A process that is to end waits neither for somebody's lock nor for a standby.
-            wait_for_no_lock();
+            // A process that must end waits neither long for a lock nor for a standby.
+            limit_lock_waits();
             ffi::set_local(c"synchronous_commit", c"local");
             attempt::take_back(client, self.held.clone())
-        });
-        self.held.drain(..).for_each(|uri| claim::let_go(&uri));
+        })?;
+        self.held.drain(..).for_each(|uri| claim::release(&uri));
+        Ok(())
     }
 
-    /// The last work of a process. Twice, as the first may meet the very signal that ends it.
+    /// Does the last work of a process. A second try follows if the signal that ends the process interrupts the first.
     pub fn end(&mut self) {
         ffi::set_for_session(c"lock_timeout", c"1s");
-        if ffi::survive(|| self.give_back()).is_err() {
-            let _ = ffi::survive(|| self.give_back());
+        if ffi::survive(|| self.release_all()).is_err() {
+            let _ = ffi::survive(|| self.release_all());
         }
     }
 
-    /// What was claimed is not claimed any more: its locks are gone.
+    /// Forgets all claims, after their locks were released in another way.
     pub fn forget(&mut self) {
         self.held.clear();
     }
 
-    /// Books the object whose transaction an error has ended, at its commit for example.
-    pub fn fail_in_work(&mut self, failure: &Failure) {
-        if let Some((uri, seen)) = self.in_work.take() {
-            tx(|client| attempt::fail(client, &uri, failure, &seen));
+    /// Records the failure of the object whose transaction an error has ended, for example at its commit.
+    pub fn fail_current(&mut self, failure: &Failure) -> Result<()> {
+        match self.current.take() {
+            Some((uri, version)) => tx(|client| attempt::fail(client, &uri, failure, &version)),
+            None => Ok(()),
         }
     }
 
-    /// Writes offsets that were left because somebody had locked them.
-    pub fn write_offsets(&mut self) {
+    /// Writes the offsets that another session had locked.
+    pub fn write_offsets(&mut self) -> Result<()> {
         if !self.offsets.is_empty() {
             let offsets = std::mem::take(&mut self.offsets);
-            self.offsets = tx(|client| offsets.write_if_free(client));
+            self.offsets = tx(|client| offsets.write_if_free(client))?;
         }
+        Ok(())
     }
 
-    /// Objects that are to be claimed now.
+    /// Returns how many objects are to be claimed now.
     fn missing(&self) -> usize {
-        self.pace.missing(self.ordered.len())
+        self.pace.missing(self.planned.len())
     }
 
-    /// Sees what is new, claims what is missing, and orders it.
+    /// Refreshes the queue, claims the missing objects and has them read.
     fn claim(&mut self, source: &mut dyn Source) -> Result<()> {
         let own = self.own();
         let found = tx(|client| {
-            source.look_around(client)?;
+            source.refresh_queue(client)?;
             self.claim_missing(client, &own, source)
-        });
-        self.order_all(found, source)
+        })?;
+        self.prefetch_all(found, source)
     }
 
     fn claim_missing(
@@ -167,130 +175,147 @@ impl Loading {
     }
 
     fn own(&self) -> HashSet<String> {
-        self.ordered.iter().map(|ordered| ordered.claim.uri.clone()).collect()
+        self.planned.iter().map(|planned| planned.claim.uri.clone()).collect()
     }
 
-    /// From now on these are ours to let go of.
+    /// Takes over the claims, which are released from here from now on, and plans their loads.
     fn take_over(&mut self, client: &mut SpiClient<'_>, claims: Vec<Claim>) -> Vec<Found> {
         self.held.extend(claims.iter().map(|claim| claim.uri.clone()));
         claim::taken_over();
-        let order = |claim: Claim| {
-            let order = loader::order(client, &claim.uri);
-            (claim, order)
+        let plan = |claim: Claim| {
+            let plan = LoadPlan::new(client, &claim.uri);
+            (claim, plan)
         };
-        claims.into_iter().map(order).collect()
+        claims.into_iter().map(plan).collect()
     }
 
-    /// Once their claims are committed.
-    fn order_all(&mut self, found: Vec<Found>, source: &mut dyn Source) -> Result<()> {
-        for (claim, order) in found {
-            match order {
-                Ok(order) => {
-                    self.order(&order)?;
-                    self.ordered.push_back(Ordered { claim, order, begun: false });
+    /// Has the objects read, once the transaction that claimed them is committed.
+    fn prefetch_all(&mut self, found: Vec<Found>, source: &mut dyn Source) -> Result<()> {
+        for (claim, plan) in found {
+            match plan {
+                Ok(plan) => {
+                    self.prefetch(&plan)?;
+                    self.planned.push_back(Planned { claim, plan, begun: false });
                 }
                 Err(error) => {
                     tx(|client| {
                         attempt::begin(client, &claim)?;
                         attempt::refuse_begun(client, &claim, error)?;
                         source.count(client, &claim, None)
-                    });
-                    self.let_go(claim);
+                    })?;
+                    self.release(claim);
                 }
             }
         }
         Ok(())
     }
 
-    fn order(&mut self, order: &loader::Order) -> Result<()> {
-        match &self.series {
-            Some(series) => series.order(order.job.clone()),
+    fn prefetch(&mut self, plan: &LoadPlan) -> Result<()> {
+        match &self.prefetcher {
+            Some(prefetcher) => prefetcher.add(plan.job.clone()),
             None => {
-                self.series = Some(Series::start([order.job.clone()])?);
+                self.prefetcher = Some(Prefetcher::start([plan.job.clone()])?);
                 Ok(())
             }
         }
     }
 
-    /// One object, in one transaction, with the beginning of the next one's attempt. `false`: somebody else is loading it.
-    fn load(&mut self, mut next: Ordered, source: &mut dyn Source) -> Result<bool> {
+    /// Loads one object in one transaction, which also begins the next object's attempt. Returns `false` if another session is
+    /// loading the object.
+    fn load(&mut self, mut next: Planned, source: &mut dyn Source) -> Result<bool> {
         ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
         if !next.begun {
-            next.begun = tx(|client| attempt::begin(client, &next.claim));
+            next.begun = tx(|client| attempt::begin(client, &next.claim))?;
         }
         let done = if next.begun { self.load_begun(&next, source)? } else { Done::Changed };
         if let Done::OutOfResources(failure) = done {
-            // First of all, and alone: where nothing more can be written, this may be what still fits.
-            source.out_of_resources(&next.claim.uri, &next.order.seen, &failure);
-            self.give_back();
+            // First, and in a transaction of its own: on a full disk this may be all that can still be written.
+            source.out_of_resources(&next.claim.uri, &next.plan.version, &failure)?;
+            self.release_all()?;
             return Ok(true);
         }
-        self.let_go(next.claim);
+        self.release(next.claim);
         if !matches!(done, Done::Loaded) {
-            // What else the thread has to say of this object would be taken for the next one's.
-            self.reorder()?;
+            // The thread may have more events of this object, which would be taken for the next object's.
+            self.restart_prefetcher()?;
         }
-        Ok(!matches!(done, Done::Left))
+        Ok(!matches!(done, Done::Busy))
     }
 
-    fn load_begun(&mut self, next: &Ordered, source: &mut dyn Source) -> Result<Done> {
-        let began = Instant::now();
-        let Some(mut series) = self.series.take() else {
-            return Err(Error::Internal { why: "nobody reads what was ordered".into() });
+    fn load_begun(&mut self, next: &Planned, source: &mut dyn Source) -> Result<Done> {
+        let Some(mut prefetcher) = self.prefetcher.take() else {
+            return Err(Error::Internal { why: "no thread reads the planned objects".into() });
         };
         let mut offsets = std::mem::take(&mut self.offsets);
-        self.in_work = Some((next.claim.uri.clone(), next.order.seen.clone()));
-        let mut own = self.own();
-        own.insert(next.claim.uri.clone());
-        let (done, offsets, found) = tx(|client| {
-            wait_for_no_lock();
-            let attempt = ffi::attempt(|| loader::load_ordered(&next.order, series.thread(), &mut offsets));
-            let done = match attempt {
-                Ok(Became::Loaded(report)) => {
-                    let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
-                    self.pace.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
-                    source.count(client, &next.claim, Some((&report, began)))?;
-                    Done::Loaded
-                }
-                Ok(left) => {
-                    attempt::take_back(client, vec![next.claim.uri.clone()])?;
-                    if matches!(left, Became::Busy) { Done::Left } else { Done::Changed }
-                }
-                Err(failure) if attempt::is_out_of_resources(&failure) => Done::OutOfResources(failure),
-                Err(failure) => {
-                    attempt::fail(client, &next.claim.uri, &failure, &next.order.seen)?;
-                    source.count(client, &next.claim, None)?;
-                    Done::Failed
-                }
-            };
+        self.current = Some((next.claim.uri.clone(), next.plan.version.clone()));
+        let (done, offsets, found) = tx_with_target(|client, target| {
+            limit_lock_waits();
+            let done = self.attempt(client, target, next, &mut prefetcher, &mut offsets, source)?;
             if !matches!(done, Done::Loaded) {
                 return Ok((done, offsets, Vec::new()));
             }
-            if let Some(follower) = self.ordered.front_mut() {
+            if let Some(follower) = self.planned.front_mut() {
                 follower.begun = attempt::begin(client, &follower.claim)?;
             }
+            let mut own = self.own();
+            own.insert(next.claim.uri.clone());
             let found = self.claim_missing(client, &own, source)?;
             Ok((done, offsets, found))
-        });
-        self.in_work = None;
+        })?;
+        self.current = None;
         self.offsets = offsets;
-        self.series = Some(series);
-        self.order_all(found, source)?;
+        self.prefetcher = Some(prefetcher);
+        self.prefetch_all(found, source)?;
         Ok(done)
     }
 
-    /// Nobody is kept from it any more.
-    fn let_go(&mut self, claim: Claim) {
-        self.held.retain(|uri| *uri != claim.uri);
-        claim::let_go(&claim.uri);
+    /// Loads the object in a subtransaction, and records what became of it.
+    fn attempt(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        target: &Target,
+        next: &Planned,
+        prefetcher: &mut Prefetcher,
+        offsets: &mut Offsets,
+        source: &dyn Source,
+    ) -> Result<Done> {
+        let began = Instant::now();
+        let load = || Ok(one::load_planned(client, target, &next.plan, prefetcher.thread(), offsets)?);
+        match ffi::attempt::<_, Failure>(load) {
+            Ok(PlannedLoad::Loaded(report)) => {
+                let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
+                self.pace.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
+                source.count(client, &next.claim, Some((&report, began)))?;
+                Ok(Done::Loaded)
+            }
+            Ok(PlannedLoad::Busy) => {
+                attempt::take_back(client, vec![next.claim.uri.clone()])?;
+                Ok(Done::Busy)
+            }
+            Ok(PlannedLoad::Changed) => {
+                attempt::take_back(client, vec![next.claim.uri.clone()])?;
+                Ok(Done::Changed)
+            }
+            Err(failure) if failure.verdict() == Verdict::OutOfResources => Ok(Done::OutOfResources(failure)),
+            Err(failure) => {
+                attempt::fail(client, &next.claim.uri, &failure, &next.plan.version)?;
+                source.count(client, &next.claim, None)?;
+                Ok(Done::Failed)
+            }
+        }
     }
 
-    /// A new thread with the orders that are left.
-    fn reorder(&mut self) -> Result<()> {
-        self.series = None;
-        let jobs: Vec<_> = self.ordered.iter().map(|ordered| ordered.order.job.clone()).collect();
+    fn release(&mut self, claim: Claim) {
+        self.held.retain(|uri| *uri != claim.uri);
+        claim::release(&claim.uri);
+    }
+
+    /// Starts a new thread with the objects that are left.
+    fn restart_prefetcher(&mut self) -> Result<()> {
+        self.prefetcher = None;
+        let jobs: Vec<_> = self.planned.iter().map(|planned| planned.plan.job.clone()).collect();
         if !jobs.is_empty() {
-            self.series = Some(Series::start(jobs)?);
+            self.prefetcher = Some(Prefetcher::start(jobs)?);
         }
         Ok(())
     }

@@ -1,13 +1,12 @@
-//! Objects on their way into the tables, whoever loads them: what is due, who has claimed it, what became of an attempt.
+//! Objects on their way into the tables: which are due, which process has claimed them, and what became of an attempt.
 
 pub mod attempt;
 pub mod claim;
+pub mod commands;
 pub mod control;
-pub mod feed;
+pub mod enqueue;
+pub mod listed;
 pub mod live;
 pub mod loading;
-mod series;
+pub mod prefetch;
 pub mod sweep;
-pub mod verbs;
-
-pub use series::Series;

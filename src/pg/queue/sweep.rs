@@ -1,36 +1,37 @@
-//! Sweeps: live objects loaded by a session, without any worker. `sweep()` in one transaction, `run_sweep` with one per object.
+//! Sweeps: a session loads live objects without any worker. `sweep()` does it in one transaction, `run_sweep` in one per object.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use pgrx::PgSqlErrorCode;
 use pgrx::spi::SpiClient;
 
 use super::claim::{self, Claim};
-use super::feed::feed;
-use super::live::{self, Order};
-use super::loading::wait_for_no_lock;
+use super::enqueue::enqueue;
+use super::live;
+use super::loading::limit_lock_waits;
 use super::{attempt, control};
-use crate::error::Result;
+use crate::error::verdict::Verdict;
+use crate::error::{Error, Result};
+use crate::model::queue_order::QueueOrder;
 use crate::model::report::{LoadReport, Outcome};
-use crate::pg::ffi::{self, Failure};
-use crate::pg::loader::{self, Became};
-use crate::pg::registry::{Offsets, Seen};
-use crate::pg::target::as_owner;
-use crate::pg::{guc, report, spi};
+use crate::pg::load::known::Version;
+use crate::pg::load::offsets::Offsets;
+use crate::pg::load::one::{self, PlannedLoad};
+use crate::pg::load::plan::LoadPlan;
+use crate::pg::session::ffi::{self, Failure};
+use crate::pg::session::locks::Lock;
+use crate::pg::session::target::{Target, as_owner};
+use crate::pg::session::{guc, report};
 
-/// SQLSTATE of a statement that was cancelled, by somebody or by its time.
-const CANCELLED: &str = "57014";
-
-/// Loads up to `most` objects in the caller's transaction.
-pub fn sweep(most: Option<i32>) -> Result<Vec<LoadReport>> {
+/// Loads up to `max_objects` objects, or all that are due, in the caller's transaction.
+pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
     let mut reports = Vec::new();
     let mut own = HashSet::new();
-    while most.is_none_or(|most| (reports.len() as i64) < i64::from(most)) {
+    while max_objects.is_none_or(|most| (reports.len() as i64) < i64::from(most)) {
         pgrx::check_for_interrupts!();
         let Some(uri) = as_owner(|client, _| lock_next(client, &own))? else { break };
         own.insert(uri.clone());
-        // In a statement after the lock; somebody may have been faster.
+        // A statement after the lock sees whether another session has loaded the object before.
         let claim = as_owner(|client, _| {
             let claim = claim::check(client, vec![uri])?.0.pop();
             claim.map(|claim| Ok((attempt::begin(client, &claim)?, claim))).transpose()
@@ -42,67 +43,65 @@ pub fn sweep(most: Option<i32>) -> Result<Vec<LoadReport>> {
     Ok(reports)
 }
 
-/// The next object, locked until the end of the transaction, as nothing of it can be seen by others before.
+/// Locks the claim of the next object until the end of the transaction, before which no other session can see that it is loaded.
 fn lock_next(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<String>> {
     if !may_load(client)? {
         return Ok(None);
     }
-    live::find(client, guc::queue_order(), None, |client, mut candidates| {
-        candidates.retain(|uri| !own.contains(uri));
-        let sql = include_str!("../../../sql/queries/claim_in_transaction.sql");
-        Ok(spi::json_kept(client, sql, &[candidates.into()])?.as_str().map(str::to_owned))
+    live::find(client, guc::queue_order(), None, |_, candidates| {
+        let free = |uri: &String| !own.contains(uri) && Lock::Claim(uri).try_for_transaction();
+        Ok(candidates.into_iter().find(free))
     })
 }
 
-/// Brings the queue up to date, unless nothing is to be loaded now.
+/// Refreshes the queue. Returns `false` if nothing may be loaded now.
 fn may_load(client: &mut SpiClient<'_>) -> Result<bool> {
     if control::is_paused(client)? {
         return Ok(false);
     }
-    feed(client)?;
+    enqueue(client)?;
     live::retry_due(client, None)?;
     Ok(true)
 }
 
 thread_local! {
-    /// What this session's `run_sweep` holds from one of its transactions to the next.
+    /// The claim that this session's `run_sweep` holds from one of its transactions to the next.
     static HELD: RefCell<Option<Claim>> = const { RefCell::new(None) };
-    /// Offsets that somebody else had locked, for this session's next load.
+    /// Offsets that another session had locked, for this session's next load.
     static OFFSETS: RefCell<Offsets> = RefCell::default();
 }
 
-/// One step of `run_sweep`: loads what the last one has claimed and claims the next object, whose attempt begins in the same
-/// commit. Whether it has claimed one.
+/// Does one step of `run_sweep`: loads the object that the last step claimed, and claims the next object, whose attempt begins in
+/// the same commit. Returns whether it has claimed one.
 pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool) -> Result<bool> {
     // A sweep that is stopped between two transactions must leave nothing locked.
     ffi::at_abort(|| {
-        claim::let_taken_go();
+        claim::release_taken();
         if let Some(held) = HELD.take() {
-            claim::let_go(&held.uri);
+            claim::release(&held.uri);
         }
     });
-    wait_for_no_lock();
+    limit_lock_waits();
     let held = HELD.with_borrow(Option::clone);
     if let Some(claim) = held {
         load(&claim)?;
     }
     let order = match newest {
-        Some(true) => Order::Newest,
-        Some(false) => Order::Oldest,
+        Some(true) => QueueOrder::Newest,
+        Some(false) => QueueOrder::Oldest,
         None => guc::queue_order(),
     };
     let next = as_owner(|client, _| if claim_next { claim_one(client, order, assets.as_deref()) } else { Ok(None) })?;
     let more = next.is_some();
-    // Until the commit nobody may see the last one as free.
     let last = HELD.replace(next);
     claim::taken_over();
     if let Some(last) = last {
-        claim::let_go_at_commit(&last.uri);
+        claim::release_at_commit(&last.uri);
     }
     Ok(more)
 }
 
-fn claim_one(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>) -> Result<Option<Claim>> {
+fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[String]>) -> Result<Option<Claim>> {
     if !may_load(client)? {
         return Ok(None);
     }
@@ -112,37 +111,46 @@ fn claim_one(client: &mut SpiClient<'_>, order: Order, assets: Option<&[String]>
     if attempt::begin(client, &claim)? {
         return Ok(Some(claim));
     }
-    claim::let_go(&claim.uri);
+    claim::release(&claim.uri);
     Ok(None)
 }
 
-/// Loads a claimed object whose attempt has begun. A failure is booked and said, and is no error; `None`: it is left to somebody else.
+/// Loads a claimed object whose attempt has begun. A failure is recorded and reported as a WARNING; it is no error of the sweep.
+/// Returns `None` if another session loads the object.
 fn load(claim: &Claim) -> Result<Option<LoadReport>> {
-    let order = as_owner(|client, _| Ok(loader::order(client, &claim.uri)))?;
-    let (seen, done) = match order {
-        Ok(order) => {
-            let mut offsets = OFFSETS.take();
-            let done = ffi::attempt(|| loader::load_order(&order, &mut offsets));
-            OFFSETS.set(offsets);
-            (order.seen, done)
+    as_owner(|client, target| {
+        let (version, done) = match LoadPlan::new(client, &claim.uri) {
+            Ok(plan) => {
+                let done = ffi::attempt(|| load_planned(client, target, &plan));
+                (plan.version, done)
+            }
+            Err(error) => (Version::of_generation(claim.generation), Err(error.into())),
+        };
+        match done {
+            Ok(PlannedLoad::Loaded(report)) => Ok(Some(report)),
+            Ok(PlannedLoad::Busy | PlannedLoad::Changed) => {
+                attempt::take_back(client, vec![claim.uri.clone()])?;
+                Ok(None)
+            }
+            // A cancel or a timeout ends the whole sweep.
+            Err(failure) if failure.verdict() == Verdict::Cancelled => {
+                Err(Error::StatementCancelled { message: failure.sqlstate_and_message().1 })
+            }
+            Err(failure) => {
+                attempt::fail(client, &claim.uri, &failure, &version)?;
+                let (sqlstate, message) = failure.sqlstate_and_message();
+                report::warning(&format!("{}: {message} ({sqlstate})", claim.uri));
+                Ok(Some(LoadReport { uri: claim.uri.clone(), outcome: Outcome::Failed, ..LoadReport::default() }))
+            }
         }
-        Err(error) => (Seen { generation: Some(claim.generation), rows: None }, Err(Failure::Ours(error))),
-    };
-    match done {
-        Ok(Became::Loaded(report)) => Ok(Some(report)),
-        Ok(Became::Busy | Became::Changed) => {
-            as_owner(|client, _| attempt::take_back(client, vec![claim.uri.clone()]))?;
-            Ok(None)
-        }
-        // Whoever cancels a sweep, or lets it run into a timeout, means all of it.
-        Err(Failure::Postgres { sqlstate, message }) if sqlstate == CANCELLED => {
-            pgrx::ereport!(ERROR, PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message);
-        }
-        Err(failure) => {
-            as_owner(|client, _| attempt::fail(client, &claim.uri, &failure, &seen))?;
-            let (sqlstate, message) = failure.words();
-            report::warning(&format!("{}: {message} ({sqlstate})", claim.uri));
-            Ok(Some(LoadReport { uri: claim.uri.clone(), outcome: Outcome::Failed, ..LoadReport::default() }))
-        }
-    }
+    })
+}
+
+fn load_planned(
+    client: &mut SpiClient<'_>,
+    target: &Target,
+    plan: &LoadPlan,
+) -> std::result::Result<PlannedLoad, Failure> {
+    let mut thread = one::read(&plan.job)?;
+    OFFSETS.with_borrow_mut(|offsets| Ok(one::load_planned(client, target, plan, &mut thread, offsets)?))
 }

@@ -1,0 +1,5 @@
+-- Those of the uris in $1 that have no object yet, or whose object's row no other session has locked; it is locked then.
+SELECT coalesce(json_agg(u.uri), '[]')::text
+  FROM unnest($1::text[]) AS u (uri)
+ WHERE NOT EXISTS (SELECT FROM ingestion.objects o WHERE o.s3_uri = u.uri)
+    OR EXISTS (SELECT FROM (SELECT FROM ingestion.objects o WHERE o.s3_uri = u.uri FOR UPDATE SKIP LOCKED) AS free)

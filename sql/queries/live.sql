@@ -1,0 +1,13 @@
+-- Up to $1 live objects in queue order; an object whose span is not known counts from its registration. $2: only objects of
+-- these assets (null: all). The order is filled in by `queue/live.rs`, as a plan can use an index for a fixed direction only.
+SELECT coalesce(json_agg(c.s3_uri), '[]')::text
+  FROM (
+    SELECT o.s3_uri
+      FROM ingestion.objects o
+     WHERE o.backfill IS NULL AND o.status = 'pending'
+       AND ($2::text[] IS NULL OR o.metadata ->> 'symbol' = ANY ($2)
+            OR EXISTS (SELECT FROM landing.raw_blobs_5m b WHERE b.s3_uri = o.s3_uri AND b.asset = ANY ($2)))
+     ORDER BY (CASE WHEN isfinite(o.span_from) THEN o.span_from ELSE o.registered_at END) /*direction*/,
+              o.s3_uri /*direction*/
+     LIMIT $1
+  ) AS c

@@ -1,0 +1,103 @@
+//! What a failure means for another attempt. The only place that compares SQLSTATEs.
+
+use super::Error;
+
+/// SQLSTATE classes of PostgreSQL's errors that pass by themselves: connection exceptions, transaction rollbacks such as
+/// deadlocks, objects in a wrong state, and operator interventions.
+const TRANSIENT_CLASSES: [&str; 4] = ["08", "40", "55", "57"];
+/// The SQLSTATE class of exhausted resources: disk, memory, connections, locks.
+const RESOURCES_CLASS: &str = "53";
+/// SQLSTATE of a statement that was cancelled by a user or by its time limit.
+const QUERY_CANCELED: &str = "57014";
+/// SQLSTATE of a lock that was not granted within `lock_timeout`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// What a failure means for another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another attempt may succeed although nothing is changed.
+    Transient,
+    /// Another attempt fails as well until something is changed.
+    Permanent,
+    /// The server has run out of disk, memory, connections or locks.
+    OutOfResources,
+    /// The statement was cancelled.
+    Cancelled,
+    /// A lock was not granted in time.
+    LockTimeout,
+}
+
+impl Verdict {
+    /// Judges an error that PostgreSQL raised.
+    pub fn of_sqlstate(sqlstate: &str) -> Verdict {
+        match sqlstate {
+            QUERY_CANCELED => Verdict::Cancelled,
+            LOCK_NOT_AVAILABLE => Verdict::LockTimeout,
+            _ if sqlstate.starts_with(RESOURCES_CLASS) => Verdict::OutOfResources,
+            _ if TRANSIENT_CLASSES.iter().any(|class| sqlstate.starts_with(class)) => Verdict::Transient,
+            _ => Verdict::Permanent,
+        }
+    }
+
+    /// Returns whether another attempt may succeed.
+    pub fn is_worth_another_attempt(self) -> bool {
+        self != Verdict::Permanent
+    }
+
+    /// Returns whether the attempt counts against the object that was loaded. Exhausted resources and locks of other sessions
+    /// are not the object's fault.
+    pub fn counts_against_object(self) -> bool {
+        !matches!(self, Verdict::OutOfResources | Verdict::LockTimeout)
+    }
+}
+
+impl Error {
+    /// Judges an error of ours.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Error::Cancelled | Error::StatementCancelled { .. } => Verdict::Cancelled,
+            error if error.is_transient() => Verdict::Transient,
+            _ => Verdict::Permanent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_of_sqlstates_has_its_verdict() {
+        let verdicts = [
+            ("57014", Verdict::Cancelled),
+            ("57P02", Verdict::Transient),
+            ("55P03", Verdict::LockTimeout),
+            ("55006", Verdict::Transient),
+            ("53200", Verdict::OutOfResources),
+            ("53100", Verdict::OutOfResources),
+            ("40P01", Verdict::Transient),
+            ("08006", Verdict::Transient),
+            ("23505", Verdict::Permanent),
+            ("XX000", Verdict::Permanent),
+        ];
+        for (sqlstate, verdict) in verdicts {
+            assert_eq!(Verdict::of_sqlstate(sqlstate), verdict, "{sqlstate}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_ours_is_judged_by_its_kind_and_not_by_its_sqlstate() {
+        assert_eq!(Error::Restoring.verdict(), Verdict::Transient);
+        assert_eq!(Error::Cancelled.verdict(), Verdict::Cancelled);
+        assert_eq!(Error::RootGrew.verdict(), Verdict::Permanent);
+    }
+
+    #[test]
+    fn exhausted_resources_and_locks_of_others_do_not_count_against_an_object() {
+        for verdict in [Verdict::OutOfResources, Verdict::LockTimeout] {
+            assert!(verdict.is_worth_another_attempt() && !verdict.counts_against_object(), "{verdict:?}");
+        }
+        assert!(Verdict::Cancelled.counts_against_object());
+        assert!(!Verdict::Permanent.is_worth_another_attempt());
+    }
+}

@@ -1,0 +1,94 @@
+//! `load_s3_slice`, `inspect_s3`, `register_s3_slice` and `doctor`, which `sql/functions.sql` declares.
+
+use pgrx::prelude::*;
+use serde_json::json;
+
+use crate::pg::load::one::{self, Request};
+use crate::pg::load::{inspect, register};
+use crate::pg::{doctor, session::report};
+
+#[pg_extern(sql = false)]
+fn load_s3_slice(
+    uri: Option<&str>,
+    on_bad_row: Option<&str>,
+    force: Option<bool>,
+    options: Option<pgrx::JsonB>,
+) -> pgrx::composite_type!('static, "btc_ingest.load_report") {
+    let result = one::load(&Request {
+        uri: uri.unwrap_or_default(),
+        on_bad_row: on_bad_row.unwrap_or("abort"),
+        force: force.unwrap_or(false),
+        options: options.map_or_else(|| json!({}), |options| options.0),
+    });
+    let row = result.and_then(|report| super::composite(&report));
+    report::or_raise(uri, row)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn inspect_s3(
+    uri: Option<&str>,
+    options: Option<pgrx::JsonB>,
+) -> TableIterator<
+    'static,
+    (
+        name!(etag, Option<String>),
+        name!(size_bytes, Option<i64>),
+        name!(row_count, Option<i64>),
+        name!(row_groups, Option<i32>),
+        name!(writer, Option<String>),
+        name!(schema_fingerprint, Option<String>),
+        name!(time_from, Option<TimestampWithTimeZone>),
+        name!(time_to, Option<TimestampWithTimeZone>),
+        name!(codecs, Vec<String>),
+        name!(columns, pgrx::JsonB),
+        name!(problem, Option<String>),
+    ),
+> {
+    let options = options.map_or_else(|| json!({}), |options| options.0);
+    let result = inspect::inspect(uri.unwrap_or_default(), options);
+    let found = report::or_raise(uri, result);
+    let (from, to) = found.time_span.unzip();
+    TableIterator::once((
+        Some(found.etag),
+        Some(found.size_bytes),
+        Some(found.rows),
+        Some(found.row_groups),
+        found.writer,
+        Some(found.fingerprint),
+        from,
+        to,
+        found.codecs,
+        pgrx::JsonB(found.columns),
+        found.problem,
+    ))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn register_s3_slice(
+    uri: Option<&str>,
+    asset: Option<&str>,
+    bucket_5m: Option<TimestampWithTimeZone>,
+    metadata: Option<pgrx::JsonB>,
+) -> TableIterator<
+    'static,
+    (
+        name!(registered_bucket, Option<TimestampWithTimeZone>),
+        name!(registered_asset, String),
+        name!(object_status, String),
+        name!(note, String),
+    ),
+> {
+    let metadata = metadata.map_or_else(|| json!({}), |metadata| metadata.0);
+    let result = register::register(uri.unwrap_or_default(), asset.unwrap_or_default(), bucket_5m, metadata);
+    TableIterator::once(report::or_raise(uri, result))
+}
+
+#[pg_extern(sql = false)]
+fn doctor()
+-> TableIterator<'static, (name!(check, String), name!(ok, bool), name!(detail, String), name!(hint, Option<String>))> {
+    let result = doctor::checks();
+    let checks = report::or_raise(None, result);
+    TableIterator::new(checks.into_iter().map(|check| (check.name.to_owned(), check.ok, check.detail, check.hint)))
+}

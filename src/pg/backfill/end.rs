@@ -1,0 +1,69 @@
+//! How a backfill ends, and what it says while it waits.
+
+use pgrx::spi::SpiClient;
+
+use super::compression;
+use super::row::Backfill;
+use crate::error::{Error, Result};
+use crate::pg::session::ffi::Failure;
+use crate::pg::session::spi;
+use crate::pg::session::target::Target;
+use crate::pg::session::tx::{tx, tx_as_superuser};
+
+/// Ends the backfill as done if nothing is left to do. Returns whether there was something to do.
+pub fn finish(backfill: &Backfill) -> Result<bool> {
+    if compression::compress_next(backfill)? {
+        return Ok(true);
+    }
+    let id = backfill.id;
+    end(id, |client| Ok(spi::execute_kept(client, statement!("backfill_finish"), &[id.into()])? > 0))
+}
+
+/// Stops the backfill because of a failure that the administrator must fix first.
+pub fn stop(id: i64, failure: &Failure) -> Result<()> {
+    let (sqlstate, message) = sqlstate_and_advice(failure);
+    end(id, |client| {
+        let args = [id.into(), sqlstate.into(), message.into()];
+        spi::execute_kept(client, statement!("backfill_stop"), &args)?;
+        Ok(true)
+    })
+    .map(drop)
+}
+
+/// Ends a backfill and lets compression policies run again, in one transaction: otherwise a worker that ends in between would
+/// leave the policies paused for good.
+fn end(id: i64, work: impl FnOnce(&mut SpiClient<'_>) -> Result<bool>) -> Result<bool> {
+    tx_as_superuser(|client| {
+        let target = Target::check(client)?;
+        let ended = {
+            let _owner = target.become_owner();
+            work(client)?
+        };
+        if ended {
+            compression::resume(client, id)?;
+        }
+        Ok(ended)
+    })
+}
+
+/// Notes in the backfill's row what it waits for.
+pub fn note(id: i64, failure: &Failure) -> Result<()> {
+    let (sqlstate, message) = failure.sqlstate_and_message();
+    let sql = "UPDATE ingestion.backfills SET sqlstate = $2, message = $3 WHERE id = $1";
+    tx(|client| spi::execute_kept(client, sql, &[id.into(), sqlstate.into(), message.into()]).map(drop))
+}
+
+fn sqlstate_and_advice(failure: &Failure) -> (String, String) {
+    match failure {
+        Failure::Ours(error) => (error.sqlstate().to_owned(), with_hint(error)),
+        Failure::Postgres { .. } => failure.sqlstate_and_message(),
+    }
+}
+
+/// Returns an error's message followed by its hint.
+pub fn with_hint(error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}. {hint}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Fills the table that becomes a chunk with the ticks of the unit's objects.
+
+use std::ops::Range;
+
+use pgrx::spi::SpiClient;
+
+use super::build::Refused;
+use super::row::Backfill;
+use super::stage::{Stage, Staged};
+use super::units::Unit;
+use crate::error::Result;
+use crate::error::verdict::Verdict;
+use crate::load::pipeline::Job;
+use crate::pg::load::plan::LoadPlan;
+use crate::pg::queue::attempt::refuse;
+use crate::pg::queue::prefetch::Prefetcher;
+use crate::pg::session::ffi::{self, Failure};
+use crate::pg::session::spi;
+
+/// Subtransactions that one chunk may take: beyond 64 with an xid every other session's snapshots become slower.
+const GROUPS: usize = 40;
+
+/// What was filled in.
+#[derive(Debug, Default)]
+pub struct Filled {
+    /// Rows in the table.
+    pub rows: i64,
+    /// Rows that were inserted by objects that are loaded now.
+    pub inserted: i64,
+    /// Bytes fetched for these objects.
+    pub bytes: i64,
+    /// Objects that are loaded now.
+    pub objects: i64,
+    /// Objects that failed.
+    pub failed: i64,
+    /// Objects that are loaded in part; the rest of them is loaded one by one.
+    left: i64,
+}
+
+impl Filled {
+    /// Returns what is to be noted of the unit.
+    pub fn note(&self) -> Option<String> {
+        let what = "objects reach over the chunk or meet other objects; the rest of them is loaded object by object";
+        (self.left > 0).then(|| format!("{} {what}", self.left))
+    }
+
+    fn add(&mut self, staged: Staged) {
+        self.rows += staged.rows();
+        match staged {
+            Staged::Finished { report, .. } => {
+                self.objects += 1;
+                self.inserted += report.inserted;
+                self.bytes += report.bytes;
+            }
+            Staged::Left { .. } => self.left += 1,
+        }
+    }
+}
+
+/// Fills the table, one subtransaction per group of objects, so that a bad object costs its group's time and nothing else. A
+/// failure that is no object's fault refuses the unit.
+pub fn fill(
+    client: &mut SpiClient<'_>,
+    backfill: &Backfill,
+    unit: Unit,
+    stage: &mut Stage,
+) -> std::result::Result<Filled, Refused> {
+    let mut filled = Filled::default();
+    let mut plans = plans(client, backfill, unit, &mut filled)?;
+    let size = plans.len().div_ceil(GROUPS).max(1);
+    let mut prefetcher = Prefetcher::start(jobs(&plans))?;
+    let mut at = 0;
+    while at < plans.len() {
+        let group = at..(at + size).min(plans.len());
+        ffi::show_activity(Some(&format!("filling a chunk: {at} of {} objects", plans.len())));
+        let mark = stage.mark();
+        match load_group(client, &plans, group.clone(), stage, &mut prefetcher) {
+            Ok(done) => {
+                done.into_iter().for_each(|staged| filled.add(staged));
+                at = group.end;
+            }
+            Err((_, failure)) if failure.verdict() != Verdict::Permanent => return Err(failure.into()),
+            Err((failed_at, failure)) => {
+                stage.forget_since(mark);
+                refuse(client, &plans[failed_at].uri(), &failure)?;
+                filled.failed += 1;
+                plans.remove(failed_at);
+                prefetcher = Prefetcher::start(jobs(&plans[at..]))?;
+            }
+        }
+    }
+    Ok(filled)
+}
+
+/// Plans the loads of the unit's objects; an object that cannot be planned has failed.
+fn plans(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, filled: &mut Filled) -> Result<Vec<LoadPlan>> {
+    let args = [backfill.id.into(), unit.from.into(), unit.to.into()];
+    let uris: Vec<String> = spi::fetch_kept(client, statement!("unit_objects"), &args)?;
+    let mut plans = Vec::with_capacity(uris.len());
+    for uri in &uris {
+        match LoadPlan::new(client, uri) {
+            Ok(plan) => plans.push(plan),
+            Err(error) => {
+                refuse(client, uri, &error.into())?;
+                filled.failed += 1;
+            }
+        }
+    }
+    Ok(plans)
+}
+
+fn jobs(plans: &[LoadPlan]) -> Vec<Job> {
+    plans.iter().map(|plan| plan.job.clone()).collect()
+}
+
+/// Loads a group of objects in a subtransaction. The error names the object that failed.
+fn load_group(
+    client: &mut SpiClient<'_>,
+    plans: &[LoadPlan],
+    group: Range<usize>,
+    stage: &mut Stage,
+    prefetcher: &mut Prefetcher,
+) -> std::result::Result<Vec<Staged>, (usize, Failure)> {
+    let mut failed_at = group.start;
+    let load = || {
+        let mut done = Vec::with_capacity(group.len());
+        for at in group {
+            failed_at = at;
+            done.push(stage.load(client, &plans[at], prefetcher.thread())?);
+        }
+        Ok(done)
+    };
+    ffi::attempt::<_, Failure>(load).map_err(|failure| (failed_at, failure))
+}

@@ -1,0 +1,213 @@
+//! A worker of a backfill. Every worker runs the same loop; the first one lists, then all load. Each turn reads from the tables
+//! what is to be done, so that a crash loses nothing.
+
+use std::time::Duration;
+
+use pgrx::spi::SpiClient;
+
+use super::objects::ObjectWorker;
+use super::queue::Whose;
+use super::row::Backfill;
+use super::{aggregates, build, compression, end, list, spans, units};
+use crate::error::Result;
+use crate::error::verdict::Verdict;
+use crate::model::backfill::BackfillStatus;
+use crate::pg::session::ffi::{self, Failure};
+use crate::pg::session::locks::{self, Lock};
+use crate::pg::session::shared::{Presence, Role};
+use crate::pg::session::tx::tx;
+use crate::pg::session::{guc, report, spi};
+
+/// The pause before a worker that has nothing to do looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// The same while everything is paused.
+const PAUSED: Duration = Duration::from_secs(1);
+
+/// Runs a worker until its backfill has ended or the process must end.
+pub fn run(id: i64, slot: i32) {
+    match ffi::survive(|| tx(|client| take_slot(client, id, slot))) {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(failure) => return log(id, &failure),
+    }
+    let _presence = Presence::enter(Role::Backfill);
+    ffi::end_in_order();
+    let mut objects = ObjectWorker::new(slot);
+    while !ffi::is_ending() {
+        ffi::reload_settings();
+        let goes_on = match ffi::survive(|| turn(id, &mut objects)) {
+            Ok(goes_on) => goes_on,
+            Err(_) if ffi::is_ending() => false,
+            Err(failure) => recover(id, slot, &mut objects, &failure),
+        };
+        if !goes_on {
+            break;
+        }
+    }
+    objects.end();
+    ffi::show_activity(None);
+}
+
+/// Puts the worker in order after a failure outside of any object's load. Returns whether the worker goes on.
+fn recover(id: i64, slot: i32, objects: &mut ObjectWorker, failure: &Failure) -> bool {
+    log(id, failure);
+    if failure.verdict() == Verdict::Permanent {
+        let _ = ffi::survive(|| end::stop(id, failure));
+        return false;
+    }
+    let _ = ffi::survive(|| end::note(id, failure));
+    let _ = ffi::survive(|| objects.fail_current(failure));
+    let _ = ffi::survive(|| objects.release_all());
+    // The error may have left locks.
+    locks::release_all();
+    objects.forget();
+    while !ffi::is_ending() {
+        pause_after_failure();
+        // Once the lock of the slot is released, another process may have taken the slot.
+        if let Ok(kept) = ffi::survive(|| tx(|client| take_slot(client, id, slot))) {
+            return kept;
+        }
+    }
+    false
+}
+
+fn log(id: i64, failure: &Failure) {
+    let (sqlstate, message) = failure.sqlstate_and_message();
+    report::log(&format!("btc_ingest backfill {id}: {message} ({sqlstate})"));
+}
+
+fn pause_after_failure() {
+    ffi::idle(Duration::from_millis(guc::retry().backoff_ms as u64));
+}
+
+/// Does one turn. Returns `false` if the backfill has ended.
+fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
+    let backfill = match tx(|client| Backfill::read(client, id))? {
+        Some(backfill) if backfill.status.is_running() => backfill,
+        _ => return Ok(false),
+    };
+    if backfill.paused {
+        objects.release_all()?;
+        ffi::show_activity(Some("paused"));
+        ffi::idle(PAUSED);
+        return Ok(true);
+    }
+    match step(&backfill, objects) {
+        Ok(()) => Ok(true),
+        Err(error) if error.verdict() == Verdict::Permanent => {
+            end::stop(id, &error.into())?;
+            Ok(false)
+        }
+        Err(error) => {
+            // The object or page that it struck is tried again.
+            end::note(id, &error.into())?;
+            pause_after_failure();
+            Ok(true)
+        }
+    }
+}
+
+/// Does the next piece of work.
+fn step(backfill: &Backfill, objects: &mut ObjectWorker) -> Result<()> {
+    if backfill.status != BackfillStatus::Loading {
+        return step_while_listing(backfill, objects);
+    }
+    if backfill.by_chunks() {
+        // A live object waits for the unit that is being built at most.
+        while objects.work(backfill, Whose::Live)? {}
+        match units::next(backfill)? {
+            units::Next::Unit(unit) => return build_chunk(backfill, objects.slot(), unit),
+            units::Next::Wait => return wait(),
+            units::Next::Over => {}
+        }
+    }
+    if objects.work(backfill, Whose::All)? || aggregates::refresh_next()? || end::finish(backfill)? {
+        return Ok(());
+    }
+    wait()
+}
+
+/// Lists, or loads what is listed already while another worker lists.
+fn step_while_listing(backfill: &Backfill, objects: &mut ObjectWorker) -> Result<()> {
+    if prepare(backfill)? {
+        return Ok(());
+    }
+    let whose = if backfill.needs_times() { Whose::Live } else { Whose::All };
+    if objects.work(backfill, whose)? { Ok(()) } else { wait() }
+}
+
+/// Does what comes before the loads. Returns `false` if another worker does it.
+fn prepare(backfill: &Backfill) -> Result<bool> {
+    let lock = Lock::Preparation(backfill.id);
+    if !tx(|_| Ok(lock.try_for_session()))? {
+        return Ok(false);
+    }
+    let result = prepare_locked(backfill.id);
+    lock.release();
+    result.map(|()| true)
+}
+
+fn prepare_locked(id: i64) -> Result<()> {
+    let read_active = || tx(|client| Backfill::read(client, id)).map(|found| found.filter(Backfill::is_active));
+    // Another worker may have done it between the look at the row and the lock.
+    let Some(backfill) = read_active()?.filter(|backfill| backfill.status != BackfillStatus::Loading) else {
+        return Ok(());
+    };
+    if backfill.status == BackfillStatus::Pending {
+        compression::pause(id)?;
+        set_status(id, BackfillStatus::Listing)?;
+    }
+    if !list::list(&backfill)? {
+        return Ok(());
+    }
+    while backfill.needs_times() && spans::read_some(&backfill)? {
+        if read_active()?.is_none() {
+            return Ok(());
+        }
+    }
+    if backfill.by_chunks() {
+        units::plan(&backfill)?;
+    }
+    set_status(id, BackfillStatus::Loading)
+}
+
+fn set_status(id: i64, status: BackfillStatus) -> Result<()> {
+    let sql = "UPDATE ingestion.backfills SET status = $2, sqlstate = NULL, message = NULL
+                WHERE id = $1 AND status IN ('pending', 'listing')";
+    tx(|client| spi::execute_kept(client, sql, &[id.into(), status.to_string().into()]).map(drop))
+}
+
+/// Builds one chunk, and does what follows.
+fn build_chunk(backfill: &Backfill, slot: i32, unit: units::Unit) -> Result<()> {
+    match build::work(backfill, slot, unit)? {
+        build::Outcome::Done(chunk) => {
+            chunk.map_or(Ok(()), build::analyze)?;
+            aggregates::refresh_next()?;
+            // A process that must end answers no signal any more, and compressing may take minutes.
+            if !ffi::is_ending() {
+                compression::compress_next(backfill)?;
+            }
+        }
+        build::Outcome::Later(failure) => {
+            end::note(backfill.id, &failure)?;
+            pause_after_failure();
+        }
+        build::Outcome::OutOfResources(failure) => end::stop(backfill.id, &failure)?,
+    }
+    Ok(())
+}
+
+fn wait() -> Result<()> {
+    ffi::show_activity(Some("waiting for the other workers"));
+    ffi::idle(LOOK_AGAIN);
+    Ok(())
+}
+
+/// Takes the worker's slot, so that one process runs per slot. The lock ends with the process.
+fn take_slot(client: &mut SpiClient<'_>, backfill: i64, slot: i32) -> Result<bool> {
+    if !(Lock::BackfillWorker { backfill, slot }).try_for_session() {
+        return Ok(false);
+    }
+    spi::execute_kept(client, statement!("backfill_worker_begin"), &[backfill.into(), slot.into()])?;
+    Ok(true)
+}

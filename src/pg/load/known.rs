@@ -1,0 +1,127 @@
+//! What is registered of an object before its load.
+
+use pgrx::spi::SpiClient;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::model::options::LoadOptions;
+use crate::pg::session::spi;
+use crate::s3::object::ObjectHead;
+
+/// The version of an object's rows at the time of a look at them. What is registered later belongs to a version that the look
+/// has not seen.
+#[derive(Debug, Clone, Default)]
+pub struct Version {
+    /// The generation of the object's row. `None` if there was no row.
+    pub generation: Option<i64>,
+    /// The versions (`xmin`) of its registry rows. `None` stands for any version.
+    pub rows: Option<Vec<String>>,
+}
+
+impl Version {
+    /// A version of which only the object's generation is known.
+    pub fn of_generation(generation: i64) -> Self {
+        Version { generation: Some(generation), rows: None }
+    }
+}
+
+/// What is registered of an object.
+pub struct Known {
+    /// The version of the rows that were read.
+    pub version: Version,
+    /// Metadata and options, the strongest first: the object's, then those of its registry rows in key order.
+    pub metadata: Vec<Value>,
+    loaded: Option<(String, Value)>,
+    listed: Option<ObjectHead>,
+    rows_staged: i64,
+    registered_sizes: Vec<u64>,
+}
+
+/// The row of `known.sql`.
+#[derive(Deserialize)]
+struct Row {
+    object: Option<ObjectRow>,
+    registry: Option<Vec<RegistryRow>>,
+}
+
+#[derive(Deserialize)]
+struct ObjectRow {
+    etag: Option<String>,
+    listed_etag: Option<String>,
+    listed_size: Option<u64>,
+    rows_staged: i64,
+    metadata: Value,
+    options: Value,
+    generation: i64,
+}
+
+#[derive(Deserialize)]
+struct RegistryRow {
+    version: String,
+    metadata: Value,
+    pending_size: Option<u64>,
+}
+
+impl Known {
+    /// Reads what is registered. After the object's lock was taken this must be a statement of its own, so that it sees what
+    /// the lock's last holder did.
+    pub fn read(client: &mut SpiClient<'_>, uri: &str) -> Result<Known> {
+        let found: Row = spi::fetch_kept(client, statement!("known"), &[uri.to_owned().into()])?;
+        let mut known = Known {
+            version: Version { generation: None, rows: Some(Vec::new()) },
+            metadata: Vec::new(),
+            loaded: None,
+            listed: None,
+            rows_staged: 0,
+            registered_sizes: Vec::new(),
+        };
+        if let Some(object) = found.object {
+            known.version.generation = Some(object.generation);
+            // The status does not matter: an object that was registered again is pending, and loaded if its etag is.
+            known.loaded = object.etag.map(|etag| (etag, object.options.clone()));
+            let listed = object.listed_etag.zip(object.listed_size);
+            known.listed = listed.map(|(etag, size)| ObjectHead { size, etag });
+            known.rows_staged = object.rows_staged;
+            known.metadata.extend([object.options, object.metadata]);
+        }
+        for row in found.registry.into_iter().flatten() {
+            known.metadata.push(row.metadata);
+            known.registered_sizes.extend(row.pending_size);
+            known.version.rows.get_or_insert_default().push(row.version);
+        }
+        Ok(known)
+    }
+
+    /// Returns the etag that is loaded already with options that give the same ticks.
+    pub fn loaded_etag(&self, options: &LoadOptions) -> Option<String> {
+        self.loaded.as_ref().filter(|(_, shape)| *shape == options.shape()).map(|(etag, _)| etag.clone())
+    }
+
+    /// Returns size and etag of a version that was listed and never loaded: S3 need not be asked for them again.
+    pub fn listed(&self) -> Option<ObjectHead> {
+        self.listed.clone()
+    }
+
+    /// Returns how many rows of this version whole chunks have stored already.
+    pub fn rows_staged(&self, etag: &str) -> i64 {
+        if self.listed.as_ref().is_some_and(|listed| listed.etag == etag) { self.rows_staged } else { 0 }
+    }
+
+    /// Returns whether an earlier load may have left rejected rows.
+    pub fn may_have_rejects(&self) -> bool {
+        self.loaded.is_some() || self.rows_staged > 0
+    }
+
+    /// Checks the object's size in bytes against the sizes that producers registered.
+    pub fn check_registered_size(&self, size: u64) -> Result<()> {
+        match self.registered_sizes.iter().find(|registered| **registered != size) {
+            Some(registered) => Err(Error::MetadataMismatch {
+                what: "object_size_bytes",
+                found: size.to_string(),
+                registered: registered.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+}

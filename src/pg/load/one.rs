@@ -1,0 +1,215 @@
+//! One load: lock the object, read what is registered, store the batches, record the result, all in one transaction.
+
+use std::time::{Duration, Instant};
+
+use pgrx::spi::SpiClient;
+use serde_json::{Value, json};
+
+use super::events::{self, First};
+use super::known::{Known, Version};
+use super::offsets::Offsets;
+use super::plan::{LoadPlan, allowed_uri};
+use super::record::{LoadResult, ObjectRecord};
+use super::sink::Sink;
+use crate::error::Result;
+use crate::load::pipeline::{self, Cost, Job, LoadEvent, Opened};
+use crate::model::options::{self, OnBadRow};
+use crate::model::report::{LoadReport, Outcome};
+use crate::pg::session::ffi::Thread;
+use crate::pg::session::guc;
+use crate::pg::session::shared::{Phase, Progress};
+use crate::pg::session::target::{Target, as_owner};
+use crate::s3::object::ObjectHead;
+
+/// Batches that may wait for the backend: one waits while one is encoded and one is inserted.
+pub const DEPTH: usize = 1;
+
+/// The arguments of `load_s3_slice`.
+pub struct Request<'a> {
+    /// The object.
+    pub uri: &'a str,
+    /// `abort` or `reject`.
+    pub on_bad_row: &'a str,
+    /// Whether an object is read although this etag is loaded already.
+    pub force: bool,
+    /// The call's options.
+    pub options: Value,
+}
+
+impl<'a> Request<'a> {
+    /// Reads an object again, with the options that are remembered.
+    pub fn again(uri: &'a str) -> Self {
+        Request { uri, on_bad_row: "abort", force: true, options: json!({}) }
+    }
+}
+
+/// What every step of a load needs.
+struct Load<'a> {
+    target: &'a Target,
+    record: &'a ObjectRecord,
+    job: &'a Job,
+    known: &'a Known,
+    /// What was registered before the object's bytes were asked for.
+    version: &'a Version,
+    started: Instant,
+}
+
+/// Loads one object in the caller's transaction.
+pub fn load(request: &Request<'_>) -> Result<LoadReport> {
+    let started = Instant::now();
+    let uri = allowed_uri(request.uri)?;
+    let on_bad_row: OnBadRow = request.on_bad_row.parse()?;
+    // Checked before the database is touched, and resolved with the registered metadata below.
+    options::resolve(&request.options, &[])?;
+
+    as_owner(|client, target| {
+        let record = ObjectRecord::lock(&uri)?;
+        let known = record.known(client)?;
+        let (options, expected) = options::resolve(&request.options, &known.metadata)?;
+        let job = Job {
+            uri: uri.clone(),
+            s3: guc::s3(),
+            loaded_etag: known.loaded_etag(&options).filter(|_| !request.force),
+            options,
+            expected,
+            on_bad_row,
+            limits: guc::limits(),
+            listed: known.listed(),
+        };
+        let mut thread = read(&job)?;
+        let version = &known.version;
+        let load = Load { target, record: &record, job: &job, known: &known, version, started };
+        load.run(client, &mut thread, |client, result| record.record(client, result))
+    })
+}
+
+/// What became of a planned load.
+pub enum PlannedLoad {
+    /// The object is loaded, or was before the load was planned.
+    Loaded(LoadReport),
+    /// Another session is loading the object.
+    Busy,
+    /// The object was loaded or registered anew since the load was planned. The next claim sees its new state.
+    Changed,
+}
+
+/// Starts to read the object of a plan in a thread of its own.
+pub fn read(job: &Job) -> Result<Thread<LoadEvent>> {
+    let job = job.clone();
+    Thread::start(DEPTH, move |io, events| pipeline::run(&job, io, events))
+}
+
+/// Loads a planned object, whose events come from `thread`, with the privileges of the tables' owner. Waits for no offset:
+/// those that another session has locked are left in `offsets`.
+pub fn load_planned(
+    client: &mut SpiClient<'_>,
+    target: &Target,
+    plan: &LoadPlan,
+    thread: &mut Thread<LoadEvent>,
+    offsets: &mut Offsets,
+) -> Result<PlannedLoad> {
+    let started = Instant::now();
+    let LoadPlan { job, version } = plan;
+    Target::check_version(client)?;
+    let Some(record) = ObjectRecord::lock_if_free(&job.uri)? else { return Ok(PlannedLoad::Busy) };
+    let known = record.known(client)?;
+    // A call of load_s3_slice takes no claim, so it may have loaded the object meanwhile.
+    if known.version.generation != version.generation {
+        return Ok(PlannedLoad::Changed);
+    }
+    let load = Load { target, record: &record, job, known: &known, version, started };
+    load.run(client, thread, |client, result| record.record_without_waiting(client, result, offsets))
+        .map(PlannedLoad::Loaded)
+}
+
+impl Load<'_> {
+    /// Stores what the thread reads, and has `record` write the result.
+    fn run(
+        &self,
+        client: &mut SpiClient<'_>,
+        thread: &mut Thread<LoadEvent>,
+        record: impl FnOnce(&mut SpiClient<'_>, &LoadResult<'_>) -> Result<()>,
+    ) -> Result<LoadReport> {
+        let progress = Progress::begin(&self.job.uri.to_string());
+        let report = match events::first(thread, self.known)? {
+            First::AlreadyLoaded(head, cost) => {
+                let report = already_loaded(self.job, head, cost, self.started);
+                self.record.mark_loaded(client, self.version)?;
+                self.record.record_history(client, &report)?;
+                report
+            }
+            First::Opened(opened) => self.store(client, thread, &opened, &progress, record)?,
+        };
+        guc::log_load(&format!("btc_ingest: {report}"));
+        Ok(report)
+    }
+
+    fn store(
+        &self,
+        client: &mut SpiClient<'_>,
+        thread: &mut Thread<LoadEvent>,
+        opened: &Opened,
+        progress: &Progress,
+        record: impl FnOnce(&mut SpiClient<'_>, &LoadResult<'_>) -> Result<()>,
+    ) -> Result<LoadReport> {
+        progress.show(|load| {
+            load.size = opened.head.size as i64;
+            load.rows = opened.meta.rows() as i64;
+            load.phase = Phase::Storing;
+        });
+        if self.known.may_have_rejects() {
+            self.record.forget_rejects(client, &opened.head)?;
+        }
+        let mut sink = Sink::new(self.target, self.job, opened);
+        let (cost, storing) = events::batches(thread, |batch| {
+            let rows = (batch.rows.len() as u64 + batch.rejected) as i64;
+            sink.store(client, batch)?;
+            progress.show(|load| load.read += rows);
+            Ok(())
+        })?;
+        progress.show(|load| load.phase = Phase::Recording);
+        let began = Instant::now();
+        let mut report = report_of(self.job, opened, &cost);
+        sink.finish(&mut report)?;
+        // Ticks that a whole chunk has stored before are found again as duplicates of themselves.
+        let staged = self.known.rows_staged(&report.etag).min(report.duplicate);
+        report.inserted += staged;
+        report.duplicate -= staged;
+        report.insert_ms = ms(storing + began.elapsed());
+        report.elapsed_ms = ms(self.started.elapsed());
+        let options = &self.job.options;
+        record(client, &LoadResult { options, opened, slices: sink.slices(), report: &report, version: self.version })?;
+        Ok(report)
+    }
+}
+
+/// A report with what the reading thread knows.
+pub fn report_of(job: &Job, opened: &Opened, cost: &Cost) -> LoadReport {
+    LoadReport {
+        uri: job.uri.to_string(),
+        etag: opened.head.etag.clone(),
+        read: opened.meta.rows() as i64,
+        bytes: cost.bytes as i64,
+        fetch_ms: ms(cost.fetch),
+        decode_ms: ms(cost.decode),
+        ..LoadReport::default()
+    }
+}
+
+/// The report of an object that needs no loading.
+pub fn already_loaded(job: &Job, head: ObjectHead, cost: Cost, started: Instant) -> LoadReport {
+    LoadReport {
+        uri: job.uri.to_string(),
+        etag: head.etag,
+        bytes: cost.bytes as i64,
+        fetch_ms: ms(cost.fetch),
+        elapsed_ms: ms(started.elapsed()),
+        outcome: Outcome::AlreadyLoaded,
+        ..LoadReport::default()
+    }
+}
+
+/// Milliseconds with three decimals.
+pub fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,55 @@
+//! What a load is planned to read, before its object's turn comes.
+
+use pgrx::spi::SpiClient;
+use serde_json::json;
+
+use super::known::{Known, Version};
+use crate::error::{Error, Result};
+use crate::load::pipeline::{Job, Limits};
+use crate::model::options::{self, OnBadRow};
+use crate::model::uri::S3Uri;
+use crate::pg::session::guc;
+
+/// A planned load of an object that a worker reads ahead.
+#[derive(Debug, Clone)]
+pub struct LoadPlan {
+    /// What the reading thread is told.
+    pub job: Job,
+    /// What was registered before the object's bytes were asked for.
+    pub version: Version,
+}
+
+impl LoadPlan {
+    /// Plans the load of an object of the queue. It gets half of the memory, as the next object is read meanwhile.
+    pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
+        let uri = allowed_uri(uri)?;
+        let known = Known::read(client, &uri.to_string())?;
+        let (options, expected) = options::resolve(&json!({}), &known.metadata)?;
+        let limits = guc::limits();
+        let job = Job {
+            uri,
+            s3: guc::s3(),
+            loaded_etag: known.loaded_etag(&options),
+            options,
+            expected,
+            on_bad_row: OnBadRow::Abort,
+            limits: Limits { memory: limits.memory / 2, ..limits },
+            listed: known.listed(),
+        };
+        Ok(LoadPlan { job, version: known.version })
+    }
+
+    /// The object's uri.
+    pub fn uri(&self) -> String {
+        self.job.uri.to_string()
+    }
+}
+
+/// Parses a uri and refuses it outside `btc_ingest.allowed_prefixes`, before any use of the network.
+pub fn allowed_uri(text: &str) -> Result<S3Uri> {
+    let uri: S3Uri = text.parse()?;
+    if !guc::allowed_prefixes()?.allow(&uri) {
+        return Err(Error::UriNotAllowed { allowed: guc::allowed_prefixes_text() });
+    }
+    Ok(uri)
+}

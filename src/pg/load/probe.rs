@@ -1,0 +1,93 @@
+//! Whether ticks may be stored already: by ranges of trade ids, in their own bucket and next to it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient};
+use serde::Deserialize;
+
+use super::chunk::Chunk;
+use crate::error::Result;
+use crate::model::bucket::BUCKET_US;
+use crate::pg::session::spi;
+use crate::pg::session::time::timestamp;
+use crate::tuple::batch::SliceRun;
+
+const SQL: &str = statement!("probe");
+
+/// Trade ids of one slice.
+pub struct IdRange {
+    /// Microseconds since 1970.
+    pub bucket: i64,
+    /// The asset.
+    pub symbol: Arc<str>,
+    /// The lowest id.
+    pub first_id: i64,
+    /// The highest id.
+    pub last_id: i64,
+}
+
+impl From<&SliceRun> for IdRange {
+    fn from(run: &SliceRun) -> Self {
+        IdRange { bucket: run.bucket, symbol: run.symbol.clone(), first_id: run.first_id, last_id: run.last_id }
+    }
+}
+
+/// What is stored within the ranges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct Met {
+    /// In a range's own bucket.
+    pub own: bool,
+    /// In the bucket before or behind it.
+    pub near: bool,
+}
+
+thread_local! {
+    /// The statement for the chunk that was asked last: slices come one after another, and planning takes longer than asking.
+    static LAST: RefCell<Option<(String, Rc<OwnedPreparedStatement>)>> = const { RefCell::new(None) };
+}
+
+/// Looks for stored ticks within the ranges, which are in the order of their buckets; in the chunk alone, if all of them and their
+/// neighbours are its.
+pub fn probe(client: &mut SpiClient<'_>, ranges: &[IdRange], chunk: Option<&Chunk>) -> Result<Met> {
+    let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(Met::default()) };
+    let mut buckets = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        buckets.push(timestamp(range.bucket)?);
+    }
+    let args: [DatumWithOid<'_>; 6] = [
+        buckets.into(),
+        ranges.iter().map(|range| range.symbol.to_string()).collect::<Vec<_>>().into(),
+        ranges.iter().map(|range| range.first_id).collect::<Vec<_>>().into(),
+        ranges.iter().map(|range| range.last_id).collect::<Vec<_>>().into(),
+        timestamp(first.bucket)?.into(),
+        timestamp(last.bucket)?.into(),
+    ];
+    let edges = first.bucket - BUCKET_US..=last.bucket + BUCKET_US;
+    let found: Met = match chunk.filter(|chunk| chunk.holds(&edges)) {
+        Some(chunk) => {
+            let plan = statement(client, chunk, &args)?;
+            spi::fetch_prepared(client, &plan, &args)?
+        }
+        None => spi::fetch(client, SQL, &args)?,
+    };
+    Ok(found)
+}
+
+/// The statement for one chunk.
+fn statement(
+    client: &mut SpiClient<'_>,
+    chunk: &Chunk,
+    args: &[DatumWithOid<'_>],
+) -> Result<Rc<OwnedPreparedStatement>> {
+    let known =
+        LAST.with_borrow(|last| last.as_ref().filter(|(name, _)| name == chunk.name()).map(|(_, plan)| plan.clone()));
+    if let Some(plan) = known {
+        return Ok(plan);
+    }
+    let plan = spi::prepare(client, &chunk.instead_of_hypertable(SQL), args)?;
+    LAST.set(Some((chunk.name().to_owned(), plan.clone())));
+    Ok(plan)
+}

@@ -1,0 +1,241 @@
+//! What is written beside the ticks: object, slices, registry rows, offsets, history and rejected rows.
+
+use pgrx::JsonB;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::spi::SpiClient;
+use serde_json::{Value, json};
+
+use super::known::{Known, Version};
+use super::offsets::{Offset, Offsets};
+use super::sink::Slices;
+use crate::error::Result;
+use crate::load::pipeline::Opened;
+use crate::model::options::LoadOptions;
+use crate::model::report::LoadReport;
+use crate::model::uri::S3Uri;
+use crate::pg::session::locks::Lock;
+use crate::pg::session::spi;
+use crate::pg::session::time::{now, timestamp};
+use crate::s3::object::ObjectHead;
+
+/// One object's rows, claimed for one load.
+pub struct ObjectRecord {
+    uri: S3Uri,
+    text: String,
+    started: TimestampWithTimeZone,
+}
+
+/// What a finished load leaves behind.
+pub struct LoadResult<'a> {
+    /// How it was done.
+    pub options: &'a LoadOptions,
+    /// Head and footer.
+    pub opened: &'a Opened,
+    /// What went into which slice.
+    pub slices: &'a Slices,
+    /// Counts and times.
+    pub report: &'a LoadReport,
+    /// What was registered before its bytes were asked for.
+    pub version: &'a Version,
+}
+
+impl ObjectRecord {
+    /// Waits for the object's lock and holds it until the transaction ends. An advisory lock, not a row lock: a row lock would
+    /// block a producer's upsert for the length of the load.
+    pub fn lock(uri: &S3Uri) -> Result<ObjectRecord> {
+        let record = Self::without_lock(uri)?;
+        Lock::Object(&record.text).take_for_transaction();
+        Ok(record)
+    }
+
+    /// Takes the object's lock until the transaction ends. Returns `None` if another session holds it.
+    pub fn lock_if_free(uri: &S3Uri) -> Result<Option<ObjectRecord>> {
+        let record = Self::without_lock(uri)?;
+        Ok(Lock::Object(&record.text).try_for_transaction().then_some(record))
+    }
+
+    /// Records an object whose lock is not needed, because the caller holds one that excludes all other loads of it.
+    pub fn without_lock(uri: &S3Uri) -> Result<ObjectRecord> {
+        Ok(ObjectRecord { uri: uri.clone(), text: uri.to_string(), started: now()? })
+    }
+
+    /// Reads what is registered of the object.
+    pub fn known(&self, client: &mut SpiClient<'_>) -> Result<Known> {
+        Known::read(client, &self.text)
+    }
+
+    /// A producer may have registered again what is loaded already.
+    pub fn mark_loaded(&self, client: &mut SpiClient<'_>, version: &Version) -> Result<()> {
+        let args = [self.text.clone().into(), version.rows.clone().into(), version.generation.into()];
+        spi::execute_kept(client, statement!("mark_loaded"), &args).map(drop)
+    }
+
+    /// What an earlier load of the same version could not store is found again by this one.
+    pub fn forget_rejects(&self, client: &mut SpiClient<'_>, head: &ObjectHead) -> Result<()> {
+        let args = [self.text.clone().into(), head.etag.clone().into()];
+        let sql = "DELETE FROM landing.rejected_ticks WHERE s3_uri = $1 AND etag = $2";
+        spi::execute_kept(client, sql, &args).map(drop)
+    }
+
+    /// Writes everything that commits together with the ticks.
+    pub fn record(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
+        self.record_but_offsets(client, result)?;
+        let mut offsets = Offsets::default();
+        self.note_offsets(result, &mut offsets);
+        offsets.write(client)
+    }
+
+    /// The same for whoever must not wait: offsets that somebody else has locked are left to the next load.
+    pub fn record_without_waiting(
+        &self,
+        client: &mut SpiClient<'_>,
+        result: &LoadResult<'_>,
+        offsets: &mut Offsets,
+    ) -> Result<()> {
+        self.record_but_offsets(client, result)?;
+        let mut all = offsets.clone();
+        self.note_offsets(result, &mut all);
+        *offsets = all.write_if_free(client)?;
+        Ok(())
+    }
+
+    /// The same where offsets are written later: their rows are locked until the transaction ends.
+    pub fn record_but_offsets(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
+        self.record_object(client, result)?;
+        self.record_slices(client, result)?;
+        self.record_history(client, result.report)
+    }
+
+    fn record_object(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
+        let report = result.report;
+        let args = [
+            self.text.clone().into(),
+            report.etag.clone().into(),
+            (result.opened.head.size as i64).into(),
+            report.read.into(),
+            report.inserted.into(),
+            report.duplicate.into(),
+            report.conflicting.into(),
+            report.replaced.into(),
+            report.rejected.into(),
+            JsonB(facts(result)).into(),
+            JsonB(result.options.shape()).into(),
+            result.version.generation.into(),
+        ];
+        spi::execute_kept(client, statement!("record_object"), &args).map(drop)
+    }
+
+    fn record_slices(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
+        self.record_object_slices(client, result)?;
+        let args = [
+            self.text.clone().into(),
+            result.report.etag.clone().into(),
+            (result.opened.head.size as i64).into(),
+            JsonB(facts(result)).into(),
+        ];
+        spi::execute_kept(client, statement!("record_new_registry_rows"), &args)?;
+        let [uri, etag, size, facts] = args;
+        let args = [uri, etag, size, facts, result.version.rows.clone().into()];
+        spi::execute_kept(client, statement!("record_own_registry_rows"), &args).map(drop)
+    }
+
+    /// Which slices the object has ticks in.
+    pub fn record_object_slices(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
+        let mut columns = SliceColumns::default();
+        for ((bucket, asset), slice) in result.slices {
+            columns.buckets.push(timestamp(*bucket)?);
+            columns.assets.push(asset.clone());
+            columns.ticks.push(slice.len as i64);
+            columns.first_ids.push(slice.first_id);
+            columns.last_ids.push(slice.last_id);
+            columns.first_times.push(timestamp(slice.first_time)?);
+            columns.last_times.push(timestamp(slice.last_time)?);
+        }
+        let shared: [DatumWithOid<'_>; 9] = [
+            self.text.clone().into(),
+            result.report.etag.clone().into(),
+            columns.buckets.into(),
+            columns.assets.into(),
+            columns.ticks.into(),
+            columns.first_ids.into(),
+            columns.last_ids.into(),
+            columns.first_times.into(),
+            columns.last_times.into(),
+        ];
+        spi::execute_kept(client, statement!("record_slices"), &shared).map(drop)
+    }
+
+    /// More rows of an unfinished object are stored; how many it are together.
+    pub fn add_staged(&self, client: &mut SpiClient<'_>, head: &ObjectHead, rows: i64) -> Result<i64> {
+        let sql = "UPDATE ingestion.objects
+                      SET rows_staged = $4 + CASE WHEN listed_etag = $2 THEN rows_staged ELSE 0 END,
+                          listed_etag = $2, listed_size = $3
+                    WHERE s3_uri = $1
+                RETURNING to_json(rows_staged)::text";
+        let args = [self.text.clone().into(), head.etag.clone().into(), (head.size as i64).into(), rows.into()];
+        Ok(spi::json_kept(client, sql, &args)?.as_i64().unwrap_or(0))
+    }
+
+    /// Notes how far this object moves the offsets of its sources.
+    pub fn note_offsets(&self, result: &LoadResult<'_>, offsets: &mut Offsets) {
+        for ((_, asset), slice) in result.slices {
+            let offset = Offset {
+                sequence: slice.last_id,
+                time: slice.time_of_last_id,
+                uri: self.text.clone(),
+                etag: result.report.etag.clone(),
+            };
+            offsets.note(self.source(result.options, asset), offset);
+        }
+    }
+
+    fn source(&self, options: &LoadOptions, asset: &str) -> String {
+        options.source.clone().unwrap_or_else(|| {
+            let exchange = options.exchange.clone().or_else(|| self.uri.exchange(asset));
+            format!("s3:{}:{asset}", exchange.as_deref().unwrap_or("unknown"))
+        })
+    }
+
+    /// One row per attempt that its caller's transaction keeps.
+    pub fn record_history(&self, client: &mut SpiClient<'_>, report: &LoadReport) -> Result<()> {
+        let args = [
+            self.text.clone().into(),
+            report.etag.clone().into(),
+            report.outcome.as_str().to_owned().into(),
+            report.bytes.into(),
+            report.read.into(),
+            report.inserted.into(),
+            report.duplicate.into(),
+            report.conflicting.into(),
+            report.replaced.into(),
+            report.rejected.into(),
+            report.fetch_ms.into(),
+            report.decode_ms.into(),
+            report.insert_ms.into(),
+            report.elapsed_ms.into(),
+            self.started.into(),
+        ];
+        spi::execute_kept(client, statement!("record_history"), &args).map(drop)
+    }
+}
+
+#[derive(Default)]
+struct SliceColumns {
+    buckets: Vec<TimestampWithTimeZone>,
+    assets: Vec<String>,
+    ticks: Vec<i64>,
+    first_ids: Vec<i64>,
+    last_ids: Vec<i64>,
+    first_times: Vec<TimestampWithTimeZone>,
+    last_times: Vec<TimestampWithTimeZone>,
+}
+
+/// What the load adds to `metadata`. `row_count`, not `rows`: that key is the producer's claim.
+fn facts(result: &LoadResult<'_>) -> Value {
+    json!({
+        "etag": result.report.etag,
+        "writer": result.opened.meta.writer(),
+        "schema_fingerprint": result.opened.meta.fingerprint(),
+        "row_count": result.opened.meta.rows(),
+    })
+}

@@ -1,0 +1,79 @@
+//! The administrator's commands on objects: try again, skip, load a slice again.
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+
+use crate::error::{Error, Result};
+use crate::model::report::LoadReport;
+use crate::model::status::Status;
+use crate::pg::load::one::{self, Request};
+use crate::pg::session::shared::wake_at_commit;
+use crate::pg::session::target::as_owner;
+use crate::pg::session::{report, spi};
+
+/// Which objects a command is about: those that fit every criterion that is given.
+#[derive(Default)]
+pub struct Which {
+    /// The object with this uri.
+    pub uri: Option<String>,
+    /// Objects with ticks, or a registry row, of this asset.
+    pub asset: Option<String>,
+    /// Objects with ticks, or a registry row, in this bucket.
+    pub bucket: Option<TimestampWithTimeZone>,
+    /// Objects whose last attempt, or whose registration if there was none, is older.
+    pub older_than: Option<Interval>,
+}
+
+/// What a command has changed: uri, status before, status now.
+pub type Changed = (String, String, String);
+
+/// Makes objects with one of these statuses pending again, with no attempt counted.
+pub fn retry(which: Which, from: &[Status]) -> Result<Vec<Changed>> {
+    let changed = change(which, from, Status::Pending, None)?;
+    if !changed.is_empty() {
+        wake_at_commit();
+    }
+    Ok(changed)
+}
+
+/// Marks objects as not to be loaded.
+pub fn skip(which: Which, reason: Option<String>) -> Result<Vec<Changed>> {
+    let reason = reason.unwrap_or_else(|| "skipped by hand".into());
+    change(which, &[Status::Pending, Status::Failed, Status::Quarantined], Status::Skipped, Some(reason))
+}
+
+fn change(which: Which, from: &[Status], to: Status, reason: Option<String>) -> Result<Vec<Changed>> {
+    let wrong = |key: &str, why: &str| Err(Error::InvalidOption { key: key.into(), why: why.into() });
+    if which.bucket.is_some() && which.asset.is_none() {
+        return wrong("bucket_5m", "needs an asset as well");
+    }
+    if which.uri.is_none() && which.asset.is_none() && which.older_than.is_none() {
+        return wrong("uri", "is missing, and so are asset and older_than: name the objects by one of them");
+    }
+    let from: Vec<String> = from.iter().map(ToString::to_string).collect();
+    let args = [
+        which.uri.into(),
+        which.asset.into(),
+        which.bucket.into(),
+        which.older_than.into(),
+        from.into(),
+        to.to_string().into(),
+        reason.into(),
+    ];
+    as_owner(|client, _| spi::fetch(client, statement!("change_objects"), &args))
+}
+
+/// Deletes a slice's ticks and loads the objects that held them again, in the caller's transaction.
+pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<LoadReport>> {
+    let uris: Vec<String> = as_owner(|client, _| {
+        let args = [asset.to_owned().into(), bucket.into()];
+        let uris: Vec<String> = spi::fetch(client, statement!("slice_objects"), &args)?;
+        if uris.is_empty() {
+            let why = format!("no object is known to hold ticks of {asset} in this bucket; nothing was deleted");
+            return Err(Error::InvalidOption { key: "bucket_5m".into(), why });
+        }
+        let deleted: i64 = spi::fetch(client, statement!("delete_slice"), &args)?;
+        report::notice(&format!("{deleted} ticks were deleted; loading {} objects again", uris.len()));
+        Ok(uris)
+    })?;
+    uris.iter().map(|uri| one::load(&Request::again(uri))).collect()
+}

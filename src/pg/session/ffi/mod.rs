@@ -1,0 +1,52 @@
+//! The one room with `unsafe` in it: PostgreSQL's C API where pgrx has no safe wrapper for it, and the signal mask.
+//!
+//! Functions here run on the backend's own thread only, and inside a transaction unless their comment says otherwise.
+//! pgrx checks the thread in every call that reaches PostgreSQL.
+
+#![allow(unsafe_code)]
+
+mod append;
+mod call;
+mod catalog;
+mod caught;
+mod database;
+mod disk;
+mod ending;
+mod locks;
+mod privileges;
+mod raise;
+mod session;
+mod shared;
+mod state;
+mod subtransaction;
+mod thread;
+mod tuplestore;
+mod utility;
+mod worker;
+
+pub use append::{Appended, append};
+pub use call::call;
+pub use catalog::catalog_version;
+pub use caught::Failure;
+pub use database::settled_database;
+pub use disk::disk;
+pub use ending::{at_exit, end_if_asked, end_in_order, is_ending};
+pub use locks::{
+    LockLevel, acquire_lock, at_abort, held_locks, lock_for_writing, lock_key, release_all_session_locks,
+    release_session_lock, release_session_lock_at_commit,
+};
+pub use privileges::RunAs;
+pub use raise::{Report, raise};
+pub use session::{
+    current_database, in_recovery, in_transaction_block, is_preloading, is_read_only, is_upgrading, my_pid, now,
+    reserve_prefix, set_for_session, set_local, setting, table_size, transaction_time, uninterrupted,
+};
+pub use shared::{is_alive, request_shared_memory, set_latch, shared, shared_mut};
+pub use state::{LastError, Load, Phase, Role, Text, Worker};
+pub use subtransaction::{attempt, unless_unique_violation};
+pub use thread::Thread;
+pub use tuplestore::TickStore;
+#[cfg(any(test, feature = "pg_test"))]
+pub use tuplestore::test_support;
+pub use utility::watch_databases;
+pub use worker::{Database, become_worker, idle, reload_settings, show_activity, survive, transaction};

@@ -1,0 +1,58 @@
+//! Background workers, as the postmaster is asked for them.
+
+use std::time::Duration;
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime, DynamicBackgroundWorker};
+use pgrx::prelude::*;
+
+use super::ffi;
+
+/// How soon the postmaster starts a backfill's worker again that an error has ended.
+const RESTART: Duration = Duration::from_secs(5);
+/// The same for the launcher, which is all that brings the others back.
+const RESTART_LAUNCHER: Duration = Duration::from_secs(1);
+
+fn builder(name: &str, kind: &str, function: &str) -> BackgroundWorkerBuilder {
+    BackgroundWorkerBuilder::new(name)
+        .set_type(&format!("btc_ingest {kind}"))
+        .set_library("btc_ingest")
+        .set_function(function)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(None)
+}
+
+/// Registers the process that keeps all others. From `_PG_init`, preloaded.
+pub fn register_launcher() {
+    builder("btc_ingest launcher", "launcher", "btc_ingest_launcher_main")
+        .set_restart_time(Some(RESTART_LAUNCHER))
+        .load();
+}
+
+/// Asks the postmaster for a database's scheduler; `None`: it has no room for one.
+pub fn start_scheduler(database: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
+    builder("btc_ingest scheduler", "scheduler", "btc_ingest_scheduler_main")
+        .set_extra(&database.to_u32().to_string())
+        .set_notify_pid(ffi::my_pid())
+        .load_dynamic()
+        .ok()
+}
+
+/// Asks the postmaster for a loader in this database; `None`: it has no room for one.
+pub fn start_loader(slot: i32) -> Option<DynamicBackgroundWorker> {
+    builder(&format!("btc_ingest loader {slot}"), "loader", "btc_ingest_loader_main")
+        .set_extra(&format!("{} {slot}", ffi::current_database().to_u32()))
+        .set_notify_pid(ffi::my_pid())
+        .load_dynamic()
+        .ok()
+}
+
+/// Asks the postmaster for a worker of a backfill in this database; `None`: it has no room for one.
+pub fn start_backfill(backfill: i64, slot: i32) -> Option<DynamicBackgroundWorker> {
+    let name = format!("btc_ingest backfill {backfill} worker {slot}");
+    builder(&name, "backfill", "btc_ingest_backfill_main")
+        .set_extra(&format!("{} {backfill} {slot}", ffi::current_database().to_u32()))
+        .set_restart_time(Some(RESTART))
+        .load_dynamic()
+        .ok()
+}

@@ -1,0 +1,46 @@
+//! Reports to PostgreSQL's log and to clients, and the errors that end a statement. SQLSTATE, message, detail and hint of an
+//! error come from `error`; the object's name is added here.
+
+// The one file that may call pgrx's macros for reports.
+#![allow(clippy::disallowed_macros)]
+
+use super::ffi::{self, Report};
+use crate::error::{Error, Result};
+
+/// Writes a line into the server's log.
+pub fn log(line: &str) {
+    ffi::uninterrupted(|| pgrx::log!("{line}"));
+}
+
+/// Writes a line into the log of a server whose `log_min_messages` is `debug1` or lower.
+pub fn debug(line: &str) {
+    ffi::uninterrupted(|| pgrx::debug1!("{line}"));
+}
+
+/// Sends a NOTICE to the client.
+pub fn notice(line: &str) {
+    ffi::uninterrupted(|| pgrx::notice!("{line}"));
+}
+
+/// Sends a WARNING to the client.
+pub fn warning(line: &str) {
+    ffi::uninterrupted(|| pgrx::warning!("{line}"));
+}
+
+/// Returns the value, or raises the error. The caller holds no value that must be dropped: an error leaves by `longjmp`.
+pub fn or_raise<T>(uri: Option<&str>, result: Result<T>) -> T {
+    let report = match result {
+        Ok(value) => return value,
+        Err(error) => report(uri, &error),
+    };
+    ffi::raise(report)
+}
+
+/// Copies an error into PostgreSQL's memory. Rust's copies are dropped when this returns and when its caller has matched.
+fn report(uri: Option<&str>, error: &Error) -> Report {
+    let message = match uri {
+        Some(uri) if !matches!(error, Error::InvalidUri { .. }) => format!("{uri}: {error}"),
+        _ => error.to_string(),
+    };
+    Report::new(error.sqlstate(), &message, error.detail().as_deref(), error.hint())
+}

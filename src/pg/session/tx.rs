@@ -1,0 +1,30 @@
+//! Transactions of a background worker.
+
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+
+use super::ffi;
+use super::target::Target;
+use crate::error::Result;
+
+/// Runs `work` in a transaction of its own with the privileges of the tables' owner, so that code on the tables gains
+/// nothing by a worker. An error that `work` returns rolls the transaction back and is returned. An error that PostgreSQL
+/// raises unwinds to [`ffi::survive`].
+pub fn tx<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
+    tx_with_target(|client, _| work(client))
+}
+
+/// Does the same as [`tx`] for work that needs to know its tables.
+pub fn tx_with_target<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) -> Result<T> {
+    tx_as_superuser(|client| {
+        let target = Target::check(client)?;
+        let _owner = target.become_owner();
+        work(client, &target)
+    })
+}
+
+/// Runs `work` in a transaction of its own with superuser privileges, for what no owner may do. No code that belongs to the
+/// tables' owner may run in it.
+pub fn tx_as_superuser<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
+    ffi::transaction(|| Spi::connect_mut(|client| work(client)))
+}

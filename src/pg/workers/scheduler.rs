@@ -1,0 +1,143 @@
+//! The scheduler: it keeps as many loaders running as there is work for, continues unfinished backfills, lists watched prefixes,
+//! and prunes the history.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use pgrx::bgworkers::DynamicBackgroundWorker;
+use pgrx::spi::SpiClient;
+
+use super::compatibility::{self, Compatibility};
+use super::supervisor::Supervisor;
+use crate::error::{Error, Result};
+use crate::pg::backfill::row::unfinished;
+use crate::pg::backfill::start::slots;
+use crate::pg::discovery::Rounds;
+use crate::pg::session::shared::{self, Presence, Role};
+use crate::pg::session::tx::{tx, tx_as_superuser};
+use crate::pg::session::{ffi, guc, processes, report, spi};
+
+/// How often old rows of the history are deleted.
+const PRUNE: Duration = Duration::from_secs(3600);
+/// Rows that one transaction deletes.
+const PRUNE_ROWS: i64 = 10_000;
+
+/// Runs the scheduler until it must end.
+pub fn run() {
+    let _presence = Presence::enter(Role::Scheduler);
+    let mut scheduler = Scheduler::default();
+    loop {
+        ffi::reload_settings();
+        let wakes = shared::wakes();
+        let pause = match ffi::survive(|| scheduler.turn()) {
+            Ok(Some(pause)) => pause,
+            Ok(None) => return,
+            // The launcher starts another one, which begins with a clean state.
+            Err(failure) => {
+                let (sqlstate, message) = failure.sqlstate_and_message();
+                report::log(&format!("btc_ingest scheduler: {message} ({sqlstate})"));
+                shared::note_error(&sqlstate, &message);
+                return;
+            }
+        };
+        ffi::show_activity(None);
+        if shared::wakes() == wakes {
+            ffi::idle(pause.min(guc::poll_interval()));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Scheduler {
+    /// By number of loader.
+    loaders: Vec<Supervisor>,
+    /// By backfill and number of its worker.
+    backfills: HashMap<(i64, i32), Supervisor>,
+    /// The versions with which the process began.
+    versions: Option<String>,
+    /// The last misfit that was reported.
+    reported: Option<String>,
+    pruned: Option<Instant>,
+    rounds: Rounds,
+}
+
+impl Scheduler {
+    /// Does everything once. Returns how long to wait until the next time, or `None` if the process must end.
+    fn turn(&mut self) -> Result<Option<Duration>> {
+        let versions = match tx_as_superuser(compatibility::look)? {
+            Compatibility::Elsewhere => return Ok(None),
+            Compatibility::Absent => return Ok(Some(guc::poll_interval())),
+            Compatibility::Misfit { sqlstate, message } => {
+                if self.reported.as_ref() != Some(&message) {
+                    report::log(&format!("btc_ingest loads nothing: {message} ({sqlstate})"));
+                    shared::note_error(&sqlstate, &message);
+                    self.reported = Some(message);
+                }
+                return Ok(Some(guc::poll_interval()));
+            }
+            Compatibility::Ready(versions) => versions,
+        };
+        self.reported = None;
+        if self.versions.get_or_insert_with(|| versions.clone()) != &versions {
+            return Ok(None);
+        }
+        let pause = self.keep_loaders()?.min(self.keep_backfills()?).min(self.rounds.turn());
+        if self.pruned.is_none_or(|at| at.elapsed() > PRUNE) {
+            prune()?;
+            self.pruned = Some(Instant::now());
+        }
+        Ok(Some(pause))
+    }
+
+    /// Starts the loaders that are missing. The first one always runs, so that it is awake for a single object; the others run
+    /// while there is work for them.
+    fn keep_loaders(&mut self) -> Result<Duration> {
+        let most = guc::workers() as usize;
+        self.loaders.resize_with(most.max(self.loaders.len()), Supervisor::default);
+        let backlog = tx(|client| backlog(client, most as i64))? as usize;
+        let wanted = backlog.clamp(1, most.max(1)).min(most);
+        let supervisors = (0..).zip(self.loaders.iter_mut()).take(wanted);
+        // Loaders that a former scheduler has started go on.
+        let missing = supervisors.filter(|(slot, _)| !shared::is_there(ffi::current_database(), Role::Loader(*slot)));
+        let pauses = missing.filter_map(|(slot, supervisor)| supervisor.keep(|| processes::start_loader(slot)));
+        Ok(pauses.min().unwrap_or(PRUNE))
+    }
+
+    /// Starts the workers that unfinished backfills lack, for example after a restart.
+    fn keep_backfills(&mut self) -> Result<Duration> {
+        let places = tx(|client| {
+            let mut places = Vec::new();
+            for id in unfinished(client)? {
+                places.extend(slots(client, id)?.into_iter().map(|(slot, free)| ((id, slot), free)));
+            }
+            Ok(places)
+        })?;
+        self.backfills.retain(|kept, _| places.iter().any(|(place, _)| place == kept));
+        let free = places.into_iter().filter_map(|(place, free)| free.then_some(place));
+        let pauses =
+            free.filter_map(|(id, slot)| self.backfills.entry((id, slot)).or_default().keep(|| start(id, slot)));
+        Ok(pauses.min().unwrap_or(PRUNE))
+    }
+}
+
+/// Counts the objects and registry rows that wait, up to `most` of each.
+fn backlog(client: &mut SpiClient<'_>, most: i64) -> Result<i64> {
+    spi::fetch_kept(client, statement!("backlog"), &[most.into()])
+}
+
+/// Starts a backfill's worker. If the server has no room for it, `doctor()` shows that as the last error.
+fn start(backfill: i64, slot: i32) -> Option<DynamicBackgroundWorker> {
+    let worker = processes::start_backfill(backfill, slot);
+    if worker.is_none() {
+        shared::note_error(Error::NoWorker.sqlstate(), &Error::NoWorker.to_string());
+    }
+    worker
+}
+
+/// Deletes rows of the history that are older than `btc_ingest.history_retention`.
+fn prune() -> Result<()> {
+    let Some(minutes) = guc::history_retention() else { return Ok(()) };
+    let args = || [minutes.into(), PRUNE_ROWS.into()];
+    while tx(|client| spi::execute_kept(client, statement!("prune_history"), &args()))? as i64 == PRUNE_ROWS {}
+    Ok(())
+}
