@@ -1,7 +1,7 @@
 -- All watches, without their cursors, which may be many. Times are microseconds since 1970.
 SELECT coalesce(json_agg(json_build_object(
            'prefix', substr(source, 7), 'options', state -> 'options', 'problem', state #> '{last, problem}',
-           'has_cursors', jsonb_typeof(state -> 'cursors') = 'object',
+           'has_cursors', coalesce(jsonb_typeof(state -> 'cursors') = 'object', false),
            'listed', (extract(epoch FROM (state #>> '{last, at}')::timestamptz) * 1000000)::bigint,
            'full', (extract(epoch FROM (state ->> 'full_at')::timestamptz) * 1000000)::bigint) ORDER BY source), '[]')::text
   FROM ingestion.stream_offsets

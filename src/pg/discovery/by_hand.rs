@@ -1,10 +1,10 @@
-//! `discover`: a session lists everything once, in its own transaction.
+//! `discover`: a session lists one prefix, or all watched ones, once and in its own transaction.
 
 use serde_json::json;
 
 use super::listing::{Listing, ListingPlan};
 use super::register::{Counts, register};
-use super::watch::{Ended, Watch};
+use super::watch::{Summary, Watch};
 use crate::error::Result;
 use crate::pg::queue::control;
 use crate::pg::session::target::as_owner;
@@ -17,52 +17,49 @@ pub struct Found {
     pub prefix: String,
     /// What became of its keys.
     pub counts: Counts,
-    /// How long it took.
+    /// How many seconds the listing took.
     pub seconds: f64,
-    /// Why it could not be listed to its end.
+    /// Why the listing has failed.
     pub problem: Option<String>,
 }
 
-/// Lists a prefix, watched or not; or all that are watched and enabled, where one that cannot be listed holds up no other.
+/// Lists a prefix, watched or not, and returns an error if that fails. Without a prefix it lists all watched
+/// prefixes that are enabled, and goes on with the next one if a listing fails.
 pub fn discover(prefix: Option<&str>) -> Result<Vec<Found>> {
     let (paused, mut watches) = as_owner(|client, _| Ok((control::is_paused(client)?, Watch::all(client)?)))?;
     if let Some(prefix) = prefix {
         watches.retain(|watch| watch.prefix == prefix);
         let watch = watches.pop().unwrap_or_else(|| Watch::new(prefix, json!({})));
-        // What cannot be meant is said also while nothing is listed.
-        let order = ListingPlan::full(&watch)?;
+        // A prefix that cannot be listed is an error also while the ingest is paused.
+        let plan = ListingPlan::full(&watch)?;
         if paused {
-            return Ok(say_paused());
+            return Ok(nothing_while_paused());
         }
-        return list(&watch, order).map(|ended| vec![found(prefix, ended)]);
+        return Ok(vec![list(&watch, plan)?]);
     }
     if paused {
-        return Ok(say_paused());
+        return Ok(nothing_while_paused());
     }
     watches.retain(|watch| watch.parsed().map_or(true, |options| options.enabled));
-    let listed =
-        watches.into_iter().map(|watch| match ListingPlan::full(&watch).and_then(|order| list(&watch, order)) {
-            Ok(ended) => found(&watch.prefix, ended),
-            Err(error) => {
-                report::warning(&format!("{}: {error} ({})", watch.prefix, error.sqlstate()));
-                let (counts, problem) = (Counts::default(), Some(error.to_string()));
-                Found { prefix: watch.prefix, counts, seconds: 0.0, problem }
-            }
-        });
-    Ok(listed.collect())
+    Ok(watches.iter().map(list_or_warn).collect())
 }
 
-fn found(prefix: &str, Ended { counts, seconds, .. }: Ended) -> Found {
-    Found { prefix: prefix.to_owned(), counts, seconds, problem: None }
-}
-
-fn say_paused() -> Vec<Found> {
+fn nothing_while_paused() -> Vec<Found> {
     report::notice("nothing was listed: pause_ingest() is in force");
     Vec::new()
 }
 
-fn list(watch: &Watch, order: ListingPlan) -> Result<Ended> {
-    let mut listing = Listing::begin(watch.clone(), order)?;
+/// Lists a watched prefix, and reports a failure as a WARNING.
+fn list_or_warn(watch: &Watch) -> Found {
+    ListingPlan::full(watch).and_then(|plan| list(watch, plan)).unwrap_or_else(|error| {
+        report::warning(&format!("{}: {error} ({})", watch.prefix, error.sqlstate()));
+        let problem = Some(error.to_string());
+        Found { prefix: watch.prefix.clone(), counts: Counts::default(), seconds: 0.0, problem }
+    })
+}
+
+fn list(watch: &Watch, plan: ListingPlan) -> Result<Found> {
+    let mut listing = Listing::begin(watch.clone(), plan)?;
     while !listing.is_over() {
         if let Some(batch) = listing.next(None)? {
             let counts = as_owner(|client, _| register(client, batch))?;
@@ -72,8 +69,9 @@ fn list(watch: &Watch, order: ListingPlan) -> Result<Ended> {
             listing.counts += counts;
         }
     }
-    let ended = Ok(listing.ended());
-    // Whether there is such a row or not.
-    as_owner(|client, _| watch.end(client, &ended))?;
-    Ok(listing.ended())
+    let summary = listing.summary();
+    // A prefix that is not watched has no row, so nothing is recorded for it.
+    as_owner(|client, _| watch.record(client, Ok(&summary)))?;
+    let Summary { counts, seconds, .. } = summary;
+    Ok(Found { prefix: watch.prefix.clone(), counts, seconds, problem: None })
 }

@@ -1,4 +1,4 @@
-//! `watch` and `unwatch`.
+//! The administrator's commands on watches: `watch` and `unwatch`.
 
 use pgrx::JsonB;
 use serde_json::Value;
@@ -9,45 +9,52 @@ use crate::pg::session::shared::{self, Role, wake_at_commit};
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{ffi, report, spi};
 
-/// Watches a prefix, or changes how it is watched; what was done.
+/// Watches a prefix, or changes the options of its watch. Returns a sentence that says what was done.
 pub fn watch(prefix: &str, options: Value) -> Result<String> {
-    let watch = Watch::new(prefix, options.clone());
-    let parsed = watch.parsed()?;
-    let sorts = watch.pattern()?.sorts_by_time();
-    let before = as_owner(|client, _| {
-        let args = [prefix.to_owned().into(), JsonB(options.clone()).into()];
-        spi::json(client, statement!("discover_watch"), &args)
+    let watch = Watch::new(prefix, options);
+    let enabled = watch.parsed()?.enabled;
+    let sorts_by_time = watch.pattern()?.sorts_by_time();
+    let before: Option<Value> = as_owner(|client, _| {
+        let args = [prefix.to_owned().into(), JsonB(watch.options.clone()).into()];
+        spi::fetch(client, statement!("discover_watch"), &args)
     })?;
-    let done = match before {
-        Value::Null => "watching",
-        ref same if *same == options => "was watched so already:",
-        _ => "changed:",
-    };
     wake_at_commit();
-    let said = |key: &str, default: &'static str| options[key].as_str().unwrap_or(default).to_owned();
-    let (interval, full_interval) = (said("interval", "1 minute"), said("full_interval", "1 hour"));
-    let how = match (parsed.enabled, sorts) {
+    if enabled && !is_scheduler_running() {
+        report::notice(
+            "no worker of btc_ingest runs in this database that would list it; SELECT * FROM btc_ingest.discover() \
+             does it once, SELECT * FROM btc_ingest.doctor() says more",
+        );
+    }
+    let done = match before {
+        None => "watching",
+        Some(before) if before == watch.options => "was watched so already:",
+        Some(_) => "changed:",
+    };
+    Ok(format!("{done} {prefix}, {}", frequency(&watch.options, enabled, sorts_by_time)))
+}
+
+/// Says how often the prefix is listed, with the intervals as the administrator wrote them.
+fn frequency(options: &Value, enabled: bool, sorts_by_time: bool) -> String {
+    let given = |key: &str| options.get(key).and_then(Value::as_str);
+    let interval = given("interval").unwrap_or("1 minute");
+    let full_interval = given("full_interval").unwrap_or("1 hour");
+    match (enabled, sorts_by_time) {
         (false, _) => "not listed, as enabled is false".to_owned(),
         (true, true) => format!("listed every {interval}, from its beginning every {full_interval}"),
         (true, false) => format!("listed from its beginning every {interval}"),
-    };
-    let scheduled =
-        shared::workers(ffi::current_database()).into_iter().any(|(role, _)| matches!(role, Role::Scheduler));
-    if parsed.enabled && !scheduled {
-        report::notice(
-            "no worker of btc_ingest runs in this database that would list it; SELECT * FROM btc_ingest.discover() does it once, SELECT * FROM btc_ingest.doctor() says more",
-        );
     }
-    Ok(format!("{done} {prefix}, {how}"))
 }
 
-/// Watches a prefix no more; what was done.
+fn is_scheduler_running() -> bool {
+    shared::is_there(ffi::current_database(), Role::Scheduler)
+}
+
+/// Ends the watch of a prefix. Returns a sentence that says what was done.
 pub fn unwatch(prefix: &str) -> Result<String> {
     let args = [prefix.to_owned().into()];
-    let sql = statement!("discover_unwatch");
-    let gone = as_owner(|client, _| spi::execute(client, sql, &args))?;
+    let ended = as_owner(|client, _| spi::execute(client, statement!("discover_unwatch"), &args))?;
     wake_at_commit();
-    Ok(match gone {
+    Ok(match ended {
         0 => format!("{prefix} was not watched"),
         _ => format!("{prefix} is watched no more; what was found there stays registered"),
     })

@@ -1,4 +1,4 @@
-//! One listing of one watch: page after page, into batches that its owner registers.
+//! One listing of one watch: its pages become batches of objects, which the caller registers.
 
 use std::time::Instant;
 
@@ -6,65 +6,68 @@ use pgrx::spi::SpiClient;
 use serde_json::Value;
 
 use super::register::Counts;
-use super::watch::{Ended, Watch, now};
+use super::watch::{Summary, Watch, now};
 use crate::error::{Error, Result};
 use crate::load::listing::Page;
 use crate::model::cursors::Cursors;
 use crate::model::pattern::KeyPattern;
 use crate::model::watch::WatchOptions;
-use crate::pg::queue::listed::{BATCH, Batch, Picker};
+use crate::pg::queue::listed::{BATCH, Batch};
+use crate::pg::queue::picker::Picker;
 use crate::pg::session::ffi;
 
-/// A listing in work.
+/// A listing that is running.
 pub struct Listing {
-    /// Of this watch.
+    /// The watch whose prefix is listed.
     pub watch: Watch,
-    /// What was registered so far.
+    /// What was registered so far; the caller adds to it.
     pub counts: Counts,
     options: WatchOptions,
     picker: Picker,
     thread: ffi::Thread<Page>,
     batch: Batch,
+    /// Whether another page follows.
     more: bool,
     full: bool,
-    /// How far each group is listed, where keys sort by time.
+    /// How far each group of keys is listed. `None` if the keys do not sort by time.
     cursors: Option<Cursors>,
     began: Instant,
 }
 
-/// What must be known before one begins.
+/// What a listing is to list. It is read before the listing begins.
 pub struct ListingPlan {
     options: WatchOptions,
     pattern: KeyPattern,
-    /// Where to go on; `None`: everything is listed.
+    /// Where each group of keys is continued. `None` if everything is listed.
     cursors: Option<Cursors>,
 }
 
 impl ListingPlan {
-    /// A listing behind what is known if that will do, else of everything.
+    /// Plans a listing that continues the last one, or a full one if that is due or the keys do not sort by time.
     pub fn new(client: &mut SpiClient<'_>, watch: &Watch) -> Result<ListingPlan> {
-        let full = Self::full(watch)?;
-        let due = watch.is_full_due(&full.options, now()) || !full.pattern.sorts_by_time();
-        let cursors = if due { None } else { watch.cursors(client)? };
-        Ok(ListingPlan { cursors, ..full })
+        let plan = Self::full(watch)?;
+        if watch.is_full_due(&plan.options, now()) || !plan.pattern.sorts_by_time() {
+            return Ok(plan);
+        }
+        Ok(ListingPlan { cursors: watch.cursors(client)?, ..plan })
     }
 
-    /// A listing of everything.
+    /// Plans a listing of everything under the prefix.
     pub fn full(watch: &Watch) -> Result<ListingPlan> {
         Ok(ListingPlan { options: watch.parsed()?, pattern: watch.pattern()?, cursors: None })
     }
 }
 
 impl Listing {
-    /// Begins.
-    pub fn begin(watch: Watch, order: ListingPlan) -> Result<Listing> {
-        let ListingPlan { options, pattern, cursors } = order;
+    /// Starts a thread that lists the prefix.
+    pub fn begin(watch: Watch, plan: ListingPlan) -> Result<Listing> {
+        let ListingPlan { options, pattern, cursors } = plan;
         let picker = Picker::for_watch(&pattern)?;
         let full = cursors.is_none();
-        let behind = cursors.clone().unwrap_or_default();
+        let cursors = cursors.unwrap_or_default();
         let thread = picker.list(None, {
-            let pattern = pattern.clone();
-            move |key| behind.skip(&pattern, key)
+            let (cursors, pattern) = (cursors.clone(), pattern.clone());
+            move |key| cursors.skip(&pattern, key)
         })?;
         Ok(Listing {
             watch,
@@ -75,18 +78,18 @@ impl Listing {
             batch: Batch::default(),
             more: true,
             full,
-            cursors: pattern.sorts_by_time().then(|| cursors.unwrap_or_default()),
+            cursors: pattern.sorts_by_time().then_some(cursors),
             began: Instant::now(),
         })
     }
 
-    /// Whether no page follows.
+    /// Returns whether the last page was taken.
     pub fn is_over(&self) -> bool {
         !self.more
     }
 
-    /// Takes the next page, and waits for it until `end` at most (`None`: as long as it takes). `None`: nothing is to be
-    /// registered yet.
+    /// Takes the next page, and waits for it until `end`, or without limit if `end` is `None`. Returns `None`
+    /// if there is nothing to register yet, otherwise a batch for the caller to register.
     pub fn next(&mut self, end: Option<Instant>) -> Result<Option<Batch>> {
         let event = match end {
             None => self.thread.next()?,
@@ -102,20 +105,20 @@ impl Listing {
         let now = now();
         for object in objects {
             let key = object.key.clone();
-            let facts = self.batch.add_saying(&self.picker, object, &self.options.load)?;
-            // A key from the future would hide all that are written until then.
+            let facts = self.batch.add_with_options(&self.picker, object, &self.options.load)?;
+            // A cursor that stands at a key from the future would hide all keys that are written until then.
             let facts = facts.filter(|facts| facts.span.as_ref().is_some_and(|span| span.start <= now));
             if let (Some(cursors), Some(place)) = (&mut self.cursors, facts.and_then(|facts| facts.place)) {
                 cursors.note(&key[..place.group], &key[..place.moment]);
             }
         }
-        let full = self.batch.len() >= BATCH || !more;
-        Ok(full.then(|| std::mem::take(&mut self.batch)))
+        let is_complete = self.batch.len() >= BATCH || !more;
+        Ok(is_complete.then(|| std::mem::take(&mut self.batch)))
     }
 
-    /// What it came to.
-    pub fn ended(&self) -> Ended {
-        Ended {
+    /// Returns what the listing has found so far.
+    pub fn summary(&self) -> Summary {
+        Summary {
             full: self.full,
             seconds: self.began.elapsed().as_secs_f64(),
             counts: self.counts,

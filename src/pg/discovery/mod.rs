@@ -1,5 +1,6 @@
-//! Discovery: prefixes that are listed again and again, so that what producers only upload is loaded, too. A watch and all that
-//! is known of its listings is one row of `ingestion.stream_offsets`.
+//! Discovery: watched prefixes are listed again and again, so that objects are loaded that a producer uploads
+//! and does not register. A watch is one row of `ingestion.stream_offsets`: its options, and the result of
+//! its last listing.
 
 mod by_hand;
 mod commands;

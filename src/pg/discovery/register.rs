@@ -1,42 +1,36 @@
-//! What a listing has found, into `ingestion.objects`.
+//! Registers what a listing has found in `ingestion.objects`.
 
 use std::ops::AddAssign;
 
 use pgrx::spi::SpiClient;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::pg::queue::listed::Batch;
 use crate::pg::session::spi;
 
-/// What became of listed keys.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// The numbers of listed keys by result.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// All of them.
+    /// All listed keys.
     pub listed: i64,
-    /// Not known before: pending now.
+    /// Objects that were not known before; they are pending now.
+    #[serde(rename = "registered_new")]
     pub new: i64,
-    /// Known at another version: pending again.
+    /// Objects that were known at another version; they are pending again.
     pub changed: i64,
-    /// Known at this version, or nobody wants them.
+    /// Objects that are known at this version, or that are not to be loaded.
     pub known: i64,
-    /// No objects, by their names.
+    /// Keys that are not taken as objects.
     pub passed_over: i64,
-    /// Changed, but somebody holds them at this moment.
+    /// Changed objects that another session had locked; they stay as they are.
     pub skipped: i64,
 }
 
 impl Counts {
-    /// Whether there is something to load now.
+    /// Returns whether there are objects to load now.
     pub fn has_work(&self) -> bool {
         self.new + self.changed > 0
-    }
-
-    /// For a table.
-    pub fn to_json(self) -> Value {
-        let Counts { listed, new, changed, known, passed_over, skipped } = self;
-        json!({ "listed": listed, "registered_new": new, "changed": changed, "known": known,
-                "passed_over": passed_over, "skipped": skipped })
     }
 }
 
@@ -51,13 +45,20 @@ impl AddAssign for Counts {
     }
 }
 
-/// Registers a batch.
+/// The row of `discover_register.sql`.
+#[derive(Deserialize)]
+struct Registered {
+    registered_new: i64,
+    changed: i64,
+    skipped: i64,
+}
+
+/// Registers the objects of a batch, without waiting for an object that another session has locked.
 pub fn register(client: &mut SpiClient<'_>, batch: Batch) -> Result<Counts> {
     let (objects, passed_over) = (batch.len() as i64, batch.passed_over);
     let args = batch.columns();
-    let done = spi::json_kept(client, statement!("discover_register"), &args)?;
-    let count = |key: &str| done[key].as_i64().unwrap_or(0);
-    let (new, changed, skipped) = (count("registered_new"), count("changed"), count("skipped"));
+    let Registered { registered_new: new, changed, skipped } =
+        spi::fetch_kept(client, statement!("discover_register"), &args)?;
     let known = objects - new - changed - skipped;
     Ok(Counts { listed: objects + passed_over, new, changed, known, passed_over, skipped })
 }

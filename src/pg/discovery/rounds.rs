@@ -1,57 +1,60 @@
-//! Listings by the scheduler: whatever is due, a few at a time and a little of each in turn, so that neither a slow prefix nor
-//! one that does not answer holds up the others, or the scheduler's other work.
+//! The scheduler's listings. Several run at the same time, and each gets a short turn in every round. So a
+//! prefix that is slow or does not answer delays neither the other prefixes nor the scheduler's other work.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::listing::{Listing, ListingPlan};
 use super::register::register;
-use super::watch::{Watch, now};
+use super::watch::{Problem, Summary, Watch, now};
 use crate::error::Result;
 use crate::pg::queue::control;
 use crate::pg::queue::loading::limit_lock_waits;
-use crate::pg::session::ffi;
 use crate::pg::session::tx::tx;
-use crate::pg::session::{report, shared};
+use crate::pg::session::{ffi, report, shared};
 
-/// Listings at the same time.
-const MOST: usize = 4;
-/// How long one is worked on before the next one's turn comes.
-const SLICE: Duration = Duration::from_millis(200);
-/// Where nothing is due.
-const LONG: Duration = Duration::from_secs(3600);
-/// After an error that is no listing's.
-const TROUBLE: Duration = Duration::from_secs(5);
-
-/// SQLSTATE and message.
-type Problem = (String, String);
+/// The most listings that run at the same time.
+const MAX_RUNNING: usize = 4;
+/// The time of one listing in one round.
+const TURN: Duration = Duration::from_millis(200);
+/// The pause if no watch becomes due.
+const NOTHING_DUE: Duration = Duration::from_secs(3600);
+/// The pause after an error that belongs to no listing.
+const AFTER_ERROR: Duration = Duration::from_secs(5);
 
 /// The scheduler's listings.
 #[derive(Default)]
 pub struct Rounds {
     running: Vec<Listing>,
-    /// Watches that could not be told of their last listing, so that their rows still call them due.
-    held: HashMap<String, Instant>,
-    said: Option<Problem>,
+    /// Prefixes of watches whose last result could not be recorded, and the time until which they are not
+    /// listed again. Their rows still say that they are due.
+    unrecorded: HashMap<String, Instant>,
+    /// The last error that was logged, so that an error that repeats itself is logged once.
+    logged: Option<Problem>,
+}
+
+/// Which watches are due, and how long it takes until another one is.
+struct Schedule<'a> {
+    due: Vec<&'a Watch>,
+    pause: Duration,
 }
 
 impl Rounds {
-    /// One round; how long until the next is due. Outside a transaction.
+    /// Runs one round outside a transaction. Returns how long to wait until the next one.
     pub fn turn(&mut self) -> Duration {
-        match ffi::survive(|| self.round()) {
+        match survive(|| self.round()) {
             Ok(pause) => {
-                self.said = None;
+                self.logged = None;
                 pause
             }
-            Err(failure) => {
-                let problem = failure.sqlstate_and_message();
-                shared::note_error(&problem.0, &problem.1);
-                if self.said.as_ref() != Some(&problem) {
-                    report::log(&format!("btc_ingest discovery: {} ({})", problem.1, problem.0));
-                    self.said = Some(problem);
+            Err(problem) => {
+                shared::note_error(&problem.sqlstate, &problem.message);
+                if self.logged.as_ref() != Some(&problem) {
+                    report::log(&format!("btc_ingest discovery: {problem}"));
+                    self.logged = Some(problem);
                 }
                 self.running.clear();
-                TROUBLE
+                AFTER_ERROR
             }
         }
     }
@@ -60,16 +63,17 @@ impl Rounds {
         let watches = tx(|client| if control::is_paused(client)? { Ok(None) } else { Watch::all(client).map(Some) })?;
         let Some(watches) = watches else {
             self.running.clear();
-            return Ok(LONG);
+            return Ok(NOTHING_DUE);
         };
+        self.drop_outdated(&watches);
         let pause = self.begin_due(&watches);
         if self.running.is_empty() {
             return Ok(pause);
         }
         for mut listing in std::mem::take(&mut self.running) {
             ffi::show_activity(Some(&format!("listing {}", listing.watch.prefix)));
-            match survive(|| step(&mut listing)) {
-                Ok(()) if listing.is_over() => self.end(&listing.watch, Ok(&listing)),
+            match survive(|| work(&mut listing)) {
+                Ok(()) if listing.is_over() => self.end(&listing.watch, Ok(listing.summary())),
                 Ok(()) => self.running.push(listing),
                 Err(problem) => self.end(&listing.watch, Err(problem)),
             }
@@ -77,60 +81,77 @@ impl Rounds {
         Ok(Duration::ZERO)
     }
 
-    /// Ends listings that nobody wants any more, and begins those that are due; how long until another one is.
-    fn begin_due(&mut self, watches: &[Watch]) -> Duration {
+    /// Drops listings whose watch was removed or has other options now.
+    fn drop_outdated(&mut self, watches: &[Watch]) {
         self.running.retain(|listing| {
             watches.iter().any(|watch| watch.prefix == listing.watch.prefix && watch.options == listing.watch.options)
         });
-        self.held.retain(|_, until| *until > Instant::now());
-        let mut pause = LONG;
-        for watch in watches {
-            if self.running.iter().any(|listing| listing.watch.prefix == watch.prefix) {
-                continue;
+    }
+
+    /// Begins the listings that are due, as far as there is room. Returns how long it takes until another
+    /// watch is due.
+    fn begin_due(&mut self, watches: &[Watch]) -> Duration {
+        let at = Instant::now();
+        self.unrecorded.retain(|_, until| *until > at);
+        let idle = watches.iter().filter(|watch| self.running.iter().all(|busy| busy.watch.prefix != watch.prefix));
+        let Schedule { due, pause } = schedule(idle, now(), |prefix| {
+            self.unrecorded.get(prefix).map_or(Duration::ZERO, |until| until.saturating_duration_since(at))
+        });
+        for watch in due {
+            if self.running.len() >= MAX_RUNNING {
+                break;
             }
-            // Options that cannot be read fail when it is begun.
-            let options = watch.parsed().unwrap_or_default();
-            if !options.enabled {
-                continue;
-            }
-            let rest = watch.rest(&options, now());
-            let held = self.held.get(&watch.prefix).map_or(Duration::ZERO, |until| *until - Instant::now());
-            let rest = rest.max(held);
-            if !rest.is_zero() {
-                pause = pause.min(rest);
-            } else if self.running.len() < MOST {
-                match survive(|| Listing::begin(watch.clone(), tx(|client| ListingPlan::new(client, watch))?)) {
-                    Ok(listing) => self.running.push(listing),
-                    Err(problem) => self.end(watch, Err(problem)),
-                }
+            match survive(|| Listing::begin(watch.clone(), tx(|client| ListingPlan::new(client, watch))?)) {
+                Ok(listing) => self.running.push(listing),
+                Err(problem) => self.end(watch, Err(problem)),
             }
         }
         pause
     }
 
-    /// Writes what a listing came to, and says what has changed.
-    fn end(&mut self, watch: &Watch, came_to: std::result::Result<&Listing, Problem>) {
-        let ended = came_to.map(Listing::ended);
-        if let Err((sqlstate, message)) = &ended {
-            shared::note_error(sqlstate, &format!("{}: {message}", watch.prefix));
-        }
-        match (&watch.problem, &ended) {
+    /// Records the result of a listing, and logs it if the watch's listings fail for a new reason or succeed
+    /// again.
+    fn end(&mut self, watch: &Watch, result: std::result::Result<Summary, Problem>) {
+        match (&watch.problem, &result) {
             (Some(_), Ok(_)) => report::log(&format!("btc_ingest: {} can be listed again", watch.prefix)),
             (known, Err(problem)) if known.as_ref() != Some(problem) => {
-                report::log(&format!("btc_ingest: {} cannot be listed: {} ({})", watch.prefix, problem.1, problem.0));
+                report::log(&format!("btc_ingest: {} cannot be listed: {problem}", watch.prefix));
             }
             _ => {}
         }
-        if !matches!(survive(|| tx(|client| watch.end(client, &ended))), Ok(true)) {
+        if let Err(Problem { sqlstate, message }) = &result {
+            shared::note_error(sqlstate, &format!("{}: {message}", watch.prefix));
+        }
+        if !matches!(survive(|| tx(|client| watch.record(client, result.as_ref()))), Ok(true)) {
             let interval = watch.parsed().unwrap_or_default().interval;
-            self.held.insert(watch.prefix.clone(), Instant::now() + interval);
+            self.unrecorded.insert(watch.prefix.clone(), Instant::now() + interval);
         }
     }
 }
 
-/// A slice of one listing.
-fn step(listing: &mut Listing) -> Result<()> {
-    let end = Instant::now() + SLICE;
+/// Divides enabled watches into those that are due and those that are not. `now` is in microseconds since
+/// 1970. `rest` returns how long a prefix must not be listed, even if its row says that it is due.
+fn schedule<'a>(watches: impl Iterator<Item = &'a Watch>, now: i64, rest: impl Fn(&str) -> Duration) -> Schedule<'a> {
+    let mut schedule = Schedule { due: Vec::new(), pause: NOTHING_DUE };
+    for watch in watches {
+        // Options that cannot be parsed are reported when the listing begins.
+        let options = watch.parsed().unwrap_or_default();
+        if !options.enabled {
+            continue;
+        }
+        let wait = watch.until_due(&options, now).max(rest(&watch.prefix));
+        if wait.is_zero() {
+            schedule.due.push(watch);
+        } else {
+            schedule.pause = schedule.pause.min(wait);
+        }
+    }
+    schedule
+}
+
+/// Works on a listing for one turn.
+fn work(listing: &mut Listing) -> Result<()> {
+    let end = Instant::now() + TURN;
     while !listing.is_over() && Instant::now() < end {
         let Some(batch) = listing.next(Some(end))? else { continue };
         let counts = tx(|client| {
@@ -145,7 +166,7 @@ fn step(listing: &mut Listing) -> Result<()> {
     Ok(())
 }
 
-/// Runs a part of a listing. An error is returned as SQLSTATE and message.
+/// Runs work outside a transaction, and returns an error as a problem that can be recorded.
 fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Problem> {
-    ffi::survive(work).map_err(|failure| failure.sqlstate_and_message())
+    ffi::survive(work).map_err(Problem::from)
 }

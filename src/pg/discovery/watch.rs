@@ -1,9 +1,11 @@
-//! One watch as its row describes it.
+//! A watch, as its row of `ingestion.stream_offsets` describes it.
 
+use std::fmt;
 use std::time::Duration;
 
 use pgrx::JsonB;
 use pgrx::spi::SpiClient;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::register::Counts;
@@ -12,54 +14,80 @@ use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::cursors::Cursors;
 use crate::model::pattern::KeyPattern;
 use crate::model::watch::WatchOptions;
-use crate::pg::session::{ffi, guc, spi};
+use crate::pg::session::ffi::{self, Failure};
+use crate::pg::session::{guc, spi};
 
-/// A watched prefix.
-#[derive(Debug, Clone, PartialEq)]
+/// A watched prefix (`discover_watches.sql`).
+#[derive(Debug, Clone, Deserialize)]
 pub struct Watch {
-    /// As it was written.
+    /// The prefix as the administrator wrote it.
     pub prefix: String,
-    /// As they were given.
+    /// The options as the administrator wrote them.
     pub options: Value,
-    /// SQLSTATE and message of the last listing, if it has failed.
-    pub problem: Option<(String, String)>,
+    /// Why the last listing has failed.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub problem: Option<Problem>,
     has_cursors: bool,
-    /// When the last listing, and the last one of everything, has ended. Microseconds since 1970.
-    listed: Option<i64>,
-    full: Option<i64>,
+    /// When the last listing ended, in microseconds since 1970.
+    #[serde(rename = "listed", deserialize_with = "Option::deserialize")]
+    listed_at: Option<i64>,
+    /// When the last full listing ended, in microseconds since 1970.
+    #[serde(rename = "full", deserialize_with = "Option::deserialize")]
+    full_at: Option<i64>,
+}
+
+/// Why a listing has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The error's SQLSTATE.
+    pub sqlstate: String,
+    /// The error's message.
+    pub message: String,
+}
+
+/// What a complete listing has found.
+#[derive(Debug)]
+pub struct Summary {
+    /// Whether the prefix was listed from its beginning.
+    pub full: bool,
+    /// How many seconds the listing took.
+    pub seconds: f64,
+    /// What became of the listed keys.
+    pub counts: Counts,
+    /// How far each group of keys was listed. Null if the next listing must be a full one.
+    pub cursors: Value,
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let (sqlstate, message) = failure.sqlstate_and_message();
+        Problem { sqlstate, message }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.sqlstate)
+    }
 }
 
 impl Watch {
-    /// One that has no row yet, and may never have one.
+    /// Returns a watch that has no row and was never listed.
     pub fn new(prefix: &str, options: Value) -> Watch {
-        Watch { prefix: prefix.to_owned(), options, problem: None, has_cursors: false, listed: None, full: None }
+        Watch { prefix: prefix.to_owned(), options, problem: None, has_cursors: false, listed_at: None, full_at: None }
     }
 
-    /// All that there are.
+    /// Reads all watches.
     pub fn all(client: &mut SpiClient<'_>) -> Result<Vec<Watch>> {
-        let found = spi::json_kept(client, statement!("discover_watches"), &[])?;
-        Ok(found.as_array().into_iter().flatten().map(Watch::from_json).collect())
+        spi::fetch_kept(client, statement!("discover_watches"), &[])
     }
 
-    fn from_json(row: &Value) -> Watch {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let problem = &row["problem"];
-        Watch {
-            prefix: text(&row["prefix"]),
-            options: row["options"].clone(),
-            problem: problem.is_object().then(|| (text(&problem["sqlstate"]), text(&problem["message"]))),
-            has_cursors: row["has_cursors"] == true,
-            listed: row["listed"].as_i64(),
-            full: row["full"].as_i64(),
-        }
-    }
-
-    /// The options, checked.
+    /// Parses and checks the options.
     pub fn parsed(&self) -> Result<WatchOptions> {
         WatchOptions::parse(&self.options)
     }
 
-    /// The pattern, if something under it may be read.
+    /// Parses the prefix, and refuses it if `btc_ingest.allowed_prefixes` allows no object under it.
     pub fn pattern(&self) -> Result<KeyPattern> {
         let pattern: KeyPattern = self.prefix.parse()?;
         if !guc::allowed_prefixes()?.may_hold(pattern.bucket(), pattern.prefix()) {
@@ -68,65 +96,49 @@ impl Watch {
         Ok(pattern)
     }
 
-    /// How long it may still rest.
-    pub fn rest(&self, options: &WatchOptions, now: i64) -> Duration {
-        left(self.listed, options.interval, now)
+    /// Returns how long it takes until the next listing is due. `now` is in microseconds since 1970.
+    pub fn until_due(&self, options: &WatchOptions, now: i64) -> Duration {
+        remaining(self.listed_at, options.interval, now)
     }
 
-    /// Whether the next listing is one of everything.
+    /// Returns whether the next listing must be a full one. `now` is in microseconds since 1970.
     pub fn is_full_due(&self, options: &WatchOptions, now: i64) -> bool {
-        !self.has_cursors || left(self.full, options.full_interval, now).is_zero()
+        !self.has_cursors || remaining(self.full_at, options.full_interval, now).is_zero()
     }
 
-    /// How far it was listed.
+    /// Reads how far each group of keys was listed.
     pub fn cursors(&self, client: &mut SpiClient<'_>) -> Result<Option<Cursors>> {
         let sql = "SELECT (state -> 'cursors')::text FROM ingestion.stream_offsets WHERE source = 'watch:' || $1";
-        Ok(Cursors::from_json(&spi::json_kept(client, sql, &[self.prefix.clone().into()])?))
+        let stored: Value = spi::fetch_kept(client, sql, &[self.prefix.clone().into()])?;
+        Ok(Cursors::from_json(&stored))
     }
 
-    /// Writes what a listing came to. `false`: somebody holds the row, or it is gone.
-    pub fn end(
-        &self,
-        client: &mut SpiClient<'_>,
-        ended: &std::result::Result<Ended, (String, String)>,
-    ) -> Result<bool> {
-        let (last, changes, full) = match ended {
-            Ok(ended) => {
-                let last = json!({ "full": ended.full, "seconds": ended.seconds, "counts": ended.counts.to_json() });
-                // A changed object that somebody held must be met again.
-                let moves = ended.full || ended.counts.skipped == 0;
-                let changes = if moves { json!({ "cursors": ended.cursors }) } else { json!({}) };
-                (last, changes, ended.full)
+    /// Records the result of a listing in the watch's row, without waiting for another session. Returns
+    /// `false` if another session has locked the row, or if there is none.
+    pub fn record(&self, client: &mut SpiClient<'_>, result: std::result::Result<&Summary, &Problem>) -> Result<bool> {
+        let (last, changes, full) = match result {
+            Ok(Summary { full, seconds, counts, cursors }) => {
+                let last = json!({ "full": full, "seconds": seconds, "counts": counts });
+                // If the cursors stay, the next listing meets the skipped objects again.
+                let moves = *full || counts.skipped == 0;
+                let changes = if moves { json!({ "cursors": cursors }) } else { json!({}) };
+                (last, changes, *full)
             }
-            Err((sqlstate, message)) => {
-                (json!({ "problem": { "sqlstate": sqlstate, "message": message } }), json!({}), false)
-            }
+            Err(problem) => (json!({ "problem": problem }), json!({}), false),
         };
         let args = [self.prefix.clone().into(), JsonB(last).into(), JsonB(changes).into(), full.into()];
-        Ok(spi::json_kept(client, statement!("discover_end"), &args)? == true)
+        let recorded: Option<bool> = spi::fetch_kept(client, statement!("discover_end"), &args)?;
+        Ok(recorded.is_some())
     }
 }
 
-/// What a listing came to that has found its end.
-#[derive(Debug)]
-pub struct Ended {
-    /// Whether it was one of everything.
-    pub full: bool,
-    /// How long it took.
-    pub seconds: f64,
-    /// What was found.
-    pub counts: Counts,
-    /// How far each group was listed; null where that is not known.
-    pub cursors: Value,
-}
-
-/// Microseconds since 1970.
+/// Returns the current time in microseconds since 1970.
 pub fn now() -> i64 {
     ffi::now() + POSTGRES_EPOCH_US
 }
 
-/// How long until an interval has passed since then. A clock that was set back does not make it longer.
-fn left(since: Option<i64>, interval: Duration, now: i64) -> Duration {
+/// Returns what is left of an interval that began at `since`. A clock that was set back does not make it longer.
+fn remaining(since: Option<i64>, interval: Duration, now: i64) -> Duration {
     let Some(since) = since else { return Duration::ZERO };
     let passed = Duration::from_micros(now.saturating_sub(since).max(0) as u64);
     interval.saturating_sub(passed)

@@ -1,4 +1,5 @@
-//! Objects on their way into the tables: which are due, which process has claimed them, and what became of an attempt.
+//! The queue of objects to load: which objects are due, which session has claimed them, and what became of
+//! each attempt.
 
 pub mod attempt;
 pub mod claim;
@@ -8,5 +9,6 @@ pub mod enqueue;
 pub mod listed;
 pub mod live;
 pub mod loading;
+pub mod picker;
 pub mod prefetch;
 pub mod sweep;
