@@ -1,5 +1,5 @@
-//! Attempts at objects. Each is counted before its load starts, so that an object that ends its backend is counted as well,
-//! and judged afterwards.
+//! Attempts to load objects. An attempt is counted before its load starts, so that it counts even if it ends
+//! the process, and its result is judged afterwards.
 
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
@@ -15,21 +15,22 @@ use crate::pg::session::{guc, spi};
 const LOST: (&str, &str) =
     ("57P02", "the attempt has ended without a result, with its process or its statement; see the server's log");
 
-/// Counts an attempt at a claimed object. Returns `false` if the object has changed since it was claimed.
+/// Counts an attempt at a claimed object. Returns `false`, and counts nothing, if the object has changed
+/// since it was claimed or if another session has locked its row.
 pub fn begin(client: &mut SpiClient<'_>, claim: &Claim) -> Result<bool> {
     let args = [claim.uri.clone().into(), claim.generation.into()];
     let begun: Option<i64> = spi::fetch_kept(client, statement!("attempt_begin"), &args)?;
     Ok(begun.is_some())
 }
 
-/// Counts an attempt that was not begun in a transaction of its own.
+/// Counts an attempt at an object that this session has not claimed.
 pub fn count(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
     let sql = "UPDATE ingestion.objects SET attempts = attempts + 1, attempt_started_at = clock_timestamp()
                 WHERE s3_uri = $1";
     spi::execute_kept(client, sql, &[uri.to_owned().into()]).map(drop)
 }
 
-/// Takes back attempts whose load did not start.
+/// Takes back counted attempts whose load did not take place. It leaves out rows that another session has locked.
 pub fn take_back(client: &mut SpiClient<'_>, uris: Vec<String>) -> Result<()> {
     if uris.is_empty() {
         return Ok(());
@@ -37,7 +38,7 @@ pub fn take_back(client: &mut SpiClient<'_>, uris: Vec<String>) -> Result<()> {
     spi::execute_kept(client, statement!("attempt_take_back"), &[uris.into()]).map(drop)
 }
 
-/// Records an error that was found before the load of a claimed object started. The attempt is counted already.
+/// Records an error that was found before the load of a claimed object started. The attempt must have begun.
 pub fn refuse_begun(client: &mut SpiClient<'_>, claim: &Claim, error: Error) -> Result<()> {
     fail(client, &claim.uri, &error.into(), &Version::of_generation(claim.generation))
 }
@@ -48,8 +49,9 @@ pub fn refuse(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Resul
     fail(client, uri, failure, &Version::default())
 }
 
-/// Records an attempt that has no result although no session holds the object's claim. If another session holds one of the
-/// object's registry rows, nothing is waited for: a later look records it.
+/// Records an attempt that has no result although no other session holds the object's claim. If another
+/// session has locked one of the object's registry rows, it does nothing, and a later claim of the object
+/// records the attempt.
 pub fn lost(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
     let free: bool = spi::fetch_kept(client, statement!("registry_is_free"), &[uri.to_owned().into()])?;
     if !free {
@@ -59,16 +61,17 @@ pub fn lost(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
     fail(client, uri, &failure, &Version::default())
 }
 
-/// What a failed attempt has made of its object (`attempt_failed.sql`).
+/// The state of an object after a failed attempt (`attempt_failed.sql`).
 #[derive(Deserialize)]
 struct Failed {
     status: Status,
     attempts: i32,
+    #[serde(deserialize_with = "Option::deserialize")]
     pause_ms: Option<f64>,
 }
 
-/// Records a failed attempt: the object is tried again after a pause, or quarantined. An object that was registered anew since
-/// `version` was read stays pending.
+/// Records a failed attempt. The object is tried again after a pause, or it is quarantined. An object that
+/// was registered again after `version` was read stays pending.
 pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, version: &Version) -> Result<()> {
     let verdict = failure.verdict();
     let (sqlstate, message) = match failure {

@@ -1,5 +1,5 @@
-//! Claims: session-level locks on objects of the queue. They end with the session however it ends. A session loads no object
-//! that another one has claimed, and waits for no claim.
+//! Claims: session-level locks on objects of the queue. A session loads no object that another session has
+//! claimed, and never waits for a claim. However a session ends, its claims end with it.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -17,29 +17,31 @@ use crate::pg::session::spi;
 pub struct Claim {
     /// The object.
     pub uri: String,
-    /// The generation of its row when it was claimed. Another generation is another version of the object.
+    /// The generation of its row when it was claimed. If the row has another generation later, the object has
+    /// changed.
     pub generation: i64,
     /// Whether no backfill owns the object.
     pub live: bool,
 }
 
 thread_local! {
-    /// What the last call of [`take`] has locked, until its caller takes over the claims.
+    /// Objects that [`take`] has locked and its caller has not taken over yet.
     static TAKEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Says that the caller of [`take`] releases the claims from now on.
+/// Marks the claims of [`take`] as taken over: its caller releases them from now on.
 pub fn taken_over() {
     TAKEN.take();
 }
 
-/// Releases what [`take`] has locked and its caller, because of an error, has not taken over.
+/// Releases the objects that [`take`] has locked and that its caller did not take over because of an error.
 pub fn release_taken() {
     TAKEN.take().iter().for_each(|uri| release(uri));
 }
 
-/// Claims up to `most` of these objects: the first ones that no session has claimed and that are still pending. A session
-/// passes its `own` claims, because a lock does not exclude its own session.
+/// Claims up to `most` of the candidates: the first ones that no other session has claimed and that are still
+/// pending. `own` are the claims of this session; they are left out here, because a lock does not exclude the
+/// session that holds it.
 pub fn take(
     client: &mut SpiClient<'_>,
     mut candidates: Vec<String>,
@@ -48,23 +50,38 @@ pub fn take(
 ) -> Result<Vec<Claim>> {
     candidates.retain(|uri| !own.contains(uri));
     while !candidates.is_empty() {
-        let locked: Vec<String> =
-            candidates.iter().filter(|uri| Lock::Claim(uri).try_for_session()).take(most).cloned().collect();
+        let locked = lock_free(&candidates, most);
         if locked.is_empty() {
             break;
         }
-        TAKEN.set(locked.clone());
         candidates.retain(|uri| !locked.contains(uri));
-        // A statement after the locks sees what their last holders did.
+        // A statement after the locks sees what their last holders have committed.
         let (claims, gone) = check(client, locked)?;
         gone.iter().for_each(|uri| release(uri));
         TAKEN.with_borrow_mut(|taken| taken.retain(|uri| !gone.contains(uri)));
         if !claims.is_empty() {
             return Ok(claims);
         }
-        // None of these can be loaded at the moment; the objects behind them need not wait for that.
+        // None of the locked objects can be loaded now, so the objects behind them are tried.
     }
     Ok(Vec::new())
+}
+
+/// Locks up to `most` of the candidates: the first ones that no other session has claimed. Each lock is noted
+/// in [`TAKEN`] at once, so that it is also released if PostgreSQL has no room for a further lock and raises
+/// an error.
+fn lock_free(candidates: &[String], most: usize) -> Vec<String> {
+    let mut locked = Vec::new();
+    for uri in candidates {
+        if locked.len() == most {
+            break;
+        }
+        if Lock::Claim(uri).try_for_session() {
+            TAKEN.with_borrow_mut(|taken| taken.push(uri.clone()));
+            locked.push(uri.clone());
+        }
+    }
+    locked
 }
 
 /// A locked object that is still pending (`claim_check.sql`).
@@ -77,7 +94,9 @@ struct Row {
     begun: bool,
 }
 
-/// Divides locked objects into those to load and those that are not pending any more.
+/// Divides locked objects into claims to load and uris that cannot be loaded now. The latter are not pending
+/// any more, another session has locked their rows, or their last attempt ended without a result, which is
+/// recorded here.
 pub fn check(client: &mut SpiClient<'_>, locked: Vec<String>) -> Result<(Vec<Claim>, Vec<String>)> {
     let rows: Vec<Row> = spi::fetch_kept(client, statement!("claim_check"), &[locked.clone().into()])?;
     let mut pending: HashMap<String, Row> = rows.into_iter().map(|row| (row.uri.clone(), row)).collect();
@@ -85,7 +104,8 @@ pub fn check(client: &mut SpiClient<'_>, locked: Vec<String>) -> Result<(Vec<Cla
     let mut gone = Vec::new();
     for uri in locked {
         match pending.remove(&uri) {
-            // No session holds it, so the attempt has ended with its process, or with a sweep that was cancelled.
+            // No other session holds the claim, so the attempt has ended with its process or with a cancelled
+            // sweep.
             Some(Row { begun: true, .. }) => {
                 attempt::lost(client, &uri)?;
                 gone.push(uri);
@@ -97,12 +117,13 @@ pub fn check(client: &mut SpiClient<'_>, locked: Vec<String>) -> Result<(Vec<Cla
     Ok((claims, gone))
 }
 
-/// Releases a claim, in a transaction or outside.
+/// Releases a claim at once, inside or outside a transaction.
 pub fn release(uri: &str) {
     Lock::Claim(uri).release();
 }
 
-/// Releases a claim when the transaction commits, so that no session finds the object free before.
+/// Releases a claim when the transaction commits, so that no session finds the object free before it sees the
+/// result.
 pub fn release_at_commit(uri: &str) {
     Lock::Claim(uri).release_at_commit();
 }

@@ -1,4 +1,4 @@
-//! The administrator's commands on objects: try again, skip, load a slice again.
+//! The administrator's commands on objects: `retry`, `requeue_failed`, `skip` and `reload_slice`.
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 
@@ -10,23 +10,23 @@ use crate::pg::session::shared::wake_at_commit;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{report, spi};
 
-/// Which objects a command is about: those that fit every criterion that is given.
+/// Which objects a command changes: those that meet all given criteria.
 #[derive(Default)]
 pub struct Which {
     /// The object with this uri.
     pub uri: Option<String>,
-    /// Objects with ticks, or a registry row, of this asset.
+    /// Objects that have ticks or a registry row of this asset.
     pub asset: Option<String>,
-    /// Objects with ticks, or a registry row, in this bucket.
+    /// Objects that have ticks or a registry row of the asset in this bucket.
     pub bucket: Option<TimestampWithTimeZone>,
-    /// Objects whose last attempt, or whose registration if there was none, is older.
+    /// Objects whose last attempt is older, or whose registration is if there was no attempt.
     pub older_than: Option<Interval>,
 }
 
-/// What a command has changed: uri, status before, status now.
+/// An object that a command has changed: uri, old status, new status.
 pub type Changed = (String, String, String);
 
-/// Makes objects with one of these statuses pending again, with no attempt counted.
+/// Makes objects with one of these statuses pending again, and sets their counted attempts to 0.
 pub fn retry(which: Which, from: &[Status]) -> Result<Vec<Changed>> {
     let changed = change(which, from, Status::Pending, None)?;
     if !changed.is_empty() {
@@ -35,7 +35,7 @@ pub fn retry(which: Which, from: &[Status]) -> Result<Vec<Changed>> {
     Ok(changed)
 }
 
-/// Marks objects as not to be loaded.
+/// Marks objects as skipped, so that they are not loaded.
 pub fn skip(which: Which, reason: Option<String>) -> Result<Vec<Changed>> {
     let reason = reason.unwrap_or_else(|| "skipped by hand".into());
     change(which, &[Status::Pending, Status::Failed, Status::Quarantined], Status::Skipped, Some(reason))
@@ -62,7 +62,7 @@ fn change(which: Which, from: &[Status], to: Status, reason: Option<String>) -> 
     as_owner(|client, _| spi::fetch(client, statement!("change_objects"), &args))
 }
 
-/// Deletes a slice's ticks and loads the objects that held them again, in the caller's transaction.
+/// Deletes the ticks of a slice and loads the objects that they came from again, in the caller's transaction.
 pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<LoadReport>> {
     let uris: Vec<String> = as_owner(|client, _| {
         let args = [asset.to_owned().into(), bucket.into()];

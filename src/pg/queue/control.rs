@@ -1,17 +1,17 @@
-//! The pause switch: `pause_ingest()` and `resume_ingest()` set it, workers and sweeps obey it.
+//! The pause switch. `pause_ingest()` and `resume_ingest()` set it; workers and sweeps obey it.
 
 use pgrx::spi::SpiClient;
 
 use crate::error::Result;
 use crate::pg::session::spi;
 
-/// Returns whether workers and sweeps may start no load.
+/// Returns whether the switch is set. Workers and sweeps start no load then.
 pub fn is_paused(client: &mut SpiClient<'_>) -> Result<bool> {
     let paused: Option<bool> = spi::fetch_kept(client, "SELECT to_json(paused)::text FROM ingestion.control", &[])?;
     Ok(paused == Some(true))
 }
 
-/// Sets the switch. Returns whether that changed it.
+/// Sets the switch. Returns `false` if it has this value already.
 pub fn set_paused(client: &mut SpiClient<'_>, paused: bool) -> Result<bool> {
     let sql = "UPDATE ingestion.control SET paused = $1, changed_by = session_user, changed_at = now()
                 WHERE paused <> $1";

@@ -1,4 +1,5 @@
-//! From the registry into the queue: the rows that producers write into `landing.raw_blobs_5m` become pending objects.
+//! From the registry into the queue: the rows that producers write into `landing.raw_blobs_5m` become pending
+//! objects.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,7 +12,7 @@ use crate::model::format::not_parquet;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::{shared, spi};
 
-/// Rows that one transaction enqueues; each takes a lock.
+/// Rows that one transaction enqueues. Each row takes a lock.
 const BATCH: i64 = 500;
 
 /// A registry row that is not enqueued yet (`enqueue_find.sql`), locked.
@@ -20,28 +21,30 @@ struct Row {
     uri: String,
     bucket: String,
     asset: String,
+    #[serde(deserialize_with = "Option::deserialize")]
     etag: Option<String>,
+    #[serde(deserialize_with = "Option::deserialize")]
     size: Option<i64>,
     metadata: Value,
 }
 
-/// The object of one or several rows.
+/// The object of one or several registry rows.
 struct Object {
+    /// The bucket of its first row.
     bucket: String,
-    /// Etag and size name a version only together.
+    /// Etag and size, which identify a version only together.
     version: Option<(String, i64)>,
-    /// Why the object is not to be loaded.
+    /// Why the object cannot be loaded.
     reason: Option<String>,
 }
 
-/// Makes the objects of new and replaced registry rows pending. Returns whether there may be more rows.
-pub fn enqueue(client: &mut SpiClient<'_>) -> Result<bool> {
+/// Makes the objects of new and replaced registry rows pending, up to [`BATCH`] rows.
+pub fn enqueue(client: &mut SpiClient<'_>) -> Result<()> {
     let mut rows: Vec<Row> = spi::fetch_kept(client, statement!("enqueue_find"), &[BATCH.into()])?;
-    let more = rows.len() as i64 == BATCH;
     let free = free_objects(client, &rows)?;
     rows.retain(|row| free.contains(&row.uri));
     if rows.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let (mut uris, mut buckets, mut assets) = (Vec::new(), Vec::new(), Vec::new());
     let mut objects = BTreeMap::new();
@@ -67,13 +70,14 @@ pub fn enqueue(client: &mut SpiClient<'_>) -> Result<bool> {
         objects.values().map(|object| object.reason.clone()).collect::<Vec<_>>().into(),
     ];
     spi::execute_kept(client, statement!("enqueue"), &args)?;
-    // Loaders that looked meanwhile saw neither these rows nor their objects, and sleep.
+    // A loader that looked for work meanwhile saw neither the locked rows nor their objects, and sleeps.
     shared::wake_at_commit();
-    Ok(more)
+    Ok(())
 }
 
-/// Locks those objects of the rows that no load is reading, as it may read an earlier version, and whose own row no session
-/// has locked. The others are left for the next time.
+/// Locks the objects of the rows and returns their uris. It leaves out objects that a load is reading,
+/// because that load may read an earlier version, and objects that another session has locked. A later call
+/// enqueues their rows.
 fn free_objects(client: &mut SpiClient<'_>, rows: &[Row]) -> Result<HashSet<String>> {
     let uris: HashSet<&str> = rows.iter().map(|row| row.uri.as_str()).collect();
     let locked = uris.into_iter().filter(|uri| Lock::Object(uri).try_for_transaction());

@@ -1,4 +1,4 @@
-//! Live objects: those that no backfill owns. A worker takes them before the objects of a backfill.
+//! Live objects: objects that belong to no backfill. Every worker loads them before the objects of a backfill.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -12,17 +12,17 @@ use crate::load::series::AHEAD;
 use crate::model::queue_order::QueueOrder;
 use crate::pg::session::{guc, spi};
 
-/// Objects among which a worker looks for a free one if other workers have claimed the first few.
+/// The number of objects among which a worker looks for a free one if other workers have claimed the first few.
 const LOOK_AT: i64 = 512;
 
-/// The pause before a loader looks again at an object that another session holds.
-const HELD: Duration = Duration::from_secs(1);
+/// The pause before a loader looks again at an object that another session has claimed or locked.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 static OLDEST: LazyLock<String> = LazyLock::new(|| statement!("live").replace("/*direction*/", "ASC"));
 static NEWEST: LazyLock<String> = LazyLock::new(|| statement!("live").replace("/*direction*/", "DESC"));
 
-/// Claims up to `most` of the next live objects of these assets, or of all assets. It leaves a share to other workers, because
-/// a claim is held while the objects before it are loaded.
+/// Claims up to `most` of the next live objects of these assets, or of all assets if `assets` is `None`. It
+/// leaves a share to other workers, because a claimed object waits until the objects before it are loaded.
 pub fn claim(
     client: &mut SpiClient<'_>,
     order: QueueOrder,
@@ -38,8 +38,9 @@ pub fn claim(
     Ok(claims.unwrap_or_default())
 }
 
-/// Returns what `choose` returns for the pending live objects in queue order, claimed or not. `choose` is first asked about a
-/// few objects, among which every worker usually finds its share, and about many only if it takes none of the few.
+/// Calls `choose` with pending live objects in queue order and returns its result. The objects may be claimed
+/// by any session. The first call has a few objects, among which every worker usually finds its share. If it
+/// returns `None`, the second call has many.
 pub fn find<T>(
     client: &mut SpiClient<'_>,
     order: QueueOrder,
@@ -71,14 +72,15 @@ fn candidates(
     spi::fetch_kept(client, sql, &[most.into(), assets.map(<[String]>::to_vec).into()])
 }
 
-/// Makes failed objects whose pause is over pending again: live ones, and those of a backfill. Returns whether there were any.
+/// Makes failed objects pending again if their pause is over: live objects, and those of `backfill`. Returns
+/// whether there were any.
 pub fn retry_due(client: &mut SpiClient<'_>, backfill: Option<i64>) -> Result<bool> {
     Ok(spi::execute_kept(client, statement!("retry_due"), &[backfill.into()])? > 0)
 }
 
-/// Returns how long a loader that has found nothing to do may sleep without being woken. `None` stands for no limit.
+/// Returns how long a loader that has found nothing to do may sleep, or `None` if it may sleep until it is woken.
 pub fn next_look(client: &mut SpiClient<'_>) -> Result<Option<Duration>> {
-    let args = [(HELD.as_secs_f64() * 1e3).into()];
+    let args = [(BUSY_PAUSE.as_secs_f64() * 1e3).into()];
     let ms: Option<f64> = spi::fetch_kept(client, statement!("next_look"), &args)?;
     Ok(ms.map(|ms| Duration::from_secs_f64(ms / 1e3)))
 }

@@ -1,5 +1,6 @@
-//! A worker's loads, one object and one transaction after another. The commit of a load begins the attempt at the next object
-//! and claims the objects behind it.
+//! A worker's loads: one object after another, each in a transaction of its own. The transaction of a load
+//! also begins the attempt at the next object and claims the objects behind it, so that neither costs a
+//! commit of its own.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -22,51 +23,55 @@ use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_with_target};
 
-/// Limits the wait for a lock to one second until the transaction ends. A load that would wait longer is put off, and the next
-/// object is loaded.
+/// Limits the wait for a lock to one second until the transaction ends. A load that would wait longer fails,
+/// and the worker goes on with the next object.
 pub fn limit_lock_waits() {
     ffi::set_local(c"lock_timeout", c"1s");
 }
 
-/// Loads after which a worker looks for new work.
+/// The number of loads after which a worker looks for new work.
 const TURN: usize = AHEAD / 2;
 
-/// Where a worker's objects come from.
+/// Decides which objects a worker loads, and counts the results.
 pub trait Source {
-    /// Makes objects pending that are new or due for another attempt.
+    /// Makes new objects pending, and objects that are due for another attempt.
     fn refresh_queue(&mut self, client: &mut SpiClient<'_>) -> Result<()>;
-    /// Claims the next objects, none of `own`; more than `most` only if no other worker may have them. It often runs in the
-    /// transaction of a load, so that it costs no commit of its own, and therefore waits for no other session.
+    /// Claims the next objects, except the worker's `own` ones. It claims more than `most` only if no other
+    /// worker may load them. It often runs in the transaction of a load and therefore never waits for another
+    /// session.
     fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>>;
-    /// Counts an object that was loaded, or that failed if `loaded` is `None`, in the same transaction.
+    /// Counts an object in the transaction that records its result. `loaded` is the report and the time when
+    /// the load began, or `None` if the attempt failed.
     fn count(&self, client: &mut SpiClient<'_>, claim: &Claim, loaded: Option<(&LoadReport, Instant)>) -> Result<()>;
-    /// Reacts to exhausted disk, memory, connections or locks. It runs after the object's transaction was rolled back.
+    /// Reacts to a load that failed because disk, memory, connections or locks are exhausted. It is called
+    /// outside a transaction, after the load was rolled back.
     fn out_of_resources(&mut self, uri: &str, version: &Version, failure: &Failure) -> Result<()>;
 }
 
-/// A claimed object that the reading thread was told to read.
+/// A claimed object that the prefetcher was told to read.
 struct Planned {
     claim: Claim,
     plan: LoadPlan,
-    /// Whether its attempt is counted.
+    /// Whether its attempt has begun, which means that it is counted.
     begun: bool,
 }
 
-/// A claimed object, and its plan or the reason why it has none.
+/// A claimed object, and its plan or the error that prevents one.
 type Found = (Claim, Result<LoadPlan>);
 
 /// A worker that loads one object after another.
 #[derive(Default)]
 pub struct Loading {
+    /// The next objects, in the order in which the prefetcher reads them.
     planned: VecDeque<Planned>,
-    /// All claims, also those that an error leaves behind.
-    held: Vec<String>,
+    /// The uris of all claimed objects, also of those that an error has left without a plan.
+    claimed: Vec<String>,
     prefetcher: Option<Prefetcher>,
-    /// Offsets that another session had locked.
+    /// Offsets that are still to be written, because another session had locked them.
     offsets: Offsets,
-    /// How many objects are read ahead.
-    pace: Pace,
-    /// The object that is being loaded, for errors that end its transaction.
+    /// How many objects are prefetched.
+    depth: Pace,
+    /// The object that is being loaded. It is known here when an error has ended its transaction.
     current: Option<(String, Version)>,
 }
 
@@ -76,13 +81,13 @@ enum Done {
     Failed,
     /// Another session is loading it.
     Busy,
-    /// It has changed since it was claimed: there may be something to claim again.
+    /// It has changed since it was claimed. It may be pending and can be claimed again.
     Changed,
     OutOfResources(Failure),
 }
 
 impl Loading {
-    /// Loads a few objects. Returns `false` if there was nothing to load.
+    /// Loads a few objects. Returns `false` if there is nothing to load now.
     pub fn work(&mut self, source: &mut dyn Source) -> Result<bool> {
         self.claim(source)?;
         let mut moved = false;
@@ -94,31 +99,33 @@ impl Loading {
             }
         }
         if !moved && self.planned.is_empty() {
-            // The next objects may be of another size.
-            self.pace = Pace::default();
+            // The next objects may have another size.
+            self.depth = Pace::default();
         }
-        // Objects that are left are being loaded by other sessions: the caller need not look again at once.
+        // If other sessions are loading all claimed objects, the next call would find them busy as well.
         Ok(moved || !self.planned.is_empty())
     }
 
-    /// Releases all claims, and takes back the attempt that was begun: a stop is not the object's fault.
+    /// Releases all claims. An attempt that has begun is taken back, because the object is not the reason for
+    /// the stop.
     pub fn release_all(&mut self) -> Result<()> {
         self.prefetcher = None;
         self.planned.clear();
-        if self.held.is_empty() {
+        if self.claimed.is_empty() {
             return Ok(());
         }
         tx(|client| {
-            // A process that must end waits neither long for a lock nor for a standby.
+            // A process that must end waits for no standby, and not long for a lock.
             limit_lock_waits();
             ffi::set_local(c"synchronous_commit", c"local");
-            attempt::take_back(client, self.held.clone())
+            attempt::take_back(client, self.claimed.clone())
         })?;
-        self.held.drain(..).for_each(|uri| claim::release(&uri));
+        self.claimed.drain(..).for_each(|uri| claim::release(&uri));
         Ok(())
     }
 
-    /// Does the last work of a process. A second try follows if the signal that ends the process interrupts the first.
+    /// Releases all claims before the process ends. If the signal that ends the process interrupts the first
+    /// try, a second one follows.
     pub fn end(&mut self) {
         ffi::set_for_session(c"lock_timeout", c"1s");
         if ffi::survive(|| self.release_all()).is_err() {
@@ -126,12 +133,13 @@ impl Loading {
         }
     }
 
-    /// Forgets all claims, after their locks were released in another way.
+    /// Forgets all claims after the caller has released their locks.
     pub fn forget(&mut self) {
-        self.held.clear();
+        self.claimed.clear();
     }
 
-    /// Records the failure of the object whose transaction an error has ended, for example at its commit.
+    /// Records the failure of the current object after an error has ended its transaction, for example at the
+    /// commit.
     pub fn fail_current(&mut self, failure: &Failure) -> Result<()> {
         match self.current.take() {
             Some((uri, version)) => tx(|client| attempt::fail(client, &uri, failure, &version)),
@@ -139,7 +147,7 @@ impl Loading {
         }
     }
 
-    /// Writes the offsets that another session had locked.
+    /// Writes the offsets that another session had locked, unless one has locked them again.
     pub fn write_offsets(&mut self) -> Result<()> {
         if !self.offsets.is_empty() {
             let offsets = std::mem::take(&mut self.offsets);
@@ -150,10 +158,10 @@ impl Loading {
 
     /// Returns how many objects are to be claimed now.
     fn missing(&self) -> usize {
-        self.pace.missing(self.planned.len())
+        self.depth.missing(self.planned.len())
     }
 
-    /// Refreshes the queue, claims the missing objects and has them read.
+    /// Refreshes the queue, claims the missing objects and prefetches them.
     fn claim(&mut self, source: &mut dyn Source) -> Result<()> {
         let own = self.own();
         let found = tx(|client| {
@@ -178,9 +186,9 @@ impl Loading {
         self.planned.iter().map(|planned| planned.claim.uri.clone()).collect()
     }
 
-    /// Takes over the claims, which are released from here from now on, and plans their loads.
+    /// Takes over the claims, so that this worker releases them, and plans their loads.
     fn take_over(&mut self, client: &mut SpiClient<'_>, claims: Vec<Claim>) -> Vec<Found> {
-        self.held.extend(claims.iter().map(|claim| claim.uri.clone()));
+        self.claimed.extend(claims.iter().map(|claim| claim.uri.clone()));
         claim::taken_over();
         let plan = |claim: Claim| {
             let plan = LoadPlan::new(client, &claim.uri);
@@ -189,7 +197,7 @@ impl Loading {
         claims.into_iter().map(plan).collect()
     }
 
-    /// Has the objects read, once the transaction that claimed them is committed.
+    /// Prefetches claimed objects. It is called after the commit of the transaction that claimed them.
     fn prefetch_all(&mut self, found: Vec<Found>, source: &mut dyn Source) -> Result<()> {
         for (claim, plan) in found {
             match plan {
@@ -220,8 +228,8 @@ impl Loading {
         }
     }
 
-    /// Loads one object in one transaction, which also begins the next object's attempt. Returns `false` if another session is
-    /// loading the object.
+    /// Loads one object in one transaction, which also begins the attempt at the next object. Returns `false`
+    /// if another session is loading the object.
     fn load(&mut self, mut next: Planned, source: &mut dyn Source) -> Result<bool> {
         ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
         if !next.begun {
@@ -229,14 +237,16 @@ impl Loading {
         }
         let done = if next.begun { self.load_begun(&next, source)? } else { Done::Changed };
         if let Done::OutOfResources(failure) = done {
-            // First, and in a transaction of its own: on a full disk this may be all that can still be written.
+            // This comes first and has a transaction of its own, because a full disk may have room for
+            // nothing else.
             source.out_of_resources(&next.claim.uri, &next.plan.version, &failure)?;
             self.release_all()?;
             return Ok(true);
         }
         self.release(next.claim);
         if !matches!(done, Done::Loaded) {
-            // The thread may have more events of this object, which would be taken for the next object's.
+            // The thread may still send events of this object, which would be mistaken for events of the next
+            // one.
             self.restart_prefetcher()?;
         }
         Ok(!matches!(done, Done::Busy))
@@ -269,7 +279,7 @@ impl Loading {
         Ok(done)
     }
 
-    /// Loads the object in a subtransaction, and records what became of it.
+    /// Loads the object in a subtransaction and records the result, unless resources are exhausted.
     fn attempt(
         &mut self,
         client: &mut SpiClient<'_>,
@@ -284,7 +294,7 @@ impl Loading {
         match ffi::attempt::<_, Failure>(load) {
             Ok(PlannedLoad::Loaded(report)) => {
                 let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
-                self.pace.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
+                self.depth.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
                 source.count(client, &next.claim, Some((&report, began)))?;
                 Ok(Done::Loaded)
             }
@@ -306,11 +316,11 @@ impl Loading {
     }
 
     fn release(&mut self, claim: Claim) {
-        self.held.retain(|uri| *uri != claim.uri);
+        self.claimed.retain(|uri| *uri != claim.uri);
         claim::release(&claim.uri);
     }
 
-    /// Starts a new thread with the objects that are left.
+    /// Starts a new prefetcher with the planned objects.
     fn restart_prefetcher(&mut self) -> Result<()> {
         self.prefetcher = None;
         let jobs: Vec<_> = self.planned.iter().map(|planned| planned.plan.job.clone()).collect();

@@ -1,4 +1,5 @@
-//! The reading thread of a worker, from the backend's side: it reads planned objects ahead, one after another.
+//! The prefetcher of a worker: a thread that reads the planned objects one after another, while the backend
+//! stores an earlier one.
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -8,14 +9,14 @@ use crate::load::series;
 use crate::pg::load::one::DEPTH;
 use crate::pg::session::ffi::Thread;
 
-/// A thread that reads objects in the order in which it is told.
+/// A thread that reads objects in the order in which they are added.
 pub struct Prefetcher {
     thread: Thread<LoadEvent>,
     jobs: UnboundedSender<Job>,
 }
 
 impl Prefetcher {
-    /// Starts with these objects.
+    /// Starts the thread with these objects.
     pub fn start(jobs: impl IntoIterator<Item = Job>) -> Result<Self> {
         let (sender, receiver) = unbounded_channel();
         let thread = Thread::start(DEPTH, move |io, events| series::run(receiver, io, events))?;
@@ -24,12 +25,12 @@ impl Prefetcher {
         Ok(prefetcher)
     }
 
-    /// Adds an object behind the others.
+    /// Adds an object that is read after the others.
     pub fn add(&self, job: Job) -> Result<()> {
         self.jobs.send(job).map_err(|_| Error::Internal { why: "the reading thread has ended".into() })
     }
 
-    /// Returns the thread, from which the objects' events come.
+    /// Returns the thread, which sends the events of its objects one object after another.
     pub fn thread(&mut self) -> &mut Thread<LoadEvent> {
         &mut self.thread
     }

@@ -1,4 +1,5 @@
-//! Sweeps: a session loads live objects without any worker. `sweep()` does it in one transaction, `run_sweep` in one per object.
+//! Sweeps: a session loads live objects without a worker. `sweep()` loads all of them in one transaction, and
+//! `run_sweep` uses one transaction for each object.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -23,7 +24,7 @@ use crate::pg::session::locks::Lock;
 use crate::pg::session::target::{Target, as_owner};
 use crate::pg::session::{guc, report};
 
-/// Loads up to `max_objects` objects, or all that are due, in the caller's transaction.
+/// Loads up to `max_objects` pending objects in the caller's transaction, or all of them if there is no limit.
 pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
     let mut reports = Vec::new();
     let mut own = HashSet::new();
@@ -31,7 +32,7 @@ pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
         pgrx::check_for_interrupts!();
         let Some(uri) = as_owner(|client, _| lock_next(client, &own))? else { break };
         own.insert(uri.clone());
-        // A statement after the lock sees whether another session has loaded the object before.
+        // A statement after the lock sees whether another session has loaded the object meanwhile.
         let claim = as_owner(|client, _| {
             let claim = claim::check(client, vec![uri])?.0.pop();
             claim.map(|claim| Ok((attempt::begin(client, &claim)?, claim))).transpose()
@@ -43,7 +44,7 @@ pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
     Ok(reports)
 }
 
-/// Locks the claim of the next object until the end of the transaction, before which no other session can see that it is loaded.
+/// Claims the next object until the transaction ends, because no other session sees before that it is loaded.
 fn lock_next(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<String>> {
     if !may_load(client)? {
         return Ok(None);
@@ -65,25 +66,25 @@ fn may_load(client: &mut SpiClient<'_>) -> Result<bool> {
 }
 
 thread_local! {
-    /// The claim that this session's `run_sweep` holds from one of its transactions to the next.
-    static HELD: RefCell<Option<Claim>> = const { RefCell::new(None) };
-    /// Offsets that another session had locked, for this session's next load.
+    /// The claim of this session's `run_sweep`, which lasts from one of its transactions to the next.
+    static CLAIM: RefCell<Option<Claim>> = const { RefCell::new(None) };
+    /// Offsets that another session had locked. The next load of this session writes them.
     static OFFSETS: RefCell<Offsets> = RefCell::default();
 }
 
-/// Does one step of `run_sweep`: loads the object that the last step claimed, and claims the next object, whose attempt begins in
-/// the same commit. Returns whether it has claimed one.
+/// Does one step of `run_sweep` in one transaction. It loads the object that the last step has claimed, then
+/// claims the next object and begins the attempt at it. Returns whether it has claimed one.
 pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool) -> Result<bool> {
     // A sweep that is stopped between two transactions must leave nothing locked.
     ffi::at_abort(|| {
         claim::release_taken();
-        if let Some(held) = HELD.take() {
-            claim::release(&held.uri);
+        if let Some(claim) = CLAIM.take() {
+            claim::release(&claim.uri);
         }
     });
     limit_lock_waits();
-    let held = HELD.with_borrow(Option::clone);
-    if let Some(claim) = held {
+    let claimed = CLAIM.with_borrow(Option::clone);
+    if let Some(claim) = claimed {
         load(&claim)?;
     }
     let order = match newest {
@@ -93,7 +94,7 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
     };
     let next = as_owner(|client, _| if claim_next { claim_one(client, order, assets.as_deref()) } else { Ok(None) })?;
     let more = next.is_some();
-    let last = HELD.replace(next);
+    let last = CLAIM.replace(next);
     claim::taken_over();
     if let Some(last) = last {
         claim::release_at_commit(&last.uri);
@@ -105,7 +106,7 @@ fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[Str
     if !may_load(client)? {
         return Ok(None);
     }
-    let own = HELD.with_borrow(|held| held.iter().map(|held| held.uri.clone()).collect());
+    let own = CLAIM.with_borrow(|claim| claim.iter().map(|claim| claim.uri.clone()).collect());
     let free = |client: &mut SpiClient<'_>, candidates| Ok(claim::take(client, candidates, &own, 1)?.pop());
     let Some(claim) = live::find(client, order, assets, free)? else { return Ok(None) };
     if attempt::begin(client, &claim)? {
@@ -115,8 +116,8 @@ fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[Str
     Ok(None)
 }
 
-/// Loads a claimed object whose attempt has begun. A failure is recorded and reported as a WARNING; it is no error of the sweep.
-/// Returns `None` if another session loads the object.
+/// Loads a claimed object whose attempt has begun. A failure is recorded and reported as a WARNING, and the
+/// sweep goes on. Returns `None` if another session is loading the object or has changed it.
 fn load(claim: &Claim) -> Result<Option<LoadReport>> {
     as_owner(|client, target| {
         let (version, done) = match LoadPlan::new(client, &claim.uri) {
@@ -132,7 +133,7 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
                 attempt::take_back(client, vec![claim.uri.clone()])?;
                 Ok(None)
             }
-            // A cancel or a timeout ends the whole sweep.
+            // A cancelled or timed-out statement ends the whole sweep.
             Err(failure) if failure.verdict() == Verdict::Cancelled => {
                 Err(Error::StatementCancelled { message: failure.sqlstate_and_message().1 })
             }
