@@ -1,4 +1,5 @@
-//! Whether a worker may run: its database is named in the settings, and extension, library and tables have matching versions.
+//! The compatibility check: a worker runs only in the database that the settings name, and only if extension,
+//! library and tables have matching versions.
 
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
@@ -7,18 +8,19 @@ use crate::error::{Error, Result};
 use crate::pg::session::target::Target;
 use crate::pg::session::{guc, spi};
 
-/// What a worker finds in its database.
+/// The result of the check.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Compatibility {
-    /// It may run. The text holds the versions of the extensions, which must not change while a process runs.
+    /// The worker may run. The text holds the versions of the extensions, which must not change while the
+    /// process runs.
     Ready(String),
     /// The extension is not installed.
     Absent,
     /// The administrator must fix something first.
-    Misfit {
-        /// The SQLSTATE of what is wrong.
+    Incompatible {
+        /// The SQLSTATE of the error.
         sqlstate: String,
-        /// What is wrong, and its fix.
+        /// The error and its fix.
         message: String,
     },
     /// `btc_ingest.database` names another database.
@@ -30,14 +32,16 @@ pub enum Compatibility {
 struct Row {
     database: String,
     /// The installed version.
+    #[serde(deserialize_with = "Option::deserialize")]
     btc_ingest: Option<String>,
     /// The installed version.
+    #[serde(deserialize_with = "Option::deserialize")]
     timescaledb: Option<String>,
     timescaledb_preloaded: bool,
 }
 
-/// Looks whether this process may run. Runs with superuser privileges, and reads the tables as their owner.
-pub fn look(client: &mut SpiClient<'_>) -> Result<Compatibility> {
+/// Checks whether this process may run. The caller has superuser privileges; the tables are read as their owner.
+pub fn check(client: &mut SpiClient<'_>) -> Result<Compatibility> {
     let found: Row = spi::fetch_kept(client, statement!("compatibility"), &[])?;
     if Some(found.database) != guc::database() {
         return Ok(Compatibility::Elsewhere);
@@ -51,7 +55,7 @@ pub fn look(client: &mut SpiClient<'_>) -> Result<Compatibility> {
              or restart the server with the library of that version",
             env!("CARGO_PKG_VERSION")
         );
-        return Ok(Compatibility::Misfit { sqlstate: "TK011".into(), message });
+        return Ok(Compatibility::Incompatible { sqlstate: "TK011".into(), message });
     }
     let checked = Target::check(client).and_then(|target| {
         let _owner = target.become_owner();
@@ -59,11 +63,12 @@ pub fn look(client: &mut SpiClient<'_>) -> Result<Compatibility> {
     });
     Ok(match checked {
         Ok(()) => Compatibility::Ready(format!("{own} {timescaledb}")),
-        // The extension was created after this session began; one of the next statements loads TimescaleDB's library.
+        // The extension was created after this process started. One of the next statements loads
+        // TimescaleDB's library.
         Err(Error::TimescaleNotLoaded) if found.timescaledb_preloaded => Compatibility::Absent,
         Err(error) => {
             let hint = error.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
-            Compatibility::Misfit { sqlstate: error.sqlstate().to_owned(), message: format!("{error}{hint}") }
+            Compatibility::Incompatible { sqlstate: error.sqlstate().to_owned(), message: format!("{error}{hint}") }
         }
     })
 }

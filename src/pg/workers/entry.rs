@@ -1,4 +1,4 @@
-//! What the postmaster calls in a background worker's process.
+//! The main functions of the background workers. The postmaster calls them by name in the new process.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use super::{launcher, loader, scheduler};
 use crate::pg::backfill;
 use crate::pg::session::ffi;
 
-/// Whether a database's files are there. Connecting to one that was dropped would be an error, and that worker started again
-/// for ever.
+/// Returns whether the files of a database exist. A worker that connected to a dropped database would fail,
+/// and the postmaster would start it again without end.
 fn database_exists(oid: i64) -> bool {
-    // A server process runs in the data directory.
+    // The working directory of a server process is the data directory.
     let directories = |path: &Path| path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
     Path::new("base").join(oid.to_string()).exists()
         || directories(Path::new("pg_tblspc"))
@@ -20,13 +20,14 @@ fn database_exists(oid: i64) -> bool {
             .any(|version| version.join(oid.to_string()).exists())
 }
 
-/// Makes this process a worker in the database that its orders begin with; the rest of them, or nothing: it is gone.
-fn begin() -> Option<Vec<i64>> {
-    let mut orders: Vec<i64> = BackgroundWorker::get_extra().split(' ').filter_map(|part| part.parse().ok()).collect();
-    let database = *orders.first().filter(|database| database_exists(**database))?;
+/// Connects this process to the database whose oid is the first of its arguments (`session/processes.rs`).
+/// Returns the other arguments, or `None` if the database was dropped.
+fn connect_to_database() -> Option<Vec<i64>> {
+    let mut args: Vec<i64> = BackgroundWorker::get_extra().split(' ').filter_map(|part| part.parse().ok()).collect();
+    let database = *args.first().filter(|database| database_exists(**database))?;
     ffi::become_worker(ffi::Database::Oid(pg_sys::Oid::from(database as u32)));
-    orders.remove(0);
-    Some(orders)
+    args.remove(0);
+    Some(args)
 }
 
 #[pg_guard]
@@ -41,7 +42,7 @@ pub extern "C-unwind" fn btc_ingest_launcher_main(_arg: pg_sys::Datum) {
 #[unsafe(no_mangle)]
 #[allow(unsafe_code, missing_docs)]
 pub extern "C-unwind" fn btc_ingest_scheduler_main(_arg: pg_sys::Datum) {
-    if begin().is_some() {
+    if connect_to_database().is_some() {
         scheduler::run();
     }
 }
@@ -50,7 +51,7 @@ pub extern "C-unwind" fn btc_ingest_scheduler_main(_arg: pg_sys::Datum) {
 #[unsafe(no_mangle)]
 #[allow(unsafe_code, missing_docs)]
 pub extern "C-unwind" fn btc_ingest_loader_main(_arg: pg_sys::Datum) {
-    if let Some([slot]) = begin().as_deref() {
+    if let Some([slot]) = connect_to_database().as_deref() {
         loader::run(*slot as i32);
         ffi::end_if_asked();
     }
@@ -60,7 +61,7 @@ pub extern "C-unwind" fn btc_ingest_loader_main(_arg: pg_sys::Datum) {
 #[unsafe(no_mangle)]
 #[allow(unsafe_code, missing_docs)]
 pub extern "C-unwind" fn btc_ingest_backfill_main(_arg: pg_sys::Datum) {
-    if let Some([backfill, slot]) = begin().as_deref() {
+    if let Some([backfill, slot]) = connect_to_database().as_deref() {
         backfill::worker::run(*backfill, *slot as i32);
         ffi::end_if_asked();
     }

@@ -1,5 +1,5 @@
-//! The launcher: it keeps the scheduler of `btc_ingest.database` running. It is connected to no database, so that it prevents no
-//! DROP DATABASE.
+//! The launcher: it keeps the scheduler of `btc_ingest.database` running. It is connected to no database, so
+//! that it blocks no DROP DATABASE.
 
 use pgrx::pg_sys;
 
@@ -7,7 +7,7 @@ use super::supervisor::Supervisor;
 use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::{ffi, guc, processes, report};
 
-/// Runs the launcher. It ends with the server only.
+/// Runs the launcher until the server stops.
 pub fn run() {
     let _presence = Presence::enter(Role::Launcher);
     let mut kept: Option<(pg_sys::Oid, Supervisor)> = None;
@@ -24,13 +24,13 @@ pub fn run() {
             reported = name.clone();
         }
         if kept.as_ref().map(|(database, _)| *database) != wanted {
-            // The scheduler of the former database ends by itself.
+            // The scheduler of the earlier database ends by itself.
             kept = wanted.map(|database| (database, Supervisor::default()));
             reported.clear();
         }
         let mut pause = guc::poll_interval();
         if let Some((database, supervisor)) = &mut kept
-            // A scheduler that a former launcher has started goes on.
+            // A scheduler that an earlier launcher has started still runs.
             && !shared::is_there(*database, Role::Scheduler)
             && let Some(wait) = supervisor.keep(|| processes::start_scheduler(*database))
         {

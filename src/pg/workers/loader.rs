@@ -1,4 +1,4 @@
-//! A loader: it loads the live objects of the queue, one after another.
+//! A loader: a worker that loads the live objects of the queue, one after another.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -19,16 +19,16 @@ use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::tx::{tx, tx_as_superuser};
 use crate::pg::session::{guc, report};
 
-/// A loader other than the first ends when it had nothing to do for so long.
+/// The time without work after which a loader ends, except the first one.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What a turn has come to.
+/// The result of a turn.
 enum Turn {
-    /// There was something to do.
+    /// There was work.
     Moved,
-    /// There was nothing to do; the loader may sleep for so long.
+    /// There was no work, so the loader may sleep that long.
     Idle(Duration),
-    /// The process must end. The scheduler starts another one if there is to be one.
+    /// The process must end. The scheduler starts another one if it is needed.
     End,
 }
 
@@ -39,7 +39,7 @@ pub fn run(slot: i32) {
         Ok(false) => return,
         Err(failure) => return log(slot, &failure),
     }
-    // A lock that a client holds for long must not keep the loader from other objects.
+    // A client that holds a lock for a long time must not keep the loader from other objects.
     ffi::set_for_session(c"lock_timeout", c"1s");
     let _presence = Presence::enter(Role::Loader(slot));
     ffi::end_in_order();
@@ -61,7 +61,8 @@ pub fn run(slot: i32) {
             }
             Ok(Turn::End) => break,
             Err(_) if ffi::is_ending() => break,
-            // A new process begins with a clean state; the scheduler pauses before it starts one that fails again and again.
+            // A new process begins with a clean state. If loaders fail again and again, the scheduler pauses
+            // before it starts the next one.
             Err(failure) => {
                 log(slot, &failure);
                 let _ = ffi::survive(|| loader.loading.fail_current(&failure));
@@ -73,7 +74,7 @@ pub fn run(slot: i32) {
     ffi::show_activity(None);
 }
 
-/// Reports a failure outside of any object's load, or at the commit of one.
+/// Reports a failure that occurred outside of a load, or at the commit of one.
 fn log(slot: i32, failure: &Failure) {
     let (sqlstate, message) = failure.sqlstate_and_message();
     report::log(&format!("btc_ingest loader {slot}: {message} ({sqlstate})"));
@@ -82,14 +83,14 @@ fn log(slot: i32, failure: &Failure) {
 
 struct Loader {
     loading: Loading,
-    /// The versions with which the process began.
+    /// The versions of the extensions when the process began.
     versions: Option<String>,
 }
 
 impl Loader {
     fn turn(&mut self) -> Result<Turn> {
         let (found, paused) = tx_as_superuser(|client| {
-            let found = compatibility::look(client)?;
+            let found = compatibility::check(client)?;
             let paused = matches!(found, Compatibility::Ready(_)) && control::is_paused(client)?;
             Ok((found, paused))
         })?;
@@ -114,7 +115,7 @@ impl Loader {
     }
 }
 
-/// Live objects as a loader's source.
+/// The source of a loader: the live objects.
 struct Live {
     out_of_resources: bool,
 }

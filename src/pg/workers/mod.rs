@@ -1,5 +1,5 @@
-//! The background processes that load what is registered: one launcher for the server, and one scheduler and its loaders for
-//! the database of `btc_ingest.database`. Each turn reads from the tables what is to be done.
+//! The background workers that load registered objects: one launcher for the server, one scheduler for the
+//! database of `btc_ingest.database`, and its loaders. Each turn reads from the tables what is to be done.
 
 mod compatibility;
 mod entry;

@@ -1,5 +1,5 @@
-//! The scheduler: it keeps as many loaders running as there is work for, continues unfinished backfills, lists watched prefixes,
-//! and prunes the history.
+//! The scheduler: it keeps as many loaders running as there is work for, starts the workers of unfinished
+//! backfills, lists watched prefixes and prunes the history.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::tx::{tx, tx_as_superuser};
 use crate::pg::session::{ffi, guc, processes, report, spi};
 
-/// How often old rows of the history are deleted.
+/// The time between two deletions of old rows of the history.
 const PRUNE: Duration = Duration::from_secs(3600);
 /// Rows that one transaction deletes.
 const PRUNE_ROWS: i64 = 10_000;
@@ -32,7 +32,7 @@ pub fn run() {
         let pause = match ffi::survive(|| scheduler.turn()) {
             Ok(Some(pause)) => pause,
             Ok(None) => return,
-            // The launcher starts another one, which begins with a clean state.
+            // The launcher starts another scheduler, which begins with a clean state.
             Err(failure) => {
                 let (sqlstate, message) = failure.sqlstate_and_message();
                 report::log(&format!("btc_ingest scheduler: {message} ({sqlstate})"));
@@ -49,25 +49,27 @@ pub fn run() {
 
 #[derive(Default)]
 struct Scheduler {
-    /// By number of loader.
+    /// The supervisors of the loaders, by the number of the loader.
     loaders: Vec<Supervisor>,
-    /// By backfill and number of its worker.
+    /// The supervisors of the workers of backfills, by the id of the backfill and the number of the worker.
     backfills: HashMap<(i64, i32), Supervisor>,
-    /// The versions with which the process began.
+    /// The versions of the extensions when the process began.
     versions: Option<String>,
-    /// The last misfit that was reported.
+    /// The last incompatibility that was reported.
     reported: Option<String>,
+    /// When the history was pruned.
     pruned: Option<Instant>,
     rounds: Rounds,
 }
 
 impl Scheduler {
-    /// Does everything once. Returns how long to wait until the next time, or `None` if the process must end.
+    /// Does all work of the scheduler once. Returns the pause until the next turn, or `None` if the process
+    /// must end.
     fn turn(&mut self) -> Result<Option<Duration>> {
-        let versions = match tx_as_superuser(compatibility::look)? {
+        let versions = match tx_as_superuser(compatibility::check)? {
             Compatibility::Elsewhere => return Ok(None),
             Compatibility::Absent => return Ok(Some(guc::poll_interval())),
-            Compatibility::Misfit { sqlstate, message } => {
+            Compatibility::Incompatible { sqlstate, message } => {
                 if self.reported.as_ref() != Some(&message) {
                     report::log(&format!("btc_ingest loads nothing: {message} ({sqlstate})"));
                     shared::note_error(&sqlstate, &message);
@@ -89,21 +91,21 @@ impl Scheduler {
         Ok(Some(pause))
     }
 
-    /// Starts the loaders that are missing. The first one always runs, so that it is awake for a single object; the others run
-    /// while there is work for them.
+    /// Starts the loaders that are missing. The first one always runs, so that it takes a new object without
+    /// delay. The others run while there is work for them.
     fn keep_loaders(&mut self) -> Result<Duration> {
         let most = guc::workers() as usize;
         self.loaders.resize_with(most.max(self.loaders.len()), Supervisor::default);
         let backlog = tx(|client| backlog(client, most as i64))? as usize;
         let wanted = backlog.clamp(1, most.max(1)).min(most);
         let supervisors = (0..).zip(self.loaders.iter_mut()).take(wanted);
-        // Loaders that a former scheduler has started go on.
+        // Loaders that an earlier scheduler has started still run.
         let missing = supervisors.filter(|(slot, _)| !shared::is_there(ffi::current_database(), Role::Loader(*slot)));
         let pauses = missing.filter_map(|(slot, supervisor)| supervisor.keep(|| processes::start_loader(slot)));
         Ok(pauses.min().unwrap_or(PRUNE))
     }
 
-    /// Starts the workers that unfinished backfills lack, for example after a restart.
+    /// Starts the missing workers of unfinished backfills, for example after a restart of the server.
     fn keep_backfills(&mut self) -> Result<Duration> {
         let places = tx(|client| {
             let mut places = Vec::new();
@@ -120,12 +122,13 @@ impl Scheduler {
     }
 }
 
-/// Counts the objects and registry rows that wait, up to `most` of each.
+/// Counts the objects and the registry rows that wait for a loader, up to `most` of each.
 fn backlog(client: &mut SpiClient<'_>, most: i64) -> Result<i64> {
     spi::fetch_kept(client, statement!("backlog"), &[most.into()])
 }
 
-/// Starts a backfill's worker. If the server has no room for it, `doctor()` shows that as the last error.
+/// Starts a worker of a backfill. If the server has no room for it, that is the last error, which `doctor()`
+/// shows.
 fn start(backfill: i64, slot: i32) -> Option<DynamicBackgroundWorker> {
     let worker = processes::start_backfill(backfill, slot);
     if worker.is_none() {
