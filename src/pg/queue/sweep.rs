@@ -122,7 +122,11 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
     as_owner(|client, target| {
         let (version, done) = match LoadPlan::new(client, &claim.uri) {
             Ok(plan) => {
-                let done = ffi::attempt(|| load_planned(client, target, &plan));
+                // No borrow lasts while the object is loaded: a trigger of the tables' owner may call a sweep
+                // of its own.
+                let mut offsets = OFFSETS.take();
+                let done = ffi::attempt(|| load_planned(client, target, &plan, &mut offsets));
+                OFFSETS.set(offsets);
                 (plan.version, done)
             }
             Err(error) => (Version::of_generation(claim.generation), Err(error.into())),
@@ -151,7 +155,8 @@ fn load_planned(
     client: &mut SpiClient<'_>,
     target: &Target,
     plan: &LoadPlan,
+    offsets: &mut Offsets,
 ) -> std::result::Result<PlannedLoad, Failure> {
     let mut thread = one::read(&plan.job)?;
-    OFFSETS.with_borrow_mut(|offsets| Ok(one::load_planned(client, target, plan, &mut thread, offsets)?))
+    Ok(one::load_planned(client, target, plan, &mut thread, offsets)?)
 }
