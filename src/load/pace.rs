@@ -1,17 +1,19 @@
-//! How many objects a worker claims and has on their way.
+//! The prefetch depth: how many objects a worker claims before it loads them.
 
 use std::time::Duration;
 
 use super::series::AHEAD;
 
-/// Work that is to lie ahead at first: time for the next objects to come from S3, while little waits behind a large one.
+/// The first value of how much loading time should be prefetched. S3 has this long to deliver the next objects, and few
+/// objects wait behind a large one.
 const LEAD: Duration = Duration::from_millis(80);
-/// What it may grow to: large objects are not fetched ahead, and no number of them would spare a wait.
+/// The most that the prefetched loading time may grow to. Large objects are not prefetched, so more would not shorten
+/// a wait for them.
 const LONGEST: Duration = Duration::from_millis(640);
-/// One that is fetched and decoded, and one that is on its way.
+/// The object that is fetched and decoded, and the one after it.
 const LEAST: usize = 2;
 
-/// What a worker has learnt of the objects and of S3 since its queue was empty.
+/// The prefetch depth of one worker, which adapts to the objects and to S3. It starts anew when the queue is empty.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     lead: Duration,
@@ -25,24 +27,26 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Counts an object that was loaded: the time that it took in PostgreSQL, and the time before that in which there was
-    /// nothing to do but to wait for S3.
+    /// Records a loaded object: `work` is its time in PostgreSQL, `waited` the time before that in which the worker
+    /// only waited for S3.
     pub fn loaded(&mut self, work: Duration, waited: Duration) {
         let first = self.work.replace(work).is_none();
-        // Nothing was on its way before the first one; and where as many as may be are ahead, time is not what is missing.
+        // The first object was not prefetched, so its wait says nothing. At the largest depth, more time changes
+        // nothing.
         if !first && waited > work / 2 && self.wanted() < AHEAD {
             self.lead = LONGEST.min(self.lead * 2);
         }
     }
 
-    /// Objects that are to be ahead of the one that is being loaded.
+    /// Returns how many objects should be claimed beyond the one that is loaded.
     fn wanted(&self) -> usize {
         let loads = self.work.map_or(0, |work| self.lead.as_micros() / work.as_micros().max(1));
         usize::try_from(loads).unwrap_or(AHEAD).clamp(LEAST, AHEAD)
     }
 
-    /// Objects that are to be claimed now, if so many are `ahead`. Not one by one where many are wanted, and before the last
-    /// one's turn comes, so that there is always one on its way.
+    /// Returns how many objects to claim now if `ahead` objects are claimed already. Claims are made for half the
+    /// depth at once rather than one by one, and before the last claimed object is loaded, so that one is always being
+    /// fetched.
     pub fn missing(&self, ahead: usize) -> usize {
         let wanted = self.wanted();
         if ahead <= wanted / 2 { wanted - ahead } else { 0 }

@@ -1,5 +1,5 @@
-//! One object after another over one connection, for workers: small objects are fetched ahead while others are decoded,
-//! so that the latency of S3 is paid once and not per object.
+//! Several objects read over one connection, for workers. Small objects are prefetched while another one is decoded, so
+//! that S3's latency is paid once and not per object.
 
 use std::collections::VecDeque;
 
@@ -9,73 +9,90 @@ use tokio::sync::mpsc::error::TryRecvError;
 use super::background::Events;
 use super::pipeline::{self, Job, LoadEvent};
 use crate::error::{Error, Result};
-use crate::s3::client::{Connection, connect};
-use crate::s3::object::{Fetching, Reads};
+use crate::s3::client::{Connection, S3Settings, connect};
+use crate::s3::object::Fetching;
+use crate::s3::reads::Reads;
 use crate::tuple::spare::Spare;
 
-/// Objects that may be on their way at once; together they take no more than one large one.
+/// The most objects that may be prefetched at once. Together they take no more memory than one large object.
 pub const AHEAD: usize = 8;
 
-/// One object whose turn comes later.
+/// An object that waits to be loaded.
 struct Next {
     job: Job,
     reads: Reads,
     ahead: Option<Fetching>,
 }
 
-/// Loads objects in the order of their orders, until nobody gives orders any more. What goes wrong with one of them is
-/// reported as [`LoadEvent::Failed`] and does not hold up the next.
-pub fn run(mut orders: UnboundedReceiver<Job>, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
+/// Loads objects in the order of `jobs` until its sender is dropped. An object's error is reported as
+/// [`LoadEvent::Failed`], and the next object follows.
+pub fn run(mut jobs: UnboundedReceiver<Job>, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
     let mut connection: Option<Connection> = None;
     let mut queue: VecDeque<Next> = VecDeque::new();
     let mut spare = Spare::default();
-    loop {
-        while queue.len() < AHEAD {
-            let job = match orders.try_recv() {
-                Ok(job) => job,
-                Err(TryRecvError::Empty) if queue.is_empty() => {
-                    // Nobody knows for how long: what the last batches took goes back to the system.
-                    spare = Spare::default();
-                    match reads.wait(async { Ok(orders.recv().await) })? {
-                        Some(job) => job,
-                        None => return Ok(()),
-                    }
-                }
-                Err(_) => break,
-            };
-            queue.push_back(Next { job, reads: reads.fresh(), ahead: None });
-        }
-        let outcome = connected(&mut connection, &queue, reads).and_then(|connection| {
-            fetch_ahead(&mut queue, &connection);
-            let Some(next) = queue.pop_front() else { return Ok(()) };
-            pipeline::load(&next.job, &connection, next.ahead, &spare, &next.reads, events)
-        });
-        match outcome {
+    while refill(&mut queue, &mut jobs, &mut spare, reads)? {
+        match load_next(&mut connection, &mut queue, &spare, reads, events) {
             Ok(()) => {}
             Err(Error::Cancelled) => return Err(Error::Cancelled),
-            Err(error) => {
-                if connection.is_none() {
-                    queue.pop_front();
-                }
-                events.send(LoadEvent::Failed(error))?;
-            }
+            Err(error) => events.send(LoadEvent::Failed(error))?,
         }
     }
+    Ok(())
 }
 
-/// The connection for the next object; a new one when the settings have changed.
-fn connected(connection: &mut Option<Connection>, queue: &VecDeque<Next>, reads: &Reads) -> Result<Connection> {
-    let Some(next) = queue.front() else { return Err(Error::Cancelled) };
-    if let Some(standing) = connection.as_ref().filter(|standing| standing.settings == next.job.s3) {
+/// Fills the queue with the jobs that have arrived, and waits for one if the queue is empty. Returns `false` if the
+/// queue is empty and no further job can come.
+fn refill(
+    queue: &mut VecDeque<Next>,
+    jobs: &mut UnboundedReceiver<Job>,
+    spare: &mut Spare,
+    reads: &Reads,
+) -> Result<bool> {
+    while queue.len() < AHEAD {
+        let job = match jobs.try_recv() {
+            Ok(job) => job,
+            Err(TryRecvError::Empty) if queue.is_empty() => {
+                // The wait may be long, so the memory of the last batches goes back to the system.
+                *spare = Spare::default();
+                let Some(job) = reads.wait(async { Ok(jobs.recv().await) })? else { return Ok(false) };
+                job
+            }
+            Err(_) => break,
+        };
+        queue.push_back(Next { job, reads: reads.fresh(), ahead: None });
+    }
+    Ok(!queue.is_empty())
+}
+
+/// Takes the next object from the queue and loads it. The objects behind it are prefetched meanwhile.
+fn load_next(
+    connection: &mut Option<Connection>,
+    queue: &mut VecDeque<Next>,
+    spare: &Spare,
+    reads: &Reads,
+    events: &Events<LoadEvent>,
+) -> Result<()> {
+    let Some(next) = queue.front() else { return Ok(()) };
+    let connected = connected(connection, &next.job.s3, reads);
+    if let Ok(connection) = &connected {
+        fetch_ahead(queue, connection);
+    }
+    let Some(next) = queue.pop_front() else { return Ok(()) };
+    pipeline::load(&next.job, &connected?, next.ahead, spare, &next.reads, events)
+}
+
+/// Returns the connection for these settings; makes a new one if the settings have changed.
+fn connected(connection: &mut Option<Connection>, settings: &S3Settings, reads: &Reads) -> Result<Connection> {
+    if let Some(standing) = connection.as_ref().filter(|standing| standing.settings == *settings) {
         return Ok(standing.clone());
     }
     *connection = None;
-    let made = reads.wait(connect(&next.job.s3))?;
+    let made = reads.wait(connect(settings))?;
     *connection = Some(made.clone());
     Ok(made)
 }
 
-/// Begins to fetch the small objects at the head of the queue, as many as one large object's share of memory holds.
+/// Starts to fetch the small objects at the head of the queue, as many as fit into one large object's share of memory.
 fn fetch_ahead(queue: &mut VecDeque<Next>, connection: &Connection) {
     let mut left = queue.front().map_or(0, |next| next.job.limits.read_ahead());
     for next in queue.iter_mut() {

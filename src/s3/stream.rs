@@ -1,28 +1,43 @@
-//! A range of an object in order, fetched ahead by one window, so that decoding seldom waits and memory stays bounded.
+//! A range of an object in order. One window is prefetched, so that decoding seldom waits and memory stays bounded.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use super::object::{Reads, S3Object};
+use super::object::S3Object;
+use super::reads::Reads;
 use crate::error::{Error, Result};
-use crate::model::source::{ByteStream, past_the_end};
+use crate::model::source::{ByteStream, ObjectSource, past_the_end};
 
-/// The window being read and the one being fetched.
+impl ObjectSource for S3Object {
+    fn size(&self) -> u64 {
+        self.head().size
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.reads.wait(self.fetch(range))
+    }
+
+    fn stream(&self, range: Range<u64>) -> Box<dyn ByteStream> {
+        Box::new(RangeStream::start(self.clone(), self.reads.clone(), range, self.window))
+    }
+}
+
+/// The window that is read and the window that is being fetched.
 pub struct RangeStream {
     object: S3Object,
     reads: Reads,
     window: usize,
     ready: Bytes,
     coming: Option<JoinHandle<Result<Bytes>>>,
-    /// What is neither ready nor coming.
+    /// The part that is neither ready nor coming.
     rest: Range<u64>,
     coming_len: u64,
 }
 
 impl RangeStream {
-    /// Begins to fetch at once.
+    /// Starts to fetch at once.
     pub fn start(object: S3Object, reads: Reads, range: Range<u64>, window: usize) -> Self {
         let mut stream =
             RangeStream { object, reads, window, ready: Bytes::new(), coming: None, rest: range, coming_len: 0 };
@@ -42,7 +57,7 @@ impl RangeStream {
         self.coming = Some(self.reads.handle.spawn(async move { object.fetch(range).await }));
     }
 
-    /// Makes at least `len` bytes ready, or all that remain.
+    /// Waits until `len` bytes are ready, or all bytes that remain.
     fn fill(&mut self, len: usize) -> Result<()> {
         if self.ready.len() >= len || self.coming.is_none() {
             return Ok(());
@@ -54,7 +69,7 @@ impl RangeStream {
             let window = self.reads.wait(async {
                 (&mut coming).await.unwrap_or_else(|error| Err(Error::Internal { why: error.to_string() }))
             });
-            // A wait that was cancelled leaves the fetch running; it must not outlive the load.
+            // A cancelled wait leaves the fetch running, and it must not outlive the load.
             let window = window.inspect_err(|_| coming.abort())?;
             self.coming_len = 0;
             self.fetch_ahead();

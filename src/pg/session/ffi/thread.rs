@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 use crate::load::background::{Background, Events, Stopper};
-use crate::s3::object::Reads;
+use crate::s3::reads::Reads;
 
 /// The threads that run, for the exit callback: a FATAL error does not unwind, so no destructor would stop them. More than
 /// one where an owner's trigger loads within a load.
