@@ -1,32 +1,32 @@
-//! Memory of tuples that are stored, for tuples to come: a page that is new from the system costs more than what is
-//! written to it.
+//! A pool of tuple buffers. A batch whose tuples are stored leaves its memory to a later batch, because fresh pages
+//! from the system cost more than writing to them.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::Tuples;
 
-/// Memory that waits to be used again. It goes back to the system with its owner, who makes the batches.
+/// Free buffers. The encoder's thread owns the pool; when the pool is dropped, its memory goes back to the system.
 #[derive(Debug, Default)]
 pub struct Spare(Arc<Mutex<Vec<Tuples>>>);
 
-/// The way back to a [`Spare`], for as long as it lives.
+/// Returns a buffer to its [`Spare`] if that still exists.
 #[derive(Debug, Default)]
 pub struct Home(Weak<Mutex<Vec<Tuples>>>);
 
 impl Spare {
-    /// Some memory, with old tuples in it; none if none waits.
+    /// Takes a free buffer, which still holds old tuples. Returns an empty one without memory if none is free.
     pub fn take(&self) -> Tuples {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Where tuples in its memory go in the end.
+    /// Returns the handle by which a buffer comes back.
     pub fn home(&self) -> Home {
         Home(Arc::downgrade(&self.0))
     }
 }
 
 impl Home {
-    /// Brings memory back; frees it where nobody waits for it.
+    /// Puts a buffer back into the pool; frees it if the pool no longer exists.
     pub fn bring(&self, tuples: Tuples) {
         if let Some(spare) = self.0.upgrade() {
             spare.lock().unwrap_or_else(PoisonError::into_inner).push(tuples);
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_comes_home_is_used_again_and_nothing_of_the_old_tuples_is_left() {
+    fn a_buffer_that_was_put_back_is_used_again_without_its_old_tuples() {
         let spare = Spare::default();
         let first = written(spare.take());
         let place = first.words(0).as_ptr();
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_keeps_memory_once_its_owner_is_gone() {
+    fn a_buffer_is_freed_once_the_pool_is_gone() {
         let spare = Spare::default();
         let home = spare.home();
         drop(spare);
