@@ -1,4 +1,4 @@
-//! What a watch is told: how often its prefix is listed, and how to load what is found there.
+//! The options of a watch: how often its prefix is listed, and how the objects found there are loaded.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 const LOAD_KEYS: [&str; 6] = ["symbol", "exchange", "time_unit", "columns", "source", "on_conflict"];
 const INTERVAL: Duration = Duration::from_secs(60);
 const FULL_INTERVAL: Duration = Duration::from_secs(3600);
-/// A listing costs requests, whatever it finds.
+/// Every listing costs requests, even if it finds nothing.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 const UNITS: [(&[&str], f64); 5] = [
@@ -24,13 +24,13 @@ const UNITS: [(&[&str], f64); 5] = [
 /// The options of a watch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchOptions {
-    /// From the end of a listing to the next one.
+    /// The time from the end of a listing to the next one.
     pub interval: Duration,
-    /// The same for listings of everything, where others begin behind what is known.
+    /// The same between listings of the whole prefix. Other listings begin after the keys that are already known.
     pub full_interval: Duration,
-    /// Whether it is listed at all.
+    /// Whether the prefix is listed at all.
     pub enabled: bool,
-    /// Options of the loads: metadata of every object that is found.
+    /// Options of the loads. They become metadata of every object that is found.
     pub load: Map<String, Value>,
 }
 
@@ -41,7 +41,7 @@ impl Default for WatchOptions {
 }
 
 impl WatchOptions {
-    /// Reads them; whatever cannot be meant is an error.
+    /// Parses the options. Unknown keys and wrong values are errors.
     pub fn parse(given: &Value) -> Result<WatchOptions> {
         let given = given.as_object().ok_or_else(|| invalid("options", "must be a JSON object"))?;
         let mut read = WatchOptions::default();
@@ -63,7 +63,7 @@ impl WatchOptions {
     }
 }
 
-/// `"90 seconds"`, `"1 hour 30 min"`.
+/// Parses a duration such as `"90 seconds"` or `"1 hour 30 min"`.
 fn duration(key: &str, value: &Value) -> Result<Duration> {
     let wrong = || invalid(key, "must be text such as \"30 seconds\", \"5 min\" or \"1 hour 30 minutes\"");
     let text = value.as_str().ok_or_else(wrong)?.trim();
