@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_cannot_be_meant_is_refused_with_the_reason() {
+    fn a_wrong_pattern_is_refused_with_the_reason() {
         for (text, why) in [
             ("s3://abc/{year}", "{year} is no placeholder"),
             ("s3://abc/{yyyy", "has no \"}\""),
