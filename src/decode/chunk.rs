@@ -60,7 +60,7 @@ impl Chunk {
         let batch = guarded("a page", || self.decoder.next())?;
         let batch = batch.ok_or_else(|| damaged("it ends early"))?.map_err(from_arrow)?;
         if batch.num_rows() != rows || batch.num_columns() != 1 {
-            return Err(damaged(format!("{rows} rows are due and {} came", batch.num_rows())));
+            return Err(damaged(format!("{rows} rows are expected, but {} were decoded", batch.num_rows())));
         }
         self.ahead -= rows as u64;
         Ok(batch.column(0).clone())

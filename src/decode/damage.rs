@@ -12,6 +12,6 @@ pub(super) fn damaged(why: impl Into<String>) -> Error {
 pub(super) fn guarded<T>(what: &str, work: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        damaged(format!("{what} makes no sense ({})", said.unwrap_or("no reason given")))
+        damaged(format!("{what} cannot be decoded ({})", said.unwrap_or("no reason given")))
     })
 }

@@ -43,7 +43,7 @@ impl<'a> Integers<'a> {
             return Err(damaged(format!("a delta page has blocks of {block} values in {miniblocks} parts")));
         }
         if this.left > u64::from(values) {
-            return Err(damaged(format!("a delta page claims {} values where {values} are", this.left)));
+            return Err(damaged(format!("a delta page claims {} values, but the page has {values}", this.left)));
         }
         this.miniblocks = miniblocks as usize;
         this.per_miniblock = (block / miniblocks) as usize;

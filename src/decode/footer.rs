@@ -43,7 +43,7 @@ pub fn read_footer(source: &dyn ObjectSource, tail: Option<Bytes>, memory_limit:
     };
     let len = footer_len(source, &tail)?;
     if len + 8 > size - 4 {
-        return Err(damaged(format!("the footer is said to have {len} bytes, the object has {size}")));
+        return Err(damaged(format!("the footer should have {len} bytes, but the object has {size}")));
     }
     let limit = memory_limit / 4;
     let too_large = |needed| Error::TooLarge { what: "the footer".into(), needed, limit };
@@ -100,7 +100,7 @@ impl FileMeta {
                 let values = count(column.num_values(), || format!("column \"{name}\" in row group {index}"))?;
                 if column.column_descr().max_rep_level() == 0 && values != in_group {
                     return Err(damaged(format!(
-                        "column \"{name}\" has {values} values where row group {index} has {in_group} rows"
+                        "column \"{name}\" has {values} values, but row group {index} has {in_group} rows"
                     )));
                 }
                 // Some writers leave the offsets of chunks without rows at zero. Such chunks are never read.
@@ -113,7 +113,7 @@ impl FileMeta {
         }
         let promised = count(metadata.file_metadata().num_rows(), || "the file".into())?;
         if promised != rows {
-            return Err(damaged(format!("the footer says {promised} rows, its row groups {rows}")));
+            return Err(damaged(format!("the footer names {promised} rows, but its row groups have {rows}")));
         }
         if i64::try_from(rows).is_err() {
             return Err(damaged("the rows cannot be counted"));

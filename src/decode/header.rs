@@ -143,7 +143,7 @@ impl Part {
 
     fn count(&self, field: usize, what: &str) -> Result<u32> {
         let value = self.number(field, what)?;
-        u32::try_from(value).map_err(|_| damaged(format!("a page header says {value} {what}")))
+        u32::try_from(value).map_err(|_| damaged(format!("a page header claims {value} {what}")))
     }
 }
 

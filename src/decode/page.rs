@@ -112,7 +112,7 @@ impl Pages {
         let header = self.header()?;
         if header.compressed as u64 > self.bytes.remaining() {
             let left = self.bytes.remaining();
-            return Err(wrong(&format!("claims {} bytes where {left} remain", header.compressed)));
+            return Err(wrong(&format!("claims {} bytes, but only {left} remain", header.compressed)));
         }
         let values = match &header.page {
             PageKind::Data { values, .. } | PageKind::DataV2 { values, .. } => u64::from(*values),
@@ -126,7 +126,7 @@ impl Pages {
             }
         };
         if values > self.rows_left {
-            return Err(wrong(&format!("holds {values} values where {} are missing", self.rows_left)));
+            return Err(wrong(&format!("holds {values} values, but only {} rows remain", self.rows_left)));
         }
         let page = self.data(header)?;
         self.rows_left -= values;
@@ -145,7 +145,7 @@ impl Pages {
             if (bytes.len() as u64) < self.bytes.remaining() && len < MAX_HEADER {
                 len *= 2;
             } else {
-                return Err(wrong("has a header that does not end, or rows are missing"));
+                return Err(wrong("has a header that does not end, or the column has too few rows"));
             }
         }
     }
@@ -250,7 +250,7 @@ impl Pages {
             0 => Encoding::PLAIN,
             2 | 8 if !is_boolean => {
                 if self.dictionary.is_none() {
-                    return Err(wrong("points into a dictionary that is not there"));
+                    return Err(wrong("refers to a dictionary, but the column has none"));
                 }
                 Encoding::RLE_DICTIONARY
             }

@@ -321,7 +321,7 @@ impl Block {
             Tick::IsMarketMaker => self.is_market_maker.resize(rows, None),
             Tick::BuyerOrderId | Tick::SellerOrderId => {}
             Tick::EventTime | Tick::TradeId | Tick::Price | Tick::Quantity => {
-                return Err(damaged("a required column is not there"));
+                return Err(damaged("a required column is missing"));
             }
         }
         Ok(())

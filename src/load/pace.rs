@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use super::series::AHEAD;
 
-/// The first value of how much loading time should be prefetched. S3 has this long to deliver the next objects, and few
-/// objects wait behind a large one.
+/// The prefetched objects should take PostgreSQL this long at first. S3 can deliver the next objects in this time, and
+/// few objects wait behind a large one.
 const LEAD: Duration = Duration::from_millis(80);
-/// The most that the prefetched loading time may grow to. Large objects are not prefetched, so more would not shorten
-/// a wait for them.
+/// The longest that this time may grow to. A longer time would not help, because large objects are not prefetched.
 const LONGEST: Duration = Duration::from_millis(640);
 /// The object that is fetched and decoded, and the one after it.
 const LEAST: usize = 2;
@@ -44,9 +43,9 @@ impl Pace {
         usize::try_from(loads).unwrap_or(AHEAD).clamp(LEAST, AHEAD)
     }
 
-    /// Returns how many objects to claim now if `ahead` objects are claimed already. Claims are made for half the
-    /// depth at once rather than one by one, and before the last claimed object is loaded, so that one is always being
-    /// fetched.
+    /// Returns how many objects to claim now if `ahead` objects are claimed already. It is 0 while more than half of
+    /// the depth is claimed. Thus objects are claimed together rather than one by one, and always before the last
+    /// claimed object is loaded, so that one is always being fetched.
     pub fn missing(&self, ahead: usize) -> usize {
         let wanted = self.wanted();
         if ahead <= wanted / 2 { wanted - ahead } else { 0 }

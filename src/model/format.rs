@@ -1,5 +1,5 @@
-//! Which objects are no Parquet files by their name or metadata. The registry also lists objects of other formats;
-//! these are skipped, which is no failure.
+//! Detects objects that are no Parquet files by their name or metadata. The registry also lists objects of other
+//! formats; they are skipped, which is no failure.
 
 use serde_json::Value;
 

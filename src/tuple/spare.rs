@@ -9,7 +9,7 @@ use super::Tuples;
 #[derive(Debug, Default)]
 pub struct Spare(Arc<Mutex<Vec<Tuples>>>);
 
-/// Returns a buffer to its [`Spare`] if that still exists.
+/// The handle by which a buffer comes back to its [`Spare`], if that still exists.
 #[derive(Debug, Default)]
 pub struct Home(Weak<Mutex<Vec<Tuples>>>);
 
