@@ -29,7 +29,7 @@ pub(super) struct Chunk {
     pages: Pages,
     queue: Queue,
     /// Rows in queued pages and in the decoder's page that are not decoded yet.
-    ahead: u64,
+    not_decoded: u64,
     decoder: ParquetRecordBatchReader,
 }
 
@@ -43,18 +43,18 @@ impl Chunk {
         let decoder =
             guarded("a column", || ParquetRecordBatchReader::try_new_with_row_groups(levels, &group, step, None))?
                 .map_err(from_parquet)?;
-        Ok(Chunk { pages, queue, ahead: 0, decoder })
+        Ok(Chunk { pages, queue, not_decoded: 0, decoder })
     }
 
     /// Reads the next `rows` values. `rows` must be the step, or all remaining rows if these are fewer.
     pub fn read(&mut self, rows: usize, cancelled: &dyn Fn() -> bool) -> Result<ArrayRef> {
-        while self.ahead < rows as u64 {
+        while self.not_decoded < rows as u64 {
             if cancelled() {
                 return Err(Error::Cancelled);
             }
             if let Some((page, rows)) = self.pages.next()? {
                 self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(page);
-                self.ahead += rows;
+                self.not_decoded += rows;
             }
         }
         let batch = guarded("a page", || self.decoder.next())?;
@@ -62,7 +62,7 @@ impl Chunk {
         if batch.num_rows() != rows || batch.num_columns() != 1 {
             return Err(damaged(format!("{rows} rows are expected, but {} were decoded", batch.num_rows())));
         }
-        self.ahead -= rows as u64;
+        self.not_decoded -= rows as u64;
         Ok(batch.column(0).clone())
     }
 }

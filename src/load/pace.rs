@@ -6,22 +6,24 @@ use super::series::AHEAD;
 
 /// The prefetched objects should take PostgreSQL this long at first. S3 can deliver the next objects in this time, and
 /// few objects wait behind a large one.
-const LEAD: Duration = Duration::from_millis(80);
+const FIRST_TARGET: Duration = Duration::from_millis(80);
 /// The longest that this time may grow to. A longer time would not help, because large objects are not prefetched.
-const LONGEST: Duration = Duration::from_millis(640);
+const LARGEST_TARGET: Duration = Duration::from_millis(640);
 /// The object that is fetched and decoded, and the one after it.
 const LEAST: usize = 2;
 
 /// The prefetch depth of one worker, which adapts to the objects and to S3. It starts anew when the queue is empty.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    lead: Duration,
+    /// How long PostgreSQL should take for the prefetched objects.
+    target: Duration,
+    /// How long PostgreSQL took for the last object.
     work: Option<Duration>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { lead: LEAD, work: None }
+        Pace { target: FIRST_TARGET, work: None }
     }
 }
 
@@ -33,22 +35,22 @@ impl Pace {
         // The first object was not prefetched, so its wait says nothing. At the largest depth, more time changes
         // nothing.
         if !first && waited > work / 2 && self.wanted() < AHEAD {
-            self.lead = LONGEST.min(self.lead * 2);
+            self.target = LARGEST_TARGET.min(self.target * 2);
         }
     }
 
     /// Returns how many objects should be claimed beyond the one that is loaded.
     fn wanted(&self) -> usize {
-        let loads = self.work.map_or(0, |work| self.lead.as_micros() / work.as_micros().max(1));
+        let loads = self.work.map_or(0, |work| self.target.as_micros() / work.as_micros().max(1));
         usize::try_from(loads).unwrap_or(AHEAD).clamp(LEAST, AHEAD)
     }
 
-    /// Returns how many objects to claim now if `ahead` objects are claimed already. It is 0 while more than half of
+    /// Returns how many objects to claim now if `claimed` objects are claimed already. It is 0 while more than half of
     /// the depth is claimed. Thus objects are claimed together rather than one by one, and always before the last
     /// claimed object is loaded, so that one is always being fetched.
-    pub fn missing(&self, ahead: usize) -> usize {
+    pub fn missing(&self, claimed: usize) -> usize {
         let wanted = self.wanted();
-        if ahead <= wanted / 2 { wanted - ahead } else { 0 }
+        if claimed <= wanted / 2 { wanted - claimed } else { 0 }
     }
 }
 
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn more_of_the_small_ones_are_ahead_than_of_the_large_ones() {
+    fn more_small_objects_are_prefetched_than_large_ones() {
         let missing = [1, 10, 16, 40, 10_000].map(|work| after(&[(work, 0)]).missing(0));
         assert_eq!(missing, [AHEAD, AHEAD, 5, 2, LEAST]);
         assert_eq!(after(&[(0, 0)]).missing(0), AHEAD);
@@ -80,11 +82,11 @@ mod tests {
 
     #[test]
     fn many_are_claimed_together() {
-        assert_eq!([8, 5, 4, 1].map(|ahead| after(&[(1, 0)]).missing(ahead)), [0, 0, 4, 7]);
+        assert_eq!([8, 5, 4, 1].map(|claimed| after(&[(1, 0)]).missing(claimed)), [0, 0, 4, 7]);
     }
 
     #[test]
-    fn more_are_ahead_where_s3_was_waited_for_but_not_for_the_first() {
+    fn a_wait_for_s3_deepens_the_prefetch_but_not_the_first_wait() {
         assert_eq!(after(&[(40, 500)]).missing(0), 2);
         assert_eq!(after(&[(40, 500), (40, 60)]).missing(0), 4);
         assert_eq!(after(&[(40, 500), (40, 60), (40, 60)]).missing(0), AHEAD);

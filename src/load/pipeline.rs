@@ -50,7 +50,7 @@ impl Limits {
     }
 
     /// Returns the bytes of small objects that may be prefetched at once.
-    pub fn read_ahead(&self) -> u64 {
+    pub fn prefetch_bytes(&self) -> u64 {
         self.memory / 8
     }
 
@@ -144,17 +144,17 @@ pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
     load(job, &connection, None, &Spare::default(), reads, events)
 }
 
-/// Fetches, decodes and encodes one object over an open connection. `ahead` is the prefetch of a small object's listed
-/// version; `spare` is the memory of earlier batches.
+/// Fetches, decodes and encodes one object over an open connection. `prefetched` is the prefetch of a small object's
+/// listed version; `spare` is the memory of earlier batches.
 pub fn load(
     job: &Job,
     connection: &Connection,
-    ahead: Option<Fetching>,
+    prefetched: Option<Fetching>,
     spare: &Spare,
     reads: &Reads,
     events: &Events<LoadEvent>,
 ) -> Result<()> {
-    let (head, source, tail) = match find(job, connection, ahead, reads)? {
+    let (head, source, tail) = match find(job, connection, prefetched, reads)? {
         Found::Loaded(head) => return events.send(LoadEvent::AlreadyLoaded(head, cost(reads, Duration::ZERO))),
         Found::Open(head, source, tail) => (head, source, tail),
     };
@@ -194,9 +194,9 @@ pub fn load(
     events.send(LoadEvent::Finished(cost(reads, working)))
 }
 
-fn find(job: &Job, connection: &Connection, ahead: Option<Fetching>, reads: &Reads) -> Result<Found> {
+fn find(job: &Job, connection: &Connection, prefetched: Option<Fetching>, reads: &Reads) -> Result<Found> {
     if let Some(head) = &job.listed {
-        match open(job, connection, head.clone(), ahead, reads) {
+        match open(job, connection, head.clone(), prefetched, reads) {
             // The object was replaced after it was listed. The current version is loaded.
             Err(Error::ObjectChanged { .. } | Error::MetadataMismatch { .. }) => {}
             found => return found,
@@ -226,13 +226,19 @@ fn open_begun(job: &Job, connection: &Connection, begun: Begun, reads: &Reads) -
     Ok(Found::Open(head, Arc::new(MemorySource(whole)), None))
 }
 
-fn open(job: &Job, connection: &Connection, head: ObjectHead, ahead: Option<Fetching>, reads: &Reads) -> Result<Found> {
+fn open(
+    job: &Job,
+    connection: &Connection,
+    head: ObjectHead,
+    prefetched: Option<Fetching>,
+    reads: &Reads,
+) -> Result<Found> {
     check_size(&head, job)?;
     if job.loaded_etag.as_ref() == Some(&head.etag) {
         return Ok(Found::Loaded(head));
     }
-    if let Some(ahead) = ahead {
-        let source = MemorySource(ahead.wait(reads)?);
+    if let Some(prefetched) = prefetched {
+        let source = MemorySource(prefetched.wait(reads)?);
         return Ok(Found::Open(head, Arc::new(source), None));
     }
     let object = job.object(connection, head.clone(), reads);

@@ -21,7 +21,7 @@ pub const AHEAD: usize = 8;
 struct Next {
     job: Job,
     reads: Reads,
-    ahead: Option<Fetching>,
+    prefetched: Option<Fetching>,
 }
 
 /// Loads objects in the order of `jobs` until its sender is dropped. An object's error is reported as
@@ -59,7 +59,7 @@ fn refill(
             }
             Err(_) => break,
         };
-        queue.push_back(Next { job, reads: reads.fresh(), ahead: None });
+        queue.push_back(Next { job, reads: reads.fresh(), prefetched: None });
     }
     Ok(!queue.is_empty())
 }
@@ -75,10 +75,10 @@ fn load_next(
     let Some(next) = queue.front() else { return Ok(()) };
     let connected = connected(connection, &next.job.s3, reads);
     if let Ok(connection) = &connected {
-        fetch_ahead(queue, connection);
+        prefetch(queue, connection);
     }
     let Some(next) = queue.pop_front() else { return Ok(()) };
-    pipeline::load(&next.job, &connected?, next.ahead, spare, &next.reads, events)
+    pipeline::load(&next.job, &connected?, next.prefetched, spare, &next.reads, events)
 }
 
 /// Returns the connection for these settings; makes a new one if the settings have changed.
@@ -93,15 +93,15 @@ fn connected(connection: &mut Option<Connection>, settings: &S3Settings, reads: 
 }
 
 /// Starts to fetch the small objects at the head of the queue, as many as fit into one large object's share of memory.
-fn fetch_ahead(queue: &mut VecDeque<Next>, connection: &Connection) {
-    let mut left = queue.front().map_or(0, |next| next.job.limits.read_ahead());
+fn prefetch(queue: &mut VecDeque<Next>, connection: &Connection) {
+    let mut left = queue.front().map_or(0, |next| next.job.limits.prefetch_bytes());
     for next in queue.iter_mut() {
         let Some(size) = next.job.small().filter(|size| *size <= left) else { break };
         left -= size;
         let known = next.job.loaded_etag.is_some();
-        if next.ahead.is_none() && !known && next.job.s3 == connection.settings {
+        if next.prefetched.is_none() && !known && next.job.s3 == connection.settings {
             let head = next.job.listed.clone().unwrap_or_default();
-            next.ahead = Some(Fetching::start(next.job.object(connection, head, &next.reads)));
+            next.prefetched = Some(Fetching::start(next.job.object(connection, head, &next.reads)));
         }
     }
 }

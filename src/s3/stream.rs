@@ -41,11 +41,11 @@ impl RangeStream {
     pub fn start(object: S3Object, reads: Reads, range: Range<u64>, window: usize) -> Self {
         let mut stream =
             RangeStream { object, reads, window, ready: Bytes::new(), coming: None, rest: range, coming_len: 0 };
-        stream.fetch_ahead();
+        stream.prefetch();
         stream
     }
 
-    fn fetch_ahead(&mut self) {
+    fn prefetch(&mut self) {
         let len = (self.rest.end - self.rest.start).min(self.window as u64);
         if len == 0 {
             return;
@@ -72,7 +72,7 @@ impl RangeStream {
             // A cancelled wait leaves the fetch running, and it must not outlive the load.
             let window = window.inspect_err(|_| coming.abort())?;
             self.coming_len = 0;
-            self.fetch_ahead();
+            self.prefetch();
             have += window.len();
             windows.push(window);
         }
