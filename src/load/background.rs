@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::s3::reads::Reads;
+use crate::s3::reads::Io;
 
 /// How long the end of a call waits for a name look-up, which cannot be interrupted. A look-up that takes longer
 /// outlives the call; its thread blocks all signals and uses nothing of PostgreSQL.
@@ -27,7 +27,7 @@ const SHUTDOWN: Duration = Duration::from_millis(50);
 pub struct Events<E> {
     sender: Sender<Result<E>>,
     wake: UnixStream,
-    reads: Reads,
+    io: Io,
 }
 
 impl<E> Events<E> {
@@ -38,10 +38,10 @@ impl<E> Events<E> {
 
     /// Sends an event or an error. A cancellation ends the wait for room, because a backend that exits takes no events.
     fn put(&self, event: Result<E>) -> Result<()> {
-        self.reads.handle.block_on(async {
+        self.io.handle.block_on(async {
             tokio::select! {
                 biased;
-                () = self.reads.cancel.cancelled() => Err(Error::Cancelled),
+                () = self.io.cancel.cancelled() => Err(Error::Cancelled),
                 sent = self.sender.send(event) => sent.map_err(|_| Error::Cancelled),
             }
         })?;
@@ -84,7 +84,7 @@ pub struct Background<E> {
 impl<E: Send + 'static> Background<E> {
     /// Runs `work` on a new thread, with its own runtime for I/O. The channel holds at most `depth` events. The caller
     /// must have blocked all signals, because the thread inherits the mask.
-    pub fn start(depth: usize, work: impl FnOnce(&Reads, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
+    pub fn start(depth: usize, work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
         let internal = |error: std::io::Error| Error::Internal { why: error.to_string() };
         let (ours, theirs) = UnixStream::pair().map_err(internal)?;
         ours.set_nonblocking(true).map_err(internal)?;
@@ -95,9 +95,9 @@ impl<E: Send + 'static> Background<E> {
         let thread = std::thread::Builder::new()
             .name("btc_ingest".into())
             .spawn(move || {
-                with_runtime(token, |reads| {
-                    let events = Events { sender, wake: theirs, reads: reads.clone() };
-                    let error = match catch_unwind(AssertUnwindSafe(|| work(reads, &events))) {
+                with_runtime(token, |io| {
+                    let events = Events { sender, wake: theirs, io: io.clone() };
+                    let error = match catch_unwind(AssertUnwindSafe(|| work(io, &events))) {
                         Ok(Ok(())) => return,
                         Ok(Err(error)) => error,
                         Err(panic) => Error::Internal { why: message_of(&*panic) },
@@ -142,7 +142,7 @@ impl<E> Drop for Background<E> {
 
 /// Runs `work` with a runtime for its I/O. If no runtime can be made, `work` does not run and the channel closes
 /// without an event.
-fn with_runtime(cancel: CancellationToken, work: impl FnOnce(&Reads)) {
+fn with_runtime(cancel: CancellationToken, work: impl FnOnce(&Io)) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(2)
@@ -150,7 +150,7 @@ fn with_runtime(cancel: CancellationToken, work: impl FnOnce(&Reads)) {
         .enable_all()
         .build();
     if let Ok(runtime) = runtime {
-        work(&Reads::new(runtime.handle().clone(), cancel));
+        work(&Io::new(runtime.handle().clone(), cancel));
         runtime.shutdown_timeout(SHUTDOWN);
     }
 }
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn dropping_it_ends_a_thread_that_waits_for_ever() {
-        let background = Background::<()>::start(1, |reads, _| reads.wait(std::future::pending())).unwrap();
+        let background = Background::<()>::start(1, |io, _| io.wait(std::future::pending())).unwrap();
         drop(background);
         let full = Background::start(1, |_, events| {
             loop {

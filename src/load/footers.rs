@@ -12,7 +12,7 @@ use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{S3Settings, connect};
 use crate::s3::object::{ObjectHead, S3Object};
-use crate::s3::reads::Reads;
+use crate::s3::reads::Io;
 
 /// Footers that are fetched at once.
 const AT_ONCE: usize = 16;
@@ -42,25 +42,25 @@ pub fn run(
     jobs: Vec<(S3Uri, ObjectHead, LoadOptions)>,
     s3: &S3Settings,
     limits: Limits,
-    reads: &Reads,
+    io: &Io,
     events: &Events<Footer>,
 ) -> Result<()> {
-    let connection = reads.wait(connect(s3))?;
+    let connection = io.wait(connect(s3))?;
     let mut coming = JoinSet::new();
     let mut jobs = jobs.into_iter();
     loop {
         while coming.len() < AT_ONCE {
             let Some((uri, head, options)) = jobs.next() else { break };
-            let object = S3Object::at(connection.clone(), uri.clone(), head, reads.clone(), limits.window());
+            let object = S3Object::at(connection.clone(), uri.clone(), head, io.clone(), limits.window());
             coming.spawn_on(
                 async move {
                     let tail = object.fetch(tail_of(object.head().size)).await;
                     (uri, object, options, tail)
                 },
-                &reads.handle,
+                &io.handle,
             );
         }
-        let next = reads.wait(async { Ok(coming.join_next().await) })?;
+        let next = io.wait(async { Ok(coming.join_next().await) })?;
         let Some(next) = next else { return Ok(()) };
         let (uri, object, options, tail) = next.map_err(|error| Error::Internal { why: error.to_string() })?;
         let size = object.head().size;

@@ -10,7 +10,7 @@ use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{S3Settings, connect};
 use crate::s3::object::S3Object;
-use crate::s3::reads::Reads;
+use crate::s3::reads::Io;
 
 /// What the head and the footer say about an object.
 #[derive(Debug)]
@@ -29,12 +29,12 @@ pub fn run(
     s3: &S3Settings,
     options: &LoadOptions,
     limits: Limits,
-    reads: &Reads,
+    io: &Io,
     events: &Events<Inspection>,
 ) -> Result<()> {
-    let object = reads.wait(async {
+    let object = io.wait(async {
         let connection = connect(s3).await?;
-        S3Object::open(connection, uri.clone(), reads.clone(), limits.window()).await
+        S3Object::open(connection, uri.clone(), io.clone(), limits.window()).await
     })?;
     let head = object.head().clone();
     let (source, tail) = open_end(object)?;

@@ -5,7 +5,7 @@ use super::background::Events;
 use crate::error::Result;
 use crate::s3::client::{S3Settings, connect};
 use crate::s3::listing::{ListedObject, page};
-use crate::s3::reads::Reads;
+use crate::s3::reads::Io;
 
 /// One page of a listing.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ pub fn run(
     prefix: &str,
     after: Option<String>,
     skip: impl Fn(&str) -> Option<String>,
-    reads: &Reads,
+    io: &Io,
     events: &Events<Page>,
 ) -> Result<()> {
-    let connection = reads.wait(connect(s3))?;
+    let connection = io.wait(connect(s3))?;
     let mut after = after;
     loop {
-        let (mut objects, mut more) = reads.wait(page(&connection, bucket, prefix, after.as_deref()))?;
+        let (mut objects, mut more) = io.wait(page(&connection, bucket, prefix, after.as_deref()))?;
         // A page that says "more" but is empty would be asked for without end.
         more &= !objects.is_empty();
         after = objects.last().map(|object| object.key.clone()).or(after);

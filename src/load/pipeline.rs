@@ -16,9 +16,9 @@ use crate::model::tick::Symbols;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{Connection, S3Settings, connect};
 use crate::s3::object::{Begun, Fetching, ObjectHead, S3Object};
-use crate::s3::reads::Reads;
+use crate::s3::reads::Io;
 use crate::tuple::batch::{EncodedBatch, encode};
-use crate::tuple::spare::Spare;
+use crate::tuple::pool::BufferPool;
 
 /// An object up to this size is fetched by one GET.
 const ONE_GET: u64 = 8 << 20;
@@ -84,8 +84,8 @@ pub struct Job {
 
 impl Job {
     /// Returns the object at the version of `head`.
-    pub fn object(&self, connection: &Connection, head: ObjectHead, reads: &Reads) -> S3Object {
-        S3Object::at(connection.clone(), self.uri.clone(), head, reads.clone(), self.limits.window())
+    pub fn object(&self, connection: &Connection, head: ObjectHead, io: &Io) -> S3Object {
+        S3Object::at(connection.clone(), self.uri.clone(), head, io.clone(), self.limits.window())
     }
 
     /// Returns the object's size if it is known and one GET can fetch the whole object.
@@ -126,7 +126,7 @@ pub enum LoadEvent {
     Batch(Box<EncodedBatch>),
     /// All batches were sent.
     Finished(Cost),
-    /// The load of this object failed. Only a [`super::series`] sends this event, and continues with the next object.
+    /// The load of this object failed. Only a [`super::prefetch`] sends this event, and continues with the next object.
     Failed(Error),
 }
 
@@ -139,23 +139,23 @@ enum Found {
 }
 
 /// Fetches, decodes and encodes one object. This is the work of a `Background` thread.
-pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
-    let connection = reads.wait(connect(&job.s3))?;
-    load(job, &connection, None, &Spare::default(), reads, events)
+pub fn run(job: &Job, io: &Io, events: &Events<LoadEvent>) -> Result<()> {
+    let connection = io.wait(connect(&job.s3))?;
+    load(job, &connection, None, &BufferPool::default(), io, events)
 }
 
 /// Fetches, decodes and encodes one object over an open connection. `prefetched` is the prefetch of a small object's
-/// listed version; `spare` is the memory of earlier batches.
+/// listed version; `pool` is the memory of earlier batches.
 pub fn load(
     job: &Job,
     connection: &Connection,
     prefetched: Option<Fetching>,
-    spare: &Spare,
-    reads: &Reads,
+    pool: &BufferPool,
+    io: &Io,
     events: &Events<LoadEvent>,
 ) -> Result<()> {
-    let (head, source, tail) = match find(job, connection, prefetched, reads)? {
-        Found::Loaded(head) => return events.send(LoadEvent::AlreadyLoaded(head, cost(reads, Duration::ZERO))),
+    let (head, source, tail) = match find(job, connection, prefetched, io)? {
+        Found::Loaded(head) => return events.send(LoadEvent::AlreadyLoaded(head, cost(io, Duration::ZERO))),
         Found::Open(head, source, tail) => (head, source, tail),
     };
     if let Some(registered) = &job.expected.sha256 {
@@ -178,25 +178,25 @@ pub fn load(
     events.send(LoadEvent::Opened(Box::new(Opened { head, meta })))?;
 
     let mut symbols = Symbols::default();
-    let cancelled = || reads.cancel.is_cancelled();
+    let cancelled = || io.cancel.is_cancelled();
     loop {
         let started = Instant::now();
-        let waited = reads.waited_ns.load(Ordering::Relaxed);
+        let waited = io.waited_ns.load(Ordering::Relaxed);
         let Some(decoded) = reader.next(&mut symbols, &cancelled)? else { break };
-        let mut batch = encode(&decoded.ticks, &symbols, spare);
+        let mut batch = encode(&decoded.ticks, &symbols, pool);
         batch.rejects = decoded.rejects;
         batch.rejected = decoded.rejected;
         drop(decoded.ticks);
-        let waited = reads.waited_ns.load(Ordering::Relaxed) - waited;
+        let waited = io.waited_ns.load(Ordering::Relaxed) - waited;
         working += started.elapsed().saturating_sub(Duration::from_nanos(waited));
         events.send(LoadEvent::Batch(Box::new(batch)))?;
     }
-    events.send(LoadEvent::Finished(cost(reads, working)))
+    events.send(LoadEvent::Finished(cost(io, working)))
 }
 
-fn find(job: &Job, connection: &Connection, prefetched: Option<Fetching>, reads: &Reads) -> Result<Found> {
+fn find(job: &Job, connection: &Connection, prefetched: Option<Fetching>, io: &Io) -> Result<Found> {
     if let Some(head) = &job.listed {
-        match open(job, connection, head.clone(), prefetched, reads) {
+        match open(job, connection, head.clone(), prefetched, io) {
             // The object was replaced after it was listed. The current version is loaded.
             Err(Error::ObjectChanged { .. } | Error::MetadataMismatch { .. }) => {}
             found => return found,
@@ -204,44 +204,38 @@ fn find(job: &Job, connection: &Connection, prefetched: Option<Fetching>, reads:
     }
     // If no etag can end the load, the first request fetches bytes, too.
     if job.loaded_etag.is_none()
-        && let Some(begun) = reads.wait(S3Object::begin(connection, &job.uri, first_get(job.limits.memory)))?
+        && let Some(begun) = io.wait(S3Object::begin(connection, &job.uri, first_get(job.limits.memory)))?
     {
-        return open_begun(job, connection, begun, reads);
+        return open_begun(job, connection, begun, io);
     }
-    let head = reads.wait(S3Object::head_of(connection, &job.uri))?;
-    open(job, connection, head, None, reads)
+    let head = io.wait(S3Object::head_of(connection, &job.uri))?;
+    open(job, connection, head, None, io)
 }
 
 /// Opens an object from the answer to the first GET. Of a large object that answer's body is not read.
-fn open_begun(job: &Job, connection: &Connection, begun: Begun, reads: &Reads) -> Result<Found> {
+fn open_begun(job: &Job, connection: &Connection, begun: Begun, io: &Io) -> Result<Found> {
     let (head, len) = (begun.head.clone(), begun.len);
     check_size(&head, job)?;
     if head.size > one_get(job.limits.memory) {
         drop(begun);
-        return open(job, connection, head, None, reads);
+        return open(job, connection, head, None, io);
     }
-    let object = job.object(connection, head.clone(), reads);
+    let object = job.object(connection, head.clone(), io);
     let first = object.read_begun(begun)?;
     let whole = if len == head.size { first } else { Bytes::from([first, object.read(len..head.size)?].concat()) };
     Ok(Found::Open(head, Arc::new(MemorySource(whole)), None))
 }
 
-fn open(
-    job: &Job,
-    connection: &Connection,
-    head: ObjectHead,
-    prefetched: Option<Fetching>,
-    reads: &Reads,
-) -> Result<Found> {
+fn open(job: &Job, connection: &Connection, head: ObjectHead, prefetched: Option<Fetching>, io: &Io) -> Result<Found> {
     check_size(&head, job)?;
     if job.loaded_etag.as_ref() == Some(&head.etag) {
         return Ok(Found::Loaded(head));
     }
     if let Some(prefetched) = prefetched {
-        let source = MemorySource(prefetched.wait(reads)?);
+        let source = MemorySource(prefetched.wait(io)?);
         return Ok(Found::Open(head, Arc::new(source), None));
     }
-    let object = job.object(connection, head.clone(), reads);
+    let object = job.object(connection, head.clone(), io);
     let (source, tail) = open_source(object, job.limits.memory)?;
     Ok(Found::Open(head, source, tail))
 }
@@ -316,10 +310,10 @@ fn check_digest(source: &dyn ObjectSource, registered: &str) -> Result<()> {
     Ok(())
 }
 
-fn cost(reads: &Reads, decode: Duration) -> Cost {
+fn cost(io: &Io, decode: Duration) -> Cost {
     Cost {
-        bytes: reads.bytes.load(Ordering::Relaxed),
-        fetch: Duration::from_nanos(reads.waited_ns.load(Ordering::Relaxed)),
+        bytes: io.bytes.load(Ordering::Relaxed),
+        fetch: Duration::from_nanos(io.waited_ns.load(Ordering::Relaxed)),
         decode,
     }
 }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::s3::answer::explain;
 use crate::s3::client::{S3Settings, connect};
 use crate::s3::clock::Clock;
-use crate::s3::reads::Reads;
+use crate::s3::reads::Io;
 
 /// The results of the steps. Without credentials no further step follows.
 #[derive(Debug, Default)]
@@ -21,16 +21,16 @@ pub struct Probe {
 }
 
 /// Finds credentials and lists one key under each prefix. This is the work of a `Background` thread.
-pub fn run(s3: &S3Settings, prefixes: &[(String, String)], reads: &Reads, events: &Events<Probe>) -> Result<()> {
+pub fn run(s3: &S3Settings, prefixes: &[(String, String)], io: &Io, events: &Events<Probe>) -> Result<()> {
     let mut probe = Probe::default();
-    match reads.wait(connect(s3)) {
+    match io.wait(connect(s3)) {
         Err(error) => probe.credentials = Some(Err(error)),
         Ok(connection) => {
             probe.credentials = Some(Ok(connection.credentials_from.clone()));
             probe.region = Some(connection.region.clone());
             let clock = Clock::default();
             for (bucket, prefix) in prefixes {
-                let answer = reads.wait(async {
+                let answer = io.wait(async {
                     let list = connection.client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
                     let list = list.customize().interceptor(clock.clone());
                     list.send().await.map(drop).map_err(|error| explain(&error, &connection, bucket))

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::answer::{explain, timeout};
 use super::client::Connection;
-use super::reads::Reads;
+use super::reads::Io;
 use crate::error::{Error, Result};
 use crate::model::uri::S3Uri;
 
@@ -42,20 +42,20 @@ pub struct S3Object {
     connection: Connection,
     uri: S3Uri,
     head: ObjectHead,
-    pub(super) reads: Reads,
+    pub(super) io: Io,
     pub(super) window: usize,
 }
 
 impl S3Object {
     /// Asks for size and etag with one HEAD. `window` is the number of bytes that one GET of a stream fetches.
-    pub async fn open(connection: Connection, uri: S3Uri, reads: Reads, window: usize) -> Result<Self> {
+    pub async fn open(connection: Connection, uri: S3Uri, io: Io, window: usize) -> Result<Self> {
         let head = Self::head_of(&connection, &uri).await?;
-        Ok(Self::at(connection, uri, head, reads, window))
+        Ok(Self::at(connection, uri, head, io, window))
     }
 
     /// Makes the object from a size and etag that are known from a listing or a previous request.
-    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, reads: Reads, window: usize) -> Self {
-        S3Object { connection, uri, head, reads, window }
+    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, io: Io, window: usize) -> Self {
+        S3Object { connection, uri, head, io, window }
     }
 
     /// Asks for the size and etag of the current version.
@@ -93,7 +93,7 @@ impl S3Object {
 
     /// Reads the body of an answer to [`S3Object::begin`], and resumes where it breaks off.
     pub fn read_begun(&self, begun: Begun) -> Result<Bytes> {
-        self.reads.wait(self.fetch_with(0..begun.len, Some(begun.answer)))
+        self.io.wait(self.fetch_with(0..begun.len, Some(begun.answer)))
     }
 
     /// Returns size and etag.
@@ -121,7 +121,7 @@ impl S3Object {
                 Err(error) => return Err(error),
             }
         }
-        self.reads.bytes.fetch_add(wanted as u64, Ordering::Relaxed);
+        self.io.bytes.fetch_add(wanted as u64, Ordering::Relaxed);
         Ok(body.freeze())
     }
 
@@ -190,15 +190,15 @@ pub struct Fetching(JoinHandle<Result<Bytes>>);
 impl Fetching {
     /// Starts the fetch at once.
     pub fn start(object: S3Object) -> Self {
-        let handle = object.reads.handle.clone();
+        let handle = object.io.handle.clone();
         let all = 0..object.head.size;
         Fetching(handle.spawn(async move { object.fetch(all).await }))
     }
 
     /// Blocks until the object is fetched, and returns its bytes.
-    pub fn wait(mut self, reads: &Reads) -> Result<Bytes> {
+    pub fn wait(mut self, io: &Io) -> Result<Bytes> {
         let internal = |error: tokio::task::JoinError| Error::Internal { why: error.to_string() };
-        reads.wait(async { (&mut self.0).await.unwrap_or_else(|error| Err(internal(error))) })
+        io.wait(async { (&mut self.0).await.unwrap_or_else(|error| Err(internal(error))) })
     }
 }
 

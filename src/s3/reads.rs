@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// The runtime, the cancellation and the counters of a load's reads.
 #[derive(Debug, Clone)]
-pub struct Reads {
+pub struct Io {
     /// The runtime that does the I/O.
     pub handle: Handle,
     /// Cancels every wait.
@@ -22,10 +22,10 @@ pub struct Reads {
     pub waited_ns: Arc<AtomicU64>,
 }
 
-impl Reads {
+impl Io {
     /// Makes a context with counters at zero.
     pub fn new(handle: Handle, cancel: CancellationToken) -> Self {
-        Reads { handle, cancel, bytes: Arc::default(), waited_ns: Arc::default() }
+        Io { handle, cancel, bytes: Arc::default(), waited_ns: Arc::default() }
     }
 
     /// Makes a context with the same runtime and cancellation but its own counters, for another object.

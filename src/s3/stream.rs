@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::object::S3Object;
-use super::reads::Reads;
+use super::reads::Io;
 use crate::error::{Error, Result};
 use crate::model::source::{ByteStream, ObjectSource, past_the_end};
 
@@ -16,18 +16,18 @@ impl ObjectSource for S3Object {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        self.reads.wait(self.fetch(range))
+        self.io.wait(self.fetch(range))
     }
 
     fn stream(&self, range: Range<u64>) -> Box<dyn ByteStream> {
-        Box::new(RangeStream::start(self.clone(), self.reads.clone(), range, self.window))
+        Box::new(RangeStream::start(self.clone(), self.io.clone(), range, self.window))
     }
 }
 
 /// The window that is read and the window that is being fetched.
 pub struct RangeStream {
     object: S3Object,
-    reads: Reads,
+    io: Io,
     window: usize,
     ready: Bytes,
     coming: Option<JoinHandle<Result<Bytes>>>,
@@ -38,9 +38,9 @@ pub struct RangeStream {
 
 impl RangeStream {
     /// Starts to fetch at once.
-    pub fn start(object: S3Object, reads: Reads, range: Range<u64>, window: usize) -> Self {
+    pub fn start(object: S3Object, io: Io, range: Range<u64>, window: usize) -> Self {
         let mut stream =
-            RangeStream { object, reads, window, ready: Bytes::new(), coming: None, rest: range, coming_len: 0 };
+            RangeStream { object, io, window, ready: Bytes::new(), coming: None, rest: range, coming_len: 0 };
         stream.prefetch();
         stream
     }
@@ -54,7 +54,7 @@ impl RangeStream {
         self.rest.start = range.end;
         self.coming_len = len;
         let object = self.object.clone();
-        self.coming = Some(self.reads.handle.spawn(async move { object.fetch(range).await }));
+        self.coming = Some(self.io.handle.spawn(async move { object.fetch(range).await }));
     }
 
     /// Waits until `len` bytes are ready, or all bytes that remain.
@@ -66,7 +66,7 @@ impl RangeStream {
         let mut have = windows[0].len();
         while have < len {
             let Some(mut coming) = self.coming.take() else { break };
-            let window = self.reads.wait(async {
+            let window = self.io.wait(async {
                 (&mut coming).await.unwrap_or_else(|error| Err(Error::Internal { why: error.to_string() }))
             });
             // A cancelled wait leaves the fetch running, and it must not outlive the load.

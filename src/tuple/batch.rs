@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::numeric;
-use super::spare::{Home, Spare};
+use super::pool::{BufferPool, PoolHandle};
 use super::{TupleWriter, Tuples, Value};
 use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
 use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
@@ -50,12 +50,12 @@ pub struct EncodedBatch {
     pub rejects: Vec<Reject>,
     /// How many rows were no ticks.
     pub rejected: u64,
-    home: Home,
+    handle: PoolHandle,
 }
 
 impl Drop for EncodedBatch {
     fn drop(&mut self) {
-        self.home.bring(std::mem::take(&mut self.tuples));
+        self.handle.put_back(std::mem::take(&mut self.tuples));
     }
 }
 
@@ -67,13 +67,13 @@ impl EncodedBatch {
     }
 }
 
-/// Sorts the ticks by key if they are not sorted, and encodes them. The buffer comes from `spare` and returns there
+/// Sorts the ticks by key if they are not sorted, and encodes them. The buffer comes from `pool` and returns there
 /// when the batch is dropped.
-pub fn encode(ticks: &TickBatch, symbols: &Symbols, spare: &Spare) -> EncodedBatch {
+pub fn encode(ticks: &TickBatch, symbols: &Symbols, pool: &BufferPool) -> EncodedBatch {
     let order = key_order(ticks, symbols);
     let at = |position: usize| order.as_ref().map_or(position, |order| order[position] as usize);
 
-    let mut writer = TupleWriter::with_capacity(spare.take(), ticks.len(), 128);
+    let mut writer = TupleWriter::with_capacity(pool.take(), ticks.len(), 128);
     let mut runs: Vec<SliceRun> = Vec::new();
     let mut run_key = None;
     for position in 0..ticks.len() {
@@ -98,7 +98,7 @@ pub fn encode(ticks: &TickBatch, symbols: &Symbols, spare: &Spare) -> EncodedBat
     let misplaced = misplaced(&runs, |position| ticks.trade_id[at(position)]);
     let rows = (0..ticks.len()).map(|position| ticks.row[at(position)]).collect();
     let tuples = writer.finish();
-    EncodedBatch { tuples, rows, runs, misplaced, rejects: Vec::new(), rejected: 0, home: spare.home() }
+    EncodedBatch { tuples, rows, runs, misplaced, rejects: Vec::new(), rejected: 0, handle: pool.handle() }
 }
 
 impl SliceRun {
@@ -239,7 +239,7 @@ mod tests {
 
     fn encoded(rows: &[(&str, i64, i64)]) -> EncodedBatch {
         let (ticks, symbols) = batch(rows);
-        encode(&ticks, &symbols, &Spare::default())
+        encode(&ticks, &symbols, &BufferPool::default())
     }
 
     #[test]
@@ -263,9 +263,9 @@ mod tests {
     #[test]
     fn a_dropped_batch_leaves_its_buffer_to_the_next() {
         let (ticks, symbols) = batch(&[("A", 0, 1), ("A", 0, 2)]);
-        let spare = Spare::default();
-        let place = encode(&ticks, &symbols, &spare).tuples.words(0).as_ptr();
-        let (next, another) = (encode(&ticks, &symbols, &spare), encode(&ticks, &symbols, &spare));
+        let pool = BufferPool::default();
+        let place = encode(&ticks, &symbols, &pool).tuples.words(0).as_ptr();
+        let (next, another) = (encode(&ticks, &symbols, &pool), encode(&ticks, &symbols, &pool));
         assert_eq!(next.tuples.words(0).as_ptr(), place);
         assert_ne!(another.tuples.words(0).as_ptr(), place);
     }

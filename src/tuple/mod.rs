@@ -10,7 +10,7 @@
 
 pub mod batch;
 pub mod numeric;
-pub mod spare;
+pub mod pool;
 
 use numeric::Numeric;
 

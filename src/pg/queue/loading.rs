@@ -11,8 +11,8 @@ use super::claim::{self, Claim};
 use super::prefetch::Prefetcher;
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
-use crate::load::pace::Pace;
-use crate::load::series::AHEAD;
+use crate::load::prefetch::MAX_PREFETCHED;
+use crate::load::prefetch_depth::PrefetchDepth;
 use crate::model::report::LoadReport;
 use crate::pg::load::known::Version;
 use crate::pg::load::offsets::Offsets;
@@ -29,7 +29,7 @@ pub fn limit_lock_waits() {
 }
 
 /// Loads after which a worker looks for new work.
-const TURN: usize = AHEAD / 2;
+const TURN: usize = MAX_PREFETCHED / 2;
 
 /// Where a worker's objects come from.
 pub trait Source {
@@ -65,7 +65,7 @@ pub struct Loading {
     /// Offsets that another session had locked.
     offsets: Offsets,
     /// How many objects are read ahead.
-    pace: Pace,
+    prefetch_depth: PrefetchDepth,
     /// The object that is being loaded, for errors that end its transaction.
     current: Option<(String, Version)>,
 }
@@ -95,7 +95,7 @@ impl Loading {
         }
         if !moved && self.planned.is_empty() {
             // The next objects may be of another size.
-            self.pace = Pace::default();
+            self.prefetch_depth = PrefetchDepth::default();
         }
         // Objects that are left are being loaded by other sessions: the caller need not look again at once.
         Ok(moved || !self.planned.is_empty())
@@ -150,7 +150,7 @@ impl Loading {
 
     /// Returns how many objects are to be claimed now.
     fn missing(&self) -> usize {
-        self.pace.missing(self.planned.len())
+        self.prefetch_depth.missing(self.planned.len())
     }
 
     /// Refreshes the queue, claims the missing objects and has them read.
@@ -284,7 +284,7 @@ impl Loading {
         match ffi::attempt::<_, Failure>(load) {
             Ok(PlannedLoad::Loaded(report)) => {
                 let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
-                self.pace.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
+                self.prefetch_depth.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
                 source.count(client, &next.claim, Some((&report, began)))?;
                 Ok(Done::Loaded)
             }

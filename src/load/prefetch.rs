@@ -11,27 +11,27 @@ use super::pipeline::{self, Job, LoadEvent};
 use crate::error::{Error, Result};
 use crate::s3::client::{Connection, S3Settings, connect};
 use crate::s3::object::Fetching;
-use crate::s3::reads::Reads;
-use crate::tuple::spare::Spare;
+use crate::s3::reads::Io;
+use crate::tuple::pool::BufferPool;
 
 /// The most objects that may be prefetched at once. Together they take no more memory than one large object.
-pub const AHEAD: usize = 8;
+pub const MAX_PREFETCHED: usize = 8;
 
 /// An object that waits to be loaded.
 struct Next {
     job: Job,
-    reads: Reads,
+    io: Io,
     prefetched: Option<Fetching>,
 }
 
 /// Loads objects in the order of `jobs` until its sender is dropped. An object's error is reported as
 /// [`LoadEvent::Failed`], and the next object follows.
-pub fn run(mut jobs: UnboundedReceiver<Job>, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
+pub fn run(mut jobs: UnboundedReceiver<Job>, io: &Io, events: &Events<LoadEvent>) -> Result<()> {
     let mut connection: Option<Connection> = None;
     let mut queue: VecDeque<Next> = VecDeque::new();
-    let mut spare = Spare::default();
-    while refill(&mut queue, &mut jobs, &mut spare, reads)? {
-        match load_next(&mut connection, &mut queue, &spare, reads, events) {
+    let mut pool = BufferPool::default();
+    while refill(&mut queue, &mut jobs, &mut pool, io)? {
+        match load_next(&mut connection, &mut queue, &pool, io, events) {
             Ok(()) => {}
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => events.send(LoadEvent::Failed(error))?,
@@ -45,21 +45,21 @@ pub fn run(mut jobs: UnboundedReceiver<Job>, reads: &Reads, events: &Events<Load
 fn refill(
     queue: &mut VecDeque<Next>,
     jobs: &mut UnboundedReceiver<Job>,
-    spare: &mut Spare,
-    reads: &Reads,
+    pool: &mut BufferPool,
+    io: &Io,
 ) -> Result<bool> {
-    while queue.len() < AHEAD {
+    while queue.len() < MAX_PREFETCHED {
         let job = match jobs.try_recv() {
             Ok(job) => job,
             Err(TryRecvError::Empty) if queue.is_empty() => {
                 // The wait may be long, so the memory of the last batches goes back to the system.
-                *spare = Spare::default();
-                let Some(job) = reads.wait(async { Ok(jobs.recv().await) })? else { return Ok(false) };
+                *pool = BufferPool::default();
+                let Some(job) = io.wait(async { Ok(jobs.recv().await) })? else { return Ok(false) };
                 job
             }
             Err(_) => break,
         };
-        queue.push_back(Next { job, reads: reads.fresh(), prefetched: None });
+        queue.push_back(Next { job, io: io.fresh(), prefetched: None });
     }
     Ok(!queue.is_empty())
 }
@@ -68,26 +68,26 @@ fn refill(
 fn load_next(
     connection: &mut Option<Connection>,
     queue: &mut VecDeque<Next>,
-    spare: &Spare,
-    reads: &Reads,
+    pool: &BufferPool,
+    io: &Io,
     events: &Events<LoadEvent>,
 ) -> Result<()> {
     let Some(next) = queue.front() else { return Ok(()) };
-    let connected = connected(connection, &next.job.s3, reads);
+    let connected = connected(connection, &next.job.s3, io);
     if let Ok(connection) = &connected {
         prefetch(queue, connection);
     }
     let Some(next) = queue.pop_front() else { return Ok(()) };
-    pipeline::load(&next.job, &connected?, next.prefetched, spare, &next.reads, events)
+    pipeline::load(&next.job, &connected?, next.prefetched, pool, &next.io, events)
 }
 
 /// Returns the connection for these settings; makes a new one if the settings have changed.
-fn connected(connection: &mut Option<Connection>, settings: &S3Settings, reads: &Reads) -> Result<Connection> {
+fn connected(connection: &mut Option<Connection>, settings: &S3Settings, io: &Io) -> Result<Connection> {
     if let Some(standing) = connection.as_ref().filter(|standing| standing.settings == *settings) {
         return Ok(standing.clone());
     }
     *connection = None;
-    let made = reads.wait(connect(settings))?;
+    let made = io.wait(connect(settings))?;
     *connection = Some(made.clone());
     Ok(made)
 }
@@ -101,7 +101,7 @@ fn prefetch(queue: &mut VecDeque<Next>, connection: &Connection) {
         let known = next.job.loaded_etag.is_some();
         if next.prefetched.is_none() && !known && next.job.s3 == connection.settings {
             let head = next.job.listed.clone().unwrap_or_default();
-            next.prefetched = Some(Fetching::start(next.job.object(connection, head, &next.reads)));
+            next.prefetched = Some(Fetching::start(next.job.object(connection, head, &next.io)));
         }
     }
 }
