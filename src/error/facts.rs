@@ -1,6 +1,6 @@
 //! What a client and a reader need besides the message: each variant's SQLSTATE, whether a retry may help, and a hint.
 //!
-//! docs/ERRORS.md lists the same SQLSTATEs; a test here compares the two.
+//! docs/use/errors.md lists the same SQLSTATEs; a test here compares the two.
 
 use super::Error;
 
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     /// The document that lists every SQLSTATE, from the root of the package.
-    const DOCUMENT: &str = "docs/ERRORS.md";
+    const DOCUMENT: &str = "docs/use/errors.md";
     /// The extension's SQLSTATEs that only its SQL raises.
     const SQL_ONLY: [&str; 1] = ["TK016"];
 
