@@ -1,24 +1,25 @@
-//! What can go wrong, as values. Nothing here knows PostgreSQL: `pg::report` raises these.
+//! Errors as values. Nothing here knows PostgreSQL: `pg` raises these errors.
 //!
 //! Every variant has its own SQLSTATE, in three classes of our own (the standard leaves classes that begin with I–Z to
-//! implementations): `S3…` the object store, `PQ…` the Parquet file, `TK…` the ticks and the database they go to.
-//! No variant ever holds a credential.
+//! implementations): `S3…` for the object store, `PQ…` for the Parquet file, `TK…` for the ticks and the database.
+//! A few variants use a code of PostgreSQL. `facts` lists them all. No variant ever holds a credential.
 
-mod advice;
+mod detail;
+mod facts;
 pub mod verdict;
 
 use std::fmt;
 
-/// One column of a file that is not what a tick needs.
+/// One column of a file that does not fit the tick's column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// The tick column that was looked for, e.g. `price`.
+    /// The tick column, e.g. `price`.
     pub column: &'static str,
     /// What is wrong with it, e.g. `is BOOLEAN, expected a decimal, string, integer or floating-point column`.
     pub problem: String,
 }
 
-/// Where a row stands in its object; all numbers count from 0, as Parquet tools do.
+/// The position of a row in its object. All numbers count from 0, as Parquet tools do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowPosition {
     /// The row group.
@@ -33,11 +34,11 @@ impl fmt::Display for RowPosition {
     }
 }
 
-/// Everything that can go wrong outside PostgreSQL, and the refusals that the loader itself decides on.
+/// Every error that occurs outside PostgreSQL, and every refusal that the extension itself decides on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     // ── S3: the uri and the object store ────────────────────────────────────────────────────────────────────────
-    /// The text is not an S3 uri that we accept.
+    /// The text is not an S3 uri that a load accepts.
     #[error("\"{text}\" is not a usable S3 uri: {why}")]
     InvalidUri {
         /// The text as given.
@@ -45,7 +46,7 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A prefix with placeholders that cannot be meant.
+    /// The text is not a prefix, or its placeholders are wrong.
     #[error("\"{text}\" is not a usable prefix: {why}")]
     InvalidPattern {
         /// The text as given.
@@ -71,24 +72,24 @@ pub enum Error {
         /// The bucket's name.
         bucket: String,
     },
-    /// The store refused the request (403).
+    /// S3 refused the request (403).
     #[error("S3 denied access (HTTP 403, {code})")]
     AccessDenied {
         /// S3's own error code.
         code: String,
     },
-    /// The bucket lives in another region (301, 307 or 400 with a region).
+    /// The bucket is in another region (301, 302, 307, 308, or 400 with a region).
     #[error("the bucket is not in region \"{asked}\"")]
     WrongRegion {
-        /// The region we signed for.
+        /// The region that the request was signed for.
         asked: String,
-        /// The region that S3 named, if it did.
+        /// The region that S3 named, if it named one.
         actual: Option<String>,
     },
-    /// Nobody answered at the endpoint, or TLS failed.
+    /// The endpoint did not answer, or TLS failed.
     #[error("could not connect to S3: {why}")]
     Unreachable {
-        /// The connector's own words.
+        /// The connector's own message.
         why: String,
     },
     /// A connection or a read took longer than its setting allows.
@@ -96,10 +97,10 @@ pub enum Error {
     S3Timeout {
         /// The limit that was exceeded.
         limit_ms: u64,
-        /// What was being done.
+        /// The step that took too long, as the end of "while …".
         doing: &'static str,
     },
-    /// 503, SlowDown or another 5xx that outlived the retries.
+    /// 503, SlowDown, 429 or another 5xx, still after the last retry.
     #[error("S3 is overloaded or failing (HTTP {status}, {code})")]
     S3Unavailable {
         /// The HTTP status.
@@ -107,7 +108,7 @@ pub enum Error {
         /// S3's own error code.
         code: String,
     },
-    /// Any other answer of the store.
+    /// Any other answer of S3.
     #[error("S3 answered HTTP {status} ({code})")]
     S3Refused {
         /// The HTTP status.
@@ -123,22 +124,22 @@ pub enum Error {
         /// The etag that came with a later answer.
         found: String,
     },
-    /// The body ended early, again and again.
+    /// The body ended early, in every attempt.
     #[error("the object's body broke off: {why}")]
     BodyBroken {
-        /// What was seen.
+        /// The last attempt's failure.
         why: String,
     },
-    /// No credentials were found in the chain.
+    /// The AWS default chain has no credentials.
     #[error("no AWS credentials were found")]
     NoCredentials {
-        /// The chain's own words.
+        /// Which kind of failure the chain reported.
         why: String,
     },
     /// The client could not be set up (CA file, endpoint, region).
     #[error("the S3 client could not be set up: {why}")]
     BadS3Setting {
-        /// What is wrong and with which setting.
+        /// The setting and what is wrong with it.
         why: String,
     },
 
@@ -146,13 +147,13 @@ pub enum Error {
     /// The object has no bytes at all.
     #[error("the object is empty (0 bytes)")]
     EmptyObject,
-    /// The magic bytes are not there.
+    /// The object has no Parquet magic bytes.
     #[error("the object is not a Parquet file")]
     NotParquet {
-        /// What was found in their place.
+        /// The bytes in their place.
         found: String,
     },
-    /// The start is Parquet but the end is not: an upload that broke off.
+    /// The start is Parquet but the end is not: the upload broke off.
     #[error("the Parquet file is truncated")]
     Truncated {
         /// What is missing.
@@ -161,29 +162,29 @@ pub enum Error {
     /// The footer or a column is encrypted.
     #[error("the Parquet file is encrypted")]
     Encrypted {
-        /// What exactly is encrypted.
+        /// The encrypted part.
         what: String,
     },
     /// The bytes contradict themselves.
     #[error("the Parquet file is damaged: {why}")]
     Damaged {
-        /// What was found.
+        /// The contradiction.
         why: String,
     },
-    /// A codec, encoding or page type that no reader here knows.
+    /// The file uses a codec, encoding or layout that the decoder does not read.
     #[error("the Parquet file uses {what}, which is not supported")]
     Unsupported {
         /// The feature.
         what: String,
     },
-    /// One piece is larger than `btc_ingest.memory_limit` allows.
+    /// One piece needs more than its share of `btc_ingest.memory_limit`.
     #[error("{what} needs {needed} bytes, more than this load may use ({limit})")]
     TooLarge {
         /// The piece, e.g. `a page of column "price"`.
         what: String,
-        /// Bytes that it needs.
+        /// The bytes that it needs, with those in use.
         needed: u64,
-        /// Bytes that it may have.
+        /// The share in bytes.
         limit: u64,
     },
     /// The object is larger than `btc_ingest.max_object_size`.
@@ -194,12 +195,12 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
-    /// Columns are missing or have types that cannot hold what a tick needs.
+    /// Columns are missing or have types that cannot hold a tick's values.
     #[error("the file's columns do not make ticks: {}", join(.mismatches))]
     SchemaMismatch {
-        /// All of them, in the order of the tick's columns.
+        /// Every mismatch, in the order of the tick's columns.
         mismatches: Vec<Mismatch>,
-        /// The columns that the file has, with their types.
+        /// The file's columns with their types.
         found: String,
     },
 
@@ -207,35 +208,35 @@ pub enum Error {
     /// A row is not a tick and `on_bad_row` says abort.
     #[error("{position} is not a tick: {reason}")]
     BadRow {
-        /// Where it stands.
+        /// The first such row.
         position: RowPosition,
-        /// Why it was refused.
+        /// Why it is no tick.
         reason: String,
     },
-    /// An option or a metadata key has a value that it cannot have.
+    /// An option or a metadata key is unknown or has a wrong value.
     #[error("option \"{key}\": {why}")]
     InvalidOption {
         /// The key.
         key: String,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and which values are right.
         why: String,
     },
-    /// What the producer registered is not what the object is.
+    /// The object differs from what its producer registered.
     #[error("the object differs from its registered metadata: {what} is {found}, registered as {registered}")]
     MetadataMismatch {
         /// `sha256`, `rows` or `object_size_bytes`.
         what: &'static str,
-        /// The object's.
+        /// The object's value.
         found: String,
-        /// The producer's.
+        /// The registered value.
         registered: String,
     },
     /// A conflict was found and `on_conflict` says abort.
     #[error("{count} ticks conflict with what is stored")]
     ConflictAbort {
-        /// How many in the batch that stopped the load.
+        /// The conflicts of the batch that stopped the load.
         count: u64,
-        /// One of them, with both values.
+        /// One conflict, with both values.
         example: String,
     },
     /// More conflicts than `btc_ingest.max_conflict_fraction`.
@@ -245,33 +246,33 @@ pub enum Error {
         conflicting: u64,
         /// Rows of the object.
         rows: u64,
-        /// The setting.
+        /// The setting's value.
         limit: f64,
-        /// One of them, with both values.
+        /// One conflict, with both values.
         example: String,
     },
-    /// More different symbols than one object can sensibly hold.
+    /// The object holds more different symbols than a load accepts.
     #[error("the object holds more than {limit} different symbols")]
     TooManySymbols {
         /// The limit.
         limit: usize,
     },
-    /// `timescaledb.restoring` is on: rows would go where no query sees them.
+    /// `timescaledb.restoring` is on: rows would go into the hypertable's root, where no query sees them.
     #[error("timescaledb.restoring is on")]
     Restoring,
     /// TimescaleDB's hooks are not active in this backend.
     #[error("TimescaleDB is not loaded in this session")]
     TimescaleNotLoaded,
-    /// A table of the contract is missing or is not what it should be.
+    /// A table that the extension works on is missing or is of another kind.
     #[error("{what}")]
     BadTarget {
-        /// Which, and what it is instead.
+        /// The table, and what it is instead.
         what: String,
     },
-    /// Tables of the contract have different owners, or a foreign function hangs on one.
+    /// The extension's tables have different owners, or one of them runs a function of another owner.
     #[error("{what}")]
     UntrustedTarget {
-        /// Which, and whose.
+        /// The table, and the owner in question.
         what: String,
     },
     /// The transaction or the server is read-only.
@@ -288,28 +289,28 @@ pub enum Error {
     SchemaVersion {
         /// The version of the tables; 0 when there is none.
         tables: i32,
-        /// The library's.
+        /// The version that the library needs.
         library: i32,
     },
-    /// An argument of a backfill has a value that it cannot have.
+    /// An argument of a backfill has a wrong value.
     #[error("{what}")]
     InvalidBackfill {
-        /// Which, and what would be right.
+        /// The argument, and which values are right.
         what: String,
     },
     /// A procedure that commits was called inside a transaction.
     #[error("a backfill commits as it goes and cannot run inside a transaction block")]
     InTransaction,
-    /// Something needs TimescaleDB's Community edition.
+    /// The call needs TimescaleDB's Community edition.
     #[error("{what} needs TimescaleDB's Community edition")]
     NeedsCommunity {
-        /// What was asked for.
+        /// The argument or function that needs it.
         what: String,
     },
     /// No background worker can be started.
     #[error("no background worker could be started")]
     NoWorker,
-    /// The hypertable's root grew: rows were about to be lost.
+    /// Rows went into the hypertable's root, where no query sees them.
     #[error("rows reached the root of the hypertable instead of its chunks")]
     RootGrew,
     /// The call was cancelled; PostgreSQL's own interrupt says why.
@@ -321,10 +322,10 @@ pub enum Error {
         /// PostgreSQL's own message.
         message: String,
     },
-    /// A thread of ours died; a bug.
+    /// A thread of the load panicked, or another state that must not occur; a bug.
     #[error("an internal thread of the load failed: {why}")]
     Internal {
-        /// What it said.
+        /// The panic's message, or the state.
         why: String,
     },
 }
@@ -334,78 +335,8 @@ fn join(mismatches: &[Mismatch]) -> String {
     parts.join("; ")
 }
 
-/// Shorthand for this crate.
+/// The result of everything that can fail with an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
-
-impl Error {
-    /// The five characters that a client matches on.
-    pub fn sqlstate(&self) -> &'static str {
-        match self {
-            Error::InvalidUri { .. } => "S3001",
-            Error::UriNotAllowed { .. } => "S3002",
-            Error::NoSuchBucket { .. } => "S3003",
-            Error::NoSuchKey { .. } => "S3004",
-            Error::AccessDenied { .. } => "S3005",
-            Error::WrongRegion { .. } => "S3006",
-            Error::Unreachable { .. } => "S3007",
-            Error::S3Timeout { .. } => "S3008",
-            Error::S3Unavailable { .. } => "S3009",
-            Error::S3Refused { .. } => "S3010",
-            Error::ObjectChanged { .. } => "S3011",
-            Error::BodyBroken { .. } => "S3012",
-            Error::NoCredentials { .. } => "S3013",
-            Error::BadS3Setting { .. } => "S3014",
-            Error::InvalidPattern { .. } => "S3015",
-            Error::EmptyObject => "PQ001",
-            Error::NotParquet { .. } => "PQ002",
-            Error::Truncated { .. } => "PQ003",
-            Error::Encrypted { .. } => "PQ004",
-            Error::Damaged { .. } => "PQ005",
-            Error::Unsupported { .. } => "PQ006",
-            Error::TooLarge { .. } => "PQ007",
-            Error::ObjectTooLarge { .. } => "PQ008",
-            Error::SchemaMismatch { .. } => "PQ009",
-            Error::BadRow { .. } => "TK001",
-            Error::InvalidOption { .. } => "TK002",
-            Error::MetadataMismatch { .. } => "TK003",
-            Error::ConflictAbort { .. } => "TK004",
-            Error::TooManyConflicts { .. } => "TK005",
-            Error::TooManySymbols { .. } => "TK006",
-            Error::Restoring => "TK007",
-            Error::TimescaleNotLoaded => "TK008",
-            Error::BadTarget { .. } => "TK009",
-            Error::UntrustedTarget { .. } => "42501",
-            Error::ReadOnly => "25006",
-            Error::RowSecurity { .. } => "TK010",
-            Error::SchemaVersion { .. } => "TK011",
-            Error::RootGrew => "TK012",
-            Error::InvalidBackfill { .. } => "TK013",
-            Error::InTransaction => "25001",
-            Error::NeedsCommunity { .. } => "TK014",
-            Error::NoWorker => "TK015",
-            Error::Cancelled | Error::StatementCancelled { .. } => "57014",
-            Error::Internal { .. } => "XX000",
-        }
-    }
-
-    /// Whether the same load may succeed later without anybody mending anything.
-    pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Error::Unreachable { .. }
-                | Error::S3Timeout { .. }
-                | Error::S3Unavailable { .. }
-                | Error::ObjectChanged { .. }
-                | Error::BodyBroken { .. }
-                | Error::NoCredentials { .. }
-                | Error::Restoring
-                | Error::NoWorker
-                | Error::ReadOnly
-                | Error::Cancelled
-                | Error::StatementCancelled { .. }
-        )
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -421,11 +352,5 @@ mod tests {
             found: "a INT32".into(),
         };
         assert_eq!(error.to_string(), "the file's columns do not make ticks: price is missing; trade_id is BOOLEAN");
-    }
-
-    #[test]
-    fn a_missing_bucket_is_permanent_and_a_slow_one_is_not() {
-        assert!(!Error::NoSuchBucket { bucket: "b".into() }.is_transient());
-        assert!(Error::S3Unavailable { status: 503, code: "SlowDown".into() }.is_transient());
     }
 }

@@ -1,7 +1,8 @@
-//! btc_ingest: Bitcoin trade ticks from Parquet objects in S3 into a TimescaleDB hypertable, exactly once.
+//! btc_ingest loads Bitcoin trade ticks from Parquet objects in S3 into a TimescaleDB hypertable, each exactly once.
 //!
-//! Modules in reading order; arrows point down only: `pg` → `load` → {`s3`, `decode`, `tuple`} → `model` → `error`.
-//! Everything but `pg` builds and is tested without PostgreSQL (`--no-default-features`).
+//! A module imports only from modules to its right: `pg` → `load` → {`s3`, `decode`, `tuple`} → `model` → `error`.
+//! `s3`, `decode` and `tuple` do not import from each other. All modules except `pg` form the core, which is built and
+//! tested without PostgreSQL (`--no-default-features`).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -18,10 +19,10 @@ pub mod pg;
 #[cfg(feature = "pg")]
 ::pgrx::pg_module_magic!(name, version);
 
-/// Required by `cargo pgrx test`, at this place.
+/// The hooks of `cargo pgrx test`, which looks for them here.
 #[cfg(test)]
 pub mod pg_test {
-    /// Nothing to set up.
+    /// Does nothing: the tests need no set-up.
     pub fn setup(_options: Vec<&str>) {}
 
     /// Settings of the test cluster.

@@ -10,7 +10,7 @@ use btc_ingest::model::options::{LoadOptions, OnBadRow};
 use btc_ingest::model::source::MemorySource;
 use btc_ingest::model::tick::Symbols;
 use btc_ingest::tuple::batch::encode;
-use btc_ingest::tuple::spare::Spare;
+use btc_ingest::tuple::pool::BufferPool;
 use bytes::Bytes;
 
 use crate::bench::Bench;
@@ -46,10 +46,10 @@ fn tuples(object: Bytes) -> Result<u64> {
     };
     let mut reader = TickReader::new(source, meta, mapping, &options, settings)?;
     let mut symbols = Symbols::default();
-    let spare = Spare::default();
+    let pool = BufferPool::default();
     let mut ticks = 0;
     while let Some(decoded) = reader.next(&mut symbols, &|| false)? {
-        ticks += encode(&decoded.ticks, &symbols, &spare).rows.len() as u64;
+        ticks += encode(&decoded.ticks, &symbols, &pool).rows.len() as u64;
     }
     Ok(ticks)
 }

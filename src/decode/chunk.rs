@@ -1,9 +1,9 @@
-//! One column of one row group as Arrow arrays of at most so many rows.
+//! One column of one row group as Arrow arrays of at most `step` rows.
 //!
-//! The crate's decoder is given a schema of our own making: one column with the file's physical type and nothing else.
-//! Its conversions of annotated types (and their panics and wrap-arounds) are then out of the way, text stays views
-//! into pages, and the file's embedded Arrow schema plays no part. Pages are handed to it through a queue, so that
-//! fetching, checking and cancelling happen out here.
+//! The parquet crate's decoder gets a schema that is made here: one column with the file's physical type and no
+//! annotation. So the decoder does not convert annotated types (its conversions can panic or wrap around), texts stay
+//! views into pages, and the file's embedded Arrow schema is ignored. The decoder takes its pages from a queue, so that
+//! fetching, checking and cancelling happen here.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,57 +19,57 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
+use super::damage::{damaged, guarded};
 use super::page::Pages;
 use super::schema::Column;
-use super::{damaged, guarded};
 use crate::error::{Error, Result};
 
 /// Reads a chunk's values in steps of the same number of rows.
 pub(super) struct Chunk {
     pages: Pages,
     queue: Queue,
-    /// Rows of queued pages and of the one in the decoder that have not come out yet.
-    ahead: u64,
+    /// Rows in queued pages and in the decoder's page that are not decoded yet.
+    not_decoded: u64,
     decoder: ParquetRecordBatchReader,
 }
 
 type Queue = Arc<Mutex<VecDeque<Page>>>;
 
 impl Chunk {
-    /// `step` is the number of rows of every read but the last.
+    /// Makes the reader. `step` is the number of rows of every read but the last.
     pub fn new(pages: Pages, levels: &FieldLevels, metadata: Arc<ParquetMetaData>, step: usize) -> Result<Self> {
         let queue = Queue::default();
         let group = OneColumn { metadata, queue: queue.clone() };
         let decoder =
             guarded("a column", || ParquetRecordBatchReader::try_new_with_row_groups(levels, &group, step, None))?
                 .map_err(from_parquet)?;
-        Ok(Chunk { pages, queue, ahead: 0, decoder })
+        Ok(Chunk { pages, queue, not_decoded: 0, decoder })
     }
 
-    /// The next `rows` values: the step, or all that remain if these are fewer.
+    /// Reads the next `rows` values. `rows` must be the step, or all remaining rows if these are fewer.
     pub fn read(&mut self, rows: usize, cancelled: &dyn Fn() -> bool) -> Result<ArrayRef> {
-        while self.ahead < rows as u64 {
+        while self.not_decoded < rows as u64 {
             if cancelled() {
                 return Err(Error::Cancelled);
             }
             if let Some((page, rows)) = self.pages.next()? {
                 self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(page);
-                self.ahead += rows;
+                self.not_decoded += rows;
             }
         }
         let batch = guarded("a page", || self.decoder.next())?;
         let batch = batch.ok_or_else(|| damaged("it ends early"))?.map_err(from_arrow)?;
         if batch.num_rows() != rows || batch.num_columns() != 1 {
-            return Err(damaged(format!("{rows} rows are due and {} came", batch.num_rows())));
+            return Err(damaged(format!("{rows} rows are expected, but {} were decoded", batch.num_rows())));
         }
-        self.ahead -= rows as u64;
+        self.not_decoded -= rows as u64;
         Ok(batch.column(0).clone())
     }
 }
 
-/// The schema under which a column's values are decoded.
+/// Returns the schema for the decoding of a column's values.
 pub(super) fn levels(column: &Column) -> Result<FieldLevels> {
-    // The layout of INT96 is that of any 12 bytes; read as such it cannot overflow.
+    // INT96 is read as 12 plain bytes, so the decoder's conversion cannot overflow.
     let (physical, arrow) = match column.physical {
         Physical::BYTE_ARRAY => (Physical::BYTE_ARRAY, DataType::BinaryView),
         Physical::INT96 | Physical::FIXED_LEN_BYTE_ARRAY => {
@@ -101,7 +101,7 @@ fn from_parquet(error: ParquetError) -> Error {
     }
 }
 
-/// The decoder's errors come as Arrow's, which hold the words alone.
+/// Converts the decoder's errors. They are Arrow's errors, which hold only the text of the parquet crate's errors.
 fn from_arrow(error: ArrowError) -> Error {
     let text = match error {
         ArrowError::ParquetError(text) => text,
@@ -113,7 +113,7 @@ fn from_arrow(error: ArrowError) -> Error {
     }
 }
 
-/// What the decoder sees of the file.
+/// The one column that the decoder sees of the file.
 struct OneColumn {
     metadata: Arc<ParquetMetaData>,
     queue: Queue,

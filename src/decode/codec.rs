@@ -1,5 +1,7 @@
-//! Decompression into a buffer of exactly the promised size. Whatever a stream claims, it never gets more room than
-//! the page header was granted; one byte more or less is damage.
+//! Decompression into a buffer of exactly the size in the page header. One byte more or less is damage.
+//!
+//! Kept although the parquet crate has codecs: its gzip and brotli readers (60.1) grow their output without a limit.
+//! Here a stream never gets more memory than was charged for its page.
 
 use std::io::Read;
 
@@ -7,7 +9,7 @@ use parquet::basic::Compression;
 
 use crate::error::{Error, Result};
 
-/// The codecs that are read.
+/// The supported codecs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
     None,
@@ -15,7 +17,7 @@ pub(super) enum Codec {
     Gzip,
     Brotli,
     Zstd,
-    /// Hadoop's frames, and what older writers put there instead.
+    /// Hadoop's frames, or the formats that older writers use under the same name.
     Lz4,
     Lz4Raw,
 }
@@ -37,7 +39,7 @@ impl TryFrom<Compression> for Codec {
     }
 }
 
-/// The name as Parquet tools print it.
+/// Returns the codec's name as Parquet tools print it.
 pub(super) fn codec_name(compression: Compression) -> &'static str {
     match compression {
         Compression::UNCOMPRESSED => "UNCOMPRESSED",
@@ -52,7 +54,7 @@ pub(super) fn codec_name(compression: Compression) -> &'static str {
 }
 
 impl Codec {
-    /// Fills `output` to its last byte from the whole of `input`, or says what is wrong.
+    /// Fills all of `output` from all of `input`, or returns what is wrong.
     pub fn decompress(self, input: &[u8], output: &mut [u8]) -> std::result::Result<(), String> {
         let written = match self {
             Codec::None => copy(input, output),
@@ -86,7 +88,7 @@ fn snappy(input: &[u8], output: &mut [u8]) -> std::result::Result<usize, String>
 }
 
 fn brotli(input: &[u8], output: &mut [u8]) -> std::result::Result<usize, String> {
-    // This first byte asks for a window of up to 1 GB, which the format that Parquet names does not have.
+    // This first byte asks for a window of up to 1 GB. Parquet's brotli codec does not have such windows.
     if input.first().is_some_and(|first| first & 0x7f == 0x11) {
         return Err("it is a large-window brotli stream".into());
     }
@@ -103,7 +105,7 @@ fn lz4(input: &[u8], output: &mut [u8]) -> std::result::Result<usize, String> {
     }
 }
 
-/// Frames of (uncompressed size, compressed size, block), both sizes in big-endian.
+/// Reads frames of (uncompressed size, compressed size, block), with both sizes in big-endian.
 fn lz4_hadoop(mut input: &[u8], output: &mut [u8]) -> std::result::Result<usize, String> {
     let mut at = 0;
     while !input.is_empty() {
@@ -129,7 +131,8 @@ fn lz4_raw(input: &[u8], output: &mut [u8]) -> std::result::Result<usize, String
     lz4_flex::block::decompress_into(input, output).map_err(|error| error.to_string())
 }
 
-/// Reads until `output` is full, then makes sure that nothing follows, checksums included.
+/// Reads until `output` is full, then to the end of the stream, so that its checksums are verified. Further data is an
+/// error.
 fn fill(mut reader: impl Read, output: &mut [u8]) -> std::result::Result<usize, String> {
     let mut at = 0;
     while at < output.len() {
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_codec_fills_exactly_what_it_is_given_and_never_more() {
+    fn every_codec_fills_exactly_its_buffer_and_never_more() {
         let text: Vec<u8> = (0..10_000u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
         for (codec, packed) in [
             (Codec::None, text.clone()),

@@ -1,17 +1,18 @@
-//! Text, integers and floats as whole units of 10^-scale: exact or refused, never rounded.
+//! Text, integers and floats as integers that count units of 10^-scale. A conversion is exact or fails; nothing is
+//! rounded.
 
 use std::io::Write;
 
-/// Why a number is no count of units.
+/// Why a value cannot be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Misfit {
-    /// It is no number at all.
+    /// It is no number.
     NotANumber,
     /// It has significant digits beyond the scale.
     TooFine,
-    /// It does not fit 128 bits of units; certainly out of any range here.
+    /// Its units do not fit 128 bits, so it is out of every range used here.
     TooLarge,
-    /// It is negative and so wide that only that much is known.
+    /// It is negative, and too wide or too fine for the exact value.
     Negative,
 }
 
@@ -26,10 +27,10 @@ const POW10: [u64; 20] = {
     table
 };
 
-/// Digits that 128 bits always hold.
+/// The most decimal digits that always fit 128 bits.
 const MAX_DIGITS: i64 = 38;
 
-/// A decimal number in text: sign, digits with at most one dot, exponent; nothing around it.
+/// Converts a decimal number in text: sign, digits with at most one dot, exponent; no spaces.
 #[inline]
 pub(super) fn from_text(text: &[u8], scale: u32) -> Result<i128, Misfit> {
     if let Some((digits, places)) = short(text)
@@ -40,7 +41,7 @@ pub(super) fn from_text(text: &[u8], scale: u32) -> Result<i128, Misfit> {
     from_long_text(text, scale)
 }
 
-/// A whole number in text, with a sign perhaps.
+/// Converts a whole number in text, with an optional sign.
 #[inline]
 pub(super) fn integer_from_text(text: &[u8]) -> Result<i128, Misfit> {
     if let Some((digits, 0)) = short(text) {
@@ -53,7 +54,7 @@ pub(super) fn integer_from_text(text: &[u8]) -> Result<i128, Misfit> {
     from_long_text(text, 0)
 }
 
-/// `value` units of 10^-`from` as units of 10^-`to`.
+/// Converts `value` units of 10^-`from` to units of 10^-`to`.
 #[inline]
 pub(super) fn rescale(value: i128, from: u32, to: u32) -> Result<i128, Misfit> {
     if from <= to {
@@ -67,7 +68,7 @@ pub(super) fn rescale(value: i128, from: u32, to: u32) -> Result<i128, Misfit> {
     }
 }
 
-/// A big-endian two's complement integer of any width, as Parquet stores decimals, from one scale to another.
+/// Converts a big-endian two's complement integer of any width, as Parquet stores decimals, from one scale to another.
 pub(super) fn from_be_bytes(bytes: &[u8], from: u32, to: u32) -> Result<i128, Misfit> {
     let negative = bytes.first().ok_or(Misfit::NotANumber)? & 0x80 != 0;
     if bytes.len() <= 16 {
@@ -86,25 +87,25 @@ pub(super) fn from_be_bytes(bytes: &[u8], from: u32, to: u32) -> Result<i128, Mi
     shrink(bytes, from, to)
 }
 
-/// The shortest decimal that reads back as `value`.
+/// Converts the shortest decimal that reads back as `value`.
 pub(super) fn from_f64(value: f64, scale: u32) -> Result<i128, Misfit> {
     from_display(value.is_finite(), format_args!("{value:e}"), scale)
 }
 
-/// The shortest decimal that reads back as `value`; 0.1 for 0.1f32.
+/// Converts the shortest decimal that reads back as `value`; 0.1 for 0.1f32.
 pub(super) fn from_f32(value: f32, scale: u32) -> Result<i128, Misfit> {
     from_display(value.is_finite(), format_args!("{value:e}"), scale)
 }
 
-/// The decimal with the fewest digits that `reads_back` accepts as the half-precision `value`.
+/// Converts the decimal with the fewest digits that `reads_back` accepts as the half-precision `value`.
 pub(super) fn from_f16(value: f64, reads_back: impl Fn(f64) -> bool, scale: u32) -> Result<i128, Misfit> {
-    // Five digits tell any two of them apart.
+    // Five digits distinguish any two half-precision numbers.
     let digits = (0..4).find(|digits| format!("{value:.digits$e}").parse().is_ok_and(&reads_back)).unwrap_or(4);
     from_display(value.is_finite(), format_args!("{value:.digits$e}"), scale)
 }
 
 fn from_display(finite: bool, text: std::fmt::Arguments<'_>, scale: u32) -> Result<i128, Misfit> {
-    // The longest is -1.2345678901234567e-308.
+    // The longest text is one like -1.2345678901234567e-308.
     let mut buffer = [0u8; 32];
     let mut rest = &mut buffer[..];
     if !finite || rest.write_fmt(text).is_err() {
@@ -114,7 +115,8 @@ fn from_display(finite: bool, text: std::fmt::Arguments<'_>, scale: u32) -> Resu
     from_text(&buffer[..32 - left], scale)
 }
 
-/// Up to 19 characters, all digits but for one dot: the digits as an integer, and how many follow the dot.
+/// Parses up to 19 characters that are digits and at most one dot. Returns the digits as an integer, and how many of
+/// them follow the dot.
 #[inline]
 fn short(text: &[u8]) -> Option<(u64, u32)> {
     if text.is_empty() || text.len() > 19 {
@@ -135,7 +137,7 @@ fn short(text: &[u8]) -> Option<(u64, u32)> {
     (text.len() as u32 > after_dot).then_some((digits, places))
 }
 
-/// Everything that [`short`] does not take: signs, exponents, many digits.
+/// Converts the texts that [`short`] does not parse: signs, exponents, many digits.
 #[cold]
 fn from_long_text(text: &[u8], scale: u32) -> Result<i128, Misfit> {
     let negative = text.first() == Some(&b'-');
@@ -183,12 +185,12 @@ fn exponent(text: &[u8]) -> Result<i64, Misfit> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Misfit::NotANumber);
     }
-    // Beyond this every number here is zero, too fine or too large.
+    // With a larger exponent, every number here is zero, too fine or too large.
     let value = digits.iter().fold(0i64, |value, byte| (value * 10 + i64::from(byte - b'0')).min(1_000_000_000_000));
     Ok(if negative { -value } else { value })
 }
 
-/// A positive integer of more than 128 bits, divided by ten until it fits.
+/// Converts a positive integer of more than 128 bits to a smaller scale, by repeated division by ten.
 fn shrink(bytes: &[u8], from: u32, to: u32) -> Result<i128, Misfit> {
     let significant = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
     if significant.len() > 64 || from <= to {

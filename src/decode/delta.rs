@@ -1,18 +1,18 @@
-//! What a page in one of the delta encodings would grow to, found out before it is decoded: their headers name counts
-//! that decoders allocate by, and a prefix of DELTA_BYTE_ARRAY repeats bytes that the page holds only once.
+//! The decoded size of a page in a delta encoding, computed before the page is decoded. Decoders allocate by the
+//! counts in these pages' headers, and DELTA_BYTE_ARRAY repeats prefixes that the page holds only once.
 
-use super::damaged;
-use crate::error::Result;
+use super::damage::damaged;
+use crate::error::{Error, Result};
 
-/// No writer uses blocks anywhere near this; 128 values is usual.
+/// The most values in a block. Writers use 128.
 const MAX_BLOCK: u64 = 1 << 20;
 
-/// Checks the header of a run of DELTA_BINARY_PACKED integers that may hold at most `values`; returns their number.
+/// Checks the header of a run of DELTA_BINARY_PACKED integers, which may hold at most `values`. Returns their number.
 pub(super) fn check_header(data: &[u8], values: u32) -> Result<u64> {
     Ok(Integers::new(data, values)?.left)
 }
 
-/// Bytes that the values of a DELTA_BYTE_ARRAY page take when each is written out.
+/// Returns the bytes that the values of a DELTA_BYTE_ARRAY page take with their prefixes.
 pub(super) fn expanded_size(data: &[u8], values: u32) -> Result<u64> {
     let (prefixes, prefix_sum, end) = Integers::new(data, values)?.sum()?;
     let rest = data.get(end..).ok_or_else(|| damaged("a delta page ends within its prefix lengths"))?;
@@ -43,7 +43,7 @@ impl<'a> Integers<'a> {
             return Err(damaged(format!("a delta page has blocks of {block} values in {miniblocks} parts")));
         }
         if this.left > u64::from(values) {
-            return Err(damaged(format!("a delta page claims {} values where {values} are", this.left)));
+            return Err(damaged(format!("a delta page claims {} values, but the page has {values}", this.left)));
         }
         this.miniblocks = miniblocks as usize;
         this.per_miniblock = (block / miniblocks) as usize;
@@ -53,7 +53,7 @@ impl<'a> Integers<'a> {
         Ok(this)
     }
 
-    /// Number and sum of all integers, which must be lengths, and where they end.
+    /// Returns the number of the integers, their sum, and where they end. The integers must be lengths.
     fn sum(mut self) -> Result<(u64, u64, usize)> {
         let count = self.left;
         let mut sum = 0u64;
@@ -67,7 +67,7 @@ impl<'a> Integers<'a> {
             self.at = widths.end;
             for index in widths {
                 if self.left == 0 {
-                    // Widths of miniblocks without values may be anything.
+                    // The widths of miniblocks without values are arbitrary.
                     break;
                 }
                 let width = usize::from(*self.data.get(index).ok_or_else(ended)?);
@@ -127,7 +127,7 @@ impl<'a> Integers<'a> {
     }
 }
 
-fn ended() -> crate::error::Error {
+fn ended() -> Error {
     damaged("a delta page ends early")
 }
 
@@ -135,7 +135,7 @@ fn ended() -> crate::error::Error {
 mod tests {
     use super::*;
 
-    /// Block of 128 in 4 miniblocks, `count` values, all equal to `value` (zigzag below 64).
+    /// Makes a block of 128 in 4 miniblocks with `count` values, all equal to `value`, which must be below 64.
     fn constant(count: u8, value: u8) -> Vec<u8> {
         let mut bytes = vec![0x80, 1, 4, count, value << 1];
         if count > 1 {
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn packed_deltas_are_followed() {
-        // First 0, then deltas of 1 bit: 1 0 1 0 … with minimum 0, so 33 values that climb by one every second step.
+        // First 0, then deltas of 1 bit with minimum 0: 1 0 1 0 …. So 33 values increase by one at every second step.
         let mut page = vec![0x80, 1, 4, 33, 0, 0, 1, 0, 0, 0];
         page.extend([0x55; 4]);
         let sum: u64 = (1..=32u64).map(|i| i.div_ceil(2)).sum();

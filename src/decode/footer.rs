@@ -1,4 +1,4 @@
-//! The footer: found at the object's end, judged before it is decoded, and checked against the object afterwards.
+//! The footer: found at the object's end, checked before it is decoded, and compared with the object afterwards.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,15 +7,13 @@ use bytes::Bytes;
 use parquet::file::metadata::{
     ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
 };
-use sha2::{Digest, Sha256};
 
-use super::types::type_name;
-use super::{codec, damaged, guarded, scan};
+use super::damage::{damaged, guarded};
+use super::scan;
 use crate::error::{Error, Result, RowPosition};
-use crate::model::options::LoadOptions;
 use crate::model::source::ObjectSource;
 
-/// What the footer says; checked to lie within the object.
+/// The decoded footer. All column chunks are checked to lie within the object.
 #[derive(Debug, Clone)]
 pub struct FileMeta {
     metadata: Arc<ParquetMetaData>,
@@ -26,29 +24,14 @@ pub struct FileMeta {
     rows: u64,
 }
 
-/// One leaf column, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnInfo {
-    /// Its path, dots between the parts.
-    pub name: String,
-    /// Its type as Parquet tools print it.
-    pub parquet_type: String,
-    /// Its codec, or several where row groups differ.
-    pub codec: String,
-    /// Bytes in the file over all row groups.
-    pub compressed_bytes: u64,
-    /// The tick column that is read from it without further options.
-    pub used_as: Option<&'static str>,
-}
-
 const MAGIC: &[u8; 4] = b"PAR1";
 const ENCRYPTED_MAGIC: &[u8; 4] = b"PARE";
 /// Magic, footer length, magic.
 const SMALLEST: u64 = 12;
-/// Enough for the footer of most objects, little enough to fetch in vain.
+/// The bytes that are fetched at first. Most footers are smaller.
 const TAIL: u64 = 64 * 1024;
 
-/// Reads the footer; `tail` is what has been fetched of the object's end already.
+/// Reads the footer. `tail` is the object's end if it was fetched already.
 pub fn read_footer(source: &dyn ObjectSource, tail: Option<Bytes>, memory_limit: u64) -> Result<FileMeta> {
     let size = source.size();
     if size == 0 {
@@ -60,7 +43,7 @@ pub fn read_footer(source: &dyn ObjectSource, tail: Option<Bytes>, memory_limit:
     };
     let len = footer_len(source, &tail)?;
     if len + 8 > size - 4 {
-        return Err(damaged(format!("the footer is said to have {len} bytes, the object has {size}")));
+        return Err(damaged(format!("the footer should have {len} bytes, but the object has {size}")));
     }
     let limit = memory_limit / 4;
     let too_large = |needed| Error::TooLarge { what: "the footer".into(), needed, limit };
@@ -76,7 +59,7 @@ pub fn read_footer(source: &dyn ObjectSource, tail: Option<Bytes>, memory_limit:
     if cost > limit {
         return Err(too_large(cost));
     }
-    // Nobody here needs these statistics, and some writers get them wrong.
+    // No code here uses these statistics, and some writers get them wrong.
     let options = ParquetMetaDataOptions::new()
         .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll)
         .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
@@ -86,7 +69,7 @@ pub fn read_footer(source: &dyn ObjectSource, tail: Option<Bytes>, memory_limit:
     FileMeta::check(metadata, 4..size - 8 - len)
 }
 
-/// The footer's length, when the object's end is that of a Parquet file.
+/// Returns the footer's length if the object ends as a Parquet file.
 fn footer_len(source: &dyn ObjectSource, tail: &[u8]) -> Result<u64> {
     let size = source.size();
     let magic = tail.last_chunk::<4>();
@@ -117,10 +100,10 @@ impl FileMeta {
                 let values = count(column.num_values(), || format!("column \"{name}\" in row group {index}"))?;
                 if column.column_descr().max_rep_level() == 0 && values != in_group {
                     return Err(damaged(format!(
-                        "column \"{name}\" has {values} values where row group {index} has {in_group} rows"
+                        "column \"{name}\" has {values} values, but row group {index} has {in_group} rows"
                     )));
                 }
-                // Chunks without rows are never read; some writers leave their offsets at zero.
+                // Some writers leave the offsets of chunks without rows at zero. Such chunks are never read.
                 if in_group > 0 {
                     chunk_range(column).filter(|range| data.start <= range.start && range.end <= data.end).ok_or_else(
                         || damaged(format!("column \"{name}\" in row group {index}: it lies outside the object")),
@@ -130,7 +113,7 @@ impl FileMeta {
         }
         let promised = count(metadata.file_metadata().num_rows(), || "the file".into())?;
         if promised != rows {
-            return Err(damaged(format!("the footer says {promised} rows, its row groups {rows}")));
+            return Err(damaged(format!("the footer names {promised} rows, but its row groups have {rows}")));
         }
         if i64::try_from(rows).is_err() {
             return Err(damaged("the rows cannot be counted"));
@@ -138,75 +121,38 @@ impl FileMeta {
         Ok(FileMeta { metadata: Arc::new(metadata), data_end: data.end, starts, rows })
     }
 
-    /// Rows in the file.
+    /// Returns the number of rows in the file.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Row groups in the file.
+    /// Returns the number of row groups in the file.
     pub fn row_groups(&self) -> usize {
         self.starts.len()
     }
 
-    /// The library that wrote the file, if it says so.
+    /// Returns the name of the library that wrote the file, if the file names it.
     pub fn writer(&self) -> Option<&str> {
         self.metadata.file_metadata().created_by()
     }
 
-    /// Where the row with this number stands.
+    /// Returns the position of the row with this number.
     pub fn position(&self, row: u64) -> RowPosition {
-        // Of the groups that start at a row, all but the last are empty.
+        // If several groups start at one row, all but the last of them are empty.
         let group = self.starts.partition_point(|start| *start <= row).saturating_sub(1);
         RowPosition { row_group: group as u32, row }
     }
 
-    /// The leaf columns in the file's order.
-    pub fn columns(&self) -> Vec<ColumnInfo> {
-        self.columns_for(&LoadOptions::default())
-    }
-
-    /// The leaf columns in the file's order, and what a load with these options reads from them.
-    pub fn columns_for(&self, options: &LoadOptions) -> Vec<ColumnInfo> {
-        let leaves = self.metadata.file_metadata().schema_descr().columns();
-        let used = super::schema::uses(self, options);
-        let info = |(index, leaf): (usize, &Arc<parquet::schema::types::ColumnDescriptor>)| {
-            let chunks = || self.metadata.row_groups().iter().map(move |group| group.column(index));
-            let mut codecs: Vec<&str> = chunks().map(|chunk| codec::codec_name(chunk.compression())).collect();
-            codecs.sort_unstable();
-            codecs.dedup();
-            ColumnInfo {
-                name: leaf.path().string(),
-                parquet_type: type_name(leaf),
-                codec: codecs.join("/"),
-                compressed_bytes: chunks().fold(0u64, |sum, chunk| sum.saturating_add(chunk.compressed_size() as u64)),
-                used_as: used.iter().find(|(leaf, _)| *leaf == index).map(|(_, tick)| *tick),
-            }
-        };
-        leaves.iter().enumerate().map(info).collect()
-    }
-
-    /// A hash of the leaf columns' names and types, in order: the same for files of the same shape.
-    pub fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        for leaf in self.metadata.file_metadata().schema_descr().columns() {
-            hash.update(leaf.path().string().as_bytes());
-            hash.update([0]);
-            hash.update(type_name(leaf).as_bytes());
-            hash.update([0]);
-        }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// Everything else that the footer says.
+    /// Returns the rest of the footer.
     pub fn metadata(&self) -> &ParquetMetaData {
         &self.metadata
     }
 
-    /// The bytes in which a column chunk's pages lie.
+    /// Returns the range of a column chunk's pages.
     pub(super) fn chunk_range(&self, column: &ColumnChunkMetaData) -> Option<Range<u64>> {
         let range = chunk_range(column)?;
-        // parquet-mr before 1.2.9 forgot the dictionary's header when it counted (PARQUET-816). Pages are counted by
-        // their rows, so a few bytes too many do no harm.
+        // parquet-mr before 1.2.9 did not count the dictionary's header (PARQUET-816). A reader stops after the last
+        // row, so extra bytes do no harm.
         let is_old = self.writer().is_some_and(|writer| {
             writer == "parquet-mr" || (0..9).any(|patch| writer.starts_with(&format!("parquet-mr version 1.2.{patch}")))
         });
@@ -218,11 +164,12 @@ impl FileMeta {
     }
 }
 
-/// Where a column chunk's pages lie; `None` when its numbers make no range. The crate's own method panics then.
+/// Returns the range of a column chunk's pages, or `None` if its numbers are no range. The parquet crate's own method
+/// would panic then.
 fn chunk_range(column: &ColumnChunkMetaData) -> Option<Range<u64>> {
     let data = u64::try_from(column.data_page_offset()).ok()?;
     let dictionary = column.dictionary_page_offset().and_then(|offset| u64::try_from(offset).ok());
-    // Writers without a dictionary have been seen to put 0 there.
+    // Some writers store 0 here if there is no dictionary.
     let start = dictionary.filter(|offset| (1..data).contains(offset)).unwrap_or(data);
     let end = start.checked_add(u64::try_from(column.compressed_size()).ok()?)?;
     Some(start..end)

@@ -1,37 +1,37 @@
-//! Page headers. Ours, because a header must be judged before anything is allocated by it, and because the ones in the
-//! crate cannot say that they need more bytes.
+//! Page headers. They are parsed here because a header must be checked before memory is allocated by it, and because
+//! the parquet crate's parser cannot report that it needs more bytes.
 
-use super::damaged;
+use super::damage::damaged;
 use super::thrift::{Compact, Field, Stop, kind};
 use crate::error::Result;
 
-/// What stands in front of a page.
+/// The header in front of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PageHeader {
-    /// Which page it is.
+    /// The page's kind, with that kind's fields.
     pub page: PageKind,
-    /// Bytes after decompression, levels included.
+    /// Bytes after decompression, with the levels.
     pub uncompressed: usize,
     /// Bytes in the file.
     pub compressed: usize,
-    /// Of the bytes in the file.
+    /// The checksum of the bytes in the file.
     pub crc: Option<u32>,
 }
 
-/// The kinds of pages; encodings are Thrift's numbers.
+/// The kinds of pages. Encodings are the numbers of the Thrift definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PageKind {
-    /// Everything compressed together.
+    /// Version 1: levels and values are compressed together.
     Data { values: u32, encoding: i32, levels: i32 },
-    /// Levels in front, uncompressed.
+    /// Version 2: uncompressed levels in front of the values.
     DataV2 { values: u32, nulls: u32, rows: u32, encoding: i32, def_len: usize, rep_len: usize, compressed: bool },
-    /// The values that later pages point to.
+    /// The values that later pages refer to.
     Dictionary { values: u32, encoding: i32, sorted: bool },
-    /// An index page, which nobody writes and everybody skips.
+    /// An index page, or an unknown kind. It is skipped.
     Other,
 }
 
-/// The header at the front of `bytes` and its length; `None` when it does not end within them.
+/// Parses the header at the front of `bytes`. Returns it with its length, or `None` if it does not end within `bytes`.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(PageHeader, usize)>> {
     let mut input = Compact::new(bytes);
     let mut raw = Raw::default();
@@ -42,7 +42,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(PageHeader, usize)>> {
     }
 }
 
-/// Numbers as they come; every one of them may be missing or absurd.
+/// The fields as they are read. Each may be missing or wrong.
 #[derive(Default)]
 struct Raw {
     page_type: Option<i32>,
@@ -54,7 +54,7 @@ struct Raw {
     data_v2: Option<Part>,
 }
 
-/// The integer fields 1 to 6 of a nested header and its one boolean.
+/// The integer fields 1 to 6 of a nested header, and its one boolean.
 #[derive(Default)]
 struct Part {
     numbers: [Option<i32>; 7],
@@ -143,7 +143,7 @@ impl Part {
 
     fn count(&self, field: usize, what: &str) -> Result<u32> {
         let value = self.number(field, what)?;
-        u32::try_from(value).map_err(|_| damaged(format!("a page header says {value} {what}")))
+        u32::try_from(value).map_err(|_| damaged(format!("a page header claims {value} {what}")))
     }
 }
 

@@ -1,7 +1,9 @@
-//! How many values of a nullable column are there: the ones among definition levels of a single bit.
+//! Counts the values of a nullable column that are not null: the ones among its definition levels of one bit.
+//!
+//! Only the padded INT96 pages of fastparquet need this count (see `Pages::trim`).
 
-/// Counts the set levels among the first `values`, which come as runs and as groups of eight bits; `None` when they
-/// end early.
+/// Counts the ones among the first `values` levels, which are stored as runs and as groups of eight bits. Returns
+/// `None` if the levels end early.
 pub(super) fn present(mut levels: &[u8], values: u32) -> Option<u64> {
     let (mut count, mut left) = (0, u64::from(values));
     while left > 0 {
@@ -21,7 +23,7 @@ pub(super) fn present(mut levels: &[u8], values: u32) -> Option<u64> {
             let len = groups.saturating_mul(8).min(left);
             count += ones(levels, len)?;
             left -= len;
-            // The last group may be cut off after the bits that count.
+            // The last group may be cut off after the bits that are needed.
             levels = levels.get(usize::try_from(groups).ok()?..).unwrap_or_default();
             if groups == 0 {
                 return None;
@@ -57,7 +59,7 @@ mod tests {
 
     #[test]
     fn runs_and_groups_are_counted() {
-        // Five ones, then a group of eight with three ones of which the last two bits do not count.
+        // Five ones, then a group of eight bits. It has three ones, but only its first six bits are levels.
         assert_eq!(present(&[10, 1, 3, 0b1000_0011], 11), Some(7));
         assert_eq!(present(&[10, 0, 10, 1], 10), Some(5));
     }

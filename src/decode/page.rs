@@ -1,4 +1,4 @@
-//! The pages of one column chunk, fetched, checked and decompressed one at a time, on a budget that all columns share.
+//! The pages of one column chunk, fetched, checked and decompressed one at a time. All columns share one memory budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +8,14 @@ use parquet::basic::{Encoding, Type as Physical};
 use parquet::column::page::Page;
 
 use super::codec::Codec;
+use super::damage::{damaged, guarded};
 use super::header::{self, PageHeader, PageKind};
 use super::schema::Column;
-use super::{damaged, delta, guarded, levels};
+use super::{delta, levels};
 use crate::error::{Error, Result};
 use crate::model::source::ByteStream;
 
-/// Bytes of decoded pages that may be alive at once.
+/// The bytes of decoded pages that may be in memory at once.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     used: Arc<AtomicU64>,
@@ -26,7 +27,7 @@ impl Budget {
         Budget { used: Arc::default(), limit }
     }
 
-    /// Takes `bytes` until the charge is dropped. One thread charges, so looking first is enough.
+    /// Charges `bytes` until the charge is dropped. Only one thread charges, so a check before the addition is enough.
     fn charge(&self, bytes: u64) -> Result<Charge> {
         let needed = self.used.load(Ordering::Relaxed).saturating_add(bytes);
         if needed > self.limit {
@@ -37,14 +38,14 @@ impl Budget {
     }
 }
 
-/// A part of the budget, given back on drop.
+/// A part of the budget. A drop returns it.
 struct Charge {
     used: Arc<AtomicU64>,
     bytes: u64,
 }
 
 impl Charge {
-    /// Both are given back together.
+    /// Adds another charge, so that both are returned together.
     fn absorb(&mut self, mut other: Charge) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
@@ -56,7 +57,7 @@ impl Drop for Charge {
     }
 }
 
-/// A page's bytes together with what they cost; arrays that point into the page keep both.
+/// A page's bytes together with their charge. Arrays that point into the page keep both.
 struct Charged {
     bytes: Vec<u8>,
     _charge: Charge,
@@ -68,7 +69,7 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// What errors say; whoever reads the chunk adds the column.
+/// The subject of error messages. The reader of the chunk adds the column's name.
 const A_PAGE: &str = "a page";
 
 /// Reads a chunk's pages from its first byte on.
@@ -79,15 +80,16 @@ pub(super) struct Pages {
     width: usize,
     optional: bool,
     rows_left: u64,
-    /// What the decoded dictionary costs beside its page; held as long as the chunk is read.
+    /// The charge for the decoded dictionary beside its page, held as long as the chunk is read.
     dictionary: Option<Charge>,
     budget: Budget,
 }
 
-/// First look at a header, and the longest that is read; the statistics in it may be as long as two values.
+/// The bytes that are read for a header at first.
 const HEADER_PEEK: usize = 512;
+/// The longest header. A header may hold two whole values as statistics.
 const MAX_HEADER: usize = 1 << 20;
-/// Index pages are passed over in pieces of this size.
+/// Index pages are skipped in pieces of this size.
 const SKIP: usize = 64 * 1024;
 
 impl Pages {
@@ -104,12 +106,13 @@ impl Pages {
         }
     }
 
-    /// The next page and the rows in it, or `None` for something without values; ask only while rows are missing.
+    /// Returns the next page and the rows in it, or `None` for a page without values. Must be called only while rows
+    /// remain.
     pub fn next(&mut self) -> Result<Option<(Page, u64)>> {
         let header = self.header()?;
         if header.compressed as u64 > self.bytes.remaining() {
             let left = self.bytes.remaining();
-            return Err(wrong(&format!("claims {} bytes where {left} remain", header.compressed)));
+            return Err(wrong(&format!("claims {} bytes, but only {left} remain", header.compressed)));
         }
         let values = match &header.page {
             PageKind::Data { values, .. } | PageKind::DataV2 { values, .. } => u64::from(*values),
@@ -123,11 +126,11 @@ impl Pages {
             }
         };
         if values > self.rows_left {
-            return Err(wrong(&format!("holds {values} values where {} are missing", self.rows_left)));
+            return Err(wrong(&format!("holds {values} values, but only {} rows remain", self.rows_left)));
         }
         let page = self.data(header)?;
         self.rows_left -= values;
-        // A page of no values would end the column for the decoder.
+        // The decoder would take a page without values for the end of the column.
         Ok((values > 0).then_some((page, values)))
     }
 
@@ -142,7 +145,7 @@ impl Pages {
             if (bytes.len() as u64) < self.bytes.remaining() && len < MAX_HEADER {
                 len *= 2;
             } else {
-                return Err(wrong("has a header that does not end, or rows are missing"));
+                return Err(wrong("has a header that does not end, or the column has too few rows"));
             }
         }
     }
@@ -155,7 +158,7 @@ impl Pages {
         if !matches!(encoding, 0 | 2) {
             return Err(Error::Unsupported { what: format!("dictionaries in encoding {encoding}") });
         }
-        // A string takes its length in the page and a view of 16 bytes in memory.
+        // A string takes at least 4 bytes (its length) in the page, and a view of 16 bytes in memory.
         let (in_page, in_memory) = match self.physical {
             Physical::BYTE_ARRAY => (4, 16),
             Physical::BOOLEAN => return Err(wrong("is a dictionary of booleans")),
@@ -201,7 +204,7 @@ impl Pages {
                 let mut loaded = self.load(&header, 0, true)?;
                 let (level_encoding, start) = self.v1_levels(&loaded.bytes, levels, values)?;
                 self.check_values(&mut loaded, start, encoding, values)?;
-                // The length of run-length levels stands in front of them.
+                // Run-length levels follow their length of four bytes.
                 self.trim(&mut loaded, start, encoding, |page| match (self.optional, level_encoding) {
                     (false, _) => Some(u64::from(values)),
                     (true, Encoding::RLE) => levels::present(page.get(4..start)?, values),
@@ -220,7 +223,7 @@ impl Pages {
         }
     }
 
-    /// The encoding of a v1 page's levels and where its values begin.
+    /// Returns the encoding of a v1 page's levels, and where its values begin.
     fn v1_levels(&self, page: &[u8], encoding: i32, values: u32) -> Result<(Encoding, usize)> {
         if !self.optional {
             return Ok((Encoding::RLE, 0));
@@ -237,7 +240,7 @@ impl Pages {
         if end > page.len() { Err(wrong("ends within its levels")) } else { Ok((encoding, end)) }
     }
 
-    /// The crate's name of an encoding, if the decoder for this type of column knows it.
+    /// Returns the encoding, if the decoder supports it for this type of column.
     fn encoding(&self, number: i32) -> Result<Encoding> {
         let is_bytes = matches!(self.physical, Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY);
         let is_integer = matches!(self.physical, Physical::INT32 | Physical::INT64);
@@ -247,7 +250,7 @@ impl Pages {
             0 => Encoding::PLAIN,
             2 | 8 if !is_boolean => {
                 if self.dictionary.is_none() {
-                    return Err(wrong("points into a dictionary that is not there"));
+                    return Err(wrong("refers to a dictionary, but the column has none"));
                 }
                 Encoding::RLE_DICTIONARY
             }
@@ -260,7 +263,8 @@ impl Pages {
         })
     }
 
-    /// Charges what decoding the values will take beside the page itself.
+    /// Checks the counts in delta-encoded values, and charges the memory that their decoding takes beside the page
+    /// itself.
     fn check_values(&self, loaded: &mut Loaded, start: usize, encoding: Encoding, values: u32) -> Result<()> {
         let data = loaded.bytes.get(start..).unwrap_or_default();
         let extra = match encoding {
@@ -280,8 +284,8 @@ impl Pages {
         Ok(())
     }
 
-    /// Cuts off what follows the values of a plain INT96 page. fastparquet writes a few bytes more, and the decoder,
-    /// which is told that these are any 12 bytes, is strict there.
+    /// Cuts off the bytes after the values of a plain INT96 page. fastparquet writes a few bytes more, and the decoder
+    /// accepts no extra bytes for values of fixed length.
     fn trim(&self, loaded: &mut Loaded, start: usize, encoding: Encoding, present: impl Fn(&[u8]) -> Option<u64>) {
         if self.physical != Physical::INT96 || encoding != Encoding::PLAIN {
             return;
@@ -291,7 +295,7 @@ impl Pages {
         }
     }
 
-    /// The page's bytes: `levels` bytes as they are, the rest decompressed.
+    /// Fetches the page's bytes. The first `levels` bytes are copied, the rest is decompressed.
     fn load(&mut self, header: &PageHeader, levels: usize, compressed: bool) -> Result<Loaded> {
         let charge = self.budget.charge(header.uncompressed as u64)?;
         let _while_decompressing = self.budget.charge(header.compressed as u64)?;
@@ -305,7 +309,7 @@ impl Pages {
         let mut bytes = vec![0; header.uncompressed];
         let (front, rest) = bytes.split_at_mut(levels);
         front.copy_from_slice(&raw[..levels]);
-        // Where nothing is left to decompress, writers put anything from no byte to an empty stream.
+        // For a page without values, writers store no bytes at all or an empty stream.
         if !rest.is_empty() {
             let wanted = rest.len();
             guarded(A_PAGE, || codec.decompress(&raw[levels..], rest))?

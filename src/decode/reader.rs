@@ -1,4 +1,4 @@
-//! Row groups into batches of ticks, in steps of a few thousand rows, column by column.
+//! From row groups to batches of ticks, in steps of a few thousand rows, column by column.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::chunk::{self, Chunk};
 use super::codec::Codec;
 use super::column::{Bad, Price, Quantity, amounts, flags, order_ids, render, symbols, times, trade_ids};
-use super::damaged;
+use super::damage::damaged;
 use super::footer::FileMeta;
 use super::page::{Budget, Pages};
 use super::schema::{Column, Mapping, Tick};
@@ -19,31 +19,32 @@ use crate::model::options::{LoadOptions, OnBadRow};
 use crate::model::source::ObjectSource;
 use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
 
-/// Limits of one reader, and what it does with rows that are no ticks.
+/// The limits of one reader, and its treatment of rows that are no ticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeSettings {
-    /// `btc_ingest.memory_limit` in bytes; pages get three eighths of it, or half of it where rows are rejected.
+    /// `btc_ingest.memory_limit` in bytes. Pages get three eighths of it, or half of it with `OnBadRow::Reject`.
     pub memory_limit: u64,
     /// Fail, or leave the row out.
     pub on_bad_row: OnBadRow,
-    /// Rejects beyond these are counted only.
+    /// How many rejects are kept. Further ones are only counted.
     pub max_kept_rejects: usize,
-    /// A batch never has more rows.
+    /// The most rows of a batch.
     pub max_batch_rows: usize,
-    /// Rows of the first batch; each further one may have twice as many, so that whoever waits has something to do soon.
+    /// The most rows of the first batch. Each further batch may have twice as many, so that the backend, which waits
+    /// for the first one, can start soon.
     pub first_batch_rows: usize,
-    /// A batch takes no further rows once it has so many bytes.
+    /// A batch takes no further rows once it has this many bytes.
     pub max_batch_bytes: usize,
 }
 
-/// A run of rows, decoded.
+/// A batch of decoded rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// The rows that are ticks.
     pub ticks: TickBatch,
-    /// Rows that are not, as long as the reader keeps them.
+    /// The rows that are no ticks and are kept.
     pub rejects: Vec<Reject>,
-    /// How many rows are not ticks, kept or not.
+    /// How many rows are no ticks, kept or not.
     pub rejected: u64,
 }
 
@@ -72,11 +73,11 @@ struct Group {
     rows_left: u64,
 }
 
-/// Rows that are decoded at once; their pages stay in memory until all columns have been read.
+/// Rows that are decoded at once. Their pages stay in memory until all columns have been read.
 const STEP: usize = 8192;
 
 impl TickReader {
-    /// Nothing is fetched yet.
+    /// Makes the reader. Nothing is fetched yet.
     pub fn new(
         source: Arc<dyn ObjectSource>,
         meta: Arc<FileMeta>,
@@ -88,10 +89,10 @@ impl TickReader {
         for tick in Tick::ALL {
             levels[tick as usize] = mapping.column(tick).map(chunk::levels).transpose()?;
         }
-        // Rejects are rendered when all columns of a step are read. Until then each column of texts holds the pages
-        // that the step has left; files of usual pages were measured to take up to half as much again. The windows'
-        // eighth and the batches' three leave half of the memory, and all of it is given, so that `reject` seldom needs
-        // a higher limit than `abort`.
+        // Rejects are rendered after all columns of a step are read. Until then each column of texts holds all pages
+        // of the step, which takes up to half as much memory again (measured on files with usual pages). The windows
+        // take an eighth of the memory and the batches three eighths. `reject` gets the remaining half as a whole, so
+        // that it seldom needs a higher limit than `abort`.
         let share = if settings.on_bad_row == OnBadRow::Reject { 4 } else { 3 };
         Ok(TickReader {
             source,
@@ -111,7 +112,7 @@ impl TickReader {
         })
     }
 
-    /// The next batch, or `None` at the end of the object. After an error only that error comes.
+    /// Returns the next batch, or `None` at the end of the object. After an error, every call returns that error.
     pub fn next(&mut self, symbols: &mut Symbols, cancelled: &dyn Fn() -> bool) -> Result<Option<Decoded>> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -145,7 +146,7 @@ impl TickReader {
         }
     }
 
-    /// How many rows come next, of the row group that is open or of the one that is opened now; 0 at the end.
+    /// Returns how many rows the next step has, and opens the next row group if necessary. Returns 0 at the end.
     fn due(&mut self) -> Result<usize> {
         loop {
             match &self.open {
@@ -229,6 +230,19 @@ impl TickReader {
             block.append_all(first, rows, &mut decoded.ticks);
             return Ok(());
         }
+        self.append_with_rejects(block, &arrays, first, rows, decoded)
+    }
+
+    /// Appends a step that has bad rows: its good rows as ticks, its bad rows as rejects. With `OnBadRow::Abort` it
+    /// returns the first bad row as an error.
+    fn append_with_rejects(
+        &mut self,
+        mut block: Block,
+        arrays: &[Option<ArrayRef>; 9],
+        first: u64,
+        rows: usize,
+        decoded: &mut Decoded,
+    ) -> Result<()> {
         let bad = block.bad.take();
         if let (OnBadRow::Abort, Some((row, reason))) = (self.settings.on_bad_row, bad.first()) {
             return Err(Error::BadRow {
@@ -240,7 +254,7 @@ impl TickReader {
         decoded.rejected += bad.len() as u64;
         for (row, reason) in bad.into_iter().take(self.settings.max_kept_rejects - self.kept) {
             let position = self.meta.position(first + u64::from(row));
-            decoded.rejects.push(Reject { position, reason, values: self.values(&arrays, row as usize) });
+            decoded.rejects.push(Reject { position, reason, values: self.values(arrays, row as usize) });
             self.kept += 1;
         }
         Ok(())
@@ -264,7 +278,7 @@ impl TickReader {
     }
 }
 
-/// Says to which column of which row group an error in its bytes belongs.
+/// Adds column and row group to an error about bytes.
 fn within(tick: Tick, group: usize, error: Error) -> Error {
     let column = tick.name();
     match error {
@@ -276,14 +290,14 @@ fn within(tick: Tick, group: usize, error: Error) -> Error {
     }
 }
 
-/// Memory that a batch takes.
+/// Returns the memory that a batch takes.
 fn size(ticks: &TickBatch) -> usize {
-    // Row, two times, symbol, id, price, quantity and flag.
     let texts = [&ticks.buyer_order_id, &ticks.seller_order_id];
+    // Row, two times, symbol, id, price, quantity and flag.
     ticks.len() * (8 + 16 + 4 + 8 + 8 + 16 + 1) + texts.into_iter().flatten().map(TextColumn::size).sum::<usize>()
 }
 
-/// The rows of one step, bad ones still among them.
+/// The rows of one step, with the bad ones.
 #[derive(Default)]
 struct Block {
     event_time: Vec<i64>,
@@ -299,7 +313,7 @@ struct Block {
 }
 
 impl Block {
-    /// Fills in for a column that the file does not have.
+    /// Fills in the values of a column that the file does not have.
     fn absent(&mut self, tick: Tick, rows: usize, symbol: Option<&str>, symbols: &mut Symbols) -> Result<()> {
         match tick {
             Tick::TradeTime => self.trade_time.resize(rows, NO_TIME),
@@ -307,7 +321,7 @@ impl Block {
             Tick::IsMarketMaker => self.is_market_maker.resize(rows, None),
             Tick::BuyerOrderId | Tick::SellerOrderId => {}
             Tick::EventTime | Tick::TradeId | Tick::Price | Tick::Quantity => {
-                return Err(damaged("a required column is not there"));
+                return Err(damaged("a required column is missing"));
             }
         }
         Ok(())

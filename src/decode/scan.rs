@@ -1,19 +1,22 @@
-//! A look through the footer before the crate decodes it: it hides encryption, recurses by the schema's depth and
-//! allocates by the counts it finds, so these are bounded first.
+//! A scan of the footer before the parquet crate decodes it: it detects encryption and limits depth and counts.
+//!
+//! Kept although the crate (60.1) parses the footer as well. The crate does not report encryption without its feature
+//! of that name. It recurses as deep as the schema. It compares a list's count with the remaining bytes only, and one
+//! byte of footer can become a kilobyte in memory.
 
-use super::damaged;
+use super::damage::damaged;
 use super::thrift::{Compact, Field, Stop, kind};
 use crate::error::{Error, Result};
 
-/// Deeper schemas than this hold no ticks, and the crate's recursion must stay far from the end of the stack.
+/// A schema of ticks is never deeper than this, and the crate's recursion must not exhaust the stack.
 const MAX_SCHEMA_DEPTH: usize = 64;
 
-/// Memory that the crate takes per column chunk and per schema element: estimates on the safe side. Its own
-/// `memory_size` comes to about 450 and 400 bytes where names and statistics are short.
+/// Upper estimates of the memory that the crate takes per column chunk and per schema element. Its own `memory_size`
+/// returns about 450 and 400 bytes if names and statistics are short.
 const CHUNK_BYTES: u64 = 1024;
 const ELEMENT_BYTES: u64 = 512;
 
-/// What decoding will cost.
+/// The counts in a footer.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct FooterScan {
     elements: u64,
@@ -22,13 +25,13 @@ pub(super) struct FooterScan {
 }
 
 impl FooterScan {
-    /// Bytes that the decoded metadata may take, beside the texts in it.
+    /// Returns the most bytes that the decoded metadata takes, without the texts in it.
     pub fn decoded_size(&self) -> u64 {
         self.elements.saturating_mul(ELEMENT_BYTES).saturating_add(self.chunks.saturating_mul(CHUNK_BYTES))
     }
 }
 
-/// Walks the Thrift `FileMetaData` in `footer`.
+/// Scans the Thrift `FileMetaData` in `footer`.
 pub(super) fn scan(footer: &[u8]) -> Result<FooterScan> {
     let mut found = FooterScan::default();
     let mut schema = Vec::new();
@@ -86,7 +89,7 @@ fn structs(
     (0..size).try_for_each(|_| each(input))
 }
 
-/// `num_children` of a schema element, 0 for a leaf.
+/// Reads `num_children` of a schema element, which is 0 for a leaf.
 fn children(input: &mut Compact<'_>) -> std::result::Result<i32, Stop> {
     let mut children = 0;
     input.fields(|input, field| match (field.id, field.kind) {
@@ -99,7 +102,7 @@ fn children(input: &mut Compact<'_>) -> std::result::Result<i32, Stop> {
     Ok(children)
 }
 
-/// The elements are a tree in depth-first order; every group must find its children and none may be too deep.
+/// Checks that the elements are a tree in depth-first order: every group has all its children, and none is too deep.
 fn check_schema(children: &[i32]) -> Result<()> {
     let mut open: Vec<i32> = Vec::new();
     for (index, &count) in children.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Which column of the file is which column of a tick. All that is wrong is said in one error.
+//! The mapping from the file's columns to the tick's columns. One error names all mismatches.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl Tick {
         TICK_COLUMNS[self as usize]
     }
 
-    /// Binance's name for it in trade events. These differ by case alone (`t` and `T`).
+    /// Returns Binance's name for the column in trade events. Some names differ by case only (`t` and `T`).
     fn short_name(self) -> &'static str {
         ["E", "T", "s", "t", "p", "q", "b", "a", "m"][self as usize]
     }
@@ -62,18 +62,18 @@ impl Tick {
     }
 }
 
-/// How a column's values are to be read.
+/// How a column's values are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Integers since 1970; unsigned ones fill the physical type's bits.
+    /// Integers since 1970. Unsigned ones use all bits of the physical type.
     Time { unit: TimeUnit, signed: bool },
     /// Nanoseconds of the day and Julian day in 12 bytes.
     Int96,
-    /// Integers; unsigned ones fill the physical type's bits.
+    /// Integers. Unsigned ones use all bits of the physical type.
     Integer { signed: bool },
     /// Integers in units of 10^-scale.
     Decimal { scale: u32 },
-    /// FLOAT, DOUBLE or two bytes of FLOAT16, by the physical type.
+    /// FLOAT, DOUBLE or the two bytes of a FLOAT16, depending on the physical type.
     Float,
     /// Bytes that should be UTF-8.
     Text,
@@ -82,25 +82,25 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Whether an integer's first bit is its sign.
+    /// Returns whether an integer's first bit is its sign.
     pub fn is_signed(self) -> bool {
         !matches!(self, Kind::Time { signed: false, .. } | Kind::Integer { signed: false })
     }
 }
 
-/// A column of the file that is read.
+/// A column of the file that a load reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Column {
     /// Its number among the file's leaf columns.
     pub leaf: usize,
     pub physical: Physical,
-    /// Bytes of a value where that is fixed by the column; 12 for INT96.
+    /// Bytes of a value if the column fixes them; 12 for INT96, 0 for variable length and booleans.
     pub width: usize,
     pub optional: bool,
     pub kind: Kind,
 }
 
-/// The file's column for each column of a tick, where it has one.
+/// The file's column for each column of a tick, if the file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
     columns: [Option<Column>; 9],
@@ -112,12 +112,12 @@ impl Mapping {
     }
 }
 
-/// No decimal of more digits than fit 64 bytes makes sense of a scale beyond this.
+/// The largest scale of a decimal. The integers of a decimal have at most 64 bytes, which are about 154 digits.
 const MAX_SCALE: i32 = 150;
-/// FIXED_LEN_BYTE_ARRAY decimals wider than this are refused; 32 bytes hold 76 digits.
+/// The widest FIXED_LEN_BYTE_ARRAY decimal. 32 bytes hold 76 digits already.
 const MAX_WIDTH: i32 = 64;
 
-/// Finds the tick's columns by name and judges their types.
+/// Finds the tick's columns by name and checks their types.
 pub fn map_columns(meta: &FileMeta, options: &LoadOptions) -> Result<Mapping> {
     let file = TopLevel::of(meta);
     let (mut columns, mut mismatches) = ([const { None }; 9], Vec::new());
@@ -136,17 +136,17 @@ pub fn map_columns(meta: &FileMeta, options: &LoadOptions) -> Result<Mapping> {
     Err(Error::SchemaMismatch { mismatches, found: listing(&file) })
 }
 
-/// Leaf columns and the tick columns that are read from them, whatever else may be wrong.
+/// Returns the leaf columns that are found, each with the tick column that is read from it. Mismatches are ignored.
 pub(super) fn uses(meta: &FileMeta, options: &LoadOptions) -> Vec<(usize, &'static str)> {
     let file = TopLevel::of(meta);
     let wanted = Tick::ALL.into_iter().filter(|tick| *tick != Tick::Symbol || options.symbol.is_none());
     wanted.filter_map(|tick| Some((find(&file, tick, options).ok()??.leaf?, tick.name()))).collect()
 }
 
-/// A column as the root of the schema lists it; only those without parts can be ticks.
+/// A column in the root of the schema. Only a column without parts can be a tick's column.
 struct TopLevel {
     name: String,
-    /// The leaf's number, unless the column has parts.
+    /// Its leaf number, unless the column has parts.
     leaf: Option<usize>,
     descriptor: Option<Arc<ColumnDescriptor>>,
 }
@@ -177,7 +177,7 @@ impl TopLevel {
         }
     }
 
-    /// How the column is read as `tick`; nothing to read where all values are null.
+    /// Returns how the column is read as `tick`, or `None` if all its values are null.
     fn column(&self, tick: Tick, options: &LoadOptions) -> std::result::Result<Option<Column>, String> {
         let wrong = || format!("is {}, expected {}", self.type_name(), tick.expected());
         let (Some(leaf), Some(descriptor)) = (self.leaf, &self.descriptor) else { return Err(wrong()) };
@@ -207,7 +207,7 @@ impl TopLevel {
     }
 }
 
-/// What the types alone say.
+/// Returns how values of these types are read, without regard to the tick's column.
 fn kind(physical: Physical, logical: &Logical, length: i32) -> Option<Kind> {
     Some(match (physical, logical) {
         (Physical::BOOLEAN, Logical::Bare) => Kind::Flag,
@@ -229,7 +229,7 @@ fn kind(physical: Physical, logical: &Logical, length: i32) -> Option<Kind> {
     })
 }
 
-/// Whether a tick column can be read from values of this kind, and as what.
+/// Returns how a tick column is read from values of this kind, or `None` if that is impossible.
 fn fit(tick: Tick, kind: Kind, unit: Option<TimeUnit>) -> Option<Kind> {
     let fits = match tick {
         Tick::EventTime | Tick::TradeTime => match kind {
@@ -248,7 +248,7 @@ fn fit(tick: Tick, kind: Kind, unit: Option<TimeUnit>) -> Option<Kind> {
     fits.then_some(kind)
 }
 
-/// The column for `tick`: the one that the options name, else its own name, else Binance's.
+/// Finds the column for `tick`: by the name in the options, else by its own name, else by Binance's name.
 fn find<'a>(
     file: &'a [TopLevel],
     tick: Tick,
@@ -267,7 +267,7 @@ fn find<'a>(
     }
 }
 
-/// The column of this name; in any case if no other has it exactly and it is longer than a letter.
+/// Finds the column of this name. An exact match has priority; otherwise case is ignored, except for one-letter names.
 fn named<'a>(file: &'a [TopLevel], name: &str) -> std::result::Result<Option<&'a TopLevel>, String> {
     let one = |matches: Vec<&'a TopLevel>| match matches[..] {
         [] => Ok(None),
@@ -286,7 +286,7 @@ fn named<'a>(file: &'a [TopLevel], name: &str) -> std::result::Result<Option<&'a
     one(file.iter().filter(|column| column.name.eq_ignore_ascii_case(name)).collect())
 }
 
-/// The file's columns with their types, shortened where there are very many.
+/// Lists the file's columns with their types. A very long list is shortened.
 fn listing(file: &[TopLevel]) -> String {
     let mut text = String::new();
     for (index, column) in file.iter().enumerate() {

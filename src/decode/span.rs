@@ -1,13 +1,13 @@
-//! The first and last event time that the footer's statistics know of.
+//! The first and last event time by the footer's statistics.
 
 use parquet::file::statistics::Statistics;
 
-use super::column::{integer32, integer64};
+use super::column::{integer32, integer64, micros};
 use super::footer::FileMeta;
 use super::schema::{Kind, Mapping, Tick};
-use crate::model::options::TimeUnit;
 
-/// Event times in microseconds since 1970, first and last; `None` unless every row group with rows has them.
+/// Returns the first and last event time in microseconds since 1970. Returns `None` unless every row group with rows
+/// has statistics.
 pub fn time_span(meta: &FileMeta, mapping: &Mapping) -> Option<(i64, i64)> {
     let column = mapping.column(Tick::EventTime)?;
     let Kind::Time { unit, signed } = column.kind else { return None };
@@ -18,7 +18,7 @@ pub fn time_span(meta: &FileMeta, mapping: &Mapping) -> Option<(i64, i64)> {
             Statistics::Int32(stats) => (integer32(*stats.min_opt()?, signed), integer32(*stats.max_opt()?, signed)),
             _ => return None,
         };
-        // Old writers compared unsigned integers as signed ones; where that matters, the first comes after the last.
+        // Old writers compared unsigned integers as signed ones. Where that changes the result, min is above max.
         let time = |value: i128| micros(i64::try_from(value).ok()?, unit);
         if min <= max { Some((time(min)?, time(max)?)) } else { None }
     });
@@ -26,15 +26,4 @@ pub fn time_span(meta: &FileMeta, mapping: &Mapping) -> Option<(i64, i64)> {
         let (all, next) = (all?, next?);
         Some((all.0.min(next.0), all.1.max(next.1)))
     })?
-}
-
-/// A time in `unit` as microseconds; nanoseconds are cut down to the microsecond that they lie in.
-#[inline]
-pub(super) fn micros(value: i64, unit: TimeUnit) -> Option<i64> {
-    match unit {
-        TimeUnit::Second => value.checked_mul(1_000_000),
-        TimeUnit::Milli => value.checked_mul(1_000),
-        TimeUnit::Micro => Some(value),
-        TimeUnit::Nano => Some(value.div_euclid(1_000)),
-    }
 }

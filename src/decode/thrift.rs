@@ -1,18 +1,18 @@
-//! The compact Thrift protocol, as far as Parquet's headers need it: read from a slice, bounded in depth, nothing
-//! allocated.
+//! The part of Thrift's compact protocol that Parquet's headers need. It reads from a slice, limits the depth and
+//! allocates nothing.
 
 /// Why a value could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
     /// The slice ends before the value does; more bytes may help.
     Incomplete,
-    /// No further bytes can mend it.
+    /// The bytes are wrong; more bytes do not help.
     Malformed(&'static str),
 }
 
 type Read<T> = Result<T, Stop>;
 
-/// Types of fields and of list elements.
+/// The types of fields and of list elements.
 pub(super) mod kind {
     pub const TRUE: u8 = 1;
     pub const FALSE: u8 = 2;
@@ -29,13 +29,13 @@ pub(super) mod kind {
     pub const UUID: u8 = 13;
 }
 
-/// Deeper nesting than this is no Parquet header.
+/// No Parquet header nests values deeper than this.
 const MAX_DEPTH: u32 = 32;
 
-/// A field as it stands in front of its value.
+/// The header of a field; its value follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
-    /// The number that the IDL gives it.
+    /// Its number in the Thrift definition.
     pub id: i16,
     /// One of [`kind`].
     pub kind: u8,
@@ -53,12 +53,12 @@ impl<'a> Compact<'a> {
         Compact { bytes, at: 0 }
     }
 
-    /// How many bytes have been read.
+    /// Returns how many bytes have been read.
     pub fn position(&self) -> usize {
         self.at
     }
 
-    /// Calls `visit` for every field of the struct that begins here; it must consume the field's value.
+    /// Calls `visit` for every field of the struct that begins here. `visit` must consume the field's value.
     pub fn fields(&mut self, mut visit: impl FnMut(&mut Self, Field) -> Read<()>) -> Read<()> {
         let mut last = 0i16;
         while let Some(field) = self.field(last)? {
@@ -68,7 +68,7 @@ impl<'a> Compact<'a> {
         Ok(())
     }
 
-    /// The element type and length of the list that begins here.
+    /// Reads the element type and length of the list that begins here.
     pub fn list(&mut self) -> Read<(u8, u64)> {
         let head = self.byte()?;
         let size = match head >> 4 {
@@ -78,12 +78,12 @@ impl<'a> Compact<'a> {
         Ok((head & 15, size))
     }
 
-    /// A 32-bit integer; anything wider is malformed.
+    /// Reads a 32-bit integer. A wider one is malformed.
     pub fn i32(&mut self) -> Read<i32> {
         i32::try_from(self.zigzag()?).map_err(|_| Stop::Malformed("an integer is wider than 32 bits"))
     }
 
-    /// Passes over one value of type `kind`.
+    /// Skips one value of type `kind`.
     pub fn skip(&mut self, kind: u8) -> Read<()> {
         self.skip_at(kind, 0)
     }
@@ -138,7 +138,7 @@ impl<'a> Compact<'a> {
         }
     }
 
-    /// In lists and maps a boolean takes a byte, unlike in a field.
+    /// Skips one element of a list or map. There a boolean takes a byte, but in a field it takes none.
     fn skip_element(&mut self, kind: u8, depth: u32) -> Read<()> {
         if matches!(kind, kind::TRUE | kind::FALSE) { self.advance(1) } else { self.skip_at(kind, depth + 1) }
     }

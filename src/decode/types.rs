@@ -1,33 +1,33 @@
-//! Parquet's two generations of type annotations as one, and their names as Parquet tools print them.
+//! Parquet's older and newer type annotations as one type, and their names as Parquet tools print them.
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit as ParquetUnit, Type as Physical};
 use parquet::schema::types::ColumnDescriptor;
 
 use crate::model::options::TimeUnit;
 
-/// What a leaf column's annotation says of its values.
+/// The annotation of a leaf column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Logical {
-    /// Nothing.
+    /// No annotation.
     Bare,
     /// Text: STRING, JSON or ENUM.
     Text(&'static str),
-    /// An integer of so many bits.
+    /// An integer of this many bits.
     Integer { bits: u8, signed: bool },
     /// An integer counted in units of 10^-scale.
     Decimal { precision: i32, scale: i32 },
-    /// A time in UTC, or in an unnamed zone that we read as UTC.
+    /// A time in UTC, or in an unnamed zone that is read as UTC.
     Timestamp { unit: TimeUnit, utc: bool },
     /// Half precision in two bytes.
     Float16,
     /// All values are null.
     Null,
-    /// Anything that no tick column can use.
+    /// An annotation that no tick column can have.
     Other(String),
 }
 
 impl Logical {
-    /// The annotation of a column, the newer kind first.
+    /// Returns the annotation of a column. The newer kind has priority.
     pub fn of(column: &ColumnDescriptor) -> Logical {
         match column.logical_type_ref() {
             Some(logical) => Logical::new_kind(logical),
@@ -76,7 +76,7 @@ impl Logical {
             ConvertedType::UINT_32 => integer(32, false),
             ConvertedType::UINT_64 => integer(64, false),
             ConvertedType::DECIMAL => {
-                // Without a scale it is 0 by the format; the crate says -1.
+                // A missing scale means 0 in the format; the parquet crate returns -1.
                 Logical::Decimal { precision: column.type_precision(), scale: column.type_scale().max(0) }
             }
             ConvertedType::TIMESTAMP_MILLIS => Logical::Timestamp { unit: TimeUnit::Milli, utc: true },
@@ -107,7 +107,8 @@ impl Logical {
     }
 }
 
-/// A leaf column's type in words, e.g. `INT64 TIMESTAMP(MILLIS,UTC)`; REPEATED where a row may hold several values.
+/// Returns a leaf column's type as text, e.g. `INT64 TIMESTAMP(MILLIS,UTC)`. REPEATED means that a row may hold several
+/// values.
 pub(super) fn type_name(column: &ColumnDescriptor) -> String {
     let physical = match column.physical_type() {
         Physical::FIXED_LEN_BYTE_ARRAY => format!("FIXED_LEN_BYTE_ARRAY({})", column.type_length()),

@@ -1,9 +1,9 @@
-//! What a failure means for another attempt. The only place that compares SQLSTATEs.
+//! What a failure means for another attempt. No other place compares SQLSTATEs.
 
 use super::Error;
 
-/// SQLSTATE classes of PostgreSQL's errors that pass by themselves: connection exceptions, transaction rollbacks such as
-/// deadlocks, objects in a wrong state, and operator interventions.
+/// SQLSTATE classes of PostgreSQL's errors that pass by themselves: connection exceptions, transaction rollbacks such
+/// as deadlocks, objects in a wrong state, and operator interventions.
 const TRANSIENT_CLASSES: [&str; 4] = ["08", "40", "55", "57"];
 /// The SQLSTATE class of exhausted resources: disk, memory, connections, locks.
 const RESOURCES_CLASS: &str = "53";
@@ -28,7 +28,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Judges an error that PostgreSQL raised.
+    /// Returns the verdict on an error that PostgreSQL raised.
     pub fn of_sqlstate(sqlstate: &str) -> Verdict {
         match sqlstate {
             QUERY_CANCELED => Verdict::Cancelled,
@@ -44,15 +44,15 @@ impl Verdict {
         self != Verdict::Permanent
     }
 
-    /// Returns whether the attempt counts against the object that was loaded. Exhausted resources and locks of other sessions
-    /// are not the object's fault.
+    /// Returns whether the attempt counts against the object. The object is not the cause of exhausted resources or of
+    /// another session's lock.
     pub fn counts_against_object(self) -> bool {
         !matches!(self, Verdict::OutOfResources | Verdict::LockTimeout)
     }
 }
 
 impl Error {
-    /// Judges an error of ours.
+    /// Returns the verdict on one of the extension's own errors.
     pub fn verdict(&self) -> Verdict {
         match self {
             Error::Cancelled | Error::StatementCancelled { .. } => Verdict::Cancelled,
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_ours_is_judged_by_its_kind_and_not_by_its_sqlstate() {
+    fn an_error_of_the_extension_is_judged_by_its_kind_and_not_by_its_sqlstate() {
         assert_eq!(Error::Restoring.verdict(), Verdict::Transient);
         assert_eq!(Error::Cancelled.verdict(), Verdict::Cancelled);
         assert_eq!(Error::RootGrew.verdict(), Verdict::Permanent);

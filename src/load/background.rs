@@ -1,7 +1,8 @@
-//! A thread of our own beside the backend's: it does the I/O and the arithmetic, and reports through a bounded channel.
+//! A thread beside the backend's own thread. It does the I/O, decodes and encodes, and reports through a bounded
+//! channel.
 //!
-//! The backend's thread never blocks on the channel: every event also makes a socket readable, so that it can wait for
-//! that socket, its latch and the postmaster's death at once, and answer a cancel while S3 is silent.
+//! The backend's thread never blocks on the channel. Every event also makes a socket readable, so the backend can wait
+//! for that socket, its latch and the postmaster's death at once. Thus it answers a cancel even while S3 is silent.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -16,41 +17,41 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::s3::object::Reads;
+use crate::s3::reads::Io;
 
-/// How long the end of a call waits for a name look-up that nothing can interrupt; one that is stuck longer outlives the
-/// call, with its signals blocked and nothing of PostgreSQL's in hand.
+/// How long the end of a call waits for a name look-up, which cannot be interrupted. A look-up that takes longer
+/// outlives the call; its thread blocks all signals and uses nothing of PostgreSQL.
 const SHUTDOWN: Duration = Duration::from_millis(50);
 
 /// Reports events to the backend's thread.
 pub struct Events<E> {
     sender: Sender<Result<E>>,
     wake: UnixStream,
-    reads: Reads,
+    io: Io,
 }
 
 impl<E> Events<E> {
-    /// Hands over one event; waits while the channel is full. `Error::Cancelled` if nobody listens any more.
+    /// Sends one event; waits while the channel is full. Returns `Error::Cancelled` if the receiver is gone.
     pub fn send(&self, event: E) -> Result<()> {
         self.put(Ok(event))
     }
 
-    /// Waiting for room ends with a cancellation, too: at a backend's exit nobody takes events any more.
+    /// Sends an event or an error. A cancellation ends the wait for room, because a backend that exits takes no events.
     fn put(&self, event: Result<E>) -> Result<()> {
-        self.reads.handle.block_on(async {
+        self.io.handle.block_on(async {
             tokio::select! {
                 biased;
-                () = self.reads.cancel.cancelled() => Err(Error::Cancelled),
+                () = self.io.cancel.cancelled() => Err(Error::Cancelled),
                 sent = self.sender.send(event) => sent.map_err(|_| Error::Cancelled),
             }
         })?;
-        // A full socket is readable already, so that a byte that does not fit is not missed.
+        // A full socket is readable already, so a byte that does not fit is not needed.
         let _ = (&self.wake).write(&[1]);
         Ok(())
     }
 }
 
-/// Ends the thread from anywhere, also from PostgreSQL's exit callback.
+/// Ends the thread from any place, for example from PostgreSQL's exit callback.
 #[derive(Clone)]
 pub struct Stopper {
     cancel: CancellationToken,
@@ -67,13 +68,13 @@ impl Stopper {
         }
     }
 
-    /// Whether both end the same thread.
+    /// Returns whether both end the same thread.
     pub fn is(&self, other: &Stopper) -> bool {
         Arc::ptr_eq(&self.thread, &other.thread)
     }
 }
 
-/// The running thread, from the backend's side.
+/// The backend's handle on the running thread.
 pub struct Background<E> {
     events: Receiver<Result<E>>,
     wake: UnixStream,
@@ -81,9 +82,9 @@ pub struct Background<E> {
 }
 
 impl<E: Send + 'static> Background<E> {
-    /// Runs `work` on a new thread, with a runtime of its own for I/O. At most `depth` events wait to be taken.
-    /// The caller must have blocked all signals: threads inherit the mask.
-    pub fn start(depth: usize, work: impl FnOnce(&Reads, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
+    /// Runs `work` on a new thread, with its own runtime for I/O. The channel holds at most `depth` events. The caller
+    /// must have blocked all signals, because the thread inherits the mask.
+    pub fn start(depth: usize, work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
         let internal = |error: std::io::Error| Error::Internal { why: error.to_string() };
         let (ours, theirs) = UnixStream::pair().map_err(internal)?;
         ours.set_nonblocking(true).map_err(internal)?;
@@ -94,14 +95,14 @@ impl<E: Send + 'static> Background<E> {
         let thread = std::thread::Builder::new()
             .name("btc_ingest".into())
             .spawn(move || {
-                with_runtime(token, |reads| {
-                    let events = Events { sender, wake: theirs, reads: reads.clone() };
-                    let error = match catch_unwind(AssertUnwindSafe(|| work(reads, &events))) {
+                with_runtime(token, |io| {
+                    let events = Events { sender, wake: theirs, io: io.clone() };
+                    let error = match catch_unwind(AssertUnwindSafe(|| work(io, &events))) {
                         Ok(Ok(())) => return,
                         Ok(Err(error)) => error,
-                        Err(panic) => Error::Internal { why: words_of(&*panic) },
+                        Err(panic) => Error::Internal { why: message_of(&*panic) },
                     };
-                    // Nobody listens after a cancellation.
+                    // After a cancellation there is no receiver, which is no failure.
                     let _ = events.put(Err(error));
                 });
             })
@@ -110,17 +111,18 @@ impl<E: Send + 'static> Background<E> {
         Ok(Background { events: receiver, wake: ours, stopper })
     }
 
-    /// Readable when there may be an event.
+    /// Returns the socket that becomes readable when there may be an event.
     pub fn wake_fd(&self) -> RawFd {
         self.wake.as_raw_fd()
     }
 
-    /// Ends the thread from elsewhere.
+    /// Returns a handle that ends the thread.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// The next event if there is one; never waits. `Ok(None)` inside: the thread has ended.
+    /// Returns the next event, or `None` if there is none yet. Never waits. `Some(Ok(None))` means that the thread has
+    /// ended.
     pub fn poll(&mut self) -> Option<Result<Option<E>>> {
         let mut drain = [0u8; 64];
         while matches!((&self.wake).read(&mut drain), Ok(read) if read > 0) {}
@@ -138,8 +140,9 @@ impl<E> Drop for Background<E> {
     }
 }
 
-/// Runs `work` with a runtime for its I/O. Without one it does not run, and the channel closes without an event.
-fn with_runtime(cancel: CancellationToken, work: impl FnOnce(&Reads)) {
+/// Runs `work` with a runtime for its I/O. If no runtime can be made, `work` does not run and the channel closes
+/// without an event.
+fn with_runtime(cancel: CancellationToken, work: impl FnOnce(&Io)) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(2)
@@ -147,12 +150,12 @@ fn with_runtime(cancel: CancellationToken, work: impl FnOnce(&Reads)) {
         .enable_all()
         .build();
     if let Ok(runtime) = runtime {
-        work(&Reads::new(runtime.handle().clone(), cancel));
+        work(&Io::new(runtime.handle().clone(), cancel));
         runtime.shutdown_timeout(SHUTDOWN);
     }
 }
 
-fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".into())
 }
@@ -161,7 +164,7 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 mod tests {
     use super::*;
 
-    /// Waits as the backend does, without a latch.
+    /// Waits for the next event, as the backend does, but without a latch.
     fn next<E: Send + 'static>(background: &mut Background<E>) -> Result<Option<E>> {
         loop {
             if let Some(event) = background.poll() {
@@ -181,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_error_with_its_words() {
+    fn a_panic_is_an_error_with_its_message() {
         let mut background = Background::<()>::start(1, |_, _| panic!("boom")).unwrap();
         assert_eq!(next(&mut background), Err(Error::Internal { why: "boom".into() }));
     }
 
     #[test]
-    fn it_can_be_stopped_from_elsewhere_while_nobody_takes_its_events() {
+    fn it_can_be_stopped_from_elsewhere_while_its_events_are_not_taken() {
         let background = Background::start(1, |_, events| {
             loop {
                 events.send(())?;
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn dropping_it_ends_a_thread_that_waits_for_ever() {
-        let background = Background::<()>::start(1, |reads, _| reads.wait(std::future::pending())).unwrap();
+        let background = Background::<()>::start(1, |io, _| io.wait(std::future::pending())).unwrap();
         drop(background);
         let full = Background::start(1, |_, events| {
             loop {

@@ -1,4 +1,4 @@
-//! The footers of many listed objects, several at a time.
+//! The footers of many listed objects, fetched several at a time.
 
 use std::sync::Arc;
 
@@ -11,19 +11,20 @@ use crate::error::{Error, Result};
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{S3Settings, connect};
-use crate::s3::object::{ObjectHead, Reads, S3Object};
+use crate::s3::object::{ObjectHead, S3Object};
+use crate::s3::reads::Io;
 
-/// Footers on their way at once.
+/// Footers that are fetched at once.
 const AT_ONCE: usize = 16;
 
-/// What one object's footer says, or why it says nothing.
+/// The facts in one object's footer, or why it cannot be read.
 #[derive(Debug)]
 pub struct Footer {
     /// The object.
     pub uri: S3Uri,
     /// Its size in bytes.
     pub size: u64,
-    /// Rows, and the first and last event time in microseconds since 1970 if there are statistics.
+    /// The facts, or the error.
     pub read: Result<FooterFacts>,
 }
 
@@ -32,38 +33,38 @@ pub struct Footer {
 pub struct FooterFacts {
     /// Rows.
     pub rows: u64,
-    /// First and last event time.
+    /// First and last event time in microseconds since 1970, if there are statistics.
     pub span: Option<(i64, i64)>,
 }
 
-/// Sends one [`Footer`] per object, in no order; the work of a `Background` thread.
+/// Sends one [`Footer`] per object, in any order. This is the work of a `Background` thread.
 pub fn run(
     jobs: Vec<(S3Uri, ObjectHead, LoadOptions)>,
     s3: &S3Settings,
     limits: Limits,
-    reads: &Reads,
+    io: &Io,
     events: &Events<Footer>,
 ) -> Result<()> {
-    let connection = reads.wait(connect(s3))?;
+    let connection = io.wait(connect(s3))?;
     let mut coming = JoinSet::new();
     let mut jobs = jobs.into_iter();
     loop {
         while coming.len() < AT_ONCE {
             let Some((uri, head, options)) = jobs.next() else { break };
-            let object = S3Object::at(connection.clone(), uri.clone(), head, reads.clone(), limits.window());
+            let object = S3Object::at(connection.clone(), uri.clone(), head, io.clone(), limits.window());
             coming.spawn_on(
                 async move {
                     let tail = object.fetch(tail_of(object.head().size)).await;
                     (uri, object, options, tail)
                 },
-                &reads.handle,
+                &io.handle,
             );
         }
-        let next = reads.wait(async { Ok(coming.join_next().await) })?;
+        let next = io.wait(async { Ok(coming.join_next().await) })?;
         let Some(next) = next else { return Ok(()) };
         let (uri, object, options, tail) = next.map_err(|error| Error::Internal { why: error.to_string() })?;
         let size = object.head().size;
-        // Reading on where the tail is too short blocks, so it happens here and not on the runtime.
+        // `read_footer` blocks if it reads more than the tail, so it runs here and not on the runtime.
         let read = tail.and_then(|tail| {
             let meta = Arc::new(read_footer(&object, Some(tail), limits.memory)?);
             let mapping = map_columns(&meta, &options)?;

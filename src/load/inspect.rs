@@ -1,4 +1,4 @@
-//! A look at an object's footer, without reading a tick.
+//! The inspection of an object's footer, without reading a tick.
 
 use std::sync::Arc;
 
@@ -9,31 +9,32 @@ use crate::error::Result;
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{S3Settings, connect};
-use crate::s3::object::{Reads, S3Object};
+use crate::s3::object::S3Object;
+use crate::s3::reads::Io;
 
-/// What the footer says.
+/// What the head and the footer say about an object.
 #[derive(Debug)]
 pub struct Inspection {
-    /// Head and footer.
+    /// Size, etag and footer.
     pub opened: Opened,
     /// First and last event time in microseconds since 1970, if every row group has statistics.
     pub time_span: Option<(i64, i64)>,
-    /// What keeps the file from being loaded, if anything does.
+    /// Why the file cannot be loaded, if the footer shows a reason.
     pub problem: Option<String>,
 }
 
-/// Fetches the head and the footer; the work of a `Background` thread.
+/// Fetches the head and the footer. This is the work of a `Background` thread.
 pub fn run(
     uri: &S3Uri,
     s3: &S3Settings,
     options: &LoadOptions,
     limits: Limits,
-    reads: &Reads,
+    io: &Io,
     events: &Events<Inspection>,
 ) -> Result<()> {
-    let object = reads.wait(async {
+    let object = io.wait(async {
         let connection = connect(s3).await?;
-        S3Object::open(connection, uri.clone(), reads.clone(), limits.window()).await
+        S3Object::open(connection, uri.clone(), io.clone(), limits.window()).await
     })?;
     let head = object.head().clone();
     let (source, tail) = open_end(object)?;

@@ -1,10 +1,11 @@
-//! A prefix listed page by page beside the backend, which registers one page while the next is on its way.
+//! The listing of a prefix, page by page, beside the backend. The backend registers one page while the next one is
+//! fetched.
 
 use super::background::Events;
 use crate::error::Result;
 use crate::s3::client::{S3Settings, connect};
 use crate::s3::listing::{ListedObject, page};
-use crate::s3::object::Reads;
+use crate::s3::reads::Io;
 
 /// One page of a listing.
 #[derive(Debug)]
@@ -15,22 +16,22 @@ pub struct Page {
     pub more: bool,
 }
 
-/// Sends every page behind `after`; the work of a `Background` thread. Where `skip` names another key for one that was found,
-/// the listing goes on behind that.
+/// Sends every page of the keys after `after`. If `skip` returns another key for a key that was found, the listing
+/// continues after that other key. This is the work of a `Background` thread.
 pub fn run(
     s3: &S3Settings,
     bucket: &str,
     prefix: &str,
     after: Option<String>,
     skip: impl Fn(&str) -> Option<String>,
-    reads: &Reads,
+    io: &Io,
     events: &Events<Page>,
 ) -> Result<()> {
-    let connection = reads.wait(connect(s3))?;
+    let connection = io.wait(connect(s3))?;
     let mut after = after;
     loop {
-        let (mut objects, mut more) = reads.wait(page(&connection, bucket, prefix, after.as_deref()))?;
-        // A page that says "more" and holds nothing would be asked for without end.
+        let (mut objects, mut more) = io.wait(page(&connection, bucket, prefix, after.as_deref()))?;
+        // A page that says "more" but is empty would be asked for without end.
         more &= !objects.is_empty();
         after = objects.last().map(|object| object.key.clone()).or(after);
         let skipped = objects.iter().enumerate().find_map(|(at, object)| Some((at, skip(&object.key)?)));

@@ -1,10 +1,11 @@
-//! One load beside PostgreSQL: threads that fetch, decode and encode, and what they tell the thread that inserts.
+//! The part of a load that runs beside PostgreSQL: threads that fetch, decode and encode, and the events that they send
+//! to the backend's thread, which inserts.
 
 pub mod background;
 pub mod footers;
 pub mod inspect;
 pub mod listing;
-pub mod pace;
 pub mod pipeline;
+pub mod prefetch;
+pub mod prefetch_depth;
 pub mod probe;
-pub mod series;

@@ -1,4 +1,4 @@
-//! S3 → decode → encode: what runs beside the backend while it inserts.
+//! Fetch, decode, encode: the steps of one load that run beside the backend while it inserts.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,22 +15,24 @@ use crate::model::source::{MemorySource, ObjectSource};
 use crate::model::tick::Symbols;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{Connection, S3Settings, connect};
-use crate::s3::object::{Begun, Fetching, ObjectHead, Reads, S3Object};
+use crate::s3::object::{Begun, Fetching, ObjectHead, S3Object};
+use crate::s3::reads::Io;
 use crate::tuple::batch::{EncodedBatch, encode};
-use crate::tuple::spare::Spare;
+use crate::tuple::pool::BufferPool;
 
 /// An object up to this size is fetched by one GET.
 const ONE_GET: u64 = 8 << 20;
-/// What is asked for first of an object of which nothing is known: a usual slice fits.
+/// The bytes that the first GET asks for if nothing is known of the object. A usual object is smaller.
 const FIRST_GET: u64 = 1 << 20;
-/// What is fetched from a larger object's end, in the hope that the footer fits.
+/// The bytes that are fetched from a larger object's end. Most footers are smaller.
 const TAIL: u64 = 64 << 10;
-/// Rows per batch where memory allows; large, because every batch may cost a subtransaction.
+/// Rows per batch if memory allows. A batch is large because it may cost a subtransaction.
 const BATCH_ROWS: usize = 65_536;
-/// Rows of the first batch: the backend should not wait for a large one, and a usual slice should be no more than one.
+/// Rows of the first batch. The backend should not wait for a large batch, and a usual object should fit into one
+/// batch.
 const FIRST_BATCH_ROWS: usize = 16_384;
 
-/// How much a load may take.
+/// The limits of a load.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// `btc_ingest.memory_limit`, bytes.
@@ -42,57 +44,58 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bytes per read-ahead window: nine columns hold two each, together an eighth of the memory.
+    /// Returns the bytes per window of a stream. Nine columns hold two windows each, together an eighth of the memory.
     pub fn window(&self) -> usize {
         (self.memory / 8 / 18).clamp(64 << 10, 4 << 20) as usize
     }
 
-    /// Bytes of small objects that may be on their way at once.
-    pub fn read_ahead(&self) -> u64 {
+    /// Returns the bytes of small objects that may be prefetched at once.
+    pub fn prefetch_bytes(&self) -> u64 {
         self.memory / 8
     }
 
-    /// Bytes of ticks per batch: one being inserted, one waiting and one being made fill three eighths.
+    /// Returns the bytes of ticks per batch. Three batches exist at once (inserted, waiting, being made); together they
+    /// take three eighths of the memory.
     fn batch_bytes(&self) -> usize {
         (self.memory / 8) as usize
     }
 }
 
-/// One load's orders.
+/// The description of one load.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The object.
     pub uri: S3Uri,
-    /// How to reach it.
+    /// The settings of the connection.
     pub s3: S3Settings,
-    /// What to make of it.
+    /// The options of the load.
     pub options: LoadOptions,
-    /// What its producer says of it.
+    /// The producer's metadata, which the object must match.
     pub expected: Expected,
     /// The etag that is loaded already, if one is.
     pub loaded_etag: Option<String>,
     /// What to do with rows that are no ticks.
     pub on_bad_row: OnBadRow,
-    /// What it may take.
+    /// The limits of the load.
     pub limits: Limits,
-    /// Size and etag as a LIST or the registry gave them: then no HEAD is asked.
+    /// Size and etag from a listing or the registry. If they are known, no HEAD is sent.
     pub listed: Option<ObjectHead>,
 }
 
 impl Job {
-    /// The listed or asked version of the object.
-    pub fn object(&self, connection: &Connection, head: ObjectHead, reads: &Reads) -> S3Object {
-        S3Object::at(connection.clone(), self.uri.clone(), head, reads.clone(), self.limits.window())
+    /// Returns the object at the version of `head`.
+    pub fn object(&self, connection: &Connection, head: ObjectHead, io: &Io) -> S3Object {
+        S3Object::at(connection.clone(), self.uri.clone(), head, io.clone(), self.limits.window())
     }
 
-    /// The size of an object that one GET fetches without anything being asked before.
+    /// Returns the object's size if it is known and one GET can fetch the whole object.
     pub fn small(&self) -> Option<u64> {
         let size = self.listed.as_ref().map(|head| head.size)?;
         (size > 0 && size <= one_get(self.limits.memory)).then_some(size)
     }
 }
 
-/// What is known of the object once its footer is read.
+/// Size, etag and footer of an object.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// Size and etag.
@@ -101,58 +104,58 @@ pub struct Opened {
     pub meta: Arc<FileMeta>,
 }
 
-/// What the load cost beside PostgreSQL.
+/// The cost of a load, without PostgreSQL's part.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cost {
     /// Bytes fetched.
     pub bytes: u64,
-    /// Time spent waiting for S3.
+    /// The time that decoding waited for S3.
     pub fetch: Duration,
-    /// Time spent decoding and encoding.
+    /// The time of decoding and encoding.
     pub decode: Duration,
 }
 
-/// What the thread tells the backend, in this order.
+/// The thread's events to the backend, in this order.
 #[derive(Debug)]
 pub enum LoadEvent {
     /// This etag is loaded already; nothing follows.
     AlreadyLoaded(ObjectHead, Cost),
-    /// The footer is read and fits.
+    /// The footer is read, and its columns fit a tick's.
     Opened(Box<Opened>),
     /// Ticks to insert.
     Batch(Box<EncodedBatch>),
     /// All batches were sent.
     Finished(Cost),
-    /// Nothing more follows of this object. Only a [`super::series`] sends it, and goes on with the next one.
+    /// The load of this object failed. Only a [`super::prefetch`] sends this event, and continues with the next object.
     Failed(Error),
 }
 
-/// What was found at the uri.
+/// The object at the uri.
 enum Found {
     /// This version is loaded already.
     Loaded(ObjectHead),
-    /// Its bytes, and its end where that was fetched on the way.
+    /// Its bytes, and its last bytes if they were fetched already.
     Open(ObjectHead, Arc<dyn ObjectSource>, Option<Bytes>),
 }
 
-/// Fetches, decodes and encodes one object; the work of a `Background` thread.
-pub fn run(job: &Job, reads: &Reads, events: &Events<LoadEvent>) -> Result<()> {
-    let connection = reads.wait(connect(&job.s3))?;
-    load(job, &connection, None, &Spare::default(), reads, events)
+/// Fetches, decodes and encodes one object. This is the work of a `Background` thread.
+pub fn run(job: &Job, io: &Io, events: &Events<LoadEvent>) -> Result<()> {
+    let connection = io.wait(connect(&job.s3))?;
+    load(job, &connection, None, &BufferPool::default(), io, events)
 }
 
-/// The same over a connection that stands; `ahead` is the listed version of a small object on its way, `spare` what the last
-/// objects' batches leave behind.
+/// Fetches, decodes and encodes one object over an open connection. `prefetched` is the prefetch of a small object's
+/// listed version; `pool` is the memory of earlier batches.
 pub fn load(
     job: &Job,
     connection: &Connection,
-    ahead: Option<Fetching>,
-    spare: &Spare,
-    reads: &Reads,
+    prefetched: Option<Fetching>,
+    pool: &BufferPool,
+    io: &Io,
     events: &Events<LoadEvent>,
 ) -> Result<()> {
-    let (head, source, tail) = match find(job, connection, ahead, reads)? {
-        Found::Loaded(head) => return events.send(LoadEvent::AlreadyLoaded(head, cost(reads, Duration::ZERO))),
+    let (head, source, tail) = match find(job, connection, prefetched, io)? {
+        Found::Loaded(head) => return events.send(LoadEvent::AlreadyLoaded(head, cost(io, Duration::ZERO))),
         Found::Open(head, source, tail) => (head, source, tail),
     };
     if let Some(registered) = &job.expected.sha256 {
@@ -175,69 +178,69 @@ pub fn load(
     events.send(LoadEvent::Opened(Box::new(Opened { head, meta })))?;
 
     let mut symbols = Symbols::default();
-    let cancelled = || reads.cancel.is_cancelled();
+    let cancelled = || io.cancel.is_cancelled();
     loop {
         let started = Instant::now();
-        let waited = reads.waited_ns.load(Ordering::Relaxed);
+        let waited = io.waited_ns.load(Ordering::Relaxed);
         let Some(decoded) = reader.next(&mut symbols, &cancelled)? else { break };
-        let mut batch = encode(&decoded.ticks, &symbols, spare);
+        let mut batch = encode(&decoded.ticks, &symbols, pool);
         batch.rejects = decoded.rejects;
         batch.rejected = decoded.rejected;
         drop(decoded.ticks);
-        let waited = reads.waited_ns.load(Ordering::Relaxed) - waited;
+        let waited = io.waited_ns.load(Ordering::Relaxed) - waited;
         working += started.elapsed().saturating_sub(Duration::from_nanos(waited));
         events.send(LoadEvent::Batch(Box::new(batch)))?;
     }
-    events.send(LoadEvent::Finished(cost(reads, working)))
+    events.send(LoadEvent::Finished(cost(io, working)))
 }
 
-fn find(job: &Job, connection: &Connection, ahead: Option<Fetching>, reads: &Reads) -> Result<Found> {
+fn find(job: &Job, connection: &Connection, prefetched: Option<Fetching>, io: &Io) -> Result<Found> {
     if let Some(head) = &job.listed {
-        match open(job, connection, head.clone(), ahead, reads) {
-            // Replaced since it was listed: what is there now is what counts.
+        match open(job, connection, head.clone(), prefetched, io) {
+            // The object was replaced after it was listed. The current version is loaded.
             Err(Error::ObjectChanged { .. } | Error::MetadataMismatch { .. }) => {}
             found => return found,
         }
     }
-    // Where the etag cannot end the load, the first answer may as well bring bytes.
+    // If no etag can end the load, the first request fetches bytes, too.
     if job.loaded_etag.is_none()
-        && let Some(begun) = reads.wait(S3Object::begin(connection, &job.uri, first_get(job.limits.memory)))?
+        && let Some(begun) = io.wait(S3Object::begin(connection, &job.uri, first_get(job.limits.memory)))?
     {
-        return open_begun(job, connection, begun, reads);
+        return open_begun(job, connection, begun, io);
     }
-    let head = reads.wait(S3Object::head_of(connection, &job.uri))?;
-    open(job, connection, head, None, reads)
+    let head = io.wait(S3Object::head_of(connection, &job.uri))?;
+    open(job, connection, head, None, io)
 }
 
-/// Opens an object whose first bytes were asked for; those of a large one are not read.
-fn open_begun(job: &Job, connection: &Connection, begun: Begun, reads: &Reads) -> Result<Found> {
+/// Opens an object from the answer to the first GET. Of a large object that answer's body is not read.
+fn open_begun(job: &Job, connection: &Connection, begun: Begun, io: &Io) -> Result<Found> {
     let (head, len) = (begun.head.clone(), begun.len);
     check_size(&head, job)?;
     if head.size > one_get(job.limits.memory) {
         drop(begun);
-        return open(job, connection, head, None, reads);
+        return open(job, connection, head, None, io);
     }
-    let object = job.object(connection, head.clone(), reads);
+    let object = job.object(connection, head.clone(), io);
     let first = object.read_begun(begun)?;
     let whole = if len == head.size { first } else { Bytes::from([first, object.read(len..head.size)?].concat()) };
     Ok(Found::Open(head, Arc::new(MemorySource(whole)), None))
 }
 
-fn open(job: &Job, connection: &Connection, head: ObjectHead, ahead: Option<Fetching>, reads: &Reads) -> Result<Found> {
+fn open(job: &Job, connection: &Connection, head: ObjectHead, prefetched: Option<Fetching>, io: &Io) -> Result<Found> {
     check_size(&head, job)?;
     if job.loaded_etag.as_ref() == Some(&head.etag) {
         return Ok(Found::Loaded(head));
     }
-    if let Some(ahead) = ahead {
-        let source = MemorySource(ahead.wait(reads)?);
+    if let Some(prefetched) = prefetched {
+        let source = MemorySource(prefetched.wait(io)?);
         return Ok(Found::Open(head, Arc::new(source), None));
     }
-    let object = job.object(connection, head.clone(), reads);
+    let object = job.object(connection, head.clone(), io);
     let (source, tail) = open_source(object, job.limits.memory)?;
     Ok(Found::Open(head, source, tail))
 }
 
-/// The object as bytes, and its end where that was fetched on the way.
+/// Returns the object as a source of bytes, and its last bytes if they were fetched already.
 fn open_source(object: S3Object, memory: u64) -> Result<(Arc<dyn ObjectSource>, Option<Bytes>)> {
     let size = object.size();
     if size > one_get(memory) {
@@ -250,7 +253,7 @@ fn open_source(object: S3Object, memory: u64) -> Result<(Arc<dyn ObjectSource>, 
     Ok((Arc::new(MemorySource(whole)), None))
 }
 
-/// The object by ranges, and its end: for whoever wants no more than the footer.
+/// Returns the object as a source that reads ranges, and its last bytes. Reading a footer needs no more.
 pub fn open_end(object: S3Object) -> Result<(Arc<dyn ObjectSource>, Option<Bytes>)> {
     let size = object.size();
     if size == 0 {
@@ -260,17 +263,17 @@ pub fn open_end(object: S3Object) -> Result<(Arc<dyn ObjectSource>, Option<Bytes
     Ok((Arc::new(object), Some(tail)))
 }
 
-/// Where the footer of an object of this size probably lies.
+/// Returns the range that probably holds the footer of an object of this size.
 pub fn tail_of(size: u64) -> std::ops::Range<u64> {
     size - TAIL.min(size)..size
 }
 
-/// Up to this size an object is fetched as a whole, as long as it fits into the share of read-ahead.
+/// Returns the size up to which an object is fetched as a whole. The prefetch's share of the memory limits it.
 fn one_get(memory: u64) -> u64 {
     ONE_GET.min(memory / 8)
 }
 
-/// What is asked for first.
+/// Returns the bytes that the first GET asks for.
 fn first_get(memory: u64) -> u64 {
     FIRST_GET.min(one_get(memory))
 }
@@ -292,7 +295,7 @@ fn differs(what: &'static str, found: u64, registered: Option<u64>) -> Result<()
     }
 }
 
-/// Reads the whole object once more for its digest: only the needed columns are fetched otherwise.
+/// Compares the object's digest. This reads the whole object once more, because a load fetches the needed columns only.
 fn check_digest(source: &dyn ObjectSource, registered: &str) -> Result<()> {
     let mut stream = source.stream(0..source.size());
     let mut digest = Sha256::new();
@@ -307,10 +310,10 @@ fn check_digest(source: &dyn ObjectSource, registered: &str) -> Result<()> {
     Ok(())
 }
 
-fn cost(reads: &Reads, decode: Duration) -> Cost {
+fn cost(io: &Io, decode: Duration) -> Cost {
     Cost {
-        bytes: reads.bytes.load(Ordering::Relaxed),
-        fetch: Duration::from_nanos(reads.waited_ns.load(Ordering::Relaxed)),
+        bytes: io.bytes.load(Ordering::Relaxed),
+        fetch: Duration::from_nanos(io.waited_ns.load(Ordering::Relaxed)),
         decode,
     }
 }

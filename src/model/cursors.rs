@@ -1,4 +1,4 @@
-//! How far a prefix has been listed, group by group: of each group of keys that sort by time, the moment of the newest one.
+//! How far a prefix has been listed. Keys of one group sort by time; of each group, the newest time found is kept.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::pattern::KeyPattern;
 
-/// More groups than this are not kept apart: whoever has them lists the whole prefix every time.
+/// With more groups than this, no cursors are kept, and every listing covers the whole prefix.
 const MOST: usize = 1_000;
 
-/// Of each group (what its keys begin with), its newest key as far as the time goes.
+/// For each group (the beginning that its keys share), its newest key up to and with the time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursors {
     groups: BTreeMap<String, String>,
@@ -17,14 +17,14 @@ pub struct Cursors {
 }
 
 impl Cursors {
-    /// As [`Cursors::to_json`] has written them; `None`: none were.
+    /// Reads what [`Cursors::to_json`] has written. Returns `None` for null or anything else.
     pub fn from_json(value: &Value) -> Option<Cursors> {
         let groups = value.as_object()?.iter();
         let groups = groups.map(|(group, moment)| Some((group.clone(), moment.as_str()?.to_owned())));
         Some(Cursors { groups: groups.collect::<Option<_>>()?, too_many: false })
     }
 
-    /// For a table; null where there are too many groups.
+    /// Returns the value to store. It is null if there are too many groups.
     pub fn to_json(&self) -> Value {
         if self.too_many {
             return Value::Null;
@@ -32,7 +32,8 @@ impl Cursors {
         self.groups.iter().map(|(group, moment)| (group.clone(), Value::from(moment.clone()))).collect()
     }
 
-    /// A key was found whose group and moment are these beginnings of it.
+    /// Records a key that was found. `group` and `moment` are the key's beginnings as [`super::pattern::Place`] gives
+    /// them.
     pub fn note(&mut self, group: &str, moment: &str) {
         if self.too_many {
             return;
@@ -49,8 +50,8 @@ impl Cursors {
         }
     }
 
-    /// Where to go on, if `key` and all that follow it up to there were listed before. Keys of the newest moment are listed
-    /// again: there may be more of them by now.
+    /// Returns the key to continue the listing at, if all keys from `key` up to it were listed before. Keys of the
+    /// newest moment are listed again, because more of them may have been added.
     pub fn skip(&self, pattern: &KeyPattern, key: &str) -> Option<String> {
         let place = pattern.read(key)?.place?;
         self.groups.get(&key[..place.group]).filter(|moment| key < moment.as_str()).cloned()
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_gone_on_with_at_its_newest_moment_and_a_new_one_from_its_beginning() {
+    fn a_group_continues_at_its_newest_moment_and_a_new_one_from_its_beginning() {
         let pattern: KeyPattern = "s3://abc/{asset}/{yyyy}/{mm}/{dd}/".parse().unwrap();
         let mut cursors = Cursors::default();
         for moment in ["BTC/2024/08/07", "BTC/2024/08/09", "BTC/2024/08/08"] {

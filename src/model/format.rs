@@ -1,8 +1,9 @@
-//! What is no Parquet by its own word: the registry holds other payloads, too, and those are nobody's failure.
+//! Detects objects that are no Parquet files by their name or metadata. The registry also lists objects of other
+//! formats; they are skipped, which is no failure.
 
 use serde_json::Value;
 
-/// Endings of other formats. Whatever has none of these may be Parquet, however it is called.
+/// Name endings of other formats. An object without such an ending may be Parquet.
 const OTHERS: [(&str, &str); 21] = [
     ("json", "JSON"),
     ("jsonl", "JSON"),
@@ -24,13 +25,14 @@ const OTHERS: [(&str, &str); 21] = [
     ("sha256", "a checksum"),
     ("checksum", "a checksum"),
     ("crc", "a checksum"),
-    ("tmp", "a file in the making"),
+    ("tmp", "an unfinished file"),
 ];
-/// Where a producer says what an object is, and words that mean another format there.
+/// The metadata keys that name a format, and the words in their values that mean another format than Parquet.
 const KEYS: [&str; 2] = ["format", "content_type"];
 const WORDS: [&str; 10] = ["json", "csv", "text/", "zip", "bzip2", "x-tar", "avro", "orc", "xml", "html"];
 
-/// Why an object is not to be loaded: its name, or `format` or `content_type` of its metadata, say that it is something else.
+/// Returns why an object is not loaded: its metadata (`format`, `content_type`) or its name says that it is not
+/// Parquet. Metadata that says Parquet overrides the name.
 pub fn not_parquet(uri: &str, metadata: &Value) -> Option<String> {
     for key in KEYS {
         if let Some(said) = metadata[key].as_str() {
@@ -50,8 +52,8 @@ pub fn not_parquet(uri: &str, metadata: &Value) -> Option<String> {
     Some(format!("its name ends with .{ending}: {what}, not Parquet"))
 }
 
-/// Whether a key that was found under a prefix of `length` bytes is nobody's object: of another format by its name, or hidden as
-/// Spark, Hive and Athena understand it, like `_SUCCESS` and `_temporary/…`.
+/// Returns whether a key found under a prefix of `length` bytes is no data object: its name says another format, or it
+/// is hidden as Spark, Hive and Athena define it, like `_SUCCESS` and `_temporary/…`.
 pub fn is_aside(key: &str, length: usize) -> bool {
     let mut begin = 0;
     let hidden = key.split('/').any(|segment| {
@@ -101,7 +103,7 @@ mod tests {
         {
             assert!(is_aside(key, 4), "{key}");
         }
-        // What was asked for by name is not hidden.
+        // A part that the prefix itself names is not hidden.
         for (key, length) in [("a/b/x.parquet", 4), ("_a/x.parquet", 3), ("a/_x.parquet", 3), ("a/b/x", 0)] {
             assert!(!is_aside(key, length), "{key}");
         }

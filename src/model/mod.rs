@@ -1,4 +1,4 @@
-//! The words of the project as types: uri, bucket, tick, options, report. No I/O, no PostgreSQL.
+//! The terms of the project as types: uri, bucket, tick, options, report. No I/O, no PostgreSQL.
 
 pub mod backfill;
 pub mod bucket;

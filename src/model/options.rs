@@ -1,4 +1,4 @@
-//! How one load is to be done: the call's `options`, completed by what the producer registered as metadata.
+//! The options of one load: the call's `options`, completed by the metadata that the producer registered.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ pub const TICK_COLUMNS: [&str; 9] = [
 pub enum OnBadRow {
     /// Fail the load.
     Abort,
-    /// Keep it in `landing.rejected_ticks` and go on.
+    /// Keep the row in `landing.rejected_ticks` and continue.
     Reject,
 }
 
@@ -42,13 +42,13 @@ impl FromStr for OnBadRow {
     }
 }
 
-/// What to do with a tick whose key is stored with other values.
+/// What to do with a tick if its key is already stored with other values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnConflict {
-    /// Keep what is stored; the new one goes to `landing.rejected_ticks`.
+    /// Keep the stored tick; the new one goes to `landing.rejected_ticks`.
     #[default]
     Keep,
-    /// Store the new one.
+    /// Store the new tick.
     Replace,
     /// Fail the load.
     Abort,
@@ -70,21 +70,21 @@ pub enum TimeUnit {
 /// The options of one load.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoadOptions {
-    /// Store this symbol whatever the file says.
+    /// Store this symbol for every row; the file's symbol column is not read.
     pub symbol: Option<String>,
-    /// For times that are bare integers.
+    /// The unit of times that are bare integers.
     pub time_unit: Option<TimeUnit>,
-    /// Tick column to file column.
+    /// The file column for each mapped tick column.
     pub columns: BTreeMap<&'static str, String>,
     /// Key of `ingestion.stream_offsets`.
     pub source: Option<String>,
-    /// The venue, for the default source.
+    /// The exchange, which names the default source.
     pub exchange: Option<String>,
     /// What to do with conflicts.
     pub on_conflict: OnConflict,
 }
 
-/// What the producer says of the object; a load fails where the object differs.
+/// The producer's metadata about the object. A load fails if the object differs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Expected {
     /// Lower-case hexadecimal digits.
@@ -97,8 +97,8 @@ pub struct Expected {
 
 const OPTION_KEYS: [&str; 6] = ["symbol", "time_unit", "columns", "source", "exchange", "on_conflict"];
 
-/// The call's options, completed by `metadata` (strongest first). Keys of the call that nobody knows are an error;
-/// metadata may hold anything else as well.
+/// Completes the call's options by `metadata`, whose first element has the highest priority. An unknown key is an error
+/// in the call's options; metadata may have other keys.
 pub fn resolve(call: &Value, metadata: &[Value]) -> Result<(LoadOptions, Expected)> {
     let call = object("options", call)?;
     if let Some(unknown) = call.keys().find(|key| !OPTION_KEYS.contains(&key.as_str())) {
@@ -115,8 +115,8 @@ pub fn resolve(call: &Value, metadata: &[Value]) -> Result<(LoadOptions, Expecte
 }
 
 impl LoadOptions {
-    /// What decides which ticks come out of an object, as stored in `ingestion.objects.options`: an object that was
-    /// loaded with other ones is not 'already loaded'.
+    /// Returns the options that decide which ticks an object yields, as `ingestion.objects.options` stores them. An
+    /// object that was loaded with another shape is not 'already loaded'.
     pub fn shape(&self) -> Value {
         let mut shape = Map::new();
         if let Some(symbol) = &self.symbol {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_nobody_knows_is_an_error_in_the_call_only() {
+    fn an_unknown_key_is_an_error_in_the_call_only() {
         assert!(resolve(&json!({"symbl": "A"}), &[]).is_err());
         assert!(resolve(&json!({}), &[json!({"symbl": "A"})]).is_ok());
     }

@@ -1,4 +1,5 @@
-//! What a key says about its object: `s3://bucket/Binance/{asset}/{yyyy}/{mm}/{dd}/…`, parsed once, held against many keys.
+//! Patterns such as `s3://bucket/Binance/{asset}/{yyyy}/{mm}/{dd}/…`, which say what a key tells of its object. A
+//! pattern is parsed once and matched against many keys.
 
 use std::ops::Range;
 use std::str::FromStr;
@@ -9,13 +10,14 @@ use super::bucket::BUCKET_US;
 use super::uri::split;
 use crate::error::{Error, Result};
 
-/// A prefix, with placeholders for what a key names. A prefix without any says nothing of its keys.
+/// A prefix with placeholders for the facts that a key names. A prefix without placeholders matches all its keys and
+/// names no facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPattern {
     bucket: String,
     prefix: String,
     parts: Vec<Part>,
-    /// The parts by which keys sort by time.
+    /// The parts that make keys sort by time, if there are any.
     sorting: Option<Range<usize>>,
 }
 
@@ -48,51 +50,46 @@ const FIELDS: [(&str, Field); 8] = [
     ("*", Field::Any),
 ];
 
-/// What one key says.
+/// The facts that one key names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyFacts {
-    /// The venue, in lower case.
+    /// The exchange, in lower case.
     pub exchange: Option<String>,
     /// The symbol.
     pub asset: Option<String>,
-    /// The times that the object can hold, microseconds since 1970: the finest of year, month, day, hour and bucket.
+    /// The times that the object can hold, in microseconds since 1970: the named year, month, day, hour or bucket.
     pub span: Option<Range<i64>>,
-    /// Where it stands among its like, if keys of this pattern sort by time.
+    /// The key's place in the order of time, if keys of this pattern sort by time.
     pub place: Option<Place>,
 }
 
-/// Which bytes of a key say where it stands: keys that are alike up to `group` sort by what they are up to `moment`, which is
-/// their time.
+/// Which bytes of a key are its time. Keys that are equal up to `group` sort by time, and their bytes from `group` to
+/// `moment` are that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The length of what comes before the time.
+    /// The length of the part before the time.
     pub group: usize,
-    /// The length with the time.
+    /// The length of the part up to the end of the time.
     pub moment: usize,
 }
 
 impl KeyPattern {
-    /// The bucket's name.
+    /// Returns the bucket's name.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
-    /// What every key begins with: everything before the first placeholder.
+    /// Returns the beginning that all keys share: the text before the first placeholder.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Whether keys name the times of their objects.
-    pub fn has_time(&self) -> bool {
-        self.parts.contains(&Part::Field(Field::Year))
-    }
-
-    /// Whether keys with the same text before their time sort by it.
+    /// Returns whether keys with the same text before their time sort by time.
     pub fn sorts_by_time(&self) -> bool {
         self.sorting.is_some()
     }
 
-    /// What a key says, or `None` if it is not of this pattern. Whatever follows the pattern is free.
+    /// Returns the facts that a key names, or `None` if it does not match the pattern. Any text may follow the match.
     pub fn read(&self, key: &str) -> Option<KeyFacts> {
         let mut rest = key;
         let mut found: [Option<&str>; FIELDS.len()] = Default::default();
@@ -106,23 +103,13 @@ impl KeyPattern {
                 }
                 Part::Field(field) => *field,
             };
-            let len = match field.digits() {
-                Some(digits) => {
-                    let is_number = rest.len() >= digits && rest.bytes().take(digits).all(|b| b.is_ascii_digit());
-                    is_number.then_some(digits)?
-                }
-                None => match self.parts.get(index + 1) {
-                    Some(Part::Literal(next)) => rest.find(next.as_str())?,
-                    _ => rest.find('/').unwrap_or(rest.len()),
-                },
-            };
-            let (value, behind) = rest.split_at(len);
+            let (value, behind) = rest.split_at(field.value_len(rest, self.parts.get(index + 1))?);
             rest = behind;
             if field == Field::Any {
                 continue;
             }
             let known = &mut found[field as usize];
-            // A date that stands in the folder and in the name must be the same.
+            // A placeholder that occurs twice, such as a date in folder and name, must have the same value.
             if value.is_empty() || value.contains('/') || known.is_some_and(|known| known != value) {
                 return None;
             }
@@ -158,10 +145,23 @@ impl Field {
             Field::Exchange | Field::Asset | Field::Any => None,
         }
     }
+
+    /// Returns the length of the field's value at the beginning of `rest`, or `None` if no value is there. `next` is
+    /// the part after the field.
+    fn value_len(self, rest: &str, next: Option<&Part>) -> Option<usize> {
+        match (self.digits(), next) {
+            (Some(digits), _) => {
+                let is_number = rest.len() >= digits && rest.bytes().take(digits).all(|b| b.is_ascii_digit());
+                is_number.then_some(digits)
+            }
+            (None, Some(Part::Literal(next))) => rest.find(next.as_str()),
+            (None, _) => Some(rest.find('/').unwrap_or(rest.len())),
+        }
+    }
 }
 
-/// From the year to the finest part of the time that keys sort by: year, month, day … in this order, and between them nothing
-/// that can differ among keys with the same beginning.
+/// Returns the parts that keys sort by: year, month, day and so on in this order, as long as no part between them can
+/// differ among keys with the same beginning.
 fn sorting(parts: &[Part]) -> Option<Range<usize>> {
     let time = |part: &Part| matches!(part, Part::Field(field) if field.digits().is_some());
     let first = parts.iter().position(time).filter(|first| parts[*first] == Part::Field(Field::Year))?;
@@ -181,7 +181,7 @@ fn sorting(parts: &[Part]) -> Option<Range<usize>> {
     Some(first..end)
 }
 
-/// The times that these numbers name; `None` if there is no such day or hour.
+/// Returns the times that these numbers name, or `None` if there is no such day or hour.
 fn span(year: u32, month: Option<u32>, day: Option<u32>, hour: Option<u32>, minute: Option<u32>) -> Option<Range<i64>> {
     let date = NaiveDate::from_ymd_opt(year as i32, month.unwrap_or(1), day.unwrap_or(1))?;
     let from = date.and_hms_opt(hour.unwrap_or(0), minute.unwrap_or(0), 0)?;
@@ -213,11 +213,12 @@ impl FromStr for KeyPattern {
             let name = &behind[1..close];
             let field = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field).ok_or_else(|| {
                 invalid(&format!(
-                    "{{{name}}} is no placeholder; there are {{exchange}}, {{asset}}, {{yyyy}}, {{mm}}, {{dd}}, {{hh}}, {{mi}} and {{*}}"
+                    "{{{name}}} is no placeholder; there are {{exchange}}, {{asset}}, {{yyyy}}, {{mm}}, {{dd}}, \
+                     {{hh}}, {{mi}} and {{*}}"
                 ))
             })?;
             if matches!(parts.last(), Some(Part::Field(before)) if before.digits().is_none()) {
-                return Err(invalid("between {exchange}, {asset} or {*} and the next placeholder stands no text"));
+                return Err(invalid("no text separates {exchange}, {asset} or {*} from the next placeholder"));
             }
             parts.push(Part::Field(field));
             rest = &behind[close + 1..];
@@ -260,7 +261,8 @@ mod tests {
     #[test]
     fn a_prefix_without_placeholders_takes_every_key_and_says_nothing() {
         let plain = pattern("s3://landing/Binance/BTC");
-        assert_eq!((plain.bucket(), plain.prefix(), plain.has_time()), ("landing", "Binance/BTC", false));
+        let has_time = plain.parts.contains(&Part::Field(Field::Year));
+        assert_eq!((plain.bucket(), plain.prefix(), has_time), ("landing", "Binance/BTC", false));
         assert_eq!(plain.read("Binance/BTCUSDT/x.parquet"), Some(KeyFacts::default()));
         assert_eq!(plain.read("Kraken/x"), None);
         assert_eq!(pattern("s3://landing").read("any"), Some(KeyFacts::default()));
@@ -299,7 +301,7 @@ mod tests {
         let full = "s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/{asset}_{yyyy}{mm}{dd}T{hh}{mi}Z.parquet";
         assert_eq!(place(full, key), Some((group, "Binance/BTC/2024/08/08/BTC_20240808T1205")));
         assert_eq!(place("s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/", key), Some((group, day)));
-        // Of one day, keys of several kinds may follow one another.
+        // Keys of one day may be of several kinds, so they sort by day only.
         assert_eq!(
             place("s3://abc/Binance/{asset}/{yyyy}/{mm}/{dd}/{*}_{yyyy}{mm}{dd}T{hh}{mi}", key),
             Some((group, day))
@@ -321,11 +323,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_cannot_be_meant_is_refused_with_the_reason() {
+    fn a_wrong_pattern_is_refused_with_the_reason() {
         for (text, why) in [
             ("s3://abc/{year}", "{year} is no placeholder"),
             ("s3://abc/{yyyy", "has no \"}\""),
-            ("s3://abc/{asset}{yyyy}", "stands no text"),
+            ("s3://abc/{asset}{yyyy}", "no text separates"),
             ("s3://abc/{dd}", "needs the coarser"),
             ("abc", "does not begin with s3://"),
         ] {

@@ -1,4 +1,4 @@
-//! What one load did.
+//! The report of one load.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ pub enum Outcome {
     /// The object was read and its ticks are stored.
     #[default]
     Loaded,
-    /// The same etag had been loaded before; nothing was read.
+    /// The same etag had been loaded before; no data was read.
     AlreadyLoaded,
     /// A sweep could not load it; `ingestion.objects` says why.
     Failed,
 }
 
 impl Outcome {
-    /// The text of `load_report.outcome`.
+    /// Returns the text of `load_report.outcome`.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Loaded => "loaded",
@@ -25,32 +25,17 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for LoadReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LoadReport { uri, read, inserted, duplicate, bytes, elapsed_ms, outcome, .. } = self;
-        write!(f, "{uri} {}: {read} rows, {inserted} inserted, {duplicate} duplicate", outcome.as_str())?;
-        for (count, what) in
-            [(self.conflicting, "conflicting"), (self.replaced, "replaced"), (self.rejected, "rejected")]
-        {
-            if count > 0 {
-                write!(f, ", {count} {what}")?;
-            }
-        }
-        write!(f, "; {bytes} bytes in {elapsed_ms:.1} ms")
-    }
-}
-
 /// Counts and times of one load: the SQL type `btc_ingest.load_report`.
 ///
-/// `read = inserted + duplicate + conflicting + replaced + rejected` always holds; a conflict that was replaced is
-/// counted as replaced only.
+/// `read = inserted + duplicate + conflicting + replaced + rejected` always holds. A conflict whose stored tick was
+/// replaced counts as replaced only.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LoadReport {
     /// The object.
     pub uri: String,
-    /// Its version, without quotes.
+    /// Its etag, without quotes.
     pub etag: String,
-    /// (bucket, asset) pairs that its ticks belong to.
+    /// Slices, that is (bucket, asset) pairs, that its ticks belong to.
     pub slices: i32,
     /// Rows in the file.
     pub read: i64,
@@ -68,7 +53,7 @@ pub struct LoadReport {
     pub bytes: i64,
     /// Milliseconds that decoding waited for S3.
     pub fetch_ms: f64,
-    /// Milliseconds spent in decoding and encoding, beside the fetch.
+    /// Milliseconds spent in decoding and encoding, without the fetch.
     pub decode_ms: f64,
     /// Milliseconds spent in PostgreSQL.
     pub insert_ms: f64,
@@ -76,4 +61,19 @@ pub struct LoadReport {
     pub elapsed_ms: f64,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LoadReport { uri, read, inserted, duplicate, bytes, elapsed_ms, outcome, .. } = self;
+        write!(f, "{uri} {}: {read} rows, {inserted} inserted, {duplicate} duplicate", outcome.as_str())?;
+        for (count, what) in
+            [(self.conflicting, "conflicting"), (self.replaced, "replaced"), (self.rejected, "rejected")]
+        {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        write!(f, "; {bytes} bytes in {elapsed_ms:.1} ms")
+    }
 }

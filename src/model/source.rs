@@ -1,5 +1,5 @@
-//! An object as bytes, whoever fetches them: `s3::reader` over the network, [`MemorySource`] in tests and for small
-//! objects that came in one piece.
+//! An object as a source of bytes. `s3::stream` implements it over the network; [`MemorySource`] serves tests and
+//! small objects that one GET has fetched as a whole.
 
 use std::ops::Range;
 
@@ -7,27 +7,27 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 
-/// One version of one object. Reads block the calling thread, never a PostgreSQL backend's own.
+/// One version of one object. Reads block the calling thread, so a PostgreSQL backend's own thread must not call them.
 pub trait ObjectSource: Send + Sync {
-    /// Size in bytes.
+    /// Returns the size in bytes.
     fn size(&self) -> u64;
 
-    /// One contiguous piece, in memory at once. The range lies within the object.
+    /// Reads one contiguous piece into memory. The range must lie within the object.
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
 
-    /// The bytes of `range` in order, fetched ahead in windows so that memory stays bounded.
+    /// Streams the bytes of `range` in order, prefetched in windows so that memory stays bounded.
     fn stream(&self, range: Range<u64>) -> Box<dyn ByteStream>;
 }
 
-/// The bytes of a range, taken from the front.
+/// The bytes of a range, consumed from the front.
 pub trait ByteStream: Send {
-    /// Bytes not yet taken.
+    /// Returns the number of bytes that are not consumed yet.
     fn remaining(&self) -> u64;
 
-    /// The next `len` bytes without taking them; fewer only where the range ends.
+    /// Returns the next `len` bytes without consuming them. Returns fewer only if the range ends before.
     fn peek(&mut self, len: usize) -> Result<Bytes>;
 
-    /// Takes exactly `len` bytes; `Error::Truncated` if fewer remain.
+    /// Consumes exactly `len` bytes. Returns `Error::Truncated` if fewer remain.
     fn take(&mut self, len: usize) -> Result<Bytes>;
 }
 
@@ -68,7 +68,7 @@ impl ByteStream for MemoryStream {
     }
 }
 
-/// The error for taking more than there is.
+/// Returns the error for consuming more than remains.
 pub fn past_the_end(wanted: usize, remaining: u64) -> Error {
     Error::Truncated { why: format!("{wanted} bytes are needed where only {remaining} remain.") }
 }

@@ -1,4 +1,4 @@
-//! Ticks as columns: what decoding makes and encoding takes.
+//! Ticks as columns: the output of decoding and the input of encoding.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ pub const QUANTITY_SCALE: u32 = 12;
 pub const PRICE_END: i64 = 1_000_000_000_000_000_000;
 /// The first quantity in units of 10^-12 that numeric(24,12) cannot hold.
 pub const QUANTITY_END: i128 = 1_000_000_000_000_000_000_000_000;
-/// Stands for "no trade time" in [`TickBatch::trade_time`]; PostgreSQL's -infinity, which no tick can have.
+/// Stands for null in [`TickBatch::trade_time`]. It is PostgreSQL's -infinity, which no tick can have.
 pub const NO_TIME: i64 = i64::MIN;
-/// The longest symbol or order id that is taken, in bytes; a longer one is a bad row.
+/// The longest symbol or order id in bytes. A row with a longer one is a bad row.
 pub const MAX_TEXT: usize = 255;
 /// How many different symbols one object may hold.
 pub const MAX_SYMBOLS: usize = 65_536;
 
-/// The symbols of one load, each once; ticks hold its number.
+/// The symbols of one load, each once. Ticks refer to a symbol by its number.
 #[derive(Debug, Default, Clone)]
 pub struct Symbols {
     names: Vec<Arc<str>>,
@@ -29,7 +29,7 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// The number of `name`, given now if it is new.
+    /// Returns the number of `name`. A new name gets the next number.
     pub fn number(&mut self, name: &str) -> Result<u32> {
         if let Some(&number) = self.numbers.get(name) {
             return Ok(number);
@@ -44,22 +44,22 @@ impl Symbols {
         Ok(number)
     }
 
-    /// All names so far; a tick's symbol is an index into it.
+    /// Returns all names so far. A tick's symbol is an index into them.
     pub fn names(&self) -> &[Arc<str>] {
         &self.names
     }
 }
 
-/// Texts of one column end to end; much lighter than a `Vec<Option<String>>`.
+/// The texts of one column end to end, in much less memory than a `Vec<Option<String>>`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct TextColumn {
     bytes: Vec<u8>,
-    /// Per value: where it ends in `bytes`, and whether it is there at all.
+    /// Per value: where it ends in `bytes`, and whether it is not null.
     ends: Vec<(u32, bool)>,
 }
 
 impl TextColumn {
-    /// Appends a value; `None` is SQL null.
+    /// Appends a value. `None` is SQL null.
     #[inline]
     pub fn push(&mut self, value: Option<&[u8]>) {
         if let Some(value) = value {
@@ -68,7 +68,7 @@ impl TextColumn {
         self.ends.push((self.bytes.len() as u32, value.is_some()));
     }
 
-    /// The value at `index`, or `None` for null.
+    /// Returns the value at `index`, or `None` for null.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         let (end, present) = self.ends[index];
@@ -76,26 +76,26 @@ impl TextColumn {
         present.then(|| &self.bytes[start as usize..end as usize])
     }
 
-    /// Number of values, nulls included.
+    /// Returns the number of values, with nulls.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there are no values.
+    /// Returns whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Bytes in use.
+    /// Returns the bytes in use.
     pub fn size(&self) -> usize {
         self.bytes.len() + self.ends.len() * size_of::<(u32, bool)>()
     }
 }
 
-/// A run of ticks of one object, column by column; every vector has the same length.
+/// Consecutive ticks of one object, column by column. Every vector has the same length.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct TickBatch {
-    /// The rows of the object they come from, counted from 0.
+    /// The row of the object that each tick comes from, counted from 0.
     pub row: Vec<u64>,
     /// Microseconds since 1970, UTC.
     pub event_time: Vec<i64>,
@@ -103,32 +103,32 @@ pub struct TickBatch {
     pub trade_time: Vec<i64>,
     /// Numbers in the load's [`Symbols`].
     pub symbol: Vec<u32>,
-    /// The exchange's sequence.
+    /// The exchange's sequence number.
     pub trade_id: Vec<i64>,
     /// Units of 10^-8, above 0 and below [`PRICE_END`].
     pub price: Vec<i64>,
     /// Units of 10^-12, above 0 and below [`QUANTITY_END`].
     pub quantity: Vec<i128>,
-    /// `None` when the file has no such column.
+    /// `None` if the file has no such column.
     pub buyer_order_id: Option<TextColumn>,
-    /// `None` when the file has no such column.
+    /// `None` if the file has no such column.
     pub seller_order_id: Option<TextColumn>,
     /// Whether the buyer was the maker.
     pub is_market_maker: Vec<Option<bool>>,
 }
 
 impl TickBatch {
-    /// Number of ticks.
+    /// Returns the number of ticks.
     pub fn len(&self) -> usize {
         self.row.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no ticks.
     pub fn is_empty(&self) -> bool {
         self.row.is_empty()
     }
 
-    /// What orders ticks in the table: (bucket, symbol number, trade id). Bucket in microseconds since 1970.
+    /// Returns a tick's key: (bucket, symbol number, trade id). The bucket is in microseconds since 1970.
     #[inline]
     pub fn key(&self, index: usize) -> (i64, u32, i64) {
         (bucket_of(self.event_time[index]), self.symbol[index], self.trade_id[index])
@@ -138,9 +138,9 @@ impl TickBatch {
 /// A row that is not a tick, as it goes to `landing.rejected_ticks`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reject {
-    /// Where it stands.
+    /// Its position in the object.
     pub position: RowPosition,
-    /// Why it was refused, e.g. `price is null`.
+    /// Why it is no tick, e.g. `price is null`.
     pub reason: String,
     /// The row's mapped columns as text, by tick column name.
     pub values: serde_json::Map<String, serde_json::Value>,

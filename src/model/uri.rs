@@ -1,4 +1,4 @@
-//! `s3://bucket/key`, parsed and checked once, and the list of prefixes that may be read.
+//! `s3://bucket/key`, parsed and checked once, and the list of prefixes that loads may read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,17 +13,18 @@ pub struct S3Uri {
 }
 
 impl S3Uri {
-    /// The bucket's name.
+    /// Returns the bucket's name.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
-    /// The key, without a leading slash.
+    /// Returns the key, without a leading slash.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The exchange that the key names: the segment before the asset's, in lower case, as in `Binance/BTCUSDT/…`.
+    /// Returns the exchange that the key names: the segment before the asset's segment, in lower case, e.g. `binance`
+    /// in `Binance/BTCUSDT/…`.
     pub fn exchange(&self, asset: &str) -> Option<String> {
         let segments: Vec<&str> = self.key.split('/').collect();
         let at = segments.iter().position(|segment| *segment == asset)?;
@@ -54,7 +55,7 @@ impl FromStr for S3Uri {
     }
 }
 
-/// Bucket and key of `s3://bucket/key`; the key may be empty.
+/// Splits `s3://bucket/key` into bucket and key. The key may be empty.
 pub(super) fn split(text: &str) -> std::result::Result<(&str, &str), &'static str> {
     let rest = text.strip_prefix("s3://").ok_or("it does not begin with s3://")?;
     if text.contains('?') {
@@ -83,13 +84,13 @@ pub(super) fn split(text: &str) -> std::result::Result<(&str, &str), &'static st
     Ok((bucket, key))
 }
 
-/// `btc_ingest.allowed_prefixes`: what may be read. Empty denies everything.
+/// The prefixes that loads may read: `btc_ingest.allowed_prefixes`. An empty list denies everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AllowedPrefixes(Vec<(String, String)>);
 
 impl AllowedPrefixes {
-    /// Whether `uri` lies under one of the prefixes. A prefix ends where a path segment ends:
-    /// `s3://b/BTC` allows `s3://b/BTC/x` but not `s3://b/BTCUSDT/x`.
+    /// Returns whether `uri` lies under one of the prefixes. A prefix covers whole path segments: `s3://b/BTC` allows
+    /// `s3://b/BTC/x` but not `s3://b/BTCUSDT/x`.
     pub fn allow(&self, uri: &S3Uri) -> bool {
         self.0.iter().any(|(bucket, prefix)| {
             *bucket == uri.bucket
@@ -99,7 +100,8 @@ impl AllowedPrefixes {
         })
     }
 
-    /// Whether something that begins with `prefix` may be read: it lies under an allowed prefix, or above one.
+    /// Returns whether a key that begins with `prefix` may be allowed: `prefix` lies under an allowed prefix, or is the
+    /// beginning of one.
     pub fn may_hold(&self, bucket: &str, prefix: &str) -> bool {
         self.0.iter().any(|(allowed, under)| {
             allowed == bucket
@@ -110,19 +112,12 @@ impl AllowedPrefixes {
         })
     }
 
-    /// Whether everything is denied.
+    /// Returns whether everything is denied.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bucket of each prefix, once each, in order.
-    pub fn buckets(&self) -> Vec<&str> {
-        let mut buckets: Vec<&str> = self.0.iter().map(|(bucket, _)| bucket.as_str()).collect();
-        buckets.dedup();
-        buckets
-    }
-
-    /// The prefixes as bucket and key prefix.
+    /// Returns each prefix as bucket and key prefix.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(bucket, prefix)| (bucket.as_str(), prefix.as_str()))
     }

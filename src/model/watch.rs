@@ -1,4 +1,4 @@
-//! What a watch is told: how often its prefix is listed, and how to load what is found there.
+//! The options of a watch: how often its prefix is listed, and how the objects found there are loaded.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 const LOAD_KEYS: [&str; 6] = ["symbol", "exchange", "time_unit", "columns", "source", "on_conflict"];
 const INTERVAL: Duration = Duration::from_secs(60);
 const FULL_INTERVAL: Duration = Duration::from_secs(3600);
-/// A listing costs requests, whatever it finds.
+/// Every listing costs requests, even if it finds nothing.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 const UNITS: [(&[&str], f64); 5] = [
@@ -24,13 +24,13 @@ const UNITS: [(&[&str], f64); 5] = [
 /// The options of a watch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchOptions {
-    /// From the end of a listing to the next one.
+    /// The time from the end of a listing to the next one.
     pub interval: Duration,
-    /// The same for listings of everything, where others begin behind what is known.
+    /// The same between listings of the whole prefix. Other listings begin after the keys that are already known.
     pub full_interval: Duration,
-    /// Whether it is listed at all.
+    /// Whether the prefix is listed at all.
     pub enabled: bool,
-    /// Options of the loads: metadata of every object that is found.
+    /// Options of the loads. They become metadata of every object that is found.
     pub load: Map<String, Value>,
 }
 
@@ -41,7 +41,7 @@ impl Default for WatchOptions {
 }
 
 impl WatchOptions {
-    /// Reads them; whatever cannot be meant is an error.
+    /// Parses the options. Unknown keys and wrong values are errors.
     pub fn parse(given: &Value) -> Result<WatchOptions> {
         let given = given.as_object().ok_or_else(|| invalid("options", "must be a JSON object"))?;
         let mut read = WatchOptions::default();
@@ -63,10 +63,16 @@ impl WatchOptions {
     }
 }
 
-/// `"90 seconds"`, `"1 hour 30 min"`.
+/// Parses a duration such as `"90 seconds"`, `"1.5 min"` or `"1 hour 30 min"`.
+///
+/// Written by hand because no library fits: humantime (2.4) panics on sums beyond 64 bits, reads `5 M` as five months
+/// and does not know `milliseconds`. PostgreSQL 15 has no cast to interval that returns an error as a value.
 fn duration(key: &str, value: &Value) -> Result<Duration> {
     let wrong = || invalid(key, "must be text such as \"30 seconds\", \"5 min\" or \"1 hour 30 minutes\"");
     let text = value.as_str().ok_or_else(wrong)?.trim();
+    if text.is_empty() {
+        return Err(wrong());
+    }
     let (mut rest, mut seconds) = (text, 0.0);
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
@@ -78,9 +84,8 @@ fn duration(key: &str, value: &Value) -> Result<Duration> {
         seconds += number.parse::<f64>().map_err(|_| wrong())? * factor;
         rest = behind.trim_start();
     }
-    let range = SHORTEST.as_secs_f64()..=LONGEST.as_secs_f64();
-    if text.is_empty() || !range.contains(&seconds) {
-        return Err(if text.is_empty() { wrong() } else { invalid(key, "must be between 100 ms and 366 days") });
+    if !(SHORTEST.as_secs_f64()..=LONGEST.as_secs_f64()).contains(&seconds) {
+        return Err(invalid(key, "must be between 100 ms and 366 days"));
     }
     Ok(Duration::from_secs_f64(seconds))
 }
@@ -95,7 +100,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_not_said_has_a_default() {
+    fn a_missing_option_has_a_default() {
         let options = WatchOptions::parse(&json!({"interval": null})).unwrap();
         assert_eq!((options.interval, options.full_interval, options.enabled), (INTERVAL, FULL_INTERVAL, true));
         assert!(options.load.is_empty());
@@ -110,20 +115,31 @@ mod tests {
 
     #[test]
     fn times_are_numbers_with_units() {
-        for (text, seconds) in [("90 s", 90.0), ("1 hour 30 minutes", 5400.0), ("250ms", 0.25), ("1.5min", 90.0)] {
+        for (text, seconds) in [
+            ("90 s", 90.0),
+            (" 5 min ", 300.0),
+            ("1 hour 30 minutes", 5400.0),
+            ("1h30m", 5400.0),
+            ("250ms", 0.25),
+            ("250 milliseconds", 0.25),
+            ("1.5min", 90.0),
+            ("1.5 days", 129_600.0),
+        ] {
             let options = WatchOptions::parse(&json!({"interval": text})).unwrap();
             assert_eq!(options.interval, Duration::from_secs_f64(seconds), "{text}");
         }
     }
 
     #[test]
-    fn what_cannot_be_meant_names_its_key() {
+    fn a_wrong_option_names_its_key() {
         for (given, key) in [
             (json!({"intervall": "1 s"}), "intervall"),
             (json!({"interval": 60}), "interval"),
             (json!({"interval": ""}), "interval"),
             (json!({"interval": "60"}), "interval"),
             (json!({"interval": "1 fortnight"}), "interval"),
+            (json!({"interval": "5 M"}), "interval"),
+            (json!({"interval": "30500568904943 days 1 ms"}), "interval"),
             (json!({"full_interval": "1 ms"}), "full_interval"),
             (json!({"interval": "1000 days"}), "interval"),
             (json!({"interval": "1.2.3 s"}), "interval"),

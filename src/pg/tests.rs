@@ -15,7 +15,7 @@ mod tests {
     use crate::pg::session::locks::{self, Lock};
     use crate::pg::session::{report, spi};
     use crate::tuple::batch::encode;
-    use crate::tuple::spare::Spare;
+    use crate::tuple::pool::BufferPool;
 
     /// One tick with everything, one with every nullable column null, and one with long texts.
     fn ticks() -> (TickBatch, Symbols) {
@@ -71,7 +71,7 @@ mod tests {
     #[pg_test]
     fn an_encoded_tuple_is_byte_for_byte_what_postgres_forms() {
         let (ticks, symbols) = ticks();
-        let batch = encode(&ticks, &symbols, &Spare::default());
+        let batch = encode(&ticks, &symbols, &BufferPool::default());
         Spi::connect_mut(|client| {
             let mut rows = client.update(VALUES, None, &[]).unwrap();
             assert_eq!(rows.len(), 3);
@@ -94,7 +94,7 @@ mod tests {
     #[pg_test]
     fn statements_read_a_registered_batch_without_the_skipped_tuples() {
         let (ticks, symbols) = ticks();
-        let batch = encode(&ticks, &symbols, &Spare::default());
+        let batch = encode(&ticks, &symbols, &BufferPool::default());
         Spi::connect_mut(|client| {
             let store = ffi::TickStore::register(&batch.tuples, &HashSet::from([1]), pg_sys::C_COLLATION_OID).unwrap();
             for _ in 0..2 {
@@ -129,7 +129,7 @@ mod tests {
             ticks.quantity.push(i128::from(1 + row));
             ticks.is_market_maker.push(None);
         }
-        encode(&ticks, &symbols, &Spare::default())
+        encode(&ticks, &symbols, &BufferPool::default())
     }
 
     /// A table as a chunk is, and its oid.

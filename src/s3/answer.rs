@@ -1,4 +1,4 @@
-//! What an answer that is not a success means, in our words.
+//! S3's answers that are no success, as the extension's own errors.
 
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use super::client::Connection;
 use crate::error::Error;
 
-/// Turns the SDK's error of a request on `bucket` into ours.
+/// Converts the SDK's error of a request on `bucket` into an [`Error`].
 pub fn explain<E>(error: &SdkError<E, HttpResponse>, connection: &Connection, bucket: &str) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -15,7 +15,7 @@ where
     match error {
         SdkError::TimeoutError(_) => timeout(settings.read_timeout, "waiting for its answer"),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            // The SDK's own words for its two limits; nothing else of the error tells them apart.
+            // Only the text of the SDK's error says which of its two limits was exceeded.
             if DisplayErrorContext(error).to_string().contains("HTTP connect timeout") {
                 timeout(settings.connect_timeout, "connecting")
             } else {
@@ -55,12 +55,12 @@ fn wrong_region(asked: &str, actual: Option<&str>) -> Error {
     Error::WrongRegion { asked: asked.into(), actual: actual.map(str::to_owned) }
 }
 
-/// A wait that went past its limit.
+/// Returns the error for a wait that exceeded its limit.
 pub fn timeout(limit: std::time::Duration, doing: &'static str) -> Error {
     Error::S3Timeout { limit_ms: limit.as_millis() as u64, doing }
 }
 
-/// The last cause in a chain of errors: "Connection refused" rather than "dispatch failure".
+/// Returns the last cause in a chain of errors: "Connection refused" rather than "dispatch failure".
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {

@@ -1,4 +1,4 @@
-//! The SDK's client, set up from our settings and the AWS default chain.
+//! The SDK's client, set up from the extension's settings and the AWS default chain.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::error::{Error, Result};
 
-/// The settings that reach the network; empty texts mean "not set".
+/// The settings of connections to S3. An empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Settings {
     /// `btc_ingest.s3_endpoint`.
@@ -39,21 +39,21 @@ pub struct S3Settings {
     pub max_attempts: u32,
 }
 
-/// A client, and what was decided on the way to it.
+/// A client, with the region and the credentials' source that its set-up found.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// The SDK's client.
     pub client: Client,
     /// The region that requests are signed for.
     pub region: String,
-    /// Where the credentials came from, e.g. `EnvironmentVariable` or `Imds`; never the secret.
+    /// The source of the credentials, e.g. `EnvironmentVariable` or `Imds`; never the secret.
     pub credentials_from: String,
-    /// The settings it was made from.
+    /// The settings that it was made with.
     pub settings: S3Settings,
 }
 
-/// Makes a client with credentials of the AWS default chain, fetched now: an instance role may have been rotated since
-/// the last load.
+/// Makes a client with credentials of the AWS default chain. They are fetched now, because an instance role's
+/// credentials may have been rotated since the last load.
 pub async fn connect(settings: &S3Settings) -> Result<Connection> {
     let region = explicit_region(settings);
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -63,12 +63,12 @@ pub async fn connect(settings: &S3Settings) -> Result<Connection> {
             TimeoutConfig::builder()
                 .connect_timeout(settings.connect_timeout)
                 .read_timeout(settings.read_timeout)
-                // A read timeout ends with an answer's head: the body of a listing, or of a refusal, may stop as well. That
-                // of an object does not count here.
+                // The SDK's read timeout covers an answer's head only. This limit also covers the body of a listing or
+                // of a refusal, which may stall as well. It does not cover an object's body.
                 .operation_attempt_timeout(settings.connect_timeout + settings.read_timeout)
                 .build(),
         )
-        // The body's reads have a timeout of their own (see `stream`), in the terms of our settings.
+        // Reads of an object's body have a timeout of their own (`S3Object::append`), which follows the settings.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
@@ -95,7 +95,8 @@ pub async fn connect(settings: &S3Settings) -> Result<Connection> {
     Ok(Connection { client, region, credentials_from, settings: settings.clone() })
 }
 
-/// The region that was set, or one that any endpoint of one's own accepts. Otherwise the default chain knows it.
+/// Returns the region that the setting names. For a custom endpoint without any region it returns `us-east-1`, which
+/// such servers accept. Returns `None` if the default chain is to find the region.
 fn explicit_region(settings: &S3Settings) -> Option<String> {
     if !settings.region.is_empty() {
         return Some(settings.region.clone());
@@ -104,15 +105,15 @@ fn explicit_region(settings: &S3Settings) -> Option<String> {
     (!settings.endpoint.is_empty() && !inherited).then(|| "us-east-1".to_owned())
 }
 
-/// Credentials that were fetched to know whether there are any, and the provider for when these have expired: a role's
-/// last for hours, and a worker may run for days.
+/// The first credentials, which were fetched to see whether there are any, and the provider for later ones. A role's
+/// credentials last for hours, and a worker may run for days.
 #[derive(Debug)]
 struct Renewed {
     first: Credentials,
     provider: SharedCredentialsProvider,
 }
 
-/// How long before their end credentials are fetched anew; the SDK's own measure is ten seconds.
+/// Credentials are renewed this long before they expire. The SDK's own margin is ten seconds.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
 impl ProvideCredentials for Renewed {
@@ -134,7 +135,7 @@ async fn credentials(config: &aws_config::SdkConfig) -> Result<(Credentials, Sha
     };
     let first = provider.provide_credentials().await.map_err(|error| {
         use aws_credential_types::provider::error::CredentialsError as E;
-        // The chain's own text can quote a profile's contents, so only its kind is passed on.
+        // The chain's own text can quote a profile's contents, so only the kind of the failure is reported.
         let why = match error {
             E::CredentialsNotLoaded(_) => {
                 "The environment, the profile, the container and the instance metadata service have none."
@@ -148,7 +149,8 @@ async fn credentials(config: &aws_config::SdkConfig) -> Result<(Credentials, Sha
     Ok((first, provider))
 }
 
-/// The SDK keeps the provider's name for its debug output only, beside the access key but never the secret.
+/// Returns the provider's name. The SDK shows it in the debug output only, which has the access key but never the
+/// secret.
 fn source_of(credentials: &Credentials) -> String {
     let text = format!("{credentials:?}");
     let name = text.split("provider_name: \"").nth(1).and_then(|rest| rest.split('"').next());
@@ -156,7 +158,7 @@ fn source_of(credentials: &Credentials) -> String {
 }
 
 fn http_client(settings: &S3Settings) -> Result<aws_sdk_s3::config::SharedHttpClient> {
-    // System roots cost milliseconds to load, which a plain-text endpoint on loopback should not pay.
+    // Loading the system's root certificates takes milliseconds; an http endpoint does not need them.
     let plain = settings.endpoint.starts_with("http://");
     let mut trust = TrustStore::empty().with_native_roots(!plain);
     if !settings.ca_file.is_empty() {
@@ -170,7 +172,7 @@ fn http_client(settings: &S3Settings) -> Result<aws_sdk_s3::config::SharedHttpCl
     Ok(HttpBuilder::new().tls_provider(provider).tls_context(context).build_https())
 }
 
-/// The SDK panics on certificates that it cannot parse.
+/// Checks the certificates first, because the SDK panics on certificates that it cannot parse.
 fn check_certificates(pem: &[u8]) -> std::result::Result<(), String> {
     let unusable = |error: &dyn std::fmt::Display| format!("holds a certificate that cannot be used: {error}");
     let mut roots = RootCertStore::empty();

@@ -1,4 +1,4 @@
-//! S3's clock beside our own, by the Date header of its answers, also of those that refuse.
+//! The difference between S3's clock and the server's, by the Date header of S3's answers. Refusals count as well.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -8,14 +8,15 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
 use chrono::{DateTime, Utc};
 
-/// Looks at the answers of the requests that it is given to.
+/// Reads the Date header of the answers to the requests that it is attached to.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     ahead: Arc<Mutex<Option<i64>>>,
 }
 
 impl Clock {
-    /// Seconds by which S3's clock is ahead of ours, by its last answer; `None`: nothing has answered.
+    /// Returns the seconds by which S3's clock is ahead of the server's, by S3's last answer. Returns `None` if there
+    /// was no answer.
     pub fn ahead(&self) -> Option<i64> {
         *self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -40,7 +41,7 @@ impl Intercept for Clock {
     }
 }
 
-/// Seconds from `now` to what a Date header says.
+/// Returns the seconds from `now` to the time in a Date header.
 fn seconds_ahead(date: &str, now: SystemTime) -> Option<i64> {
     let theirs = DateTime::parse_from_rfc2822(date).ok()?;
     Some(theirs.timestamp() - DateTime::<Utc>::from(now).timestamp())

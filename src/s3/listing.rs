@@ -1,4 +1,4 @@
-//! The keys under a prefix, a page at a time.
+//! Listings of the keys under a prefix, one page at a time.
 
 use super::answer::explain;
 use super::client::Connection;
@@ -14,9 +14,9 @@ pub struct ListedObject {
     pub head: ObjectHead,
 }
 
-/// Up to a thousand objects whose keys begin with `prefix` and come after `after`, in the order of their keys; and
-/// whether there are more. Every page begins after a key rather than with the last page's token, so that a listing can
-/// be taken up again by anybody.
+/// Lists up to a thousand objects whose keys begin with `prefix` and come after `after`, in the order of their keys.
+/// Returns them and whether there are more. Every page begins after a key rather than with the last page's token, so
+/// that another process can continue a listing.
 pub async fn page(
     connection: &Connection,
     bucket: &str,

@@ -1,8 +1,9 @@
-//! S3: how to reach it, one object as bytes, and what its answers mean.
+//! S3: the client, one object as bytes, listings, and the meaning of S3's answers.
 
 pub mod answer;
 pub mod client;
 pub mod clock;
 pub mod listing;
 pub mod object;
+pub mod reads;
 pub mod stream;

@@ -1,24 +1,20 @@
-//! One version of one object: its head, and its bytes by range.
+//! One version of one object: its size and etag, and its bytes by range.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::{Bytes, BytesMut};
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::answer::{explain, timeout};
 use super::client::Connection;
-use super::stream::RangeStream;
+use super::reads::Io;
 use crate::error::{Error, Result};
-use crate::model::source::{ByteStream, ObjectSource};
 use crate::model::uri::S3Uri;
 
-/// The one wait whose end is repeated here; the SDK repeats the others itself.
+/// The step whose timeout is retried here. The SDK itself retries all others.
 const READING_BODY: &str = "reading the object's body";
 
 /// Size and version of an object.
@@ -26,82 +22,43 @@ const READING_BODY: &str = "reading the object's body";
 pub struct ObjectHead {
     /// Bytes.
     pub size: u64,
-    /// The etag as S3 names it, without its quotes.
+    /// The etag without its quotes.
     pub etag: String,
 }
 
-/// The beginning of an object, asked for and not read yet.
+/// The answer to a GET of an object's first bytes; its body is not read yet.
 #[derive(Debug)]
 pub struct Begun {
     /// Size and etag of the object.
     pub head: ObjectHead,
-    /// So many bytes of it.
+    /// Bytes in the answer's body.
     pub len: u64,
     answer: Box<GetObjectOutput>,
 }
 
-/// What a load's reads have in common: where they run, how they end, what they cost.
-#[derive(Debug, Clone)]
-pub struct Reads {
-    /// The runtime that does the I/O.
-    pub handle: Handle,
-    /// Ends every wait.
-    pub cancel: CancellationToken,
-    /// Bytes fetched.
-    pub bytes: Arc<AtomicU64>,
-    /// Nanoseconds in which the reading thread waited for S3.
-    pub waited_ns: Arc<AtomicU64>,
-}
-
-impl Reads {
-    /// Counters at zero.
-    pub fn new(handle: Handle, cancel: CancellationToken) -> Self {
-        Reads { handle, cancel, bytes: Arc::default(), waited_ns: Arc::default() }
-    }
-
-    /// The same runtime and cancellation with counters of their own, for another object.
-    pub fn fresh(&self) -> Self {
-        Self::new(self.handle.clone(), self.cancel.clone())
-    }
-
-    /// Runs `work` on the runtime and waits for it here, or for the cancellation.
-    pub fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let started = Instant::now();
-        let result = self.handle.block_on(async {
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => Err(Error::Cancelled),
-                result = work => result,
-            }
-        });
-        self.waited_ns.fetch_add(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        result
-    }
-}
-
-/// An object at one etag, read by ranged GETs that all must answer with that etag.
+/// An object at one etag, read by ranged GETs. Every answer must have that etag.
 #[derive(Debug, Clone)]
 pub struct S3Object {
     connection: Connection,
     uri: S3Uri,
     head: ObjectHead,
-    reads: Reads,
-    window: usize,
+    pub(super) io: Io,
+    pub(super) window: usize,
 }
 
 impl S3Object {
-    /// Asks for size and etag (one HEAD). `window` is how many bytes one read-ahead GET fetches.
-    pub async fn open(connection: Connection, uri: S3Uri, reads: Reads, window: usize) -> Result<Self> {
+    /// Asks for size and etag with one HEAD. `window` is the number of bytes that one GET of a stream fetches.
+    pub async fn open(connection: Connection, uri: S3Uri, io: Io, window: usize) -> Result<Self> {
         let head = Self::head_of(&connection, &uri).await?;
-        Ok(Self::at(connection, uri, head, reads, window))
+        Ok(Self::at(connection, uri, head, io, window))
     }
 
-    /// The version that somebody else asked for or listed.
-    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, reads: Reads, window: usize) -> Self {
-        S3Object { connection, uri, head, reads, window }
+    /// Makes the object from a size and etag that are known from a listing or a previous request.
+    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, io: Io, window: usize) -> Self {
+        S3Object { connection, uri, head, io, window }
     }
 
-    /// Size and etag of whatever is there now.
+    /// Asks for the size and etag of the current version.
     pub async fn head_of(connection: &Connection, uri: &S3Uri) -> Result<ObjectHead> {
         let answer = connection.client.head_object().bucket(uri.bucket()).key(uri.key()).send().await;
         match answer {
@@ -113,20 +70,20 @@ impl S3Object {
         }
     }
 
-    /// Asks for the first `most` bytes of whatever is there now, and so learns its size and etag on the way. `None`: the
-    /// answer does not say them, or there is nothing to answer with; a HEAD will tell.
+    /// Asks for the first `most` bytes of the current version, whose size and etag come with the answer. Returns `None`
+    /// if the answer does not have them or the object is empty; the caller then asks with a HEAD.
     pub async fn begin(connection: &Connection, uri: &S3Uri, most: u64) -> Result<Option<Begun>> {
         let get = connection.client.get_object().bucket(uri.bucket()).key(uri.key());
         let answer = match get.range(format!("bytes=0-{}", most.saturating_sub(1))).send().await {
             Ok(answer) => answer,
-            // Of an empty object there is no first byte.
+            // An empty object has no first byte.
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => return Ok(None),
             Err(error) => return Err(explain(&error, connection, uri.bucket())),
         };
         let Some(len) = answer.content_length().and_then(|len| u64::try_from(len).ok()) else { return Ok(None) };
         let size = match answer.content_range() {
             Some(range) => range.strip_prefix(&format!("bytes 0-{}/", len.saturating_sub(1))).map(str::parse),
-            // The whole object, from a server that knows no ranges.
+            // The server ignores ranges and sends the whole object.
             None => Some(Ok(len)),
         };
         let Some(Ok(size)) = size else { return Ok(None) };
@@ -134,22 +91,22 @@ impl S3Object {
         Ok(Some(Begun { head, len, answer: Box::new(answer) }))
     }
 
-    /// The bytes of a beginning that was asked for, resumed where the answer breaks off.
+    /// Reads the body of an answer to [`S3Object::begin`], and resumes where it breaks off.
     pub fn read_begun(&self, begun: Begun) -> Result<Bytes> {
-        self.reads.wait(self.fetch_with(0..begun.len, Some(begun.answer)))
+        self.io.wait(self.fetch_with(0..begun.len, Some(begun.answer)))
     }
 
-    /// Size and etag.
+    /// Returns size and etag.
     pub fn head(&self) -> &ObjectHead {
         &self.head
     }
 
-    /// The bytes of `range`, resumed where an answer breaks off.
+    /// Fetches the bytes of `range`, and resumes where an answer breaks off.
     pub async fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
         self.fetch_with(range, None).await
     }
 
-    /// The same; `answer` is that to the first request, if it was made already.
+    /// Fetches the bytes of `range`. `answer` is the answer to the first request, if that was sent already.
     async fn fetch_with(&self, range: Range<u64>, mut answer: Option<Box<GetObjectOutput>>) -> Result<Bytes> {
         let wanted = (range.end - range.start) as usize;
         let mut body = BytesMut::with_capacity(wanted);
@@ -158,16 +115,13 @@ impl S3Object {
             let rest = range.start + body.len() as u64..range.end;
             match self.append(rest, &mut body, answer.take()).await {
                 Ok(()) => break,
-                Err(error @ (Error::BodyBroken { .. } | Error::S3Timeout { doing: READING_BODY, .. }))
-                    if attempt < attempts =>
-                {
-                    let _ = error;
+                Err(Error::BodyBroken { .. } | Error::S3Timeout { doing: READING_BODY, .. }) if attempt < attempts => {
                     tokio::time::sleep(Duration::from_millis(50 << attempt.min(6))).await;
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.reads.bytes.fetch_add(wanted as u64, Ordering::Relaxed);
+        self.io.bytes.fetch_add(wanted as u64, Ordering::Relaxed);
         Ok(body.freeze())
     }
 
@@ -180,7 +134,7 @@ impl S3Object {
             Some(answer) => *answer,
             None => self.ask(range).await?,
         };
-        // Not every server honours If-Match, so the etag of every answer is compared as well.
+        // Not every server honours If-Match, so the etag of every answer is compared.
         let etag = unquoted(answer.e_tag().unwrap_or_default());
         if etag != self.head.etag {
             return Err(self.named(Error::ObjectChanged { expected: String::new(), found: etag }));
@@ -229,36 +183,22 @@ impl S3Object {
     }
 }
 
-impl ObjectSource for S3Object {
-    fn size(&self) -> u64 {
-        self.head.size
-    }
-
-    fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        self.reads.wait(self.fetch(range))
-    }
-
-    fn stream(&self, range: Range<u64>) -> Box<dyn ByteStream> {
-        Box::new(RangeStream::start(self.clone(), self.reads.clone(), range, self.window))
-    }
-}
-
-/// A whole object on its way, fetched while something else is worked on. Dropping it ends the fetch.
+/// A whole object that is fetched in the background. Dropping it ends the fetch.
 #[derive(Debug)]
 pub struct Fetching(JoinHandle<Result<Bytes>>);
 
 impl Fetching {
-    /// Begins at once.
+    /// Starts the fetch at once.
     pub fn start(object: S3Object) -> Self {
-        let handle = object.reads.handle.clone();
-        let all = 0..object.size();
+        let handle = object.io.handle.clone();
+        let all = 0..object.head.size;
         Fetching(handle.spawn(async move { object.fetch(all).await }))
     }
 
-    /// Its bytes.
-    pub fn wait(mut self, reads: &Reads) -> Result<Bytes> {
+    /// Blocks until the object is fetched, and returns its bytes.
+    pub fn wait(mut self, io: &Io) -> Result<Bytes> {
         let internal = |error: tokio::task::JoinError| Error::Internal { why: error.to_string() };
-        reads.wait(async { (&mut self.0).await.unwrap_or_else(|error| Err(internal(error))) })
+        io.wait(async { (&mut self.0).await.unwrap_or_else(|error| Err(internal(error))) })
     }
 }
 
@@ -268,7 +208,8 @@ impl Drop for Fetching {
     }
 }
 
-/// A HEAD's answer has no body, so S3 cannot say there what is wrong; a GET of one byte can.
+/// Returns the reason why a HEAD failed. The answer to a HEAD has no body in which S3 could give the reason, so this
+/// asks with a GET of one byte.
 async fn why_no_head<E>(
     connection: &Connection,
     uri: &S3Uri,
@@ -288,7 +229,7 @@ where
     }
 }
 
-/// An etag without its quotes, as we store and compare it.
+/// Returns an etag without its quotes, as the tables store it.
 pub fn unquoted(etag: &str) -> String {
     etag.trim_start_matches("W/").trim_matches('"').to_owned()
 }

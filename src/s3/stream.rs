@@ -1,36 +1,51 @@
-//! A range of an object in order, fetched ahead by one window, so that decoding seldom waits and memory stays bounded.
+//! A range of an object in order. One window is prefetched, so that decoding seldom waits and memory stays bounded.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use super::object::{Reads, S3Object};
+use super::object::S3Object;
+use super::reads::Io;
 use crate::error::{Error, Result};
-use crate::model::source::{ByteStream, past_the_end};
+use crate::model::source::{ByteStream, ObjectSource, past_the_end};
 
-/// The window being read and the one being fetched.
+impl ObjectSource for S3Object {
+    fn size(&self) -> u64 {
+        self.head().size
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.io.wait(self.fetch(range))
+    }
+
+    fn stream(&self, range: Range<u64>) -> Box<dyn ByteStream> {
+        Box::new(RangeStream::start(self.clone(), self.io.clone(), range, self.window))
+    }
+}
+
+/// The window that is read and the window that is being fetched.
 pub struct RangeStream {
     object: S3Object,
-    reads: Reads,
+    io: Io,
     window: usize,
     ready: Bytes,
     coming: Option<JoinHandle<Result<Bytes>>>,
-    /// What is neither ready nor coming.
+    /// The part that is neither ready nor coming.
     rest: Range<u64>,
     coming_len: u64,
 }
 
 impl RangeStream {
-    /// Begins to fetch at once.
-    pub fn start(object: S3Object, reads: Reads, range: Range<u64>, window: usize) -> Self {
+    /// Starts to fetch at once.
+    pub fn start(object: S3Object, io: Io, range: Range<u64>, window: usize) -> Self {
         let mut stream =
-            RangeStream { object, reads, window, ready: Bytes::new(), coming: None, rest: range, coming_len: 0 };
-        stream.fetch_ahead();
+            RangeStream { object, io, window, ready: Bytes::new(), coming: None, rest: range, coming_len: 0 };
+        stream.prefetch();
         stream
     }
 
-    fn fetch_ahead(&mut self) {
+    fn prefetch(&mut self) {
         let len = (self.rest.end - self.rest.start).min(self.window as u64);
         if len == 0 {
             return;
@@ -39,10 +54,10 @@ impl RangeStream {
         self.rest.start = range.end;
         self.coming_len = len;
         let object = self.object.clone();
-        self.coming = Some(self.reads.handle.spawn(async move { object.fetch(range).await }));
+        self.coming = Some(self.io.handle.spawn(async move { object.fetch(range).await }));
     }
 
-    /// Makes at least `len` bytes ready, or all that remain.
+    /// Waits until `len` bytes are ready, or all bytes that remain.
     fn fill(&mut self, len: usize) -> Result<()> {
         if self.ready.len() >= len || self.coming.is_none() {
             return Ok(());
@@ -51,13 +66,13 @@ impl RangeStream {
         let mut have = windows[0].len();
         while have < len {
             let Some(mut coming) = self.coming.take() else { break };
-            let window = self.reads.wait(async {
+            let window = self.io.wait(async {
                 (&mut coming).await.unwrap_or_else(|error| Err(Error::Internal { why: error.to_string() }))
             });
-            // A wait that was cancelled leaves the fetch running; it must not outlive the load.
+            // A cancelled wait leaves the fetch running, and it must not outlive the load.
             let window = window.inspect_err(|_| coming.abort())?;
             self.coming_len = 0;
-            self.fetch_ahead();
+            self.prefetch();
             have += window.len();
             windows.push(window);
         }

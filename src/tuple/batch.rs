@@ -1,16 +1,16 @@
-//! From a batch of ticks to tuples in key order, with what the loader must know of each slice in it.
+//! From a batch of ticks to tuples in key order, with a summary of each slice in the batch.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::numeric;
-use super::spare::{Home, Spare};
+use super::pool::{BufferPool, PoolHandle};
 use super::{TupleWriter, Tuples, Value};
 use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
 use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
 
-/// What one batch holds of one slice (bucket and asset): consecutive tuples in trade-id order.
+/// The part of one slice (bucket and asset) in one batch: consecutive tuples in trade-id order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SliceRun {
     /// Start of the bucket, microseconds since 1970.
@@ -42,37 +42,38 @@ pub struct EncodedBatch {
     pub tuples: Tuples,
     /// The row of the object that each tuple comes from.
     pub rows: Vec<u64>,
-    /// The slices in it, in key order.
+    /// Its slices, in key order.
     pub runs: Vec<SliceRun>,
-    /// Indices of tuples whose trade id stands in a neighbouring bucket of the same batch as well.
+    /// Indices of tuples whose trade id also occurs in the bucket before, within this batch.
     pub misplaced: Vec<usize>,
-    /// Rows that were no ticks; only as many as are to be kept.
+    /// The rows that were no ticks, up to the number that is kept.
     pub rejects: Vec<Reject>,
     /// How many rows were no ticks.
     pub rejected: u64,
-    home: Home,
+    handle: PoolHandle,
 }
 
 impl Drop for EncodedBatch {
     fn drop(&mut self) {
-        self.home.bring(std::mem::take(&mut self.tuples));
+        self.handle.put_back(std::mem::take(&mut self.tuples));
     }
 }
 
 impl EncodedBatch {
-    /// Puts the rows' numbers back into the last column.
+    /// Writes the rows' numbers into the last column again.
     pub fn restore_rows(&mut self) {
         let rows = &self.rows;
         self.tuples.set_last(|index| rows[index] as i64);
     }
 }
 
-/// Sorts the ticks by key unless they are, and encodes them, in memory from `spare` that goes back there in the end.
-pub fn encode(ticks: &TickBatch, symbols: &Symbols, spare: &Spare) -> EncodedBatch {
+/// Sorts the ticks by key if they are not sorted, and encodes them. The buffer comes from `pool` and returns there
+/// when the batch is dropped.
+pub fn encode(ticks: &TickBatch, symbols: &Symbols, pool: &BufferPool) -> EncodedBatch {
     let order = key_order(ticks, symbols);
     let at = |position: usize| order.as_ref().map_or(position, |order| order[position] as usize);
 
-    let mut writer = TupleWriter::with_capacity(spare.take(), ticks.len(), 128);
+    let mut writer = TupleWriter::with_capacity(pool.take(), ticks.len(), 128);
     let mut runs: Vec<SliceRun> = Vec::new();
     let mut run_key = None;
     for position in 0..ticks.len() {
@@ -97,7 +98,7 @@ pub fn encode(ticks: &TickBatch, symbols: &Symbols, spare: &Spare) -> EncodedBat
     let misplaced = misplaced(&runs, |position| ticks.trade_id[at(position)]);
     let rows = (0..ticks.len()).map(|position| ticks.row[at(position)]).collect();
     let tuples = writer.finish();
-    EncodedBatch { tuples, rows, runs, misplaced, rejects: Vec::new(), rejected: 0, home: spare.home() }
+    EncodedBatch { tuples, rows, runs, misplaced, rejects: Vec::new(), rejected: 0, handle: pool.handle() }
 }
 
 impl SliceRun {
@@ -116,7 +117,7 @@ impl SliceRun {
         }
     }
 
-    /// Adds another run of the same slice.
+    /// Adds another batch's run of the same slice.
     pub fn absorb(&mut self, other: &SliceRun) {
         self.len += other.len;
         self.first_id = self.first_id.min(other.first_id);
@@ -138,7 +139,7 @@ impl SliceRun {
     }
 }
 
-/// The order of the ticks by (bucket, symbol name, trade id, row), or `None` if they stand in it already.
+/// Returns the order of the ticks by (bucket, symbol name, trade id, row), or `None` if they are in that order already.
 fn key_order(ticks: &TickBatch, symbols: &Symbols) -> Option<Vec<u32>> {
     let rank = ranks(symbols);
     let key = |index: usize| {
@@ -150,12 +151,12 @@ fn key_order(ticks: &TickBatch, symbols: &Symbols) -> Option<Vec<u32>> {
         return None;
     }
     let mut order: Vec<u32> = (0..ticks.len() as u32).collect();
-    // Stable: of two ticks with one key the one that comes first in the file is stored.
+    // The sort is stable: of two ticks with one key, the one that comes first in the file is stored.
     order.sort_by_key(|&index| key(index as usize));
     Some(order)
 }
 
-/// The place of each symbol number among the names in byte order, which is how `COLLATE "C"` orders them.
+/// Returns the rank of each symbol number among the names in byte order, which is the order of `COLLATE "C"`.
 fn ranks(symbols: &Symbols) -> Vec<u32> {
     let names = symbols.names();
     let mut by_name: Vec<u32> = (0..names.len() as u32).collect();
@@ -191,7 +192,7 @@ fn tuple<'a>(ticks: &'a TickBatch, tick: usize, bucket: i64, symbol: &'a [u8]) -
     ]
 }
 
-/// Tuples whose trade id also stands in the bucket before: found by merging the overlapping ends of neighbouring runs.
+/// Finds the tuples whose trade id also occurs in the bucket before, by a merge of neighbouring runs whose ids overlap.
 fn misplaced(runs: &[SliceRun], trade_id: impl Fn(usize) -> i64) -> Vec<usize> {
     let by_key: HashMap<(i64, &str), &SliceRun> = runs.iter().map(|run| ((run.bucket, &*run.symbol), run)).collect();
     let mut found = Vec::new();
@@ -219,7 +220,7 @@ fn misplaced(runs: &[SliceRun], trade_id: impl Fn(usize) -> i64) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// Ticks of (symbol, bucket number, id).
+    /// Makes ticks of (symbol, bucket number, id).
     fn batch(rows: &[(&str, i64, i64)]) -> (TickBatch, Symbols) {
         let mut symbols = Symbols::default();
         let mut ticks = TickBatch::default();
@@ -238,11 +239,11 @@ mod tests {
 
     fn encoded(rows: &[(&str, i64, i64)]) -> EncodedBatch {
         let (ticks, symbols) = batch(rows);
-        encode(&ticks, &symbols, &Spare::default())
+        encode(&ticks, &symbols, &BufferPool::default())
     }
 
     #[test]
-    fn runs_follow_bucket_symbol_and_id_whatever_the_order_of_the_rows() {
+    fn runs_follow_bucket_symbol_and_id_in_any_order_of_the_rows() {
         let found = encoded(&[("B", 0, 5), ("A", 1, 9), ("A", 0, 2), ("B", 0, 4), ("A", 0, 1)]);
         let runs: Vec<_> = found
             .runs
@@ -260,11 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_is_done_with_leaves_its_memory_for_the_next() {
+    fn a_dropped_batch_leaves_its_buffer_to_the_next() {
         let (ticks, symbols) = batch(&[("A", 0, 1), ("A", 0, 2)]);
-        let spare = Spare::default();
-        let place = encode(&ticks, &symbols, &spare).tuples.words(0).as_ptr();
-        let (next, another) = (encode(&ticks, &symbols, &spare), encode(&ticks, &symbols, &spare));
+        let pool = BufferPool::default();
+        let place = encode(&ticks, &symbols, &pool).tuples.words(0).as_ptr();
+        let (next, another) = (encode(&ticks, &symbols, &pool), encode(&ticks, &symbols, &pool));
         assert_eq!(next.tuples.words(0).as_ptr(), place);
         assert_ne!(another.tuples.words(0).as_ptr(), place);
     }

@@ -1,15 +1,16 @@
-//! Ready PostgreSQL tuples: what the database side only has to insert.
+//! PostgreSQL tuples that are ready to be inserted.
 //!
-//! The encoder writes `MinimalTuple`s (PostgreSQL 15, 64-bit, little-endian) so that the backend's own thread neither
-//! converts nor forms anything. The layout is PostgreSQL's `access/htup_details.h`; a `#[pg_test]` compares it with what
-//! `heap_form_minimal_tuple` makes of the same values, and `pg::ffi` refuses to build elsewhere.
+//! The encoder writes `MinimalTuple`s (PostgreSQL 15, 64-bit, little-endian), so that the backend's own thread neither
+//! converts values nor forms tuples. The layout is that of PostgreSQL's `access/htup_details.h`. A `#[pg_test]`
+//! compares it with the result of `heap_form_minimal_tuple` for the same values, and `pg::ffi` does not compile for
+//! other layouts.
 //!
-//! Columns, in order ([`COLUMNS`]): the ten of `market_data.btc_ticks` that a file decides, then the row's number in its
-//! object.
+//! Columns, in order ([`COLUMNS`]): the ten of `market_data.btc_ticks` that a file decides, then the row's number in
+//! its object.
 
 pub mod batch;
 pub mod numeric;
-pub mod spare;
+pub mod pool;
 
 use numeric::Numeric;
 
@@ -30,22 +31,22 @@ pub const COLUMNS: [(&str, &str); 11] = [
 
 /// `SizeofHeapTupleHeader` without null bitmap and alignment.
 const HEADER: usize = 23;
-/// What a `MinimalTuple` leaves out of a heap tuple's header.
+/// The bytes of a heap tuple's header that a `MinimalTuple` omits.
 const MINIMAL_TUPLE_OFFSET: usize = 8;
 const HAS_NULL: u16 = 0x0001;
 const HAS_VARWIDTH: u16 = 0x0002;
-/// The longest text, header included, that a 1-byte varlena header can carry.
+/// The longest text, with its header, that a 1-byte varlena header can describe.
 const SHORT_VARLENA_MAX: usize = 127;
 
 /// The most bytes that come before a tuple's data.
 const DATA_MAX: usize = (HEADER + COLUMNS.len().div_ceil(8)).next_multiple_of(8) - MINIMAL_TUPLE_OFFSET;
 
-/// One column's value on its way into a tuple.
+/// The value of one column.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     /// SQL null.
     Null,
-    /// An 8-byte integer or timestamp, as it stands.
+    /// An 8-byte integer or timestamp.
     Int8(i64),
     /// A boolean.
     Bool(bool),
@@ -56,7 +57,8 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// The most bytes that it takes: with a header, and with what aligns it or follows it to the end of a word.
+    /// Returns the most bytes that the value takes, with its header, its alignment and the padding to the end of a
+    /// word.
     #[inline]
     fn most(&self) -> usize {
         16 + match self {
@@ -72,12 +74,12 @@ impl Value<'_> {
 pub struct TupleWriter {
     words: Vec<u64>,
     starts: Vec<u32>,
-    /// The tuple that is being made; only grows, as longer texts come.
+    /// The tuple that is being formed. The vector grows with the longest tuple and never shrinks.
     scratch: Vec<u8>,
 }
 
 impl TupleWriter {
-    /// Room for `rows` tuples of about `row_bytes` bytes, in the memory of tuples that nobody needs any more.
+    /// Makes a writer with room for `rows` tuples of about `row_bytes` bytes. It reuses the memory of old tuples.
     pub fn with_capacity(memory: Tuples, rows: usize, row_bytes: usize) -> Self {
         let Tuples { mut words, mut starts } = memory;
         words.clear();
@@ -126,27 +128,28 @@ impl TupleWriter {
         self.words.extend(out[..end].as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
     }
 
-    /// The tuples written so far.
+    /// Returns the tuples written so far.
     pub fn finish(self) -> Tuples {
         Tuples { words: self.words, starts: self.starts }
     }
 }
 
-/// Where the bytes end once they stand at `at`.
+/// Copies the bytes to `at`, and returns where they end.
 #[inline]
 fn put(out: &mut [u8], at: usize, bytes: &[u8]) -> usize {
     out[at..at + bytes.len()].copy_from_slice(bytes);
     at + bytes.len()
 }
 
-/// The next multiple of `alignment`, 8 at most, with zeros up to there.
+/// Fills with zeros up to the next multiple of `alignment`, which is at most 8, and returns that position.
 #[inline]
 fn pad(out: &mut [u8], end: usize, alignment: usize) -> usize {
     put(out, end, &[0; 8]);
     end.next_multiple_of(alignment)
 }
 
-/// With a length header of one byte where it fits, otherwise of four, aligned, as `heap_fill_tuple` does.
+/// Copies a varlena value and returns where it ends. Its length header has one byte if the length fits, otherwise four
+/// aligned bytes, as in `heap_fill_tuple`.
 #[inline]
 fn put_varlena(out: &mut [u8], end: usize, bytes: &[u8]) -> usize {
     let end = if bytes.len() < SHORT_VARLENA_MAX {
@@ -166,22 +169,22 @@ pub struct Tuples {
 }
 
 impl Tuples {
-    /// Number of tuples.
+    /// Returns the number of tuples.
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no tuples.
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// Bytes in use.
+    /// Returns the bytes in use.
     pub fn size(&self) -> usize {
         self.words.len() * 8 + self.starts.len() * 4
     }
 
-    /// Gives every tuple another last column, an 8-byte integer that is never null.
+    /// Overwrites the last column of every tuple, an 8-byte integer that is never null.
     pub fn set_last(&mut self, value: impl Fn(usize) -> i64) {
         for index in 0..self.len() {
             let end = self.starts.get(index + 1).map_or(self.words.len(), |&next| next as usize);
@@ -189,7 +192,7 @@ impl Tuples {
         }
     }
 
-    /// The words of one tuple; its first four bytes hold its length in bytes.
+    /// Returns the words of one tuple. Its first four bytes hold its length in bytes.
     pub fn words(&self, index: usize) -> &[u64] {
         let start = self.starts[index] as usize;
         let end = self.starts.get(index + 1).map_or(self.words.len(), |&next| next as usize);

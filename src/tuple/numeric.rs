@@ -1,8 +1,8 @@
-//! PostgreSQL's numeric, short format, from fixed-point integers (`utils/adt/numeric.c`).
+//! PostgreSQL's numeric in its short format, from fixed-point integers (`utils/adt/numeric.c`).
 //!
 //! A numeric is a header of 16 bits (sign, display scale, weight) and base-10000 digits without leading and trailing
-//! zeros. Both our scales are multiples of four decimal places, so the digits of the integer are the digits of the
-//! numeric and nothing needs to be shifted.
+//! zeros. The scales of price and quantity are multiples of four decimal places. So the base-10000 digits of the
+//! integer are those of the numeric, without a shift.
 
 use crate::model::tick::{PRICE_SCALE, QUANTITY_SCALE};
 
@@ -22,14 +22,14 @@ pub struct Numeric {
 }
 
 impl Numeric {
-    /// The bytes of the value.
+    /// Returns the bytes of the value.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len as usize]
     }
 }
 
-/// A price of `units` · 10^-8 as numeric(18,8); `units` is above 0 and below 10^18.
+/// Encodes a price of `units` · 10^-8 as numeric(18,8). `units` must be above 0 and below 10^18.
 #[inline]
 pub fn price(units: i64) -> Numeric {
     let mut digits = [0u16; 6];
@@ -37,7 +37,7 @@ pub fn price(units: i64) -> Numeric {
     encode(&digits, used, PRICE_SCALE)
 }
 
-/// A quantity of `units` · 10^-12 as numeric(24,12); `units` is above 0 and below 10^24.
+/// Encodes a quantity of `units` · 10^-12 as numeric(24,12). `units` must be above 0 and below 10^24.
 #[inline]
 pub fn quantity(units: i128) -> Numeric {
     const LOW: u128 = 1_000_000_000_000; // three digits
@@ -52,8 +52,8 @@ pub fn quantity(units: i128) -> Numeric {
     encode(&digits, used, QUANTITY_SCALE)
 }
 
-/// Splits `value` into base-10000 digits, least significant first, from `digits[at]` on; returns the index behind the
-/// most significant one.
+/// Writes the base-10000 digits of `value`, least significant first, from `digits[at]` on. Returns the index after the
+/// most significant digit.
 #[inline]
 fn split(mut value: u64, digits: &mut [u16; 6], mut at: usize) -> usize {
     while value > 0 {
@@ -64,7 +64,7 @@ fn split(mut value: u64, digits: &mut [u16; 6], mut at: usize) -> usize {
     at
 }
 
-/// `digits[..used]` least significant first, with `scale / 4` of them behind the point.
+/// Encodes `digits[..used]`, least significant first; the first `scale / 4` of them are behind the point.
 #[inline]
 fn encode(digits: &[u16; 6], used: usize, scale: u32) -> Numeric {
     let first = digits[..used].iter().position(|&digit| digit != 0).unwrap_or(used);
@@ -84,7 +84,7 @@ fn encode(digits: &[u16; 6], used: usize, scale: u32) -> Numeric {
 mod tests {
     use super::*;
 
-    /// Header fields and digits: (dscale, weight, digits).
+    /// Decodes header fields and digits: (dscale, weight, digits).
     fn parts(numeric: &Numeric) -> (u16, i32, Vec<u16>) {
         let words: Vec<u16> = numeric.as_bytes().chunks(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
         let weight = i32::from(words[0] & 0x3f) - if words[0] & 0x40 != 0 { 64 } else { 0 };

@@ -1,26 +1,26 @@
-//! Prices and quantities into whole units of their scale.
+//! Prices and quantities as integers that count units of their scale.
 
 use arrow::array::{Array, Float32Array, Float64Array, Int32Array, Int64Array};
 use arrow::datatypes::{ArrowPrimitiveType, Float16Type};
 use parquet::basic::Type as Physical;
 
-use super::{Bad, IS_NULL, Values, cast, for_each, integer32, integer64};
-use crate::decode::damaged;
+use super::values::{Bad, IS_NULL, Values, cast, for_each, integer32, integer64};
+use crate::decode::damage::damaged;
 use crate::decode::decimal::{self, Misfit};
 use crate::decode::schema::{Column, Kind, Tick};
 use crate::error::Result;
 use crate::model::tick::{PRICE_END, PRICE_SCALE, QUANTITY_END, QUANTITY_SCALE};
 
-/// What tells a price from a quantity.
+/// The differences between a price and a quantity.
 pub(in crate::decode) trait Amount {
-    /// What the units are counted in.
+    /// The integer that holds the units.
     type Units: Default;
     const TICK: Tick;
     const SCALE: u32;
     const TOO_FINE: &'static str;
     const TOO_LARGE: &'static str;
 
-    /// The units, if they are below the end of the range.
+    /// Returns the units if they are below the end of the range.
     fn below_end(units: i128) -> Option<Self::Units>;
 }
 
@@ -100,7 +100,7 @@ pub(in crate::decode) fn amounts<A: Amount>(
             let values = Values::fixed(array, 2)?;
             fill::<A>(array, out, bad, |row| half(values.get(row), to));
         }
-        _ => return Err(damaged("an amount has no amount's type")),
+        _ => return Err(damaged("an amount has a type that is not read as an amount")),
     }
     Ok(())
 }

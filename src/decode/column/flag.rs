@@ -1,14 +1,14 @@
-//! Whether the buyer was the maker.
+//! Flags: whether the buyer was the maker.
 
 use arrow::array::{Array, BooleanArray, Int32Array, Int64Array};
 use parquet::basic::Type as Physical;
 
-use super::{Bad, Values, cast, for_each};
-use crate::decode::damaged;
+use super::values::{Bad, Values, cast, for_each};
+use crate::decode::damage::damaged;
 use crate::decode::schema::{Column, Kind, Tick};
 use crate::error::Result;
 
-/// Appends one flag per row; null stays null.
+/// Appends one flag per row. Null stays null.
 pub(in crate::decode) fn flags(
     column: &Column,
     array: &dyn Array,
@@ -32,7 +32,7 @@ pub(in crate::decode) fn flags(
             let values = Values::views(array)?;
             fill(array, out, bad, |row| from_text(values.get(row)));
         }
-        _ => return Err(damaged("a flag has no flag's type")),
+        _ => return Err(damaged("a flag has a type that is not read as a flag")),
     }
     Ok(())
 }

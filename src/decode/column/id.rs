@@ -1,10 +1,10 @@
-//! Trade ids into 64-bit integers.
+//! Trade ids as 64-bit integers.
 
 use arrow::array::{Array, Int32Array, Int64Array};
 use parquet::basic::Type as Physical;
 
-use super::{Bad, IS_NULL, Values, cast, for_each, id_problem, integer32, integer64};
-use crate::decode::damaged;
+use super::values::{Bad, IS_NULL, Values, cast, for_each, id_problem, integer32, integer64};
+use crate::decode::damage::damaged;
 use crate::decode::decimal::{self, Misfit};
 use crate::decode::schema::{Column, Kind, Tick};
 use crate::error::Result;
@@ -38,7 +38,7 @@ pub(in crate::decode) fn trade_ids(
             let values = Values::fixed(array, column.width)?;
             fill(array, out, bad, |row| decimal::from_be_bytes(values.get(row), 0, 0));
         }
-        _ => return Err(damaged("a trade id has no id's type")),
+        _ => return Err(damaged("a trade id has a type that is not read as an id")),
     }
     Ok(())
 }

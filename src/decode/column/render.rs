@@ -1,19 +1,19 @@
-//! A bad row's values as text, for people to read.
+//! The values of a bad row as text, for `landing.rejected_ticks`.
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, Int32Type, Int64Type};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::Value;
 
-use super::{integer32, integer64};
+use super::time::int96;
+use super::values::{integer32, integer64, micros};
 use crate::decode::decimal;
 use crate::decode::schema::{Column, Kind};
-use crate::decode::span::micros;
 
-/// No text is longer, so that a row of rubbish does not become a page of rubbish.
+/// The longest text that is kept of one value.
 const MAX_CHARS: usize = 1000;
 
-/// The value at `row` as a JSON string, or JSON null.
+/// Returns the value at `row` as a JSON string, or JSON null.
 pub(in crate::decode) fn render(column: &Column, array: &dyn Array, row: usize) -> Value {
     if row >= array.len() || array.is_null(row) {
         return Value::Null;
@@ -44,7 +44,7 @@ fn number(kind: Kind, value: i128) -> String {
 fn bytes(kind: Kind, value: &[u8]) -> String {
     match kind {
         Kind::Text => text(value),
-        Kind::Int96 => super::time::int96(value).and_then(time).unwrap_or_else(|| hex(value)),
+        Kind::Int96 => int96(value).and_then(time).unwrap_or_else(|| hex(value)),
         Kind::Decimal { scale } => {
             decimal::from_be_bytes(value, 0, 0).map_or_else(|_| hex(value), |units| with_point(units, scale as usize))
         }
@@ -67,9 +67,9 @@ fn with_point(units: i128, scale: usize) -> String {
     if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
 }
 
-/// Text as it is, but without what jsonb cannot hold.
+/// Returns the text. Characters that jsonb cannot hold are replaced.
 fn text(value: &[u8]) -> String {
-    // A character has at most four bytes; one cut in two at the end is cut off with the rest.
+    // A character has at most four bytes. One that this cut splits lies behind MAX_CHARS, so it is dropped as well.
     let value = &value[..value.len().min(MAX_CHARS * 4)];
     String::from_utf8_lossy(value).chars().take(MAX_CHARS).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect()
 }

@@ -1,11 +1,10 @@
-//! Times of any unit into microseconds since 1970.
+//! Times of any unit as microseconds since 1970.
 
 use arrow::array::{Array, Int32Array, Int64Array};
 
-use super::{Bad, IS_NULL, Values, cast, for_each, integer32};
-use crate::decode::damaged;
+use super::values::{Bad, IS_NULL, Values, cast, for_each, integer32, micros};
+use crate::decode::damage::damaged;
 use crate::decode::schema::{Column, Kind, Tick};
-use crate::decode::span::micros;
 use crate::error::Result;
 use crate::model::bucket::{BUCKET_US, END_TIME_US, MIN_TIME_US};
 use crate::model::options::TimeUnit;
@@ -15,7 +14,7 @@ const OUT_OF_RANGE: &str = "is out of PostgreSQL's range";
 const JULIAN_DAY_OF_EPOCH: i128 = 2_440_588;
 const DAY_US: i128 = 86_400_000_000;
 
-/// Appends one time per row; null is [`NO_TIME`] for the trade time and bad for the event time.
+/// Appends one time per row. Null becomes [`NO_TIME`] for the trade time, and makes a bad row for the event time.
 pub(in crate::decode) fn times(
     tick: Tick,
     column: &Column,
@@ -27,9 +26,9 @@ pub(in crate::decode) fn times(
         Kind::Time { unit, signed } => match array.as_any().downcast_ref::<Int64Array>() {
             Some(array) => {
                 let values = array.values();
-                // An unsigned value with the first bit set is beyond every time.
+                // An unsigned value with the first bit set is later than every valid time.
                 let value = |row: usize| (signed || values[row] >= 0).then_some(values[row]);
-                // One loop per unit, so that the unit is no question within it.
+                // One loop per unit, so that no loop tests the unit.
                 match unit {
                     TimeUnit::Second => fill(tick, array, out, bad, |row| micros(value(row)?, TimeUnit::Second)),
                     TimeUnit::Milli => fill(tick, array, out, bad, |row| micros(value(row)?, TimeUnit::Milli)),
@@ -46,12 +45,12 @@ pub(in crate::decode) fn times(
             let values = Values::fixed(array, 12)?;
             fill(tick, array, out, bad, |row| int96(values.get(row)));
         }
-        _ => return Err(damaged("a time has no time's type")),
+        _ => return Err(damaged("a time has a type that is not read as a time")),
     }
     Ok(())
 }
 
-/// Days and nanoseconds of a day, as Impala once wrote times.
+/// Converts an INT96 value, in which Impala once wrote times: nanoseconds of the day, then the Julian day.
 pub(super) fn int96(bytes: &[u8]) -> Option<i64> {
     let (nanos, day) = bytes.split_first_chunk::<8>()?;
     let day = i32::from_le_bytes(*day.first_chunk::<4>()?);
@@ -62,7 +61,7 @@ pub(super) fn int96(bytes: &[u8]) -> Option<i64> {
 
 #[inline]
 fn fill(tick: Tick, array: &dyn Array, out: &mut Vec<i64>, bad: &mut Bad, time: impl Fn(usize) -> Option<i64>) {
-    // An event time's bucket must fit as well; the trade time has none.
+    // The bucket of an event time must be in range, too; a trade time has no bucket.
     let is_event = tick == Tick::EventTime;
     let first = if is_event { FIRST_EVENT_TIME } else { MIN_TIME_US };
     out.reserve(array.len());

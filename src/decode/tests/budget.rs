@@ -1,4 +1,4 @@
-//! Memory is asked for before it is taken.
+//! Memory is charged before it is allocated.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ fn with_limit(file: Bytes, memory_limit: u64, on_bad_row: OnBadRow) -> Result<us
     Ok(batches.iter().map(|batch| batch.ticks.len()).sum())
 }
 
-/// One row group of a million rows in pages of 1 MB.
+/// Writes one row group of a million rows in pages of 1 MB.
 fn million(dictionary: bool) -> Bytes {
     let properties = WriterProperties::builder()
         .set_dictionary_enabled(dictionary)
@@ -40,7 +40,7 @@ fn a_row_group_of_a_million_rows_loads_in_the_default_memory() {
 }
 
 #[test]
-fn what_barely_loads_loads_with_rejects_too() {
+fn a_file_that_barely_loads_also_loads_with_rejects() {
     for (dictionary, limit) in [(true, 60 << 20), (false, 29 << 20)] {
         let file = million(dictionary);
         assert_eq!(with_limit(file.clone(), limit, OnBadRow::Abort).unwrap(), 1 << 20);
@@ -68,7 +68,7 @@ fn a_page_that_unpacks_to_more_than_its_share_is_refused_by_name() {
 }
 
 #[test]
-fn repeated_prefixes_are_charged_as_what_they_grow_to() {
+fn repeated_prefixes_are_charged_with_their_decoded_size() {
     let long = "7".repeat(4000);
     let prices: ArrayRef = Arc::new(StringArray::from(vec![long.as_str(); 20_000]));
     let properties = WriterProperties::builder()

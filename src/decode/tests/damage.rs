@@ -1,4 +1,4 @@
-//! Damaged files end in errors: never in a panic, a crash or a loop.
+//! A damaged file causes an error: never a panic, a crash or a loop.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::options::{LoadOptions, OnBadRow};
 use crate::model::source::MemorySource;
 
-/// The outcome, or the news that a panic came out.
+/// Returns the outcome, or `Err(())` after a panic.
 fn outcome(file: Bytes) -> std::result::Result<Result<usize>, ()> {
     let settings = DecodeSettings { on_bad_row: OnBadRow::Reject, ..settings() };
     let read = || read_with(file, &LoadOptions::default(), settings);
@@ -26,7 +26,7 @@ fn footer(file: &[u8]) -> Result<crate::decode::FileMeta> {
     read_footer(&MemorySource(Bytes::copy_from_slice(file)), None, 64 << 20)
 }
 
-/// The same small ticks in files that use different parts of the decoder.
+/// Writes the same ticks into files that use different parts of the decoder.
 fn files() -> Vec<Bytes> {
     let small = || WriterProperties::builder().set_data_page_row_count_limit(80).set_write_batch_size(40);
     let columns = |rows: usize| -> Columns { ticks(rows) };
@@ -124,7 +124,7 @@ fn damage_within_a_column_names_it_and_its_row_group() {
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(20)).build();
     let file = write_with(ticks(40), properties);
     let footer_len = u32::from_le_bytes(*file[file.len() - 8..].first_chunk().unwrap()) as usize;
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for at in 4..file.len() - 8 - footer_len {
         for value in [0x01, 0xfe] {
             let mut bytes = file.to_vec();
@@ -132,7 +132,7 @@ fn damage_within_a_column_names_it_and_its_row_group() {
             if let Err(Error::Damaged { why }) = read_with(bytes.into(), &LoadOptions::default(), settings()) {
                 let (place, what) = why.split_once(": ").unwrap_or_default();
                 assert!(place.starts_with("column \"") && place.contains("\" in row group "), "byte {at}: {why}");
-                told.insert((place.to_owned(), what.to_owned()));
+                reported.insert((place.to_owned(), what.to_owned()));
             }
         }
     }
@@ -140,7 +140,7 @@ fn damage_within_a_column_names_it_and_its_row_group() {
         ("column \"event_time\" in row group 0", "a page header says that the page has -1 bytes"),
         ("column \"price\" in row group 1", "Invalid or corrupted RLE bit width 254"),
     ] {
-        let is_told = told.iter().any(|(column, why)| column == place && why.contains(what));
-        assert!(is_told, "{place}: {what} is not among {told:#?}");
+        let is_reported = reported.iter().any(|(column, why)| column == place && why.contains(what));
+        assert!(is_reported, "{place}: {what} is not among {reported:#?}");
     }
 }

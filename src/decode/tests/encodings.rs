@@ -1,4 +1,4 @@
-//! Every codec, page version and encoding gives the same ticks.
+//! Every codec, page version and encoding yields the same ticks.
 
 use arrow::array::{Array, ArrayRef, Float64Array};
 use parquet::basic::{Compression, Encoding};

@@ -1,4 +1,4 @@
-//! Writes ticks as Parquet in memory and reads them with ordinary settings.
+//! Helpers that write ticks as Parquet in memory and read them with ordinary settings.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::model::options::{LoadOptions, OnBadRow};
 use crate::model::source::MemorySource;
 use crate::model::tick::Symbols;
 
-/// The start of the first of our minutes, in milliseconds.
+/// The time of the first tick, in milliseconds since 1970.
 pub const T0: i64 = 1_700_000_000_000;
 
-/// Columns by name, written in this order.
+/// Columns by name, in the order of the file.
 pub type Columns = Vec<(&'static str, ArrayRef)>;
 
-/// All nine columns of `rows` good ticks.
+/// Makes all nine columns of `rows` good ticks.
 pub fn ticks(rows: usize) -> Columns {
     let text =
         |value: &dyn Fn(usize) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((0..rows).map(value))) };
@@ -40,14 +40,14 @@ pub fn ticks(rows: usize) -> Columns {
     ]
 }
 
-/// `columns` with one of them replaced.
+/// Replaces one of the columns.
 pub fn with(mut columns: Columns, name: &str, array: impl Into<ArrayRef>) -> Columns {
     let array = array.into();
     columns.iter_mut().filter(|(own, _)| *own == name).for_each(|column| column.1 = array.clone());
     columns
 }
 
-/// `columns` with one of them all null.
+/// Replaces one of the columns by nulls.
 pub fn with_null(columns: Columns, name: &str, data_type: &DataType) -> Columns {
     let rows = columns[0].1.len();
     with(columns, name, new_null_array(data_type, rows))
@@ -76,7 +76,7 @@ pub fn settings() -> DecodeSettings {
     }
 }
 
-/// All batches, and the symbols in them.
+/// Reads all batches, and the symbols in them.
 pub fn read_with(file: Bytes, options: &LoadOptions, settings: DecodeSettings) -> Result<(Vec<Decoded>, Vec<String>)> {
     let source = Arc::new(MemorySource(file));
     let meta = Arc::new(read_footer(source.as_ref(), None, settings.memory_limit)?);
@@ -90,7 +90,7 @@ pub fn read_with(file: Bytes, options: &LoadOptions, settings: DecodeSettings) -
     Ok((batches, symbols.names().iter().map(|name| name.to_string()).collect()))
 }
 
-/// The one batch of a small file.
+/// Reads the one batch of a small file.
 pub fn read(file: Bytes) -> Result<Decoded> {
     let (mut batches, _) = read_with(file, &LoadOptions::default(), settings())?;
     assert_eq!(batches.len(), 1);

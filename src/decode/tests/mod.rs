@@ -1,4 +1,4 @@
-//! Files written in memory, read back.
+//! Tests that write files in memory and read them back.
 
 mod budget;
 mod damage;

@@ -1,4 +1,4 @@
-//! Rows that are no ticks, batches, and what a load can be told.
+//! Rows that are no ticks, batches, and the settings of a reader.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn groups_of(rows: usize) -> WriterProperties {
 }
 
 #[test]
-fn every_reason_is_told() {
+fn every_reason_is_reported() {
     let text = |text: &str| array(StringArray::from(vec![text]));
     let long = "x".repeat(256);
     for (column, value, reason) in [
@@ -64,7 +64,7 @@ fn every_reason_is_told() {
         ("is_market_maker", array(Int64Array::from(vec![2])), "is_market_maker is neither true nor false"),
     ] {
         match read(write(with(ticks(1), column, value))) {
-            Err(Error::BadRow { reason: told, .. }) => assert_eq!(told, reason),
+            Err(Error::BadRow { reason: found, .. }) => assert_eq!(found, reason),
             other => panic!("{reason}: {other:?}"),
         }
     }

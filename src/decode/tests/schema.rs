@@ -1,4 +1,4 @@
-//! Columns are found by name and judged by type.
+//! Columns are found by name and checked by type.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Every type that a tick column may have.
+//! The types that a tick column may have.
 
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ fn unsigned_integers_are_times_up_to_their_last_bit() {
     }
 }
 
-/// A file of the columns that a load needs, its times as INT96.
+/// Writes a file with the required columns, its times as INT96.
 fn int96_file(times: &[(i32, i64)]) -> Bytes {
     let schema = "message m { required int96 event_time; required binary symbol (UTF8); required int64 trade_id;
         required binary price (UTF8); required binary quantity (UTF8); }";

@@ -7,12 +7,12 @@ use serde::Deserialize;
 
 use super::row::Backfill;
 use crate::error::Result;
-use crate::load::series::AHEAD;
+use crate::load::prefetch::MAX_PREFETCHED;
 use crate::pg::queue::claim::{Claim, take};
 use crate::pg::session::spi;
 
 /// Objects that are claimed at once: as many as may be fetched ahead.
-const CLAIMS: i64 = AHEAD as i64;
+const CLAIMS: i64 = MAX_PREFETCHED as i64;
 /// Before everything and behind everything, as (span, uri).
 const FIRST: (&str, &str) = ("-infinity", "");
 const LAST: (&str, &str) = ("infinity", "\u{10FFFF}");
@@ -84,7 +84,7 @@ impl Queue {
                 continue;
             };
             self.at = (last.span.clone(), last.uri.clone());
-            let claims = take(client, found.into_iter().map(|row| row.uri).collect(), own, AHEAD)?;
+            let claims = take(client, found.into_iter().map(|row| row.uri).collect(), own, MAX_PREFETCHED)?;
             if !claims.is_empty() {
                 return Ok(claims);
             }

@@ -8,7 +8,7 @@ use pgrx::spi::SpiClient;
 
 use super::claim::{self, Claim};
 use crate::error::Result;
-use crate::load::series::AHEAD;
+use crate::load::prefetch::MAX_PREFETCHED;
 use crate::model::queue_order::QueueOrder;
 use crate::pg::session::{guc, spi};
 
@@ -47,7 +47,7 @@ pub fn find<T>(
     assets: Option<&[String]>,
     mut choose: impl FnMut(&mut SpiClient<'_>, Vec<String>) -> Result<Option<T>>,
 ) -> Result<Option<T>> {
-    let few = 2 * AHEAD as i64 * i64::from(guc::workers().max(1));
+    let few = 2 * MAX_PREFETCHED as i64 * i64::from(guc::workers().max(1));
     for most in [few, LOOK_AT.max(few)] {
         let candidates = candidates(client, order, assets, most)?;
         let all = (candidates.len() as i64) < most;

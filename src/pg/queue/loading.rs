@@ -12,8 +12,8 @@ use super::claim::{self, Claim};
 use super::prefetch::Prefetcher;
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
-use crate::load::pace::Pace;
-use crate::load::series::AHEAD;
+use crate::load::prefetch::MAX_PREFETCHED;
+use crate::load::prefetch_depth::PrefetchDepth;
 use crate::model::report::LoadReport;
 use crate::pg::load::known::Version;
 use crate::pg::load::offsets::Offsets;
@@ -30,7 +30,7 @@ pub fn limit_lock_waits() {
 }
 
 /// The number of loads after which a worker looks for new work.
-const TURN: usize = AHEAD / 2;
+const TURN: usize = MAX_PREFETCHED / 2;
 
 /// Decides which objects a worker loads, and counts the results.
 pub trait Source {
@@ -70,7 +70,7 @@ pub struct Loading {
     /// Offsets that are still to be written, because another session had locked them.
     offsets: Offsets,
     /// How many objects are prefetched.
-    depth: Pace,
+    prefetch_depth: PrefetchDepth,
     /// The object that is being loaded. It is known here when an error has ended its transaction.
     current: Option<(String, Version)>,
 }
@@ -100,7 +100,7 @@ impl Loading {
         }
         if !moved && self.planned.is_empty() {
             // The next objects may have another size.
-            self.depth = Pace::default();
+            self.prefetch_depth = PrefetchDepth::default();
         }
         // If other sessions are loading all claimed objects, the next call would find them busy as well.
         Ok(moved || !self.planned.is_empty())
@@ -158,7 +158,7 @@ impl Loading {
 
     /// Returns how many objects are to be claimed now.
     fn missing(&self) -> usize {
-        self.depth.missing(self.planned.len())
+        self.prefetch_depth.missing(self.planned.len())
     }
 
     /// Refreshes the queue, claims the missing objects and prefetches them.
@@ -294,7 +294,7 @@ impl Loading {
         match ffi::attempt::<_, Failure>(load) {
             Ok(PlannedLoad::Loaded(report)) => {
                 let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
-                self.depth.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
+                self.prefetch_depth.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
                 source.count(client, &next.claim, Some((&report, began)))?;
                 Ok(Done::Loaded)
             }

@@ -5,7 +5,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::error::{Error, Result};
 use crate::load::pipeline::{Job, LoadEvent};
-use crate::load::series;
+use crate::load::prefetch;
 use crate::pg::load::one::DEPTH;
 use crate::pg::session::ffi::Thread;
 
@@ -19,7 +19,7 @@ impl Prefetcher {
     /// Starts the thread with these objects.
     pub fn start(jobs: impl IntoIterator<Item = Job>) -> Result<Self> {
         let (sender, receiver) = unbounded_channel();
-        let thread = Thread::start(DEPTH, move |io, events| series::run(receiver, io, events))?;
+        let thread = Thread::start(DEPTH, move |io, events| prefetch::run(receiver, io, events))?;
         let prefetcher = Prefetcher { thread, jobs: sender };
         jobs.into_iter().try_for_each(|job| prefetcher.add(job))?;
         Ok(prefetcher)

@@ -81,7 +81,7 @@ impl Lock<'_> {
             Lock::Loader(slot) => format!("btc_ingest.loader:{slot}"),
             Lock::BackfillWorker { backfill, slot } => format!("btc_ingest.backfill:{backfill}:{slot}"),
             Lock::Preparation(backfill) => format!("btc_ingest.lister:{backfill}"),
-            Lock::StartBackfill => "btc_ingest_internal.start_backfill".to_owned(),
+            Lock::StartBackfill => "btc_ingest.start_backfill".to_owned(),
             Lock::Unit(from) => format!("btc_ingest.unit:{from}"),
             Lock::AttachChunk => "btc_ingest.attach".to_owned(),
             Lock::Refresh => "btc_ingest.refresh".to_owned(),

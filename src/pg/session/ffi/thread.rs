@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 use crate::load::background::{Background, Events, Stopper};
-use crate::s3::object::Reads;
+use crate::s3::reads::Io;
 
 /// The threads that run, for the exit callback: a FATAL error does not unwind, so no destructor would stop them. More than
 /// one where an owner's trigger loads within a load.
@@ -26,7 +26,7 @@ pub struct Thread<E> {
 
 impl<E: Send + 'static> Thread<E> {
     /// Starts `work` with every signal blocked, as PostgreSQL's handlers must run on its own thread only.
-    pub fn start(depth: usize, work: impl FnOnce(&Reads, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
+    pub fn start(depth: usize, work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
         REGISTER.call_once(|| {
             // glibc raises the size from which it maps memory separately whenever a large piece is freed; after that
             // freed windows and batches stay in the heap, half a memory limit of them. A fixed size gives them back.

@@ -1,0 +1,210 @@
+//! What a client and a reader need besides the message: each variant's SQLSTATE, whether a retry may help, and a hint.
+//!
+//! docs/use/errors.md lists the same SQLSTATEs; a test here compares the two.
+
+use super::Error;
+
+/// The row of one variant in the table below.
+pub(super) struct Facts {
+    pub sqlstate: &'static str,
+    pub retry: Retry,
+    pub hint: Option<&'static str>,
+}
+
+/// Whether the same load may succeed later although nothing is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retry {
+    MayHelp,
+    Useless,
+}
+
+use Retry::{MayHelp, Useless};
+
+/// Makes of one table both the exhaustive match over the variants and, for the test, the list of all rows.
+macro_rules! facts {
+    ($($variant:pat => $sqlstate:literal, $retry:ident, $hint:expr;)*) => {
+        fn facts(error: &Error) -> Facts {
+            match error {
+                $($variant => Facts { sqlstate: $sqlstate, retry: $retry, hint: $hint },)*
+            }
+        }
+
+        #[cfg(test)]
+        const ALL: &[Facts] = &[$(Facts { sqlstate: $sqlstate, retry: $retry, hint: $hint }),*];
+    };
+}
+
+facts! {
+    Error::InvalidUri { .. } => "S3001", Useless,
+        Some("Write it as s3://bucket/key, without query string, fragment or \"..\".");
+    Error::UriNotAllowed { .. } => "S3002", Useless,
+        Some("A superuser allows it with: ALTER SYSTEM SET btc_ingest.allowed_prefixes = 's3://bucket/prefix'; \
+              SELECT pg_reload_conf();");
+    Error::NoSuchBucket { .. } => "S3003", Useless,
+        Some("Check the bucket's name and btc_ingest.s3_endpoint.");
+    Error::NoSuchKey { .. } => "S3004", Useless,
+        Some("Check the key, or wait until its producer has uploaded it.");
+    Error::AccessDenied { .. } => "S3005", Useless,
+        Some("The server's role needs s3:GetObject on the key and s3:ListBucket on the bucket; the VPC endpoint's \
+              policy must allow both. SELECT * FROM btc_ingest.doctor() shows which credentials are used.");
+    Error::WrongRegion { .. } => "S3006", Useless,
+        Some("Set btc_ingest.s3_region to the bucket's region.");
+    Error::Unreachable { .. } => "S3007", MayHelp,
+        Some("Check btc_ingest.s3_endpoint, the VPC's gateway endpoint and its route table, and \
+              btc_ingest.s3_ca_file for a private CA.");
+    Error::S3Timeout { .. } => "S3008", MayHelp,
+        Some("Try again; raise btc_ingest.s3_connect_timeout or btc_ingest.s3_read_timeout if the network is slow.");
+    Error::S3Unavailable { .. } => "S3009", MayHelp,
+        Some("Try again later; btc_ingest.s3_max_attempts sets how often one request is tried.");
+    Error::S3Refused { .. } => "S3010", Useless,
+        Some("The code in brackets is S3's own; its documentation explains it.");
+    Error::ObjectChanged { .. } => "S3011", MayHelp,
+        Some("Load it again; producers should write new keys rather than replace objects in use.");
+    Error::BodyBroken { .. } => "S3012", MayHelp,
+        Some("Try again; btc_ingest.s3_max_attempts sets how often a broken body is resumed.");
+    Error::NoCredentials { .. } => "S3013", MayHelp,
+        Some("Attach an instance role to the host, or give the server's environment AWS credentials, or set \
+              btc_ingest.aws_profile.");
+    Error::BadS3Setting { .. } => "S3014", Useless,
+        Some("Correct the setting that the message names and call again.");
+    Error::InvalidPattern { .. } => "S3015", Useless,
+        Some("Write it as s3://bucket/Binance/{asset}/{yyyy}/{mm}/{dd}/, or without placeholders.");
+
+    Error::EmptyObject => "PQ001", Useless,
+        Some("The producer uploaded nothing; upload the object again.");
+    Error::NotParquet { .. } => "PQ002", Useless,
+        Some("Only Parquet objects can be loaded; SELECT * FROM btc_ingest.inspect_s3(uri) looks at one.");
+    Error::Truncated { .. } => "PQ003", Useless,
+        Some("Upload the object again.");
+    Error::Encrypted { .. } => "PQ004", Useless,
+        Some("Write the file without Parquet encryption; encrypt the bucket instead (SSE-S3 or SSE-KMS).");
+    Error::Damaged { .. } => "PQ005", Useless,
+        Some("Write and upload the object again.");
+    Error::Unsupported { .. } => "PQ006", Useless,
+        Some("Write it with codec none, snappy, gzip, zstd, lz4 or brotli and a standard encoding.");
+    Error::TooLarge { .. } => "PQ007", Useless,
+        Some("Raise btc_ingest.memory_limit, or write the file with smaller pages.");
+    Error::ObjectTooLarge { .. } => "PQ008", Useless,
+        Some("Split the object, or raise btc_ingest.max_object_size.");
+    Error::SchemaMismatch { .. } => "PQ009", Useless,
+        Some("Map columns with options, e.g. '{\"columns\": {\"price\": \"px\"}}', and give \
+              '{\"time_unit\": \"ms\"}' for times that are bare integers.");
+
+    Error::BadRow { .. } => "TK001", Useless,
+        Some("Correct the file, or load it with on_bad_row => 'reject' to keep bad rows in landing.rejected_ticks.");
+    Error::InvalidOption { .. } => "TK002", Useless,
+        Some("The documentation lists every option and its values.");
+    Error::MetadataMismatch { .. } => "TK003", Useless,
+        Some("Upload the object that was registered, or register this one with its own metadata.");
+    Error::ConflictAbort { .. } => "TK004", Useless,
+        Some("Use options '{\"on_conflict\": \"keep\"}' or '{\"on_conflict\": \"replace\"}'.");
+    Error::TooManyConflicts { .. } => "TK005", Useless,
+        Some("Two markets under one symbol? Store this one under its own with options '{\"symbol\": \
+              \"BTCUSDT-PERP\"}'. If the object really corrects what is stored, raise \
+              btc_ingest.max_conflict_fraction.");
+    Error::TooManySymbols { .. } => "TK006", Useless,
+        Some("Is the column that is mapped to symbol really the symbol? options '{\"symbol\": …}' stores one symbol \
+              for all rows.");
+    Error::Restoring => "TK007", MayHelp,
+        Some("Finish the restore with SELECT timescaledb_post_restore(); then load again.");
+    Error::TimescaleNotLoaded => "TK008", Useless,
+        Some("Put timescaledb into shared_preload_libraries and restart the server.");
+    Error::BadTarget { .. } => "TK009", Useless,
+        Some("SELECT btc_ingest.migrate() creates what is missing; SELECT * FROM btc_ingest.doctor() shows the rest.");
+    Error::RowSecurity { .. } => "TK010", Useless,
+        Some("Disable row-level security on the table; grant btc_ingest_reader or a view instead.");
+    Error::SchemaVersion { .. } => "TK011", Useless,
+        Some("Run: SELECT btc_ingest.migrate();  (or ALTER EXTENSION btc_ingest UPDATE;)");
+    Error::RootGrew => "TK012", Useless,
+        Some("Nothing was kept. Check that timescaledb is preloaded and its version fits: \
+              SELECT * FROM btc_ingest.doctor();");
+    Error::InvalidBackfill { .. } => "TK013", Useless,
+        Some("CALL btc_ingest.backfill(ARRAY['s3://bucket/prefix/'], '2024-01-01', '2024-02-01', parallel => 2, \
+              mode => 'object');");
+    Error::NeedsCommunity { .. } => "TK014", Useless,
+        Some("Use mode => 'object', or set timescaledb.license = 'timescale' on a server that has that edition.");
+    Error::NoWorker => "TK015", MayHelp,
+        Some("Raise max_worker_processes and restart the server.");
+
+    Error::InTransaction => "25001", Useless,
+        Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");
+    Error::ReadOnly => "25006", MayHelp,
+        Some("Load on the primary, in a read-write transaction.");
+    Error::UntrustedTarget { .. } => "42501", Useless,
+        Some("Give all tables of btc_ingest one owner, and let functions on them belong to that owner.");
+    Error::Cancelled | Error::StatementCancelled { .. } => "57014", MayHelp, None;
+    Error::Internal { .. } => "XX000", Useless,
+        Some("This is a bug: please report it with the server log.");
+}
+
+impl Error {
+    /// Returns the five characters that a client matches on.
+    pub fn sqlstate(&self) -> &'static str {
+        facts(self).sqlstate
+    }
+
+    /// Returns whether the same load may succeed later although nothing is changed.
+    pub fn is_transient(&self) -> bool {
+        facts(self).retry == MayHelp
+    }
+
+    /// Returns what the reader of the message can do about the error.
+    pub fn hint(&self) -> Option<&'static str> {
+        facts(self).hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The document that lists every SQLSTATE, from the root of the package.
+    const DOCUMENT: &str = "docs/use/errors.md";
+    /// The extension's SQLSTATEs that only its SQL raises.
+    const SQL_ONLY: [&str; 1] = ["TK016"];
+
+    /// The cells of each row of the document's tables by SQLSTATE: meaning, transience, what to do.
+    fn documented() -> BTreeMap<String, [String; 3]> {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut rows = BTreeMap::new();
+        for line in text.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [code, meaning, transience, fix] = cells[..] else { panic!("not four cells: {line}") };
+            let code = code.trim_matches('`').to_owned();
+            let previous = rows.insert(code, [meaning, transience, fix].map(str::to_owned));
+            assert_eq!(previous, None, "twice in {DOCUMENT}: {line}");
+        }
+        rows
+    }
+
+    #[test]
+    fn every_sqlstate_has_one_row_in_the_document_with_the_same_transience() {
+        let mut rows = documented();
+        for Facts { sqlstate, retry, hint } in ALL {
+            let [meaning, transience, fix] =
+                rows.remove(*sqlstate).unwrap_or_else(|| panic!("{sqlstate} is raised twice or not in {DOCUMENT}"));
+            let expected = if *retry == MayHelp { "transient" } else { "permanent" };
+            assert_eq!(transience, expected, "{sqlstate}");
+            assert!(!meaning.is_empty(), "{sqlstate}");
+            assert_eq!(fix.is_empty(), hint.is_none(), "{sqlstate}: {fix:?}, {hint:?}");
+        }
+        let left: Vec<&str> = rows.keys().map(String::as_str).collect();
+        assert_eq!(left, SQL_ONLY, "in {DOCUMENT}, but nothing raises it");
+    }
+
+    #[test]
+    fn a_hint_is_one_or_more_whole_sentences() {
+        for Facts { sqlstate, hint, .. } in ALL {
+            assert!(hint.is_none_or(|hint| hint.ends_with(['.', ';', ')'])), "{sqlstate}: {hint:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_bucket_is_permanent_and_a_slow_one_is_not() {
+        assert!(!Error::NoSuchBucket { bucket: "b".into() }.is_transient());
+        assert!(Error::S3Unavailable { status: 503, code: "SlowDown".into() }.is_transient());
+    }
+}
