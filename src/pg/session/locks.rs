@@ -10,7 +10,7 @@ use super::ffi::{self, LockLevel};
 pub enum Lock<'a> {
     /// The load of one object, by its uri. A load holds it until its transaction ends.
     Object(&'a str),
-    /// The right to load an object of the queue, by its uri.
+    /// The claim on an object of the queue, by its uri.
     Claim(&'a str),
     /// The first row of a source in `ingestion.stream_offsets`.
     Offset(&'a str),
