@@ -14,8 +14,8 @@ use crate::pg::session::spi;
 use crate::pg::session::target::Target;
 use crate::tuple::batch::EncodedBatch;
 
-/// The chunk that the last batch of a load went to. Its lock is held until the transaction ends, so that what was read of it
-/// stays true.
+/// The chunk that the last batch of a load went to. Its lock is held until the transaction ends, so that
+/// what was read of it stays true.
 pub struct Chunks {
     root: pg_sys::Oid,
     /// The statement that finds a bucket's chunk.
@@ -24,8 +24,9 @@ pub struct Chunks {
 }
 
 thread_local! {
-    /// The chunk that this session's last load went to, and the version of the catalogs that it was read from. Consecutive
-    /// slices go to the same chunk, and reading the catalogs takes longer than storing some hundred ticks.
+    /// The chunk that this session's last load went to, and the version of the catalogs that it was read
+    /// from. Consecutive slices go to the same chunk, and reading the catalogs takes longer than storing
+    /// some hundred ticks.
     static REMEMBERED: RefCell<Option<(Chunk, u64)>> = const { RefCell::new(None) };
 }
 
@@ -82,8 +83,8 @@ impl Chunks {
         Chunks { root: target.root, find, last: None }
     }
 
-    /// Returns the chunk that holds all buckets from `first` to `last`. Returns `None` if no chunk does or if rows may not be
-    /// appended to it directly.
+    /// Returns the chunk that holds all buckets from `first` to `last`. Returns `None` if no chunk does or
+    /// if rows may not be appended to it directly.
     pub fn direct(&mut self, client: &mut SpiClient<'_>, first: i64, last: i64) -> Result<Option<&Chunk>> {
         let known = self.last.as_ref().is_some_and(|chunk| chunk.buckets.contains(&first));
         if !known {
@@ -95,8 +96,8 @@ impl Chunks {
         Ok(self.last.as_ref().filter(|chunk| chunk.appendable && chunk.holds(&(first..=last))))
     }
 
-    /// Locks the remembered chunk and the hypertable. Returns `None` if the chunk does not hold the bucket, or if the catalogs
-    /// have changed since they were read.
+    /// Locks the remembered chunk and the hypertable. Returns `None` if the chunk does not hold the bucket,
+    /// or if the catalogs have changed since they were read.
     fn recall(&self, bucket: i64) -> Option<Chunk> {
         let (chunk, version) = REMEMBERED.with_borrow(|known| {
             known
@@ -118,8 +119,8 @@ impl Chunks {
         let name: String = spi::fetch_kept(client, sql, &[i64::from(oid).into()])?;
         // LOCK TABLE raises an error if the chunk was dropped meanwhile; a lock by oid would not.
         spi::execute(client, &format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE"), &[])?;
-        // A statement of its own, whose snapshot shows what was done to the chunk before it was locked. Null stands for a
-        // property that the catalogs do not have, so the append path is not sure of it.
+        // A statement of its own, whose snapshot shows what was done to the chunk before it was locked.
+        // Null means that the catalogs do not know one of the properties; the chunk is then not appendable.
         let appendable: Option<bool> =
             spi::fetch_kept(client, statement!("chunk_is_appendable"), &[i64::from(oid).into()])?;
         let appendable = appendable == Some(true);
@@ -129,8 +130,9 @@ impl Chunks {
     }
 }
 
-/// Appends a batch to a chunk. The result is that of `INSERT … ON CONFLICT DO NOTHING`, except for the tuples that the answer
-/// names: they are not stored, and the merge path must decide on them. Afterwards the tuples hold the rows' numbers as before.
+/// Appends a batch to a chunk. The result is that of `INSERT … ON CONFLICT DO NOTHING`, except for the
+/// tuples that the answer names: they are not stored, and the merge path must decide on them. Afterwards
+/// the tuples hold the rows' numbers as before.
 pub fn append(chunk: pg_sys::Oid, batch: &mut EncodedBatch, skip: &HashSet<usize>) -> Appended {
     let now = ffi::transaction_time();
     batch.tuples.set_last(|_| now);

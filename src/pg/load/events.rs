@@ -1,5 +1,5 @@
-//! The events of a reading thread, in the order in which every load takes them: the object is opened, its batches follow,
-//! and the last event says what reading has cost.
+//! The events of a reading thread, in the order in which every load takes them: the object is opened, its
+//! batches follow, and the last event says what reading has cost.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,8 @@ pub fn first(thread: &mut Thread<LoadEvent>, known: &Known) -> Result<First> {
     Ok(first)
 }
 
-/// Passes the batches of an opened object to `store`. Returns what reading has cost, and the time that `store` has taken.
+/// Passes the batches of an opened object to `store`. Returns what reading has cost, and the time that
+/// `store` has taken.
 pub fn batches(
     thread: &mut Thread<LoadEvent>,
     mut store: impl FnMut(&mut EncodedBatch) -> Result<()>,

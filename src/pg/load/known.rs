@@ -9,8 +9,8 @@ use crate::model::options::LoadOptions;
 use crate::pg::session::spi;
 use crate::s3::object::ObjectHead;
 
-/// The version of an object's rows at the time when they were read. What a producer registers later belongs to another
-/// version.
+/// The version of an object's rows at the time when they were read. What a producer registers later belongs
+/// to another version.
 #[derive(Debug, Clone, Default)]
 pub struct Version {
     /// The generation of the object's row. `None` if there was no row.
@@ -70,8 +70,8 @@ struct RegistryRow {
 }
 
 impl Known {
-    /// Reads what is registered. A caller that needs the object's lock takes it before, in another statement: this statement
-    /// then sees what the lock's last holder did.
+    /// Reads what is registered. A caller that needs the object's lock takes it before, in another
+    /// statement: this statement then sees what the lock's last holder did.
     pub fn read(client: &mut SpiClient<'_>, uri: &str) -> Result<Known> {
         let found: Row = spi::fetch_kept(client, statement!("known"), &[uri.to_owned().into()])?;
         let mut known = Known {
@@ -84,7 +84,8 @@ impl Known {
         };
         if let Some(object) = found.object {
             known.version.generation = Some(object.generation);
-            // The status does not matter: an object that was registered again is pending, although its etag is loaded.
+            // The status does not matter: an object that was registered again is pending, although its etag
+            // is loaded.
             known.loaded = object.etag.map(|etag| (etag, object.options.clone()));
             let listed = object.listed_etag.zip(object.listed_size);
             known.listed = listed.map(|(etag, size)| ObjectHead { size, etag });
@@ -104,7 +105,8 @@ impl Known {
         self.loaded.as_ref().filter(|(_, shape)| *shape == options.shape()).map(|(etag, _)| etag.clone())
     }
 
-    /// Returns size and etag of a version that was listed and never loaded, so that S3 is not asked for them again.
+    /// Returns size and etag of a version that was listed and never loaded, so that S3 is not asked for
+    /// them again.
     pub fn listed(&self) -> Option<ObjectHead> {
         self.listed.clone()
     }

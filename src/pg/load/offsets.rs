@@ -51,14 +51,14 @@ impl Offsets {
         }
     }
 
-    /// Moves each source's stored offset forward and waits for its row. A stored offset that is higher stays, and its row is
-    /// not locked.
+    /// Moves each source's stored offset forward and waits for its row. A stored offset that is higher
+    /// stays, and its row is not locked.
     pub fn write(&self, client: &mut SpiClient<'_>) -> Result<()> {
         self.0.iter().try_for_each(|(source, offset)| offset.write(client, source))
     }
 
-    /// Does the same as [`Offsets::write`] without waiting for another session. Returns the offsets of sources that another
-    /// session has locked.
+    /// Does the same as [`Offsets::write`] without waiting for another session. Returns the offsets of
+    /// sources that another session has locked.
     pub fn write_if_free(self, client: &mut SpiClient<'_>) -> Result<Offsets> {
         let mut left = BTreeMap::new();
         for (source, offset) in self.0 {
@@ -88,8 +88,8 @@ impl Offset {
         let args = [source.to_owned().into(), self.sequence.into(), timestamp(self.time)?.into(), JsonB(state).into()];
         let moved = spi::execute_kept(client, statement!("move_offset"), &args)?;
         if moved == 0 && !exists(client, source)? {
-            // Two sessions that load a source for the first time both come here, and the higher sequence wins. A worker that
-            // does not get the lock leaves the offset for later.
+            // Two sessions that load a source for the first time both come here, and the higher sequence
+            // wins. A worker that does not get the lock leaves the offset for later.
             Lock::Offset(source).take_for_transaction();
             spi::execute_kept(client, statement!("new_offset"), &args)?;
         }

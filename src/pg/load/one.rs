@@ -1,4 +1,5 @@
-//! One load in one transaction: it locks the object, reads what is registered, stores the batches and records the result.
+//! One load in one transaction: it locks the object, reads what is registered, stores the batches and
+//! records the result.
 
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,7 @@ pub enum PlannedLoad {
     Loaded(LoadReport),
     /// Another session is loading the object.
     Busy,
-    /// The object was loaded or registered anew since the load was planned. The next claim sees its new state.
+    /// The object was loaded or registered again since the load was planned. The next claim sees its new state.
     Changed,
 }
 
@@ -99,8 +100,8 @@ pub fn read(job: &Job) -> Result<Thread<LoadEvent>> {
     Thread::start(DEPTH, move |io, events| pipeline::run(&job, io, events))
 }
 
-/// Loads a planned object, whose events come from `thread`. The caller has the privileges of the tables' owner. Waits for no
-/// offset: those that another session has locked are left in `offsets`.
+/// Loads a planned object, whose events come from `thread`. The caller has the privileges of the tables'
+/// owner. Waits for no offset: those that another session has locked are left in `offsets`.
 pub fn load_planned(
     client: &mut SpiClient<'_>,
     target: &Target,

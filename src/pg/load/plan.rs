@@ -20,7 +20,8 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
-    /// Plans the load of an object of the queue. It gets half of the memory, as the next object is read at the same time.
+    /// Plans the load of an object of the queue. It gets half of the memory, as the next object is read at
+    /// the same time.
     pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
         let uri = allowed_uri(uri)?;
         let known = Known::read(client, &uri.to_string())?;

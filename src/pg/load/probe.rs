@@ -1,5 +1,5 @@
-//! The probe: it looks by ranges of trade ids whether ticks of a batch may be stored already, in their own bucket or in a
-//! neighbouring one.
+//! The probe: it looks by ranges of trade ids whether ticks of a batch may be stored already, in their own
+//! bucket or in a neighbouring one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -46,13 +46,13 @@ pub struct Met {
 }
 
 thread_local! {
-    /// The name of the last chunk, and the plan of its statement. Consecutive slices go to the same chunk, and planning takes
-    /// longer than the probe itself.
+    /// The name of the last chunk, and the plan of its statement. Consecutive slices go to the same chunk,
+    /// and planning takes longer than the probe itself.
     static LAST: RefCell<Option<(String, Rc<OwnedPreparedStatement>)>> = const { RefCell::new(None) };
 }
 
-/// Looks for stored ticks within the ranges, which are sorted by bucket. If the chunk holds all their buckets and the
-/// neighbouring ones, only the chunk is read.
+/// Looks for stored ticks within the ranges, which are sorted by bucket. If the chunk holds all their
+/// buckets and the neighbouring ones, only the chunk is read.
 pub fn probe(client: &mut SpiClient<'_>, ranges: &[IdRange], chunk: Option<&Chunk>) -> Result<Met> {
     let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(Met::default()) };
     let mut buckets = Vec::with_capacity(ranges.len());

@@ -40,8 +40,8 @@ pub struct LoadResult<'a> {
 }
 
 impl ObjectRecord {
-    /// Waits for the object's lock and holds it until the transaction ends. It is an advisory lock: a row lock would block a
-    /// producer's upsert while the load runs.
+    /// Waits for the object's lock and holds it until the transaction ends. It is an advisory lock: a row
+    /// lock would block a producer's upsert while the load runs.
     pub fn lock(uri: &S3Uri) -> Result<ObjectRecord> {
         let record = Self::without_lock(uri)?;
         Lock::Object(&record.text).take_for_transaction();
@@ -54,7 +54,8 @@ impl ObjectRecord {
         Ok(Lock::Object(&record.text).try_for_transaction().then_some(record))
     }
 
-    /// Records an object whose lock is not needed, because the caller holds one that excludes all other loads of it.
+    /// Records an object whose lock is not needed, because the caller holds one that excludes all other
+    /// loads of it.
     pub fn without_lock(uri: &S3Uri) -> Result<ObjectRecord> {
         Ok(ObjectRecord { uri: uri.clone(), text: uri.to_string(), started: now()? })
     }
@@ -64,8 +65,8 @@ impl ObjectRecord {
         Known::read(client, &self.text)
     }
 
-    /// Marks the object and its registry rows as loaded without a load: a producer may have registered again what is loaded
-    /// already.
+    /// Marks the object and its registry rows as loaded without a load: a producer may have registered
+    /// again what is loaded already.
     pub fn mark_loaded(&self, client: &mut SpiClient<'_>, version: &Version) -> Result<()> {
         let args = [self.text.clone().into(), version.rows.clone().into(), version.generation.into()];
         spi::execute_kept(client, statement!("mark_loaded"), &args).map(drop)
@@ -86,8 +87,8 @@ impl ObjectRecord {
         offsets.write(client)
     }
 
-    /// Does the same as [`Self::record`] without waiting for an offset. `offsets` holds those that earlier loads left, and
-    /// afterwards those that other sessions have locked.
+    /// Does the same as [`Self::record`] without waiting for an offset. `offsets` holds those that earlier
+    /// loads left, and afterwards those that other sessions have locked.
     pub fn record_without_waiting(
         &self,
         client: &mut SpiClient<'_>,
@@ -101,8 +102,8 @@ impl ObjectRecord {
         Ok(())
     }
 
-    /// Writes the result without the offsets, for a caller that writes them later: a written offset stays locked until the
-    /// transaction ends.
+    /// Writes the result without the offsets, for a caller that writes them later: a written offset stays
+    /// locked until the transaction ends.
     pub fn record_but_offsets(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
         self.record_object(client, result)?;
         self.record_slices(client, result)?;
@@ -168,8 +169,8 @@ impl ObjectRecord {
         spi::execute_kept(client, statement!("record_slices"), &shared).map(drop)
     }
 
-    /// Adds stored rows to those of an object that is not completely loaded yet. Returns their sum, or 0 if the object's row
-    /// was deleted.
+    /// Adds stored rows to those of an object that is not completely loaded yet. Returns their sum, or 0 if
+    /// the object's row was deleted.
     pub fn add_staged(&self, client: &mut SpiClient<'_>, head: &ObjectHead, rows: i64) -> Result<i64> {
         let sql = "UPDATE ingestion.objects
                       SET rows_staged = $4 + CASE WHEN listed_etag = $2 THEN rows_staged ELSE 0 END,
@@ -235,7 +236,8 @@ struct SliceColumns {
     last_times: Vec<TimestampWithTimeZone>,
 }
 
-/// Returns what the load adds to `metadata`. The key is `row_count`, because `rows` is the number that the producer claims.
+/// Returns what the load adds to `metadata`. The key is `row_count`, because `rows` is the number that the
+/// producer claims.
 fn facts(result: &LoadResult<'_>) -> Value {
     json!({
         "etag": result.report.etag,

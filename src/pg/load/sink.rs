@@ -1,6 +1,6 @@
-//! Batches into the hypertable, by one of three paths. If no tick of the batch is stored yet, the append path writes into the
-//! chunk itself, or the insert path into the hypertable. If some may be stored, the merge path compares first. The probe
-//! before only saves work: the unique index decides.
+//! Batches into the hypertable, by one of three paths. If no tick of the batch is stored yet, the append
+//! path writes into the chunk itself, or the insert path into the hypertable. If some may be stored, the
+//! merge path compares first. The probe before only saves work: the unique index decides.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -25,8 +25,8 @@ use crate::pg::session::time::timestamp;
 use crate::pg::session::{guc, spi};
 use crate::tuple::batch::{EncodedBatch, SliceRun};
 
-/// After this many subtransactions a load takes the merge path only: from 65 subtransactions on, the snapshots of all other
-/// sessions become slower.
+/// After this many subtransactions a load takes the merge path only: from 65 subtransactions on, the
+/// snapshots of all other sessions become slower.
 const MAX_SUBTRANSACTIONS: u32 = 48;
 
 const COMPARE: &str = statement!("compare");
@@ -158,8 +158,8 @@ impl Sink {
         &self.slices
     }
 
-    /// Stores a batch of which no tick is known to be stored: by the append path if the chunk is appendable, else by the
-    /// insert path. Merges what turns out to be stored all the same.
+    /// Stores a batch of which no tick is known to be stored: by the append path if the chunk is
+    /// appendable, else by the insert path. Merges what turns out to be stored all the same.
     fn insert_all(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>) -> Result<()> {
         let Some(chunk) = batch.direct else {
             return if self.insert_through_hypertable(client, batch)? { Ok(()) } else { self.merge(client, batch) };
@@ -175,8 +175,8 @@ impl Sink {
         self.merge(client, batch)
     }
 
-    /// Stores a batch by the insert path. Returns `false` if nothing of it is stored: a key repeats, another session has
-    /// stored one since the probe, or the load has used up its subtransactions.
+    /// Stores a batch by the insert path. Returns `false` if nothing of it is stored: a key repeats,
+    /// another session has stored one since the probe, or the load has used up its subtransactions.
     fn insert_through_hypertable(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<bool> {
         let repeats = batch.encoded.runs.iter().any(|run| run.repeats);
         if repeats || self.subtransactions == MAX_SUBTRANSACTIONS {
@@ -190,7 +190,8 @@ impl Sink {
         Ok(inserted.is_some())
     }
 
-    /// Stores a batch by the merge path: compares, stores what is missing, and treats what differs as `on_conflict` says.
+    /// Stores a batch by the merge path: compares, stores what is missing, and treats what differs as
+    /// `on_conflict` says.
     fn merge(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<()> {
         let _store = self.register(batch)?;
         let rows = batch.rows();
@@ -199,7 +200,8 @@ impl Sink {
         if stored < rows {
             inserted = spi::execute(client, statement!("insert_missing"), &[])?;
             if stored + inserted != rows {
-                // A key repeats in the batch, or another session has stored one since the comparison: compare again.
+                // A key repeats in the batch, or another session has stored one since the comparison:
+                // compare again.
                 differing = compare(client, batch)?.differing;
             }
         }
@@ -225,8 +227,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Resolves conflicts with neighbouring buckets: a tick that has the same trade id as one in the bucket before or behind
-    /// is taken out of the batch, or the other one out of the table, as `on_conflict` says.
+    /// Resolves conflicts with neighbouring buckets: a tick that has the same trade id as one in the bucket
+    /// before or behind is taken out of the batch, or the other one out of the table, as `on_conflict` says.
     fn resolve_neighbours(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>, stored: bool) -> Result<()> {
         let mut conflicts = Vec::new();
         // The statements return at least one reason, as the example of an error.

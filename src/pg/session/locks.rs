@@ -1,5 +1,5 @@
-//! All advisory locks of the extension. `docs/design/locks.md` has the table of what each lock protects and of the order in
-//! which locks are taken. No other file and no SQL takes, releases or looks up an advisory lock.
+//! All advisory locks of the extension. `docs/design/locks.md` has the table of what each lock protects and
+//! of the order in which locks are taken. No other file and no SQL takes, releases or looks up an advisory lock.
 
 use std::collections::HashSet;
 
@@ -50,8 +50,8 @@ impl Lock<'_> {
         ffi::acquire_lock(self.key(), LockLevel::Transaction, false)
     }
 
-    /// Takes the lock until it is released or the process ends. Returns `false` if another session holds it. A session
-    /// that takes a lock twice must release it twice.
+    /// Takes the lock until it is released or the process ends. Returns `false` if another session holds
+    /// it. A session that takes a lock twice must release it twice.
     pub fn try_for_session(self) -> bool {
         ffi::acquire_lock(self.key(), LockLevel::Session, false)
     }
@@ -61,8 +61,8 @@ impl Lock<'_> {
         ffi::release_session_lock(self.key());
     }
 
-    /// Releases a lock of the session after the transaction's commit, so that no other session finds the lock free before
-    /// it can see what the transaction did.
+    /// Releases a lock of the session after the transaction's commit, so that no other session finds the
+    /// lock free before it can see what the transaction did.
     pub fn release_at_commit(self) {
         ffi::release_session_lock_at_commit(self.key());
     }

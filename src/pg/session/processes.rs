@@ -9,7 +9,8 @@ use super::ffi;
 
 /// How soon the postmaster restarts a backfill's worker that an error has ended.
 const RESTART: Duration = Duration::from_secs(5);
-/// How soon the postmaster restarts the launcher. No other process restarts the schedulers and loaders, so this is short.
+/// How soon the postmaster restarts the launcher. No other process restarts the schedulers and loaders, so
+/// this is short.
 const RESTART_LAUNCHER: Duration = Duration::from_secs(1);
 
 fn builder(name: &str, kind: &str, function: &str) -> BackgroundWorkerBuilder {
@@ -47,7 +48,8 @@ pub fn start_loader(slot: i32) -> Option<DynamicBackgroundWorker> {
         .ok()
 }
 
-/// Asks the postmaster for a worker of a backfill in this database. Returns `None` if `max_worker_processes` is reached.
+/// Asks the postmaster for a worker of a backfill in this database. Returns `None` if
+/// `max_worker_processes` is reached.
 pub fn start_backfill(backfill: i64, slot: i32) -> Option<DynamicBackgroundWorker> {
     let name = format!("btc_ingest backfill {backfill} worker {slot}");
     builder(&name, "backfill", "btc_ingest_backfill_main")

@@ -1,5 +1,6 @@
-//! What processes know of each other before anything commits: which workers run, which objects are being loaded, and the
-//! last error of a worker. Without preload there is no shared memory; the functions then find nothing and change nothing.
+//! What processes know of each other before anything commits: which workers run, which objects are being
+//! loaded, and the last error of a worker. Without preload there is no shared memory; the functions then
+//! find nothing and change nothing.
 
 use std::cell::Cell;
 
@@ -33,14 +34,14 @@ impl Drop for Presence {
     }
 }
 
-/// Returns the pids of processes that have ended, and 0 for free places. Looking a pid up takes a lock of PostgreSQL's, so
-/// the caller does not hold the lock of the shared state.
+/// Returns the pids of processes that have ended, and 0 for free places. Looking a pid up takes a lock of
+/// PostgreSQL's, so the caller does not hold the lock of the shared state.
 fn gone<const N: usize>(pids: Option<[i32; N]>) -> Vec<i32> {
     pids.into_iter().flatten().filter(|pid| !ffi::is_alive(*pid)).collect()
 }
 
-/// Removes this process from the list and wakes the other workers: one of them starts a successor if one is needed, as the
-/// process that started this one may have ended.
+/// Removes this process from the list and wakes the other workers: one of them starts a successor if one is
+/// needed, as the process that started this one may have ended.
 fn leave() {
     let pid = ffi::my_pid();
     let others = ffi::shared_mut(|state| {
@@ -67,8 +68,8 @@ pub fn workers(database: pg_sys::Oid) -> Vec<(Role, i32)> {
     found
 }
 
-/// Returns how often workers have been woken. A worker that looks for work, finds none and sees this number changed must
-/// look again: any wait in between could have reset its latch.
+/// Returns how often workers have been woken. A worker that looks for work, finds none and sees this number
+/// changed must look again: any wait in between could have reset its latch.
 pub fn wakes() -> u64 {
     ffi::shared(|state| state.wakes).unwrap_or(0)
 }

@@ -1,5 +1,5 @@
-//! Statements in the caller's transaction. Each statement takes a fresh snapshot, so that a check made after a lock sees
-//! what the lock's last holder committed.
+//! Statements in the caller's transaction. Each statement takes a fresh snapshot, so that a check made
+//! after a lock sees what the lock's last holder committed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,8 +29,8 @@ fn run<'conn, Q: Query<'conn>>(
     query: Q,
     args: &[DatumWithOid<'_>],
 ) -> Result<SpiTupleTable<'conn>> {
-    // `select` keeps the snapshot of the calling statement, so it is used only where `update` is impossible: `update` takes
-    // a transaction id, and a standby cannot assign one.
+    // `select` keeps the snapshot of the calling statement, so it is used only where `update` is
+    // impossible: `update` takes a transaction id, and a standby cannot assign one.
     let found = if ffi::in_recovery() { client.select(query, None, args) } else { client.update(query, None, args) };
     found.map_err(internal)
 }
@@ -41,9 +41,9 @@ pub fn execute(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>])
 }
 
 thread_local! {
-    /// Plans that this session keeps, by the text of the statement. Only statements over registry tables: a statement over
-    /// the hypertable needs a plan for the chunks that its arguments name, and a statement over `incoming_ticks` needs a
-    /// plan for the current batch.
+    /// Plans that this session keeps, by the text of the statement. Only statements over registry tables: a
+    /// statement over the hypertable needs a plan for the chunks that its arguments name, and a statement
+    /// over `incoming_ticks` needs a plan for the current batch.
     static KEPT: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
 }
 
@@ -86,9 +86,10 @@ pub fn json(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) ->
     parsed(query(client, sql, args)?)
 }
 
-/// Runs a statement whose one row has one text column that holds JSON, and deserialises it. Null and no row become `None`
-/// if `T` is an `Option`, and an error if it is not. A key that is missing, misspelt or of another type is an error; for a
-/// key that may be null the field needs [`nullable`], because serde reads a missing `Option` as `None` by itself.
+/// Runs a statement whose one row has one text column that holds JSON, and deserialises it. Null and no row
+/// become `None` if `T` is an `Option`, and an error if it is not. A key that is missing, misspelt or of
+/// another type is an error; for a key that may be null the field needs [`nullable`], because serde reads a
+/// missing `Option` as `None` by itself.
 pub fn fetch<T: DeserializeOwned>(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<T> {
     parsed(query(client, sql, args)?)
 }

@@ -1,5 +1,5 @@
-//! The guard before a load: the tables exist, they are TimescaleDB's, and no code of a role other than their owner or a
-//! superuser runs on them.
+//! The guard before a load: the tables exist, they are TimescaleDB's, and no code of a role other than
+//! their owner or a superuser runs on them.
 
 use std::cell::Cell;
 
@@ -29,7 +29,8 @@ const WRITTEN: [&str; 12] = [
     "ingestion.stream_offsets",
 ];
 
-/// Runs `work` behind the guard and with the privileges of the tables' owner, on tables of the library's schema version.
+/// Runs `work` behind the guard and with the privileges of the tables' owner, on tables of the library's
+/// schema version.
 pub fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) -> Result<T> {
     Spi::connect_mut(|client| {
         let target = Target::check(client)?;
@@ -87,8 +88,8 @@ struct Found {
 }
 
 impl Target {
-    /// Checks everything that must hold before the first request to S3. The answer of the catalogs is remembered until a
-    /// catalog changes, in this session or in another.
+    /// Checks everything that must hold before the first request to S3. The answer of the catalogs is
+    /// remembered until a catalog changes, in this session or in another.
     pub fn check(client: &mut SpiClient<'_>) -> Result<Target> {
         Self::check_session(client)?;
         Self::check_catalogs(client)
@@ -129,15 +130,15 @@ impl Target {
         spi::fetch::<Found>(client, statement!("target"), &[names.into()])?.checked()
     }
 
-    /// Makes everything that follows run as the tables' owner, until the returned value is dropped: a trigger or default
-    /// of a table then has the privileges of that owner, never those of the extension's owner.
+    /// Makes everything that follows run as the tables' owner, until the returned value is dropped: a
+    /// trigger or default of a table then has the privileges of that owner, never those of the extension's owner.
     pub fn become_owner(&self) -> Option<ffi::RunAs> {
         // On tables of a superuser only superusers' functions run (checked above), so no restriction is needed.
         (!self.owner_is_superuser).then(|| ffi::RunAs::restricted(self.owner))
     }
 
-    /// Refuses tables of another schema version. Reads a table, so it must run as that table's owner. The answer is not
-    /// remembered, because a migration may leave the catalogs as they are.
+    /// Refuses tables of another schema version. Reads a table, so it must run as that table's owner. The
+    /// answer is not remembered, because a migration may leave the catalogs as they are.
     pub fn check_version(client: &mut SpiClient<'_>) -> Result<()> {
         let sql = "SELECT coalesce(max(version), 0)::text FROM ingestion.schema_version";
         let tables: i32 = spi::fetch_kept(client, sql, &[])?;

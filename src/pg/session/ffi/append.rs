@@ -1,9 +1,10 @@
-//! The append path: it writes tuples into one heap table and its indexes, as COPY does, many tuples per page and per WAL
-//! record. Unlike COPY it fills one index after another, and each in its own direction: newest-first keys that arrive
-//! oldest first would split the first page of their index again and again.
+//! The append path: it writes tuples into one heap table and its indexes, as COPY does, many tuples per
+//! page and per WAL record. Unlike COPY it fills one index after another, and each in its own direction:
+//! newest-first keys that arrive oldest first would split the first page of their index again and again.
 //!
-//! The caller guarantees that the table has exactly an encoded tuple's columns, with `ingested_at` where the encoder puts
-//! the row's number, and nothing that acts on a row but constraints and plain, immediate B-tree indexes.
+//! The caller guarantees that the table has exactly an encoded tuple's columns, with `ingested_at` where
+//! the encoder puts the row's number, and nothing that acts on a row but constraints and plain, immediate
+//! B-tree indexes.
 
 use std::collections::HashSet;
 use std::ffi::c_int;
@@ -13,8 +14,8 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use crate::tuple::Tuples;
 
-// pgrx guards each call of its own declarations against PostgreSQL's longjmp. These are called millions of times per
-// second, so they are declared without that guard, and many calls share one.
+// pgrx guards each call of its own declarations against PostgreSQL's longjmp. These are called millions of
+// times per second, so they are declared without that guard, and many calls share one.
 unsafe extern "C-unwind" {
     fn ExecStoreMinimalTuple(
         tuple: pg_sys::MinimalTuple,
@@ -61,13 +62,13 @@ const DESCENDING: i16 = 1;
 pub struct Appended {
     /// The number of tuples that are stored.
     pub stored: u64,
-    /// Indices of tuples that are not stored, because their key is stored already, or may be: another transaction that has
-    /// not ended may have stored it.
+    /// Indices of tuples that are not stored, because their key is stored already, or may be: another
+    /// transaction that has not ended may have stored it.
     pub maybe: Vec<usize>,
 }
 
-/// Appends all tuples but those in `skip` to `table` and to its indexes, with the privileges of the table's owner. A key that
-/// is stored already is no error, so that no subtransaction is needed.
+/// Appends all tuples but those in `skip` to `table` and to its indexes, with the privileges of the table's
+/// owner. A key that is stored already is no error, so that no subtransaction is needed.
 pub fn append(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> Appended {
     let target = Target::open(table);
     let mut which: Vec<usize> = (0..tuples.len()).filter(|index| !skip.contains(index)).collect();
@@ -102,13 +103,14 @@ pub fn append(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> App
         write_log_behind();
     }
     target.close();
-    // SAFETY: called inside a transaction, on the backend's thread. The statements that follow must see these rows.
+    // SAFETY: called inside a transaction, on the backend's thread. The statements that follow must see
+    // these rows.
     unsafe { pg_sys::CommandCounterIncrement() };
     Appended { stored: rows.len() as u64, maybe }
 }
 
-/// Asks the WAL writer to write and flush what this transaction has logged so far, as an asynchronous commit does. The commit
-/// itself stays synchronous, but finds most of its WAL on disk.
+/// Asks the WAL writer to write and flush what this transaction has logged so far, as an asynchronous
+/// commit does. The commit itself stays synchronous, but finds most of its WAL on disk.
 fn write_log_behind() {
     // SAFETY: a variable that only this process writes, and on this thread.
     let logged = unsafe { pg_sys::XactLastRecEnd };
@@ -130,8 +132,8 @@ struct Row {
 /// An open table, ready for executor calls. `close` frees it; after an error it is freed with its memory context.
 struct Target {
     relation: pg_sys::Relation,
-    /// A copy of the relation's descriptor. References to the relation's own are counted for every slot, which takes
-    /// measurable time.
+    /// A copy of the relation's descriptor. References to the relation's own are counted for every slot,
+    /// which takes measurable time.
     descriptor: pg_sys::TupleDesc,
     info: *mut pg_sys::ResultRelInfo,
     estate: *mut pg_sys::EState,
@@ -146,19 +148,21 @@ impl Target {
         let estate = unsafe { pg_sys::CreateExecutorState() };
         // SAFETY: palloc0 returns zeroed, aligned memory of the node's size, or raises an error.
         let info = unsafe { pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()) }.cast::<pg_sys::ResultRelInfo>();
-        // SAFETY: `info` has the node's size and `relation` is open. Range table index 0 says that there is no query.
+        // SAFETY: `info` has the node's size and `relation` is open. Range table index 0 says that there is
+        // no query.
         unsafe { pg_sys::InitResultRelInfo(info, relation, 0, std::ptr::null_mut(), 0) };
         // SAFETY: InitResultRelInfo has filled `info` for an open relation.
         unsafe { pg_sys::ExecOpenIndices(info, false) };
         // SAFETY: the relation is open, so its descriptor is valid; it is only read.
         let descriptor = unsafe { pg_sys::CreateTupleDescCopy((*relation).rd_att) };
-        // SAFETY: the descriptor is in the memory context in which the slot is made, and `close` drops the slot first.
+        // SAFETY: the descriptor is in the memory context in which the slot is made, and `close` drops the
+        // slot first.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple) };
         Target { relation, descriptor, info, estate, slot }
     }
 
-    /// Returns the numbers of the unique indexes, or of the others. Indexes that grow at their end come first: PostgreSQL
-    /// finds that end without a search as long as no other session has inserted later ticks.
+    /// Returns the numbers of the unique indexes, or of the others. Indexes that grow at their end come
+    /// first: PostgreSQL finds that end without a search as long as no other session has inserted later ticks.
     fn indexes(&self, unique: bool) -> Vec<usize> {
         // SAFETY: ExecOpenIndices has set the count; `info` lives as long as `self`.
         let count = unsafe { (*self.info).ri_NumIndices as usize };
@@ -191,7 +195,8 @@ impl Target {
     fn fill_heap(&self, rows: &mut [Row]) {
         let mut slots = Vec::with_capacity(ROWS.min(rows.len()));
         for _ in 0..ROWS.min(rows.len()) {
-            // SAFETY: the descriptor lives as long as `self`, and the slots are dropped before this function returns.
+            // SAFETY: the descriptor lives as long as `self`, and the slots are dropped before this
+            // function returns.
             slots.push(unsafe {
                 pg_sys::MakeSingleTupleTableSlot(self.descriptor, &raw const pg_sys::TTSOpsMinimalTuple)
             });
@@ -210,20 +215,22 @@ impl Target {
             let (row, count) = (rows.as_mut_ptr(), rows.len());
             let fill = || {
                 for index in 0..count {
-                    // SAFETY: `index` is below `count`, so row and slot exist. The encoder has written an aligned,
-                    // complete MinimalTuple of this table's columns, and `tuples` outlives the slot's use of it.
+                    // SAFETY: `index` is below `count`, so row and slot exist. The encoder has written an
+                    // aligned, complete MinimalTuple of this table's columns, and `tuples` outlives the
+                    // slot's use of it.
                     let slot = unsafe { ExecStoreMinimalTuple((*row.add(index)).tuple, *slots_at.add(index), false) };
                     // SAFETY: the slot was filled from a tuple of this table, and `estate` is the state of `info`.
                     unsafe { ExecConstraints(info, slot, estate) };
                 }
-                // SAFETY: nothing that is used later is in this context: it holds what the expressions and the last
-                // heap_multi_insert have allocated.
+                // SAFETY: nothing that is used later is in this context: it holds what the expressions and
+                // the last heap_multi_insert have allocated.
                 unsafe { MemoryContextReset(scratch) };
                 // SAFETY: a variable of this process, which only this thread writes.
                 let before = unsafe { pg_sys::CurrentMemoryContext };
                 // SAFETY: `scratch` lives as long as the state. After an error PostgreSQL sets another context.
                 unsafe { pg_sys::CurrentMemoryContext = scratch };
-                // SAFETY: the first `count` slots are filled with tuples of this relation, and there are ROWS or fewer.
+                // SAFETY: the first `count` slots are filled with tuples of this relation, and there are
+                // ROWS or fewer.
                 unsafe { heap_multi_insert(relation, slots_at, count as c_int, command, 0, bulk) };
                 // SAFETY: `before` was current when this closure began, and nothing has freed it.
                 unsafe { pg_sys::CurrentMemoryContext = before };
@@ -244,8 +251,8 @@ impl Target {
         }
     }
 
-    /// Enters all tuples into one index. A unique index enters also the keys that may be stored already, and marks their
-    /// rows as not unique.
+    /// Enters all tuples into one index. A unique index enters also the keys that may be stored already,
+    /// and marks their rows as not unique.
     fn fill_index(&self, number: usize, rows: &mut [Row]) {
         let (index, info) = self.index(number);
         // SAFETY: ExecOpenIndices has built `info` for this index; it lives as long as `self`.
@@ -263,13 +270,14 @@ impl Target {
             let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
             for step in 0..count {
                 let at = if descending { count - 1 - step } else { step };
-                // SAFETY: `at` is below `count`. The row's tuple is an aligned, complete MinimalTuple of this table's
-                // columns, which outlives the slot's use of it.
+                // SAFETY: `at` is below `count`. The row's tuple is an aligned, complete MinimalTuple of
+                // this table's columns, which outlives the slot's use of it.
                 unsafe { ExecStoreMinimalTuple((*row.add(at)).tuple, slot, false) };
-                // SAFETY: the index has no expressions (the caller guarantees it), so only columns of the slot are read;
-                // both arrays have room for the most columns that an index can have.
+                // SAFETY: the index has no expressions (the caller guarantees it), so only columns of the
+                // slot are read; both arrays have room for the most columns that an index can have.
                 unsafe { FormIndexDatum(info, slot, estate, values.as_mut_ptr(), nulls.as_mut_ptr()) };
-                // SAFETY: index and heap are open, the values are those of this tuple, and `tid` is its place in the heap.
+                // SAFETY: index and heap are open, the values are those of this tuple, and `tid` is its
+                // place in the heap.
                 let sure = unsafe {
                     let tid = &raw mut (*row.add(at)).tid;
                     index_insert(index, values.as_mut_ptr(), nulls.as_mut_ptr(), tid, relation, check, false, info)
@@ -289,13 +297,14 @@ impl Target {
         unsafe { pg_guard_ffi_boundary(fill) };
     }
 
-    /// Deletes the tuples whose keys may be stored already. Their index entries point to dead rows then, as those of an
-    /// INSERT … ON CONFLICT that has met a conflict.
+    /// Deletes the tuples whose keys may be stored already. Their index entries point to dead rows then, as
+    /// those of an INSERT … ON CONFLICT that has met a conflict.
     fn take_back(&self, rows: &mut [Row]) {
         // SAFETY: called inside a transaction. The deletion must be another command than the insertion.
         unsafe { pg_sys::CommandCounterIncrement() };
         for row in rows.iter_mut().filter(|row| !row.unique) {
-            // SAFETY: `fill_heap` has set the place. No other session sees the row, so none can have changed it.
+            // SAFETY: `fill_heap` has set the place. No other session sees the row, so none can have
+            // changed it.
             unsafe { pg_sys::simple_heap_delete(self.relation, &raw mut row.tid) };
         }
     }

@@ -6,16 +6,17 @@ use pgrx::prelude::*;
 
 use super::caught::restore_memory;
 
-/// Calls a procedure that commits while it runs. It runs in a portal, as a client's statement does, because a procedure
-/// that commits needs one. The caller is a worker outside a transaction, and the text is one CALL statement. An error
-/// unwinds to [`survive`](super::survive).
+/// Calls a procedure that commits while it runs. It runs in a portal, as a client's statement does, because
+/// a procedure that commits needs one. The caller is a worker outside a transaction, and the text is one
+/// CALL statement. An error unwinds to [`survive`](super::survive).
 pub fn call(sql: &str) {
     let sql = CString::new(sql).unwrap_or_default();
     // SAFETY: the call only sets a variable of this process.
     unsafe { pg_sys::SetCurrentStatementStartTimestamp() };
     // SAFETY: the caller is outside a transaction, so one may begin.
     unsafe { pg_sys::StartTransactionCommand() };
-    // What is parsed and planned must outlive the transactions of the procedure, so it has a memory context of its own.
+    // What is parsed and planned must outlive the transactions of the procedure, so it has a memory context
+    // of its own.
     // SAFETY: TopMemoryContext lives as long as the process, and the name is a static string.
     let memory = unsafe {
         pg_sys::AllocSetContextCreateInternal(
@@ -31,8 +32,8 @@ pub fn call(sql: &str) {
     run(&sql, statement);
     // SAFETY: the procedure's last COMMIT has begun a transaction, which is open.
     unsafe { pg_sys::CommitTransactionCommand() };
-    // SAFETY: the portal, which used it, is dropped, and the context is not current: the commit has made TopMemoryContext
-    // current.
+    // SAFETY: the portal, which used it, is dropped, and the context is not current: the commit has made
+    // TopMemoryContext current.
     unsafe { pg_sys::MemoryContextDelete(memory) };
 }
 
@@ -64,8 +65,8 @@ fn plan(sql: &CStr) -> Statement {
 
 fn run(sql: &CStr, statement: Statement) {
     let Statement { plans, tag } = statement;
-    // SAFETY: the calls of exec_simple_query for one statement, in its order. Text and plans outlive the portal, which is
-    // dropped at the end; an error drops it with the transaction.
+    // SAFETY: the calls of exec_simple_query for one statement, in its order. Text and plans outlive the
+    // portal, which is dropped at the end; an error drops it with the transaction.
     unsafe {
         let portal = pg_sys::CreatePortal(c"".as_ptr(), true, true);
         (*portal).visible = false;

@@ -10,12 +10,13 @@ use pgrx::prelude::*;
 static CHANGES: AtomicU64 = AtomicU64::new(0);
 static WATCH: Once = Once::new();
 
-/// Returns a number that changes whenever PostgreSQL invalidates what this process knows of a relation, function, role, schema,
-/// type, operator or constraint: after another session's commit as well as within this transaction. TimescaleDB invalidates a
-/// relation when it changes what it knows of a hypertable, a dimension, a continuous aggregate or an existing chunk.
+/// Returns a number that changes whenever PostgreSQL invalidates what this process knows of a relation,
+/// function, role, schema, type, operator or constraint: after another session's commit as well as within
+/// this transaction. TimescaleDB invalidates a relation when it changes what it knows of a hypertable, a
+/// dimension, a continuous aggregate or an existing chunk.
 ///
-/// A caller that remembers something of the catalogs calls this before it reads them, and again before it uses what it
-/// remembers.
+/// A caller that remembers something of the catalogs calls this before it reads them, and again before it
+/// uses what it remembers.
 pub fn catalog_version() -> u64 {
     WATCH.call_once(|| {
         // SAFETY: the callback is a guarded function that is never unloaded, and it is registered once.

@@ -62,7 +62,7 @@ pub fn failure(error: CaughtError) -> Failure {
 
 /// Makes a memory context current again. The context must be alive.
 pub fn restore_memory(memory: pg_sys::MemoryContext) {
-    // SAFETY: every caller passes a context that is alive: one that was current before its transaction or subtransaction
-    // began, or one that it has just made.
+    // SAFETY: every caller passes a context that is alive: one that was current before its transaction or
+    // subtransaction began, or one that it has just made.
     unsafe { pg_sys::CurrentMemoryContext = memory };
 }

@@ -4,8 +4,8 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-/// Returns the oid of a database, after waiting for sessions that drop or rename it. Returns `None` if there is none of this
-/// name.
+/// Returns the oid of a database, after waiting for sessions that drop or rename it. Returns `None` if
+/// there is none of this name.
 pub fn settled_database(name: &str) -> Option<pg_sys::Oid> {
     let oid = find_database(name)?;
     // The lock that every session takes when it connects. DROP DATABASE holds a lock that excludes it.
@@ -18,8 +18,8 @@ pub fn settled_database(name: &str) -> Option<pg_sys::Oid> {
     find_database(name).filter(|again| *again == oid)
 }
 
-/// Returns the oid of a database. Scans pg_database, because a process that is connected to no database cannot always use
-/// its indexes.
+/// Returns the oid of a database. Scans pg_database, because a process that is connected to no database
+/// cannot always use its indexes.
 fn find_database(name: &str) -> Option<pg_sys::Oid> {
     // SAFETY: inside a transaction; pg_database is a shared catalog, which every process may open.
     let table = unsafe { pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
@@ -34,7 +34,8 @@ fn find_database(name: &str) -> Option<pg_sys::Oid> {
         if tuple.is_null() {
             break;
         }
-        // SAFETY: the tuple is one of pg_database, whose fixed part is this structure, and stays valid until the next call.
+        // SAFETY: the tuple is one of pg_database, whose fixed part is this structure, and stays valid
+        // until the next call.
         let database = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>() };
         // SAFETY: PostgreSQL ends a value of type name with a NUL.
         if unsafe { CStr::from_ptr(database.datname.data.as_ptr()) }.to_bytes() == name.as_bytes() {

@@ -11,9 +11,9 @@ unsafe extern "C-unwind" {
     fn StatementCancelHandler(signal: c_int);
 }
 
-/// Runs `work` when this process ends in any orderly way. Work that was registered last runs first. It may not run statements:
-/// a FATAL error in the planner leaves TimescaleDB's planner hooks in the middle of their work, and the next statement would
-/// crash the process.
+/// Runs `work` when this process ends in any orderly way. Work that was registered last runs first. It may
+/// not run statements: a FATAL error in the planner leaves TimescaleDB's planner hooks in the middle of
+/// their work, and the next statement would crash the process.
 pub fn at_exit(work: fn()) {
     EXIT.with_borrow_mut(|works| works.push(work));
     // SAFETY: the callback is a guarded C function that is never unloaded.
@@ -27,8 +27,8 @@ thread_local! {
 #[pg_guard]
 unsafe extern "C-unwind" fn run_at_exit(_code: c_int, _arg: pg_sys::Datum) {
     if let Some(work) = EXIT.with_borrow_mut(Vec::pop) {
-        // SAFETY: the process is ending, so no frame goes on with the transaction; PostgreSQL's own exit callbacks call this,
-        // too.
+        // SAFETY: the process is ending, so no frame goes on with the transaction; PostgreSQL's own exit
+        // callbacks call this, too.
         unsafe { pg_sys::AbortOutOfAnyTransaction() };
         work();
     }
@@ -39,8 +39,9 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 /// Whether the process has noticed, and is doing its last work.
 static NOTICED: AtomicBool = AtomicBool::new(false);
 
-/// Makes SIGTERM end the running statement with an error, not the process in the middle of the statement. The caller checks
-/// [`is_ending`] wherever it catches errors or waits, does its last work, and calls [`end_if_asked`].
+/// Makes SIGTERM end the running statement with an error, not the process in the middle of the statement.
+/// The caller checks [`is_ending`] wherever it catches errors or waits, does its last work, and calls
+/// [`end_if_asked`].
 pub fn end_in_order() {
     // SAFETY: the handler calls nothing but PostgreSQL's own handler of SIGINT and changes an atomic flag.
     unsafe { pg_sys::pqsignal(libc::SIGTERM, Some(cancel_to_end)) };
@@ -48,13 +49,14 @@ pub fn end_in_order() {
     unsafe { pg_sys::RegisterXactCallback(Some(cancel_again), std::ptr::null_mut()) };
 }
 
-/// Cancels again after a commit. A commit that waits for a standby answers a cancel by waiting no longer, and the process goes
-/// on to the next commit, which would wait again.
+/// Cancels again after a commit. A commit that waits for a standby answers a cancel by waiting no longer,
+/// and the process goes on to the next commit, which would wait again.
 #[pg_guard]
 unsafe extern "C-unwind" fn cancel_again(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     if event == pg_sys::XactEvent::XACT_EVENT_COMMIT && ENDING.load(Ordering::SeqCst) && !NOTICED.load(Ordering::SeqCst)
     {
-        // SAFETY: flags of this process, which a signal handler may set at any time; they are answered after the commit.
+        // SAFETY: flags of this process, which a signal handler may set at any time; they are answered
+        // after the commit.
         unsafe {
             pg_sys::QueryCancelPending = 1;
             pg_sys::InterruptPending = 1;
@@ -71,8 +73,8 @@ unsafe extern "C-unwind" fn cancel_to_end(signal: c_int) {
     }
 }
 
-/// Returns whether SIGTERM asks this process to end. After `true` no later SIGTERM cancels a statement, so that the process
-/// can do its last work.
+/// Returns whether SIGTERM asks this process to end. After `true` no later SIGTERM cancels a statement, so
+/// that the process can do its last work.
 pub fn is_ending() -> bool {
     let ending = ENDING.load(Ordering::SeqCst);
     if ending {

@@ -1,4 +1,5 @@
-//! Advisory locks by key, relation locks, and work at the end of a transaction, when no statement can run any more.
+//! Advisory locks by key, relation locks, and work at the end of a transaction, when no statement can run
+//! any more.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
@@ -37,8 +38,8 @@ pub fn lock_key(name: &str) -> i64 {
 /// Takes an advisory lock. Returns `false` if another session holds it and `wait` is `false`.
 pub fn acquire_lock(key: i64, level: LockLevel, wait: bool) -> bool {
     let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-    // SAFETY: every field of the tag is set, and the caller is inside a transaction. An interrupt or `lock_timeout` ends a
-    // wait by an error, and no value here needs dropping.
+    // SAFETY: every field of the tag is set, and the caller is inside a transaction. An interrupt or
+    // `lock_timeout` ends a wait by an error, and no value here needs dropping.
     let result = unsafe { pg_sys::LockAcquire(&tag(key), mode, level == LockLevel::Session, !wait) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
@@ -49,8 +50,8 @@ pub fn release_session_lock(key: i64) {
     unsafe { pg_sys::LockRelease(&tag(key), pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true) };
 }
 
-/// Releases a session-level advisory lock after the transaction's commit, when other sessions see what it did, or at its
-/// rollback.
+/// Releases a session-level advisory lock after the transaction's commit, when other sessions see what it
+/// did, or at its rollback.
 pub fn release_session_lock_at_commit(key: i64) {
     watch_ends();
     AT_COMMIT.with_borrow_mut(|keys| keys.push(key));
@@ -93,8 +94,8 @@ fn tag(key: i64) -> pg_sys::LOCKTAG {
     }
 }
 
-/// Locks a relation as an INSERT does, until the transaction ends. The relation may have been dropped. Afterwards this process
-/// knows of every change that was committed before, also if it held the lock already.
+/// Locks a relation as an INSERT does, until the transaction ends. The relation may have been dropped.
+/// Afterwards this process knows of every change that was committed before, also if it held the lock already.
 pub fn lock_for_writing(relation: pg_sys::Oid) {
     // SAFETY: inside a transaction, which releases the lock; an oid of a dropped relation may be locked, too.
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };

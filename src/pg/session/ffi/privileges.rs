@@ -4,16 +4,16 @@ use std::ffi::c_int;
 
 use pgrx::prelude::*;
 
-/// Gives this session another role's privileges until the value is dropped. An error that ends the transaction or
-/// subtransaction restores the caller's privileges as well.
+/// Gives this session another role's privileges until the value is dropped. An error that ends the
+/// transaction or subtransaction restores the caller's privileges as well.
 pub struct RunAs {
     user: pg_sys::Oid,
     context: c_int,
 }
 
 impl RunAs {
-    /// Takes the privileges of `role` in a security-restricted operation, which allows no SET ROLE and fires no deferred
-    /// triggers.
+    /// Takes the privileges of `role` in a security-restricted operation, which allows no SET ROLE and
+    /// fires no deferred triggers.
     pub fn restricted(role: pg_sys::Oid) -> Self {
         let mut before = RunAs { user: pg_sys::InvalidOid, context: 0 };
         // SAFETY: both pointers are to fields of `before`, which the call writes.

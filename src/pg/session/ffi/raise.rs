@@ -45,13 +45,14 @@ fn copy(text: &str) -> *const c_char {
     CString::new(clean).map_or(std::ptr::null(), |text| unsafe { pg_sys::pstrdup(text.as_ptr()) }.cast_const())
 }
 
-/// Raises an ERROR. Control leaves by `longjmp`, so no frame between here and pgrx's guard may hold a value that must be
-/// dropped: the argument is plain data, and callers call this last.
+/// Raises an ERROR. Control leaves by `longjmp`, so no frame between here and pgrx's guard may hold a value
+/// that must be dropped: the argument is plain data, and callers call this last.
 pub fn raise(report: Report) -> ! {
     let Report { sqlstate, message, detail, hint } = report;
-    // SAFETY: the calls are those of ereport(ERROR, …), in its order: errstart, the fields, and errfinish, which does not
-    // return. Each format is "%s" with one NUL-terminated argument that lives in PostgreSQL's memory. The longjmp leaves only
-    // this frame and those of callers that have nothing left to drop.
+    // SAFETY: the calls are those of ereport(ERROR, …), in its order: errstart, the fields, and errfinish,
+    // which does not return. Each format is "%s" with one NUL-terminated argument that lives in
+    // PostgreSQL's memory. The longjmp leaves only this frame and those of callers that have nothing left
+    // to drop.
     unsafe {
         if errstart(PgLogLevel::ERROR as c_int, std::ptr::null()) {
             errcode(sqlstate);

@@ -48,7 +48,8 @@ pub fn is_read_only() -> bool {
 
 /// Returns a setting as SHOW displays it. Returns `None` if there is no setting of this name.
 pub fn setting(name: &CStr) -> Option<String> {
-    // SAFETY: the name is NUL-terminated. The answer stays valid until the setting changes, and is copied before that.
+    // SAFETY: the name is NUL-terminated. The answer stays valid until the setting changes, and is copied
+    // before that.
     let value = unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) };
     // SAFETY: the pointer is not null, and the text of a setting is NUL-terminated.
     (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
@@ -100,11 +101,12 @@ pub fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
-/// Runs `work` without answering interrupts; the next check for interrupts answers them. Reports below ERROR check for
-/// interrupts, and pgrx makes these reports without a guard: the error of a cancel would pass over all frames of ours, and
-/// over a subtransaction that one of them must end.
+/// Runs `work` without answering interrupts; the next check for interrupts answers them. Reports below
+/// ERROR check for interrupts, and pgrx makes these reports without a guard: the error of a cancel would
+/// pass over all frames of ours, and over a subtransaction that one of them must end.
 pub fn uninterrupted(work: impl FnOnce()) {
-    // SAFETY: a counter that only this thread writes. If an error leaves `work`, PostgreSQL sets the counter to zero.
+    // SAFETY: a counter that only this thread writes. If an error leaves `work`, PostgreSQL sets the
+    // counter to zero.
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
     work();
     // SAFETY: `work` has returned, so the counter is what it was after the increment above.

@@ -7,7 +7,8 @@ use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use super::state::State;
 
-// SAFETY: the type holds numbers, bytes and enums, and no pointer, so every process may read what another one has written.
+// SAFETY: the type holds numbers, bytes and enums, and no pointer, so every process may read what another
+// one has written.
 unsafe impl PGRXSharedMemory for State {}
 
 // SAFETY: this library has no other lock, so the name is unique.
@@ -22,14 +23,14 @@ pub fn request_shared_memory() {
     THERE.store(true, Ordering::Relaxed);
 }
 
-/// Reads the shared state. Returns `None` if the library was not preloaded. `work` runs while the lock is held, so it may
-/// neither wait, nor fail, nor take another lock.
+/// Reads the shared state. Returns `None` if the library was not preloaded. `work` runs while the lock is
+/// held, so it may neither wait, nor fail, nor take another lock.
 pub fn shared<T>(work: impl FnOnce(&State) -> T) -> Option<T> {
     THERE.load(Ordering::Relaxed).then(|| work(&STATE.share()))
 }
 
-/// Changes the shared state. Returns `None` if the library was not preloaded. `work` runs while the lock is held, so it may
-/// neither wait, nor fail, nor take another lock.
+/// Changes the shared state. Returns `None` if the library was not preloaded. `work` runs while the lock is
+/// held, so it may neither wait, nor fail, nor take another lock.
 pub fn shared_mut<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
     THERE.load(Ordering::Relaxed).then(|| work(&mut STATE.exclusive()))
 }
@@ -45,8 +46,8 @@ pub fn set_latch(pid: i32) {
     // SAFETY: this process is attached to shared memory, and the pid may be any number.
     let process = unsafe { pg_sys::BackendPidGetProc(pid) };
     if !process.is_null() {
-        // SAFETY: entries of the table of processes stay in shared memory for ever. Another process may own this one by now,
-        // and a needless wake-up does no harm.
+        // SAFETY: entries of the table of processes stay in shared memory for ever. Another process may own
+        // this one by now, and a needless wake-up does no harm.
         unsafe { pg_sys::SetLatch(&raw mut (*process).procLatch) };
     }
 }

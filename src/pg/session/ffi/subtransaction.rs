@@ -1,5 +1,5 @@
-//! Work in subtransactions. An error of PostgreSQL may be caught only around a subtransaction that is then rolled back: the
-//! error leaves locks, buffers and memory of the work behind.
+//! Work in subtransactions. An error of PostgreSQL may be caught only around a subtransaction that is then
+//! rolled back: the error leaves locks, buffers and memory of the work behind.
 
 use std::panic::AssertUnwindSafe;
 
@@ -10,8 +10,8 @@ use super::caught::{Failure, failure, restore_memory};
 use super::ending::is_ending;
 use crate::error::Result;
 
-/// Runs `work` in a subtransaction, and rolls it back if `work` returns an error or PostgreSQL raises one. An error that is
-/// raised because this process must end is raised again.
+/// Runs `work` in a subtransaction, and rolls it back if `work` returns an error or PostgreSQL raises one.
+/// An error that is raised because this process must end is raised again.
 pub fn attempt<T, E: From<Failure>>(work: impl FnOnce() -> std::result::Result<T, E>) -> std::result::Result<T, E> {
     let subtransaction = Subtransaction::begin();
     PgTryBuilder::new(AssertUnwindSafe(|| {
@@ -36,9 +36,9 @@ pub fn attempt<T, E: From<Failure>>(work: impl FnOnce() -> std::result::Result<T
     .execute()
 }
 
-/// Runs `work` in a subtransaction. Returns `Ok(None)` if a unique violation has rolled it back. Any other error rolls the
-/// subtransaction back and is returned or raised again. The subtransaction must not stay open then: the caller's own rollback
-/// would end it instead of the caller's subtransaction.
+/// Runs `work` in a subtransaction. Returns `Ok(None)` if a unique violation has rolled it back. Any other
+/// error rolls the subtransaction back and is returned or raised again. The subtransaction must not stay
+/// open then: the caller's own rollback would end it instead of the caller's subtransaction.
 pub fn unless_unique_violation<T>(work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
     let subtransaction = Subtransaction::begin();
     PgTryBuilder::new(AssertUnwindSafe(|| match work() {
@@ -85,21 +85,23 @@ impl Subtransaction {
     }
 
     fn keep(self) {
-        // SAFETY: the current subtransaction is the one that `begin` has begun: the work inside leaves no other one open.
+        // SAFETY: the current subtransaction is the one that `begin` has begun: the work inside leaves no
+        // other one open.
         unsafe { pg_sys::ReleaseCurrentSubTransaction() };
         self.restore();
     }
 
     fn roll_back(self) {
-        // SAFETY: the current subtransaction is the one that `begin` has begun: an error inside a nested one has rolled that
-        // one back first.
+        // SAFETY: the current subtransaction is the one that `begin` has begun: an error inside a nested
+        // one has rolled that one back first.
         unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
         self.restore();
     }
 
     fn restore(self) {
         restore_memory(self.memory);
-        // SAFETY: this owner was current before the subtransaction began, and belongs to a transaction that is still open.
+        // SAFETY: this owner was current before the subtransaction began, and belongs to a transaction that
+        // is still open.
         unsafe { pg_sys::CurrentResourceOwner = self.owner };
     }
 }

@@ -11,11 +11,13 @@ use crate::error::Result;
 use crate::load::background::{Background, Events, Stopper};
 use crate::s3::object::Reads;
 
-/// The threads that run, for the exit callback: a FATAL error does not unwind, so no destructor stops them then. There is more
-/// than one where a prefetcher reads several objects, or where a trigger of the tables' owner loads within a load.
+/// The threads that run, for the exit callback: a FATAL error does not unwind, so no destructor stops them
+/// then. There is more than one where a prefetcher reads several objects, or where a trigger of the tables'
+/// owner loads within a load.
 static RUNNING: Mutex<Vec<Stopper>> = Mutex::new(Vec::new());
 static REGISTER: Once = Once::new();
-/// Bytes from which an allocation is returned to the system when it is freed: the value with which glibc itself starts.
+/// Bytes from which an allocation is returned to the system when it is freed: the value with which glibc
+/// itself starts.
 const MAPPED_FROM: c_int = 128 << 10;
 
 /// A [`Background`] thread that also ends when the backend exits.
@@ -25,11 +27,13 @@ pub struct Thread<E> {
 }
 
 impl<E: Send + 'static> Thread<E> {
-    /// Starts `work` in a thread with every signal blocked, as PostgreSQL's handlers must run on the backend's own thread only.
+    /// Starts `work` in a thread with every signal blocked, as PostgreSQL's handlers must run on the
+    /// backend's own thread only.
     pub fn start(depth: usize, work: impl FnOnce(&Reads, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
         REGISTER.call_once(|| {
-            // glibc raises the size from which it maps memory separately whenever a large piece is freed. Freed windows and
-            // batches, half a memory limit of them, would then stay in the heap. A fixed size returns them.
+            // glibc raises the size from which it maps memory separately whenever a large piece is freed.
+            // Freed windows and batches, half a memory limit of them, would then stay in the heap. A fixed
+            // size returns them.
             // SAFETY: glibc allows this at any time, also after allocations; it changes one number of the allocator.
             unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM) };
             // SAFETY: the callback is a guarded C function that is never unloaded, and it is registered once.
@@ -41,8 +45,8 @@ impl<E: Send + 'static> Thread<E> {
         Ok(Thread { background, stopper })
     }
 
-    /// Waits for the next event, and answers cancel, timeout and shutdown while it waits. Returns `None` if the thread has
-    /// ended.
+    /// Waits for the next event, and answers cancel, timeout and shutdown while it waits. Returns `None` if
+    /// the thread has ended.
     pub fn next(&mut self) -> Result<Option<E>> {
         loop {
             if let Some(event) = self.background.poll() {
@@ -119,7 +123,8 @@ fn wait_readable(fd: RawFd, limit: Option<Duration>) {
         // Rounded up, or the caller would spin during the last millisecond.
         ms = limit.as_millis() as c_long + 1;
     }
-    // SAFETY: MyLatch is this backend's latch, and the caller's `Background` keeps the descriptor open during the wait.
+    // SAFETY: MyLatch is this backend's latch, and the caller's `Background` keeps the descriptor open
+    // during the wait.
     let happened = unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, fd, ms, pg_sys::PG_WAIT_EXTENSION) };
     if happened & pg_sys::WL_LATCH_SET as c_int != 0 {
         // SAFETY: MyLatch is this backend's latch, which only its owner may reset.

@@ -20,8 +20,8 @@ const _: () = {
 /// The name under which statements read a [`TickStore`].
 const RELATION: &CStr = c"incoming_ticks";
 
-/// A batch of encoded ticks that the statements of the current SPI connection read as `incoming_ticks`: an ephemeral named
-/// relation, as triggers' transition tables are. It needs no function, no table and no privilege.
+/// A batch of encoded ticks that the statements of the current SPI connection read as `incoming_ticks`: an
+/// ephemeral named relation, as triggers' transition tables are. It needs no function, no table and no privilege.
 pub struct TickStore {
     store: *mut pg_sys::Tuplestorestate,
 }
@@ -31,15 +31,16 @@ impl TickStore {
     pub fn register(tuples: &Tuples, skip: &HashSet<usize>, symbol_collation: pg_sys::Oid) -> Result<TickStore> {
         let descriptor = descriptor(symbol_collation)?;
         let kilobytes = (tuples.size() / 512).clamp(1024, i32::MAX as usize) as c_int;
-        // SAFETY: the current memory context is the SPI connection's, which outlives the store; `drop` frees the store before.
+        // SAFETY: the current memory context is the SPI connection's, which outlives the store; `drop`
+        // frees the store before.
         let store = unsafe { pg_sys::tuplestore_begin_heap(false, false, kilobytes) };
         let this = TickStore { store };
         // SAFETY: every column of the descriptor is set, and it outlives the slot, which is dropped below.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple) };
         for index in (0..tuples.len()).filter(|index| !skip.contains(index)) {
             let tuple = tuples.words(index).as_ptr() as pg_sys::MinimalTuple;
-            // SAFETY: the encoder has written an aligned, complete MinimalTuple of this descriptor. The slot neither frees nor
-            // writes it, and the store copies it before the next tuple takes its place.
+            // SAFETY: the encoder has written an aligned, complete MinimalTuple of this descriptor. The
+            // slot neither frees nor writes it, and the store copies it before the next tuple takes its place.
             unsafe { pg_sys::ExecStoreMinimalTuple(tuple, slot, false) };
             // SAFETY: the store is open for writing, and the slot holds a tuple.
             unsafe { pg_sys::tuplestore_puttupleslot(store, slot) };
@@ -47,11 +48,12 @@ impl TickStore {
         // SAFETY: the slot was made above and is not used again.
         unsafe { pg_sys::ExecDropSingleTupleTableSlot(slot) };
 
-        // SAFETY: palloc0 returns zeroed, aligned memory of the struct's size, or raises an error. All fields may be zero.
+        // SAFETY: palloc0 returns zeroed, aligned memory of the struct's size, or raises an error. All
+        // fields may be zero.
         let relation = unsafe { pg_sys::palloc0(size_of::<pg_sys::EphemeralNamedRelationData>()) }
             .cast::<pg_sys::EphemeralNamedRelationData>();
-        // SAFETY: no other code knows `relation` yet. The name is static and not written; descriptor and store live until the
-        // relation is unregistered.
+        // SAFETY: no other code knows `relation` yet. The name is static and not written; descriptor and
+        // store live until the relation is unregistered.
         unsafe {
             (*relation).md.name = RELATION.as_ptr().cast_mut();
             (*relation).md.tupdesc = descriptor;
@@ -71,7 +73,8 @@ impl TickStore {
 impl Drop for TickStore {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // An error is unwinding. The transaction's end frees both, and a call of PostgreSQL could raise a second error.
+            // An error is unwinding. The transaction's end frees both, and a call of PostgreSQL could raise
+            // a second error.
             return;
         }
         // SAFETY: the SPI connection is still open, as it outlives this value; an unknown name is not an error.
@@ -99,8 +102,8 @@ fn descriptor(symbol_collation: pg_sys::Oid) -> Result<pg_sys::TupleDesc> {
     Ok(descriptor)
 }
 
-/// Returns oid and type modifier of a type in [`COLUMNS`]. A numeric's modifier is made of precision and scale as in
-/// `numeric.c`.
+/// Returns oid and type modifier of a type in [`COLUMNS`]. A numeric's modifier is made of precision and
+/// scale as in `numeric.c`.
 fn type_of(sql_type: &str) -> (pg_sys::Oid, i32) {
     let numeric = |precision: i32, scale: i32| (precision << 16 | scale) + pg_sys::VARHDRSZ as i32;
     match sql_type {
@@ -119,7 +122,8 @@ pub mod test_support {
 
     use super::*;
 
-    /// Returns the bytes that `heap_form_minimal_tuple` makes of one row, which has the columns of an encoded tuple.
+    /// Returns the bytes that `heap_form_minimal_tuple` makes of one row, which has the columns of an
+    /// encoded tuple.
     pub fn formed_by_postgres(datums: &mut [pg_sys::Datum], nulls: &mut [bool]) -> Vec<u8> {
         let descriptor = descriptor(pg_sys::C_COLLATION_OID).unwrap_or(std::ptr::null_mut());
         // SAFETY: both slices have an element for each column of the descriptor, and the datums are of its types.

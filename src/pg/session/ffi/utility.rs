@@ -1,5 +1,5 @@
-//! A hook before utility statements: DROP DATABASE waits five seconds for other sessions to end and fails if any is left, so
-//! our workers must end first.
+//! A hook before utility statements: DROP DATABASE waits five seconds for other sessions to end and fails
+//! if any is left, so our workers must end first.
 
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +9,12 @@ use pgrx::prelude::*;
 static mut BEFORE: pg_sys::ProcessUtility_hook_type = None;
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the hook in this process and in those that it forks: it ends btc_ingest's workers in a database before a statement
-/// drops or renames the database. Called while the postmaster loads shared_preload_libraries.
+/// Installs the hook in this process and in those that it forks: it ends btc_ingest's workers in a database
+/// before a statement drops or renames the database. Called while the postmaster loads shared_preload_libraries.
 pub fn watch_databases() {
     if !INSTALLED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the postmaster alone sets hooks, before it forks, and on one thread. Our hook calls the former one.
+        // SAFETY: the postmaster alone sets hooks, before it forks, and on one thread. Our hook calls the
+        // former one.
         unsafe {
             BEFORE = pg_sys::ProcessUtility_hook;
             pg_sys::ProcessUtility_hook = Some(before_utility);
@@ -21,8 +22,8 @@ pub fn watch_databases() {
     }
 }
 
-// Without pgrx's guard, which would catch the error of every statement, and raise it again without the fields that pgrx does
-// not know.
+// Without pgrx's guard, which would catch the error of every statement, and raise it again without the
+// fields that pgrx does not know.
 unsafe extern "C-unwind" {
     fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
@@ -36,8 +37,8 @@ unsafe extern "C-unwind" {
     );
 }
 
-/// Ends the workers if the statement needs it, and runs the statement. It has no guard, for the same reason: an error of the
-/// statement passes over this frame, in which no value needs dropping.
+/// Ends the workers if the statement needs it, and runs the statement. It has no guard, for the same
+/// reason: an error of the statement passes over this frame, in which no value needs dropping.
 unsafe extern "C-unwind" fn before_utility(
     statement: *mut pg_sys::PlannedStmt,
     text: *const c_char,
@@ -90,14 +91,15 @@ unsafe extern "C-unwind" fn end_workers(database: *const c_char) {
     // SAFETY: the call makes a new copy, inside a transaction, and counts its entries.
     let sessions = unsafe { pg_sys::pgstat_fetch_stat_numbackends() };
     for number in 1..=sessions {
-        // SAFETY: the number is one of those that were counted. The entry is in the session's own copy, which is kept until it
-        // is cleared below.
+        // SAFETY: the number is one of those that were counted. The entry is in the session's own copy,
+        // which is kept until it is cleared below.
         let Some(entry) = (unsafe { pg_sys::pgstat_fetch_stat_local_beentry(number).as_ref() }) else { continue };
         let session = &entry.backendStatus;
         if session.st_databaseid != oid {
             continue;
         }
-        // SAFETY: this process is attached to shared memory, and the pid may be any number: null if it is no worker's.
+        // SAFETY: this process is attached to shared memory, and the pid may be any number: null if it is
+        // no worker's.
         let kind = unsafe { pg_sys::GetBackgroundWorkerTypeByPid(session.st_procpid) };
         // SAFETY: the pointer is not null, and the call returns NUL-terminated text.
         if !kind.is_null() && unsafe { CStr::from_ptr(kind) }.to_bytes().starts_with(b"btc_ingest") {

@@ -27,8 +27,9 @@ pub enum Database {
     Oid(pg_sys::Oid),
 }
 
-/// Connects this process to `database` as the bootstrap superuser. SIGTERM ends the process wherever it answers interrupts, as
-/// it ends a client's backend; pgrx's own handlers set a flag that no wait of PostgreSQL checks.
+/// Connects this process to `database` as the bootstrap superuser. SIGTERM ends the process wherever it
+/// answers interrupts, as it ends a client's backend; pgrx's own handlers set a flag that no wait of
+/// PostgreSQL checks.
 pub fn become_worker(database: Database) {
     let handlers: [(c_int, unsafe extern "C-unwind" fn(c_int)); 3] =
         [(libc::SIGTERM, die), (libc::SIGINT, StatementCancelHandler), (libc::SIGHUP, SignalHandlerForConfigReload)];
@@ -39,11 +40,12 @@ pub fn become_worker(database: Database) {
     // SAFETY: the handlers are set, and a background worker's main function calls this before anything else.
     unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
     match database {
-        // SAFETY: a worker's main function connects once, before its first transaction. InvalidOid as the user stands for the
-        // bootstrap superuser.
+        // SAFETY: a worker's main function connects once, before its first transaction. InvalidOid as the
+        // user stands for the bootstrap superuser.
         Database::Oid(oid) => unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0) },
         Database::None => {
-            // SAFETY: a worker's main function connects once. Null stands for no database and the bootstrap superuser.
+            // SAFETY: a worker's main function connects once. Null stands for no database and the bootstrap
+            // superuser.
             unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) }
             return;
         }
@@ -52,10 +54,11 @@ pub fn become_worker(database: Database) {
     set_for_session(c"jit", c"off");
 }
 
-/// Runs `work` in a transaction of its own. Commits it, or rolls it back if `work` returns an error. The caller is outside a
-/// transaction.
+/// Runs `work` in a transaction of its own. Commits it, or rolls it back if `work` returns an error. The
+/// caller is outside a transaction.
 pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SAFETY: the caller is outside a transaction, so one may begin, with a snapshot as a client's statement has it.
+    // SAFETY: the caller is outside a transaction, so one may begin, with a snapshot as a client's
+    // statement has it.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
@@ -63,7 +66,8 @@ pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     }
     let result = work();
     if result.is_ok() {
-        // SAFETY: the transaction begun above is open, and `work` leaves the snapshot on top that was pushed above.
+        // SAFETY: the transaction begun above is open, and `work` leaves the snapshot on top that was
+        // pushed above.
         unsafe {
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
@@ -78,14 +82,14 @@ pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// Runs a part of a worker's loop, outside any transaction. Returns an error that `work` returns or that PostgreSQL raises in
-/// it. The transaction that was open then is rolled back, and the worker can go on.
+/// Runs a part of a worker's loop, outside any transaction. Returns an error that `work` returns or that
+/// PostgreSQL raises in it. The transaction that was open then is rolled back, and the worker can go on.
 pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
     // SAFETY: a variable that only this thread writes.
     let memory = unsafe { pg_sys::CurrentMemoryContext };
     let abort = move |error: CaughtError| {
-        // SAFETY: pgrx has copied the error and left PostgreSQL's error handling. The call ends the open transaction, if there
-        // is one, and no frame of that transaction is left.
+        // SAFETY: pgrx has copied the error and left PostgreSQL's error handling. The call ends the open
+        // transaction, if there is one, and no frame of that transaction is left.
         unsafe { pg_sys::AbortCurrentTransaction() };
         restore_memory(memory);
         Err(failure(error))
@@ -107,8 +111,8 @@ pub fn show_activity(text: Option<&str>) {
     unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };
 }
 
-/// Waits until `limit` has passed, the latch is set, or SIGTERM asks the process to end. Answers interrupts and reads changed
-/// settings.
+/// Waits until `limit` has passed, the latch is set, or SIGTERM asks the process to end. Answers interrupts
+/// and reads changed settings.
 pub fn idle(limit: std::time::Duration) {
     let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
     if is_ending() {
@@ -130,7 +134,8 @@ pub fn reload_settings() {
     if unsafe { pg_sys::ConfigReloadPending } != 0 {
         // SAFETY: a flag of this process. A signal that arrives after this line sets it again, and is not lost.
         unsafe { pg_sys::ConfigReloadPending = 0 };
-        // SAFETY: outside a transaction and outside a signal handler, as in the main loops of PostgreSQL's own workers.
+        // SAFETY: outside a transaction and outside a signal handler, as in the main loops of PostgreSQL's
+        // own workers.
         unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
     }
 }
