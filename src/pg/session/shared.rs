@@ -16,7 +16,7 @@ impl Presence {
     /// Registers this process. If all places are taken, no view shows it.
     pub fn enter(role: Role) -> Presence {
         let (pid, database) = (ffi::my_pid(), ffi::current_database().to_u32());
-        let gone = gone(ffi::shared(|state| state.workers.map(|worker| worker.pid)));
+        let gone = gone(ffi::shared(|state| state.workers.each_ref().map(|worker| worker.pid)));
         ffi::shared_mut(|state| {
             if let Some(place) = state.workers.iter_mut().find(|worker| gone.contains(&worker.pid)) {
                 *place = Worker { pid, database, role };
@@ -47,7 +47,7 @@ fn leave() {
     let others = ffi::shared_mut(|state| {
         state.workers.iter_mut().filter(|worker| worker.pid == pid).for_each(|worker| *worker = Worker::NONE);
         state.wakes += 1;
-        state.workers.map(|worker| worker.pid)
+        state.workers.each_ref().map(|worker| worker.pid)
     });
     others.into_iter().flatten().filter(|pid| *pid != 0).for_each(ffi::set_latch);
 }
@@ -113,7 +113,7 @@ impl Progress {
             started: ffi::now(),
             ..Load::NONE
         };
-        let gone = gone(ffi::shared(|state| state.loads.map(|load| load.pid)));
+        let gone = gone(ffi::shared(|state| state.loads.each_ref().map(|load| load.pid)));
         let place = ffi::shared_mut(|state| {
             let place = state.loads.iter().position(|load| gone.contains(&load.pid))?;
             state.loads[place] = load;
