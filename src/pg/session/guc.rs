@@ -26,7 +26,7 @@ static S3_FORCE_PATH_STYLE: GucSetting<bool> = GucSetting::<bool>::new(false);
 static S3_CA_FILE: Text = Text::new(None);
 /// Empty: the default profile.
 static AWS_PROFILE: Text = Text::new(None);
-/// Milliseconds. A gateway endpoint answers in one; three seconds cover a lost SYN and its repetition.
+/// Milliseconds. A gateway endpoint answers within one; three seconds cover a lost SYN and its repetition.
 static S3_CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3_000);
 /// Milliseconds. S3's slowest first bytes take seconds; twenty seconds of silence mean a broken connection.
 static S3_READ_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(20_000);
@@ -34,7 +34,8 @@ static S3_READ_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 static S3_MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(4);
 /// Kilobytes. Enough for pages of a megabyte in nine columns with read-ahead and three batches in flight.
 static MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
-/// Kilobytes. Sixteen gigabytes: far above a day of any market, far below a mistake.
+/// Kilobytes. Sixteen gigabytes: a day of any market is far smaller, and a larger object is most likely a
+/// mistake.
 static MAX_OBJECT_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024 * 1024);
 /// A thousand examples explain any defect; a million would fill the disk.
 static MAX_KEPT_REJECTS: GucSetting<i32> = GucSetting::<i32>::new(1_000);
