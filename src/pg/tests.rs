@@ -254,15 +254,15 @@ mod tests {
              SET LOCAL btc_ingest.allowed_prefixes = 's3://elsewhere/';
              DO $$
              DECLARE
-                 message text;
-                 detail text;
-                 hint text;
+                 its_message text;
+                 its_detail text;
+                 its_hint text;
              BEGIN
                  PERFORM btc_ingest.load_s3_slice('s3://landing/a.parquet');
              EXCEPTION WHEN OTHERS THEN
                  GET STACKED DIAGNOSTICS
-                     message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-                 INSERT INTO raised VALUES (SQLSTATE, message, detail, hint);
+                     its_message = MESSAGE_TEXT, its_detail = PG_EXCEPTION_DETAIL, its_hint = PG_EXCEPTION_HINT;
+                 INSERT INTO raised VALUES (SQLSTATE, its_message, its_detail, its_hint);
              END $$",
         )
         .unwrap();
