@@ -54,8 +54,8 @@ impl ObjectRecord {
         Ok(Lock::Object(&record.text).try_for_transaction().then_some(record))
     }
 
-    /// Records an object whose lock is not needed, because the caller holds one that excludes all other
-    /// loads of it.
+    /// Returns the record of an object without taking its lock. The caller holds another lock that excludes
+    /// all other loads of the object.
     pub fn without_lock(uri: &S3Uri) -> Result<ObjectRecord> {
         Ok(ObjectRecord { uri: uri.clone(), text: uri.to_string(), started: now()? })
     }
