@@ -1,6 +1,7 @@
-//! The only code that knows PostgreSQL. `api` is what SQL calls; `ffi` holds every `unsafe` block of the crate.
+//! The only code that knows PostgreSQL. SQL calls the functions of `api`; `session::ffi` has every `unsafe`
+//! block of the crate.
 
-/// The text of a statement in `sql/queries`.
+/// Includes the text of a statement in `sql/queries`.
 macro_rules! statement {
     ($name:literal) => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/queries/", $name, ".sql"))
@@ -22,7 +23,7 @@ use pgrx::prelude::*;
 
 use session::{ffi, guc, processes};
 
-// What CREATE EXTENSION runs, in this order.
+// The files that CREATE EXTENSION runs, in this order.
 extension_sql_file!("../../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["bootstrap"]);
 extension_sql_file!("../../sql/indexes.sql", name = "indexes", requires = ["adopt"]);
@@ -36,7 +37,7 @@ extension_sql_file!("../../sql/status.sql", name = "status", requires = ["ingest
 extension_sql_file!("../../sql/discover.sql", name = "discover", requires = ["status"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
-/// Called once when the library is loaded, by a backend's first call or by `shared_preload_libraries`.
+/// PostgreSQL calls this once when it loads the library, for a backend's first call or by `shared_preload_libraries`.
 #[pg_guard]
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {

@@ -1,4 +1,4 @@
-//! Tests that need a backend but no S3: `cargo pgrx test pg15`.
+//! Tests that need a backend but no S3. `cargo pgrx test pg15` runs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,6 +8,7 @@ mod tests {
 
     use pgrx::prelude::*;
 
+    use crate::error::Error;
     use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
     use crate::model::tick::{NO_TIME, Symbols, TextColumn, TickBatch};
     use crate::pg::load::chunk;
@@ -17,7 +18,8 @@ mod tests {
     use crate::tuple::batch::encode;
     use crate::tuple::pool::BufferPool;
 
-    /// One tick with everything, one with every nullable column null, and one with long texts.
+    /// Returns one tick with a value in every column, one with null in every nullable column, and one with
+    /// long texts.
     fn ticks() -> (TickBatch, Symbols) {
         let mut symbols = Symbols::default();
         let mut ticks = TickBatch {
@@ -47,15 +49,19 @@ mod tests {
         (ticks, symbols)
     }
 
-    const VALUES: &str = "SELECT bucket_5m, event_time, trade_time, symbol COLLATE \"C\", trade_id, price::numeric(18,8),
+    /// The same ticks as SQL.
+    const VALUES: &str =
+        "SELECT bucket_5m, event_time, trade_time, symbol COLLATE \"C\", trade_id, price::numeric(18,8),
             quantity::numeric(24,12), buyer, seller, maker, row_number
        FROM (VALUES
          (NULL::timestamptz, '2000-01-01 00:00+00'::timestamptz + 776000000000000 * interval '1 microsecond',
-          '2000-01-01 00:00+00'::timestamptz + 775999999999999 * interval '1 microsecond', 'BTCUSDT', 1::bigint, 57295.88, 0.00023, '123', '45678901234', true, 0::bigint),
+          '2000-01-01 00:00+00'::timestamptz + 775999999999999 * interval '1 microsecond', 'BTCUSDT', 1::bigint,
+          57295.88, 0.00023, '123', '45678901234', true, 0::bigint),
          (NULL, '2000-01-01 00:00+00'::timestamptz + 776000000000001 * interval '1 microsecond',
           NULL, 'BTCUSDT', 2, 0.00000001, 999999999999.999999999999, NULL, NULL, NULL, 1),
          (NULL, '2000-01-01 00:00+00'::timestamptz + 776000000000002 * interval '1 microsecond',
-          '2000-01-01 00:00+00'::timestamptz + 776000000000001 * interval '1 microsecond', 'ETHUSDT', 3, 9999999999.99999999, 0.000000000001, repeat('9', 200), '', false, 2)
+          '2000-01-01 00:00+00'::timestamptz + 776000000000001 * interval '1 microsecond', 'ETHUSDT', 3,
+          9999999999.99999999, 0.000000000001, repeat('9', 200), '', false, 2)
        ) AS v (bucket, event_time, trade_time, symbol, trade_id, price, quantity, buyer, seller, maker, row_number),
        LATERAL (SELECT date_bin('5 minutes', event_time, 'epoch'::timestamptz) AS bucket_5m) AS b
       ORDER BY row_number";
@@ -115,7 +121,7 @@ mod tests {
         });
     }
 
-    /// Ticks of one symbol, some of one moment, as a feed has them.
+    /// Returns ticks of one symbol, three at each event time.
     fn many(first_id: i64, count: i64) -> crate::tuple::batch::EncodedBatch {
         let mut symbols = Symbols::default();
         let mut ticks = TickBatch::default();
@@ -132,7 +138,7 @@ mod tests {
         encode(&ticks, &symbols, &BufferPool::default())
     }
 
-    /// A table as a chunk is, and its oid.
+    /// Creates a table with the columns, constraints and indexes of a chunk, and returns its oid.
     fn table() -> pg_sys::Oid {
         Spi::run(
             "CREATE TABLE public.plain (LIKE market_data.btc_ticks INCLUDING ALL, CHECK (trade_id <> 13));
@@ -142,10 +148,11 @@ mod tests {
         Spi::get_one::<pg_sys::Oid>("SELECT 'public.plain'::regclass::oid").unwrap().unwrap()
     }
 
-    /// Every index is in order and knows every row of the heap, says PostgreSQL's own check.
+    /// Checks with PostgreSQL's own extension that every index is in order and has every row of the heap.
     fn check_indexes() {
         let checked = Spi::get_one::<i64>(
-            "SELECT count(public.bt_index_check(indexrelid, true)) FROM pg_index WHERE indrelid = 'public.plain'::regclass",
+            "SELECT count(public.bt_index_check(indexrelid, true)) FROM pg_index
+              WHERE indrelid = 'public.plain'::regclass",
         );
         assert_eq!(checked.unwrap(), Some(3), "the indexes of the contract");
     }
@@ -161,7 +168,8 @@ mod tests {
             assert_eq!(batch.tuples.words(7).last(), Some(&7), "the rows' numbers are back");
         }
         check_indexes();
-        let counts = "SELECT concat_ws(' ', count(*), count(DISTINCT trade_id), bool_and(ingested_at = now()), sum(price), min(quantity))
+        let counts = "SELECT concat_ws(' ', count(*), count(DISTINCT trade_id), bool_and(ingested_at = now()),
+                                       sum(price), min(quantity))
                         FROM public.plain";
         let found = Spi::get_one::<String>(counts).unwrap();
         assert_eq!(found.as_deref(), Some("9000 9000 t 513000000.13495500 0.000000000001"));
@@ -171,7 +179,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_key_that_is_there_is_named_and_neither_stored_nor_an_error() {
+    fn a_key_that_is_stored_already_is_named_and_is_no_error() {
         let table = table();
         let mut batch = many(100, 500);
         chunk::append(table, &mut batch, &HashSet::from([0, 1]));
@@ -200,13 +208,91 @@ mod tests {
         assert!(matches!(failed, Err(Failure::Postgres { sqlstate, .. }) if sqlstate == "22012"));
         let ours = ffi::attempt::<_, Failure>(|| {
             Spi::run("INSERT INTO kept VALUES (2)").unwrap();
-            Err::<(), Failure>(crate::error::Error::ReadOnly.into())
+            Err::<(), Failure>(Error::ReadOnly.into())
         });
-        assert!(matches!(ours, Err(Failure::Ours(crate::error::Error::ReadOnly))));
+        assert!(matches!(ours, Err(Failure::Ours(Error::ReadOnly))));
         assert!(
             ffi::attempt::<_, Failure>(|| Ok(Spi::run("INSERT INTO kept VALUES (3)").map_err(spi::internal)?)).is_ok()
         );
         assert_eq!(Spi::get_one::<String>("SELECT string_agg(id::text, ',') FROM kept").unwrap().as_deref(), Some("3"));
+    }
+
+    /// An error type of a caller, as `attempt` allows any.
+    #[derive(Debug, PartialEq)]
+    enum Objection {
+        Raised(String),
+        Own(i32),
+    }
+
+    impl From<Failure> for Objection {
+        fn from(failure: Failure) -> Self {
+            Objection::Raised(failure.sqlstate_and_message().0)
+        }
+    }
+
+    #[pg_test]
+    fn an_error_of_the_callers_own_type_is_returned_unchanged_and_its_work_is_rolled_back() {
+        Spi::run("CREATE TEMP TABLE kept (id int)").unwrap();
+        let own = ffi::attempt(|| {
+            Spi::run("INSERT INTO kept VALUES (1)").unwrap();
+            Err::<(), _>(Objection::Own(7))
+        });
+        assert_eq!(own, Err(Objection::Own(7)));
+        let raised = ffi::attempt::<(), Objection>(|| {
+            Spi::run("INSERT INTO kept VALUES (2); SELECT 1 / 0").unwrap();
+            Ok(())
+        });
+        assert_eq!(raised, Err(Objection::Raised("22012".into())));
+        assert_eq!(ffi::attempt::<_, Objection>(|| Ok(Spi::run("INSERT INTO kept VALUES (3)").is_ok())), Ok(true));
+        assert_eq!(Spi::get_one::<String>("SELECT string_agg(id::text, ',') FROM kept").unwrap().as_deref(), Some("3"));
+    }
+
+    #[pg_test]
+    fn a_raised_error_has_all_its_fields_and_leaves_a_session_that_goes_on() {
+        Spi::run(
+            "CREATE TEMP TABLE raised (sqlstate text, message text, detail text, hint text);
+             SET LOCAL btc_ingest.allowed_prefixes = 's3://elsewhere/';
+             DO $$
+             DECLARE
+                 its_message text;
+                 its_detail text;
+                 its_hint text;
+             BEGIN
+                 PERFORM btc_ingest.load_s3_slice('s3://landing/a.parquet');
+             EXCEPTION WHEN OTHERS THEN
+                 GET STACKED DIAGNOSTICS
+                     its_message = MESSAGE_TEXT, its_detail = PG_EXCEPTION_DETAIL, its_hint = PG_EXCEPTION_HINT;
+                 INSERT INTO raised VALUES (SQLSTATE, its_message, its_detail, its_hint);
+             END $$",
+        )
+        .unwrap();
+        let error = Error::UriNotAllowed { allowed: "s3://elsewhere/".into() };
+        let field = |name: &str| Spi::get_one::<String>(&format!("SELECT {name} FROM raised")).unwrap();
+        assert_eq!(field("sqlstate").as_deref(), Some(error.sqlstate()));
+        assert_eq!(field("message"), Some(format!("s3://landing/a.parquet: {error}")));
+        assert!(error.detail().is_some() && error.hint().is_some(), "the error that was chosen has both");
+        assert_eq!(field("detail"), error.detail());
+        assert_eq!(field("hint").as_deref(), error.hint());
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Row {
+        id: i64,
+        #[serde(deserialize_with = "spi::nullable")]
+        name: Option<String>,
+    }
+
+    #[pg_test]
+    fn a_key_that_is_missing_or_misspelt_is_an_error_and_a_null_is_none() {
+        let row = |json: &str| Spi::connect_mut(|client| spi::fetch::<Row>(client, "SELECT $1::text", &[json.into()]));
+        assert_eq!(row(r#"{"id": 1, "name": null}"#), Ok(Row { id: 1, name: None }));
+        for json in [r#"{"id": 1}"#, r#"{"id": 1, "nane": "a"}"#, r#"{"id": null, "name": "a"}"#, "null"] {
+            let error = row(json).unwrap_err();
+            assert!(error.to_string().contains("unexpected row"), "{json}: {error}");
+        }
+        let absent = "SELECT '1' WHERE false";
+        assert_eq!(Spi::connect_mut(|client| spi::fetch::<Option<i64>>(client, absent, &[])), Ok(None));
+        assert!(Spi::connect_mut(|client| spi::fetch::<i64>(client, absent, &[])).is_err());
     }
 
     #[pg_test]
@@ -217,7 +303,7 @@ mod tests {
             Spi::run("INSERT INTO kept VALUES (1)").unwrap();
             let pid = std::process::id().to_string();
             std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
-            report::log("somebody has cancelled this");
+            report::log("this statement was cancelled");
             said = true;
             pgrx::check_for_interrupts!();
             Ok(())
@@ -248,7 +334,7 @@ mod tests {
 
     #[pg_test]
     #[should_panic(expected = "division by zero")]
-    fn another_error_in_a_batch_goes_on_to_the_caller() {
+    fn an_error_other_than_a_unique_violation_is_raised_again() {
         let _ = ffi::unless_unique_violation(|| {
             Spi::run("SELECT 1 / 0").unwrap();
             Ok(())
@@ -265,7 +351,8 @@ mod tests {
     fn buckets_of_rust_and_of_timescaledb_agree() {
         for time in [0_i64, 1, -1, BUCKET_US - 1, 1_723_118_399_999_999, -62_000_000_000_000_001] {
             let bucket = Spi::get_one_with_args::<i64>(
-                "SELECT (extract(epoch FROM public.time_bucket('5 minutes', 'epoch'::timestamptz + $1 * interval '1 microsecond')) * 1000000)::bigint",
+                "SELECT (extract(epoch FROM public.time_bucket(
+                             '5 minutes', 'epoch'::timestamptz + $1 * interval '1 microsecond')) * 1000000)::bigint",
                 &[time.into()],
             )
             .unwrap();

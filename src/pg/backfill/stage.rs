@@ -18,7 +18,7 @@ use crate::pg::load::offsets::Offsets;
 use crate::pg::load::plan::LoadPlan;
 use crate::pg::load::probe::{IdRange, Met, probe};
 use crate::pg::load::record::{LoadResult, ObjectRecord};
-use crate::pg::load::sink::{Slices, add_to};
+use crate::pg::load::slices::{Slices, add_to};
 use crate::pg::load::{chunk, one};
 use crate::pg::queue::attempt;
 use crate::pg::session::ffi::Thread;

@@ -1,4 +1,4 @@
-//! Which chunk a batch goes to, and whether it may be appended to that chunk directly.
+//! The chunk that a batch goes to, and whether the batch may be appended to it directly.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -6,6 +6,7 @@ use std::ops::{Range, RangeInclusive};
 
 use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
+use serde::Deserialize;
 
 use crate::error::Result;
 use crate::pg::session::ffi::{self, Appended};
@@ -13,16 +14,19 @@ use crate::pg::session::spi;
 use crate::pg::session::target::Target;
 use crate::tuple::batch::EncodedBatch;
 
-/// The chunk that the last batch went to; locked until the transaction ends, so that what was found out stays true.
+/// The chunk that the last batch of a load went to. Its lock is held until the transaction ends, so that
+/// what was read of it stays true.
 pub struct Chunks {
     root: pg_sys::Oid,
+    /// The statement that finds a bucket's chunk.
     find: &'static str,
     last: Option<Chunk>,
 }
 
 thread_local! {
-    /// The chunk that this session's last load went to, and the version of the catalogs that said so: slices come one after
-    /// another, and asking the catalogs takes longer than storing some hundred ticks.
+    /// The chunk that this session's last load went to, and the version of the catalogs that it was read
+    /// from. Consecutive slices go to the same chunk, and reading the catalogs takes longer than storing
+    /// some hundred ticks.
     static REMEMBERED: RefCell<Option<(Chunk, u64)>> = const { RefCell::new(None) };
 }
 
@@ -33,33 +37,43 @@ pub struct Chunk {
     name: String,
     /// Microseconds since 1970.
     buckets: Range<i64>,
-    plain: bool,
+    appendable: bool,
+}
+
+/// The row of `chunk_of_bucket.sql` and `chunk_of_bucket_by_slice.sql`.
+#[derive(Deserialize)]
+struct Found {
+    oid: u32,
+    /// Microseconds since 1970.
+    from: i64,
+    /// Microseconds since 1970, exclusive.
+    to: i64,
 }
 
 impl Chunk {
-    /// Its table.
+    /// Returns the oid of its table.
     pub fn oid(&self) -> pg_sys::Oid {
         self.oid
     }
 
-    /// With its schema, quoted.
+    /// Returns the name of its table with the schema, quoted.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether all buckets from the first to the last are its.
+    /// Returns whether it holds all buckets from the first to the last.
     pub fn holds(&self, buckets: &RangeInclusive<i64>) -> bool {
         self.buckets.contains(buckets.start()) && self.buckets.contains(buckets.end())
     }
 
-    /// A statement over the hypertable as one over this chunk: TimescaleDB plans nothing then.
+    /// Turns a statement over the hypertable into one over this chunk, which is planned without TimescaleDB.
     pub fn instead_of_hypertable(&self, sql: &str) -> String {
         sql.replace("market_data.btc_ticks t", &format!("ONLY {} t", self.name))
     }
 }
 
 impl Chunks {
-    /// Nothing is known yet.
+    /// Begins a load, of which no chunk is known yet.
     pub fn new(target: &Target) -> Self {
         let find = if target.has_chunk_constraint {
             statement!("chunk_of_bucket")
@@ -69,7 +83,8 @@ impl Chunks {
         Chunks { root: target.root, find, last: None }
     }
 
-    /// The chunk that holds all buckets from `first` to `last`, if there is one and rows may be appended to it directly.
+    /// Returns the chunk that holds all buckets from `first` to `last`. Returns `None` if no chunk does or
+    /// if rows may not be appended to it directly.
     pub fn direct(&mut self, client: &mut SpiClient<'_>, first: i64, last: i64) -> Result<Option<&Chunk>> {
         let known = self.last.as_ref().is_some_and(|chunk| chunk.buckets.contains(&first));
         if !known {
@@ -78,10 +93,11 @@ impl Chunks {
                 None => self.find(client, first)?,
             };
         }
-        Ok(self.last.as_ref().filter(|chunk| chunk.plain && chunk.holds(&(first..=last))))
+        Ok(self.last.as_ref().filter(|chunk| chunk.appendable && chunk.holds(&(first..=last))))
     }
 
-    /// What is remembered of a bucket's chunk, if it is still true once both tables are locked.
+    /// Locks the remembered chunk and the hypertable. Returns `None` if the chunk does not hold the bucket,
+    /// or if the catalogs have changed since they were read.
     fn recall(&self, bucket: i64) -> Option<Chunk> {
         let (chunk, version) = REMEMBERED.with_borrow(|known| {
             known
@@ -94,27 +110,29 @@ impl Chunks {
     }
 
     fn find(&self, client: &mut SpiClient<'_>, bucket: i64) -> Result<Option<Chunk>> {
-        // In the order in which an INSERT locks them.
+        // An INSERT locks the hypertable before the chunk, too.
         ffi::lock_for_writing(self.root);
         let version = ffi::catalog_version();
-        let found = spi::json_kept(client, self.find, &[bucket.into()])?;
-        let Some(oid) = found["oid"].as_u64() else { return Ok(None) };
-        let name = spi::json_kept(client, "SELECT to_json($1::oid::regclass::text)::text", &[(oid as i64).into()])?;
-        let name = name.as_str().unwrap_or_default().to_owned();
-        // By its name: a chunk that is gone is an error.
+        let found: Option<Found> = spi::fetch_kept(client, self.find, &[bucket.into()])?;
+        let Some(Found { oid, from, to }) = found else { return Ok(None) };
+        let sql = "SELECT to_json($1::oid::regclass::text)::text";
+        let name: String = spi::fetch_kept(client, sql, &[i64::from(oid).into()])?;
+        // LOCK TABLE raises an error if the chunk was dropped meanwhile; a lock by oid would not.
         spi::execute(client, &format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE"), &[])?;
-        // In a later statement: what was done to the chunk before the lock was ours is seen now.
-        let plain = spi::json_kept(client, statement!("chunk_is_appendable"), &[(oid as i64).into()])?;
-        let edge = |key: &str| found[key].as_i64().unwrap_or(0);
-        let oid = pg_sys::Oid::from(oid as u32);
-        let chunk = Chunk { oid, name, buckets: edge("from")..edge("to"), plain: plain == true };
+        // A statement of its own, whose snapshot shows what was done to the chunk before it was locked.
+        // Null means that the catalogs do not know one of the properties; the chunk is then not appendable.
+        let appendable: Option<bool> =
+            spi::fetch_kept(client, statement!("chunk_is_appendable"), &[i64::from(oid).into()])?;
+        let appendable = appendable == Some(true);
+        let chunk = Chunk { oid: pg_sys::Oid::from(oid), name, buckets: from..to, appendable };
         REMEMBERED.set(Some((chunk.clone(), version)));
         Ok(Some(chunk))
     }
 }
 
-/// Appends a batch to a chunk, as `INSERT … ON CONFLICT DO NOTHING` would have stored it but for the tuples that are
-/// named in the answer. Afterwards the tuples hold the rows' numbers as before.
+/// Appends a batch to a chunk. The result is that of `INSERT … ON CONFLICT DO NOTHING`, except for the
+/// tuples that the answer names: they are not stored, and the merge path must decide on them. Afterwards
+/// the tuples hold the rows' numbers as before.
 pub fn append(chunk: pg_sys::Oid, batch: &mut EncodedBatch, skip: &HashSet<usize>) -> Appended {
     let now = ffi::transaction_time();
     batch.tuples.set_last(|_| now);

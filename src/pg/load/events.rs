@@ -1,5 +1,5 @@
-//! The events of a reading thread, in the order in which every load takes them: the object is opened, its batches follow, and
-//! the last event says what reading has cost.
+//! The events of a reading thread, in the order in which every load takes them: the object is opened, its
+//! batches follow, and the last event says what reading has cost.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::tuple::batch::EncodedBatch;
 
 /// The first event of an object.
 pub enum First {
-    /// The version in S3 is loaded already, with these options.
+    /// The version in S3 is loaded already, with options that give the same ticks.
     AlreadyLoaded(ObjectHead, Cost),
     /// The footer is read, and batches follow.
     Opened(Opened),
@@ -33,7 +33,8 @@ pub fn first(thread: &mut Thread<LoadEvent>, known: &Known) -> Result<First> {
     Ok(first)
 }
 
-/// Takes the batches of an opened object. Returns what reading has cost, and the time that `store` has taken.
+/// Passes the batches of an opened object to `store`. Returns what reading has cost, and the time that
+/// `store` has taken.
 pub fn batches(
     thread: &mut Thread<LoadEvent>,
     mut store: impl FnMut(&mut EncodedBatch) -> Result<()>,

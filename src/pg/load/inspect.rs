@@ -1,4 +1,4 @@
-//! `inspect_s3`: an object's footer as a row.
+//! `inspect_s3`: returns what an object's footer says.
 
 use pgrx::datum::TimestampWithTimeZone;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::model::options::{self, LoadOptions};
 use crate::pg::session::time::timestamp;
 use crate::pg::session::{ffi, guc};
 
-/// Fetches the footer of an allowed object.
+/// Fetches the footer of an object that the allowed prefixes cover.
 pub fn footer(uri: &str, options: &LoadOptions) -> Result<Inspection> {
     let uri = allowed_uri(uri)?;
     let (s3, limits, options) = (guc::s3(), guc::limits(), options.clone());
@@ -22,13 +22,13 @@ pub fn footer(uri: &str, options: &LoadOptions) -> Result<Inspection> {
 
 /// What the footer of an object says.
 pub struct Inspected {
-    /// The version.
+    /// The etag of the version that was read.
     pub etag: String,
-    /// Bytes.
+    /// Size of the object.
     pub size_bytes: i64,
-    /// Rows.
+    /// Rows of the file.
     pub rows: i64,
-    /// Row groups.
+    /// Row groups of the file.
     pub row_groups: i32,
     /// The program that wrote the file.
     pub writer: Option<String>,
@@ -38,13 +38,13 @@ pub struct Inspected {
     pub time_span: Option<(TimestampWithTimeZone, TimestampWithTimeZone)>,
     /// The compression codecs of its columns.
     pub codecs: Vec<String>,
-    /// Its columns, and what each is used as.
+    /// The columns, each with what it is used as.
     pub columns: Value,
-    /// What prevents a load.
+    /// What prevents a load. `None` if a load is possible.
     pub problem: Option<String>,
 }
 
-/// Reads the footer of an allowed object.
+/// Fetches the footer of an object and describes the file.
 pub fn inspect(uri: &str, options: Value) -> Result<Inspected> {
     let (options, _) = options::resolve(&options, &[])?;
     let found = footer(uri, &options)?;

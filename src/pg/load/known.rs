@@ -9,8 +9,8 @@ use crate::model::options::LoadOptions;
 use crate::pg::session::spi;
 use crate::s3::object::ObjectHead;
 
-/// The version of an object's rows at the time of a look at them. What is registered later belongs to a version that the look
-/// has not seen.
+/// The version of an object's rows at the time when they were read. What a producer registers later belongs
+/// to another version.
 #[derive(Debug, Clone, Default)]
 pub struct Version {
     /// The generation of the object's row. `None` if there was no row.
@@ -20,7 +20,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// A version of which only the object's generation is known.
+    /// Returns a version of which only the object's generation is known.
     pub fn of_generation(generation: i64) -> Self {
         Version { generation: Some(generation), rows: None }
     }
@@ -41,14 +41,19 @@ pub struct Known {
 /// The row of `known.sql`.
 #[derive(Deserialize)]
 struct Row {
+    #[serde(deserialize_with = "spi::nullable")]
     object: Option<ObjectRow>,
+    #[serde(deserialize_with = "spi::nullable")]
     registry: Option<Vec<RegistryRow>>,
 }
 
 #[derive(Deserialize)]
 struct ObjectRow {
+    #[serde(deserialize_with = "spi::nullable")]
     etag: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
     listed_etag: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
     listed_size: Option<u64>,
     rows_staged: i64,
     metadata: Value,
@@ -60,12 +65,13 @@ struct ObjectRow {
 struct RegistryRow {
     version: String,
     metadata: Value,
+    #[serde(deserialize_with = "spi::nullable")]
     pending_size: Option<u64>,
 }
 
 impl Known {
-    /// Reads what is registered. After the object's lock was taken this must be a statement of its own, so that it sees what
-    /// the lock's last holder did.
+    /// Reads what is registered. A caller that needs the object's lock takes it before, in another
+    /// statement: this statement then sees what the lock's last holder did.
     pub fn read(client: &mut SpiClient<'_>, uri: &str) -> Result<Known> {
         let found: Row = spi::fetch_kept(client, statement!("known"), &[uri.to_owned().into()])?;
         let mut known = Known {
@@ -78,7 +84,8 @@ impl Known {
         };
         if let Some(object) = found.object {
             known.version.generation = Some(object.generation);
-            // The status does not matter: an object that was registered again is pending, and loaded if its etag is.
+            // The status does not matter: an object that was registered again is pending, although its etag
+            // is loaded.
             known.loaded = object.etag.map(|etag| (etag, object.options.clone()));
             let listed = object.listed_etag.zip(object.listed_size);
             known.listed = listed.map(|(etag, size)| ObjectHead { size, etag });
@@ -98,12 +105,13 @@ impl Known {
         self.loaded.as_ref().filter(|(_, shape)| *shape == options.shape()).map(|(etag, _)| etag.clone())
     }
 
-    /// Returns size and etag of a version that was listed and never loaded: S3 need not be asked for them again.
+    /// Returns size and etag of a version that was listed and never loaded, so that S3 is not asked for
+    /// them again.
     pub fn listed(&self) -> Option<ObjectHead> {
         self.listed.clone()
     }
 
-    /// Returns how many rows of this version whole chunks have stored already.
+    /// Returns how many rows of this version backfills in mode chunk have stored already.
     pub fn rows_staged(&self, etag: &str) -> i64 {
         if self.listed.as_ref().is_some_and(|listed| listed.etag == etag) { self.rows_staged } else { 0 }
     }

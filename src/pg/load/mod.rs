@@ -1,4 +1,4 @@
-//! One load in a transaction: batches into the hypertable, and what is recorded beside the ticks.
+//! One load in a transaction: it stores batches in the hypertable and records the result beside the ticks.
 
 pub mod chunk;
 pub mod events;
@@ -12,3 +12,4 @@ pub mod record;
 pub mod register;
 pub mod rejects;
 pub mod sink;
+pub mod slices;

@@ -1,4 +1,4 @@
-//! Offsets of the sources (`ingestion.stream_offsets`): the highest trade id that a load of each source has stored.
+//! Offsets of the sources (`ingestion.stream_offsets`): the highest trade id that loads have stored of each source.
 
 use std::collections::BTreeMap;
 
@@ -33,11 +33,11 @@ pub struct Offset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RowState {
-    /// There is none.
+    /// The source has no row.
     Absent,
-    /// It is locked by this transaction now.
+    /// The row was free. This transaction has locked it now.
     Free,
-    /// Another session has locked it.
+    /// Another session has locked the row.
     Locked,
 }
 
@@ -51,13 +51,14 @@ impl Offsets {
         }
     }
 
-    /// Moves each source's stored offset forward, waiting for its row. A stored offset that is higher stays, and its row is
-    /// not locked.
+    /// Moves each source's stored offset forward and waits for its row. A stored offset that is higher
+    /// stays, and its row is not locked.
     pub fn write(&self, client: &mut SpiClient<'_>) -> Result<()> {
         self.0.iter().try_for_each(|(source, offset)| offset.write(client, source))
     }
 
-    /// Does the same without waiting for another session. Returns the offsets of sources that another session has locked.
+    /// Does the same as [`Offsets::write`] without waiting for another session. Returns the offsets of
+    /// sources that another session has locked.
     pub fn write_if_free(self, client: &mut SpiClient<'_>) -> Result<Offsets> {
         let mut left = BTreeMap::new();
         for (source, offset) in self.0 {
@@ -87,7 +88,8 @@ impl Offset {
         let args = [source.to_owned().into(), self.sequence.into(), timestamp(self.time)?.into(), JsonB(state).into()];
         let moved = spi::execute_kept(client, statement!("move_offset"), &args)?;
         if moved == 0 && !exists(client, source)? {
-            // Two first loads of a source both come here; the higher sequence wins. The lock tells workers not to wait.
+            // Two sessions that load a source for the first time both come here, and the higher sequence
+            // wins. A worker that does not get the lock leaves the offset for later.
             Lock::Offset(source).take_for_transaction();
             spi::execute_kept(client, statement!("new_offset"), &args)?;
         }

@@ -1,4 +1,5 @@
-//! One load: lock the object, read what is registered, store the batches, record the result, all in one transaction.
+//! One load in one transaction: it locks the object, reads what is registered, stores the batches and
+//! records the result.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::pg::session::shared::{Phase, Progress};
 use crate::pg::session::target::{Target, as_owner};
 use crate::s3::object::ObjectHead;
 
-/// Batches that may wait for the backend: one waits while one is encoded and one is inserted.
+/// Batches that may wait for the backend: one waits while another is encoded and a third is stored.
 pub const DEPTH: usize = 1;
 
 /// The arguments of `load_s3_slice`.
@@ -30,14 +31,14 @@ pub struct Request<'a> {
     pub uri: &'a str,
     /// `abort` or `reject`.
     pub on_bad_row: &'a str,
-    /// Whether an object is read although this etag is loaded already.
+    /// Whether the object is read although its etag is loaded already.
     pub force: bool,
     /// The call's options.
     pub options: Value,
 }
 
 impl<'a> Request<'a> {
-    /// Reads an object again, with the options that are remembered.
+    /// Requests that an object is read again, with the options of its last load.
     pub fn again(uri: &'a str) -> Self {
         Request { uri, on_bad_row: "abort", force: true, options: json!({}) }
     }
@@ -59,7 +60,7 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
     let started = Instant::now();
     let uri = allowed_uri(request.uri)?;
     let on_bad_row: OnBadRow = request.on_bad_row.parse()?;
-    // Checked before the database is touched, and resolved with the registered metadata below.
+    // The options are checked before the database is touched, and resolved with the registered metadata below.
     options::resolve(&request.options, &[])?;
 
     as_owner(|client, target| {
@@ -83,13 +84,13 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
     })
 }
 
-/// What became of a planned load.
+/// The result of a planned load.
 pub enum PlannedLoad {
-    /// The object is loaded, or was before the load was planned.
+    /// The object is loaded, or was loaded already.
     Loaded(LoadReport),
     /// Another session is loading the object.
     Busy,
-    /// The object was loaded or registered anew since the load was planned. The next claim sees its new state.
+    /// The object was loaded or registered again since the load was planned. The next claim sees its new state.
     Changed,
 }
 
@@ -99,8 +100,8 @@ pub fn read(job: &Job) -> Result<Thread<LoadEvent>> {
     Thread::start(DEPTH, move |io, events| pipeline::run(&job, io, events))
 }
 
-/// Loads a planned object, whose events come from `thread`, with the privileges of the tables' owner. Waits for no offset:
-/// those that another session has locked are left in `offsets`.
+/// Loads a planned object, whose events come from `thread`. The caller has the privileges of the tables'
+/// owner. Waits for no offset: those that another session has locked are left in `offsets`.
 pub fn load_planned(
     client: &mut SpiClient<'_>,
     target: &Target,
@@ -123,7 +124,7 @@ pub fn load_planned(
 }
 
 impl Load<'_> {
-    /// Stores what the thread reads, and has `record` write the result.
+    /// Stores what the thread reads and calls `record` with the result.
     fn run(
         &self,
         client: &mut SpiClient<'_>,
@@ -171,7 +172,7 @@ impl Load<'_> {
         let began = Instant::now();
         let mut report = report_of(self.job, opened, &cost);
         sink.finish(&mut report)?;
-        // Ticks that a whole chunk has stored before are found again as duplicates of themselves.
+        // A backfill in mode chunk has stored these ticks before, so the load finds them as duplicates of themselves.
         let staged = self.known.rows_staged(&report.etag).min(report.duplicate);
         report.inserted += staged;
         report.duplicate -= staged;
@@ -183,7 +184,7 @@ impl Load<'_> {
     }
 }
 
-/// A report with what the reading thread knows.
+/// Returns a report with what the reading thread knows.
 pub fn report_of(job: &Job, opened: &Opened, cost: &Cost) -> LoadReport {
     LoadReport {
         uri: job.uri.to_string(),
@@ -196,7 +197,7 @@ pub fn report_of(job: &Job, opened: &Opened, cost: &Cost) -> LoadReport {
     }
 }
 
-/// The report of an object that needs no loading.
+/// Returns the report of an object that is loaded already.
 pub fn already_loaded(job: &Job, head: ObjectHead, cost: Cost, started: Instant) -> LoadReport {
     LoadReport {
         uri: job.uri.to_string(),
@@ -209,7 +210,7 @@ pub fn already_loaded(job: &Job, head: ObjectHead, cost: Cost, started: Instant)
     }
 }
 
-/// Milliseconds with three decimals.
+/// Converts to milliseconds with three decimals.
 pub fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! What a load is planned to read, before its object's turn comes.
+//! The plan of a load that a worker prefetches.
 
 use pgrx::spi::SpiClient;
 use serde_json::json;
@@ -10,17 +10,18 @@ use crate::model::options::{self, OnBadRow};
 use crate::model::uri::S3Uri;
 use crate::pg::session::guc;
 
-/// A planned load of an object that a worker reads ahead.
+/// A planned load. A worker prefetches its object while it stores others.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
-    /// What the reading thread is told.
+    /// The job of the reading thread.
     pub job: Job,
     /// What was registered before the object's bytes were asked for.
     pub version: Version,
 }
 
 impl LoadPlan {
-    /// Plans the load of an object of the queue. It gets half of the memory, as the next object is read meanwhile.
+    /// Plans the load of an object of the queue. It gets half of the memory, as the next object is read at
+    /// the same time.
     pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
         let uri = allowed_uri(uri)?;
         let known = Known::read(client, &uri.to_string())?;
@@ -39,13 +40,13 @@ impl LoadPlan {
         Ok(LoadPlan { job, version: known.version })
     }
 
-    /// The object's uri.
+    /// Returns the object's uri.
     pub fn uri(&self) -> String {
         self.job.uri.to_string()
     }
 }
 
-/// Parses a uri and refuses it outside `btc_ingest.allowed_prefixes`, before any use of the network.
+/// Parses a uri. Refuses it if no prefix of `btc_ingest.allowed_prefixes` covers it, before the network is used.
 pub fn allowed_uri(text: &str) -> Result<S3Uri> {
     let uri: S3Uri = text.parse()?;
     if !guc::allowed_prefixes()?.allow(&uri) {

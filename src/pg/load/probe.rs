@@ -1,4 +1,5 @@
-//! Whether ticks may be stored already: by ranges of trade ids, in their own bucket and next to it.
+//! The probe: it looks by ranges of trade ids whether ticks of a batch may be stored already, in their own
+//! bucket or in a neighbouring one.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -35,7 +36,7 @@ impl From<&SliceRun> for IdRange {
     }
 }
 
-/// What is stored within the ranges.
+/// Where ticks are stored within the ranges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Met {
     /// In a range's own bucket.
@@ -45,12 +46,13 @@ pub struct Met {
 }
 
 thread_local! {
-    /// The statement for the chunk that was asked last: slices come one after another, and planning takes longer than asking.
+    /// The name of the last chunk, and the plan of its statement. Consecutive slices go to the same chunk,
+    /// and planning takes longer than the probe itself.
     static LAST: RefCell<Option<(String, Rc<OwnedPreparedStatement>)>> = const { RefCell::new(None) };
 }
 
-/// Looks for stored ticks within the ranges, which are in the order of their buckets; in the chunk alone, if all of them and their
-/// neighbours are its.
+/// Looks for stored ticks within the ranges, which are sorted by bucket. If the chunk holds all their
+/// buckets and the neighbouring ones, only the chunk is read.
 pub fn probe(client: &mut SpiClient<'_>, ranges: &[IdRange], chunk: Option<&Chunk>) -> Result<Met> {
     let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return Ok(Met::default()) };
     let mut buckets = Vec::with_capacity(ranges.len());
@@ -76,7 +78,7 @@ pub fn probe(client: &mut SpiClient<'_>, ranges: &[IdRange], chunk: Option<&Chun
     Ok(found)
 }
 
-/// The statement for one chunk.
+/// Returns the plan of the statement for one chunk.
 fn statement(
     client: &mut SpiClient<'_>,
     chunk: &Chunk,

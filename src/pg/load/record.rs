@@ -1,4 +1,4 @@
-//! What is written beside the ticks: object, slices, registry rows, offsets, history and rejected rows.
+//! The result of a load beside the ticks: object, slices, registry rows, offsets and history.
 
 use pgrx::JsonB;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::known::{Known, Version};
 use super::offsets::{Offset, Offsets};
-use super::sink::Slices;
+use super::slices::Slices;
 use crate::error::Result;
 use crate::load::pipeline::Opened;
 use crate::model::options::LoadOptions;
@@ -18,30 +18,30 @@ use crate::pg::session::spi;
 use crate::pg::session::time::{now, timestamp};
 use crate::s3::object::ObjectHead;
 
-/// One object's rows, claimed for one load.
+/// The rows of one object outside the hypertable, for one load.
 pub struct ObjectRecord {
     uri: S3Uri,
     text: String,
     started: TimestampWithTimeZone,
 }
 
-/// What a finished load leaves behind.
+/// The result of a finished load.
 pub struct LoadResult<'a> {
-    /// How it was done.
+    /// The options of the load.
     pub options: &'a LoadOptions,
-    /// Head and footer.
+    /// Head and footer of the object.
     pub opened: &'a Opened,
-    /// What went into which slice.
+    /// What the object has in each slice.
     pub slices: &'a Slices,
     /// Counts and times.
     pub report: &'a LoadReport,
-    /// What was registered before its bytes were asked for.
+    /// What was registered before the object's bytes were asked for.
     pub version: &'a Version,
 }
 
 impl ObjectRecord {
-    /// Waits for the object's lock and holds it until the transaction ends. An advisory lock, not a row lock: a row lock would
-    /// block a producer's upsert for the length of the load.
+    /// Waits for the object's lock and holds it until the transaction ends. It is an advisory lock: a row
+    /// lock would block a producer's upsert while the load runs.
     pub fn lock(uri: &S3Uri) -> Result<ObjectRecord> {
         let record = Self::without_lock(uri)?;
         Lock::Object(&record.text).take_for_transaction();
@@ -54,7 +54,8 @@ impl ObjectRecord {
         Ok(Lock::Object(&record.text).try_for_transaction().then_some(record))
     }
 
-    /// Records an object whose lock is not needed, because the caller holds one that excludes all other loads of it.
+    /// Returns the record of an object without taking its lock. The caller holds another lock that excludes
+    /// all other loads of the object.
     pub fn without_lock(uri: &S3Uri) -> Result<ObjectRecord> {
         Ok(ObjectRecord { uri: uri.clone(), text: uri.to_string(), started: now()? })
     }
@@ -64,13 +65,14 @@ impl ObjectRecord {
         Known::read(client, &self.text)
     }
 
-    /// A producer may have registered again what is loaded already.
+    /// Marks the object and its registry rows as loaded without a load: a producer may have registered
+    /// again what is loaded already.
     pub fn mark_loaded(&self, client: &mut SpiClient<'_>, version: &Version) -> Result<()> {
         let args = [self.text.clone().into(), version.rows.clone().into(), version.generation.into()];
         spi::execute_kept(client, statement!("mark_loaded"), &args).map(drop)
     }
 
-    /// What an earlier load of the same version could not store is found again by this one.
+    /// Deletes the rejected rows of an earlier load of this version: the load that begins finds them again.
     pub fn forget_rejects(&self, client: &mut SpiClient<'_>, head: &ObjectHead) -> Result<()> {
         let args = [self.text.clone().into(), head.etag.clone().into()];
         let sql = "DELETE FROM landing.rejected_ticks WHERE s3_uri = $1 AND etag = $2";
@@ -85,7 +87,8 @@ impl ObjectRecord {
         offsets.write(client)
     }
 
-    /// The same for whoever must not wait: offsets that somebody else has locked are left to the next load.
+    /// Does the same as [`Self::record`] without waiting for an offset. `offsets` holds those that earlier
+    /// loads left, and afterwards those that other sessions have locked.
     pub fn record_without_waiting(
         &self,
         client: &mut SpiClient<'_>,
@@ -99,7 +102,8 @@ impl ObjectRecord {
         Ok(())
     }
 
-    /// The same where offsets are written later: their rows are locked until the transaction ends.
+    /// Writes the result without the offsets, for a caller that writes them later: a written offset stays
+    /// locked until the transaction ends.
     pub fn record_but_offsets(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
         self.record_object(client, result)?;
         self.record_slices(client, result)?;
@@ -139,7 +143,7 @@ impl ObjectRecord {
         spi::execute_kept(client, statement!("record_own_registry_rows"), &args).map(drop)
     }
 
-    /// Which slices the object has ticks in.
+    /// Records the slices of the object and notifies the listeners of `btc_ingest_loaded`.
     pub fn record_object_slices(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
         let mut columns = SliceColumns::default();
         for ((bucket, asset), slice) in result.slices {
@@ -165,7 +169,8 @@ impl ObjectRecord {
         spi::execute_kept(client, statement!("record_slices"), &shared).map(drop)
     }
 
-    /// More rows of an unfinished object are stored; how many it are together.
+    /// Adds stored rows to those of an object that is not completely loaded yet. Returns their sum, or 0 if
+    /// the object's row was deleted.
     pub fn add_staged(&self, client: &mut SpiClient<'_>, head: &ObjectHead, rows: i64) -> Result<i64> {
         let sql = "UPDATE ingestion.objects
                       SET rows_staged = $4 + CASE WHEN listed_etag = $2 THEN rows_staged ELSE 0 END,
@@ -173,10 +178,11 @@ impl ObjectRecord {
                     WHERE s3_uri = $1
                 RETURNING to_json(rows_staged)::text";
         let args = [self.text.clone().into(), head.etag.clone().into(), (head.size as i64).into(), rows.into()];
-        Ok(spi::json_kept(client, sql, &args)?.as_i64().unwrap_or(0))
+        let staged: Option<i64> = spi::fetch_kept(client, sql, &args)?;
+        Ok(staged.unwrap_or(0))
     }
 
-    /// Notes how far this object moves the offsets of its sources.
+    /// Adds the offsets to which this object moves its sources.
     pub fn note_offsets(&self, result: &LoadResult<'_>, offsets: &mut Offsets) {
         for ((_, asset), slice) in result.slices {
             let offset = Offset {
@@ -196,7 +202,7 @@ impl ObjectRecord {
         })
     }
 
-    /// One row per attempt that its caller's transaction keeps.
+    /// Adds a row to `ingestion.load_history`.
     pub fn record_history(&self, client: &mut SpiClient<'_>, report: &LoadReport) -> Result<()> {
         let args = [
             self.text.clone().into(),
@@ -230,7 +236,8 @@ struct SliceColumns {
     last_times: Vec<TimestampWithTimeZone>,
 }
 
-/// What the load adds to `metadata`. `row_count`, not `rows`: that key is the producer's claim.
+/// Returns what the load adds to `metadata`. The key is `row_count`, because `rows` is the number that the
+/// producer claims.
 fn facts(result: &LoadResult<'_>) -> Value {
     json!({
         "etag": result.report.etag,

@@ -1,7 +1,8 @@
-//! `register_s3_slice`: what a producer does with SQL instead of an INSERT of its own.
+//! `register_s3_slice`: registers an object without an INSERT of the producer's own.
 
 use pgrx::JsonB;
 use pgrx::prelude::*;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::inspect::footer;
@@ -16,6 +17,14 @@ use crate::pg::session::time::timestamp;
 
 /// Bucket, asset, the object's status, and a note for the reader.
 pub type Registered = (Option<TimestampWithTimeZone>, String, String, String);
+
+/// The row of `register_slice.sql`.
+#[derive(Deserialize)]
+struct Found {
+    /// The object that the registry row of this slice names instead.
+    #[serde(deserialize_with = "spi::nullable")]
+    other_uri: Option<String>,
+}
 
 /// Registers an object as pending, with the registry row of its bucket and asset.
 pub fn register(uri: &str, asset: &str, bucket: Option<TimestampWithTimeZone>, metadata: Value) -> Result<Registered> {
@@ -35,17 +44,18 @@ pub fn register(uri: &str, asset: &str, bucket: Option<TimestampWithTimeZone>, m
         let args = [parsed.to_string().into(), JsonB(metadata.clone()).into()];
         spi::execute(client, statement!("register_object"), &args)?;
         let args = [parsed.to_string().into(), asset.to_owned().into(), bucket.into(), JsonB(metadata).into()];
-        let found = spi::json(client, statement!("register_slice"), &args)?;
+        let found: Found = spi::fetch(client, statement!("register_slice"), &args)?;
         let bucket: Option<TimestampWithTimeZone> =
             spi::query(client, "SELECT date_bin('5 minutes', $1, 'epoch'::timestamptz)", &[bucket.into()])?
                 .first()
                 .get_one()
                 .map_err(spi::internal)?;
-        // The object is in the queue; the row need not be found there once more.
-        let queued = "UPDATE landing.raw_blobs_5m SET queued_at = clock_timestamp() WHERE s3_uri = $1 AND status = 'pending' AND queued_at IS NULL";
+        // The object is pending already, so no worker needs to enqueue it because of its registry rows.
+        let queued = "UPDATE landing.raw_blobs_5m SET queued_at = clock_timestamp()
+                       WHERE s3_uri = $1 AND status = 'pending' AND queued_at IS NULL";
         spi::execute(client, queued, &[parsed.to_string().into()])?;
         wake_at_commit();
-        let note = match found["other_uri"].as_str() {
+        let note = match found.other_uri {
             Some(other) => {
                 format!("the registry row of this bucket and asset keeps {other}; the object is registered beside it")
             }
@@ -55,7 +65,7 @@ pub fn register(uri: &str, asset: &str, bucket: Option<TimestampWithTimeZone>, m
     })
 }
 
-/// The bucket of the object's first event time, in microseconds since 1970.
+/// Returns the bucket of the object's first event time, in microseconds since 1970.
 fn first_bucket(uri: &str, options: &options::LoadOptions) -> Result<i64> {
     let found = footer(uri, options)?;
     match found.time_span {

@@ -1,17 +1,20 @@
-//! Batches into the hypertable. Two roads: a plain INSERT where nothing of the batch is stored, and a merge where
-//! something may be; the unique index decides, everything before it only saves work.
+//! Batches into the hypertable, by one of three paths. If no tick of the batch is stored yet, the append
+//! path writes into the chunk itself, or the insert path into the hypertable. If some may be stored, the
+//! merge path compares first. The probe before only saves work: the unique index decides.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::chunk::{self, Chunk, Chunks};
 use super::probe::{IdRange, probe};
-use super::rejects::insert_rejects;
+use super::rejects::{Reject, insert_rejects};
+use super::slices::{Slices, add_to};
 use crate::error::{Error, Result};
 use crate::load::pipeline::{Job, Opened};
 use crate::model::options::OnConflict;
@@ -22,16 +25,13 @@ use crate::pg::session::time::timestamp;
 use crate::pg::session::{guc, spi};
 use crate::tuple::batch::{EncodedBatch, SliceRun};
 
-/// After this many subtransactions a load takes the merge road only: beyond 64 with an xid every other session's
-/// snapshots become slower.
+/// After this many subtransactions a load takes the merge path only: from 65 subtransactions on, the
+/// snapshots of all other sessions become slower.
 const MAX_SUBTRANSACTIONS: u32 = 48;
 
 const COMPARE: &str = statement!("compare");
 
-/// What one object put into one slice, over all batches.
-pub type Slices = BTreeMap<(i64, String), SliceRun>;
-
-/// Where the batches of one load go.
+/// Stores the batches of one load.
 pub struct Sink {
     uri: String,
     etag: String,
@@ -40,14 +40,14 @@ pub struct Sink {
     collation: pg_sys::Oid,
     max_conflict_fraction: f64,
     kept_rejects_left: usize,
-    /// The hypertable's own table, which stays empty.
+    /// The hypertable's own table. It stays empty: ticks are stored in chunks.
     root: pg_sys::Oid,
     root_size: u64,
     subtransactions: u32,
     chunks: Chunks,
     counts: Counts,
     slices: Slices,
-    /// The first conflict in words, for the error that may come of it.
+    /// The first conflict as a sentence, for an error's detail; empty before there is one.
     example: String,
 }
 
@@ -60,18 +60,23 @@ struct Counts {
     rejected: i64,
 }
 
-/// One batch on its way, with the arguments that bound its buckets.
+/// A batch that is being stored.
 struct Batch<'a> {
     encoded: &'a mut EncodedBatch,
-    /// The table of the chunk that it can be appended to, and how to compare with what is there.
+    /// The chunk that the batch can be appended to.
     direct: Option<pg_sys::Oid>,
+    /// The statement that compares the batch with stored ticks.
     compare: Cow<'static, str>,
+    /// Indices of the tuples that are not stored.
     skip: HashSet<usize>,
+    /// Its first bucket.
     first: TimestampWithTimeZone,
+    /// Its last bucket.
     last: TimestampWithTimeZone,
 }
 
 impl Batch<'_> {
+    /// Returns the arguments that bound the buckets of a statement.
     fn bounds(&self) -> [DatumWithOid<'static>; 2] {
         [self.first.into(), self.last.into()]
     }
@@ -82,7 +87,7 @@ impl Batch<'_> {
 }
 
 impl Sink {
-    /// Ready for the first batch.
+    /// Prepares for the first batch.
     pub fn new(target: &Target, job: &Job, opened: &Opened) -> Sink {
         Sink {
             uri: job.uri.to_string(),
@@ -105,12 +110,11 @@ impl Sink {
     /// Stores one batch.
     pub fn store(&mut self, client: &mut SpiClient<'_>, encoded: &mut EncodedBatch) -> Result<()> {
         self.counts.rejected += encoded.rejected as i64;
-        let rejects: Vec<(u64, String, Value)> = encoded
-            .rejects
-            .iter()
-            .map(|reject| (reject.position.row, reject.reason.clone(), Value::Object(reject.values.clone())))
-            .collect();
-        self.keep(client, rejects)?;
+        let rejects = encoded.rejects.iter().map(|reject| Reject {
+            row: reject.position.row,
+            kept: Some((reject.reason.clone(), Value::Object(reject.values.clone()))),
+        });
+        self.keep(client, rejects.collect())?;
         let (Some(first), Some(last)) = (encoded.runs.first(), encoded.runs.last()) else { return Ok(()) };
         let chunk = self.chunks.direct(client, first.bucket, last.bucket)?;
         let ranges: Vec<IdRange> = encoded.runs.iter().map(IdRange::from).collect();
@@ -135,7 +139,7 @@ impl Sink {
         self.check_fraction()
     }
 
-    /// The last checks; fills the report's counts.
+    /// Makes the last checks and fills the report's counts.
     pub fn finish(&mut self, report: &mut LoadReport) -> Result<()> {
         if ffi::table_size(self.root) > self.root_size {
             return Err(Error::RootGrew);
@@ -149,12 +153,13 @@ impl Sink {
         Ok(())
     }
 
-    /// What the object put into which slice.
+    /// Returns what the object has in each slice.
     pub fn slices(&self) -> &Slices {
         &self.slices
     }
 
-    /// The fast road: into the chunk itself where that is possible, otherwise through the hypertable.
+    /// Stores a batch of which no tick is known to be stored: by the append path if the chunk is
+    /// appendable, else by the insert path. Merges what turns out to be stored all the same.
     fn insert_all(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>) -> Result<()> {
         let Some(chunk) = batch.direct else {
             return if self.insert_through_hypertable(client, batch)? { Ok(()) } else { self.merge(client, batch) };
@@ -164,13 +169,14 @@ impl Sink {
         if appended.maybe.is_empty() {
             return Ok(());
         }
-        // Keys that repeat within the object, or that somebody stored meanwhile.
+        // These keys repeat within the object, or another session has stored them since the probe.
         let maybe: HashSet<usize> = appended.maybe.into_iter().collect();
         batch.skip = (0..batch.encoded.tuples.len()).filter(|index| !maybe.contains(index)).collect();
         self.merge(client, batch)
     }
 
-    /// `false`: somebody stored one of the keys meanwhile, and nothing of the batch was kept.
+    /// Stores a batch by the insert path. Returns `false` if nothing of it is stored: a key repeats,
+    /// another session has stored one since the probe, or the load has used up its subtransactions.
     fn insert_through_hypertable(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<bool> {
         let repeats = batch.encoded.runs.iter().any(|run| run.repeats);
         if repeats || self.subtransactions == MAX_SUBTRANSACTIONS {
@@ -184,17 +190,19 @@ impl Sink {
         Ok(inserted.is_some())
     }
 
-    /// The merge road: compares, stores what is missing, and treats what differs as `on_conflict` says.
+    /// Stores a batch by the merge path: compares, stores what is missing, and treats what differs as
+    /// `on_conflict` says.
     fn merge(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<()> {
         let _store = self.register(batch)?;
         let rows = batch.rows();
-        let (stored, mut differing) = compare(client, batch)?;
+        let Compared { stored, mut differing } = compare(client, batch)?;
         let mut inserted = 0;
         if stored < rows {
             inserted = spi::execute(client, statement!("insert_missing"), &[])?;
             if stored + inserted != rows {
-                // A key twice in the batch, or another writer in between: look again at what is there now.
-                (_, differing) = compare(client, batch)?;
+                // A key repeats in the batch, or another session has stored one since the comparison:
+                // compare again.
+                differing = compare(client, batch)?.differing;
             }
         }
         let mut replaced = 0;
@@ -219,35 +227,36 @@ impl Sink {
         Ok(())
     }
 
-    /// Takes out of the batch, or out of the table, what is stored under the same trade id one bucket away.
+    /// Resolves conflicts with neighbouring buckets: a tick that has the same trade id as one in the bucket
+    /// before or behind is taken out of the batch, or the other one out of the table, as `on_conflict` says.
     fn resolve_neighbours(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>, stored: bool) -> Result<()> {
         let mut conflicts = Vec::new();
-        // One at least, as the example of an error.
+        // The statements return at least one reason, as the example of an error.
         let texts = self.kept_rejects_left.max(1) as i64;
         let misplaced = &batch.encoded.misplaced;
         if !misplaced.is_empty() {
             let store = self.register(batch)?;
             let rows: Vec<i64> = misplaced.iter().map(|&at| batch.encoded.rows[at] as i64).collect();
             let args = [rows.into(), texts.into()];
-            conflicts = rejected_rows(client, statement!("misplaced"), &args)?;
+            conflicts = Reject::query(client, statement!("misplaced"), &args)?;
             drop(store);
             batch.skip.extend(misplaced);
         }
         let mut moved = 0;
         if stored {
-            // Without what was just taken out: each row of the object is one conflict at most.
+            // Registered again without what was just taken out: each row of the object is one conflict at most.
             let store = self.register(batch)?;
             let [first, last] = batch.bounds();
             let sql = statement!("neighbours");
-            let found = rejected_rows(client, sql, &[first, last, texts.into()])?;
+            let found = Reject::query(client, sql, &[first, last, texts.into()])?;
             self.remember(&found);
             if self.on_conflict == OnConflict::Replace {
-                let rows: Vec<i64> = found.iter().map(|(row, ..)| *row as i64).collect();
+                let rows: Vec<i64> = found.iter().map(|reject| reject.row as i64).collect();
                 let [first, last] = batch.bounds();
-                let sql = statement!("remove_neighbours");
-                moved = spi::json(client, sql, &[first, last, rows.into()])?["moved"].as_i64().unwrap_or(0);
+                let args = [first, last, rows.into()];
+                Moved { moved } = spi::fetch(client, statement!("remove_neighbours"), &args)?;
             } else {
-                let rows: HashSet<u64> = found.iter().map(|(row, ..)| *row).collect();
+                let rows: HashSet<u64> = found.iter().map(|reject| reject.row).collect();
                 batch.skip.extend((0..batch.encoded.rows.len()).filter(|&at| rows.contains(&batch.encoded.rows[at])));
                 conflicts.extend(found);
             }
@@ -264,9 +273,10 @@ impl Sink {
         self.keep(client, conflicts)
     }
 
-    fn remember(&mut self, conflicts: &[(u64, String, Value)]) {
-        if let (true, Some((_, reason, _))) = (self.example.is_empty(), conflicts.first()) {
-            self.example = format!("For example, {reason}.");
+    /// Remembers the first of these conflicts as the example, unless there is one already.
+    fn remember(&mut self, conflicts: &[Reject]) {
+        if self.example.is_empty() {
+            self.example = sentence(conflicts);
         }
     }
 
@@ -276,12 +286,12 @@ impl Sink {
         }
         let [first, last] = batch.bounds();
         let args = [first, last, (self.kept_rejects_left as i64).into()];
-        let found = rejected_rows(client, statement!("conflicts"), &args)?;
+        let found = Reject::query(client, statement!("conflicts"), &args)?;
         self.keep(client, found)
     }
 
     /// Stores rejected rows, as many as may still be kept.
-    fn keep(&mut self, client: &mut SpiClient<'_>, mut rejects: Vec<(u64, String, Value)>) -> Result<()> {
+    fn keep(&mut self, client: &mut SpiClient<'_>, mut rejects: Vec<Reject>) -> Result<()> {
         rejects.truncate(self.kept_rejects_left);
         self.kept_rejects_left -= rejects.len();
         insert_rejects(client, &self.uri, &self.etag, rejects)
@@ -305,37 +315,32 @@ impl Sink {
     }
 }
 
-/// Adds what a batch holds of a slice.
-pub fn add_to(slices: &mut Slices, run: &SliceRun) {
-    let slice = slices.entry((run.bucket, run.symbol.to_string()));
-    slice.and_modify(|slice| slice.absorb(run)).or_insert_with(|| run.clone());
+/// The row of `compare.sql`.
+#[derive(Deserialize)]
+struct Compared {
+    stored: u64,
+    differing: u64,
 }
 
-fn compare(client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<(u64, u64)> {
-    let found = spi::json(client, &batch.compare, &batch.bounds())?;
-    let count = |key: &str| found[key].as_u64().unwrap_or(0);
-    Ok((count("stored"), count("differing")))
+fn compare(client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<Compared> {
+    spi::fetch(client, &batch.compare, &batch.bounds())
 }
 
-/// One conflict of the registered batch in words; empty when there is none left to show.
+/// The row of `remove_neighbours.sql`.
+#[derive(Deserialize)]
+struct Moved {
+    moved: i64,
+}
+
+/// Returns one conflict of the registered batch as a sentence, or nothing if there is none any more.
 fn example(client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<String> {
     let [first, last] = batch.bounds();
-    let found = rejected_rows(client, statement!("conflicts"), &[first, last, 1i64.into()])?;
-    Ok(found.first().map(|(_, reason, _)| format!("For example, {reason}.")).unwrap_or_default())
+    let found = Reject::query(client, statement!("conflicts"), &[first, last, 1i64.into()])?;
+    Ok(sentence(&found))
 }
 
-/// Runs a statement that returns row_number, reason and row_data.
-fn rejected_rows(
-    client: &mut SpiClient<'_>,
-    sql: &str,
-    args: &[DatumWithOid<'_>],
-) -> Result<Vec<(u64, String, Value)>> {
-    let mut rows = Vec::new();
-    for row in spi::query(client, sql, args)? {
-        let number: Option<i64> = row.get_by_name("row_number").map_err(spi::internal)?;
-        let reason: Option<String> = row.get_by_name("reason").map_err(spi::internal)?;
-        let data: Option<pgrx::JsonB> = row.get_by_name("row_data").map_err(spi::internal)?;
-        rows.push((number.unwrap_or(0) as u64, reason.unwrap_or_default(), data.map_or(Value::Null, |data| data.0)));
-    }
-    Ok(rows)
+/// Returns the first conflict as a sentence, or nothing if there is none.
+fn sentence(conflicts: &[Reject]) -> String {
+    let reason = conflicts.first().and_then(Reject::reason);
+    reason.map(|reason| format!("For example, {reason}.")).unwrap_or_default()
 }

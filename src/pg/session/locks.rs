@@ -1,5 +1,5 @@
-//! All advisory locks of the extension. `docs/design/locks.md` has the table of what each protects and the order in which
-//! they are taken. No other file and no SQL takes, releases or looks up an advisory lock.
+//! All advisory locks of the extension. `docs/design/locks.md` has the table of what each lock protects and
+//! of the order in which locks are taken. No other file and no SQL takes, releases or looks up an advisory lock.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::ffi::{self, LockLevel};
 pub enum Lock<'a> {
     /// The load of one object, by its uri. A load holds it until its transaction ends.
     Object(&'a str),
-    /// The right to load an object of the queue, by its uri.
+    /// The claim on an object of the queue, by its uri.
     Claim(&'a str),
     /// The first row of a source in `ingestion.stream_offsets`.
     Offset(&'a str),
@@ -50,19 +50,19 @@ impl Lock<'_> {
         ffi::acquire_lock(self.key(), LockLevel::Transaction, false)
     }
 
-    /// Takes the lock until it is released or the process ends. Returns `false` if another session holds it. A session that
-    /// takes a lock twice must release it twice.
+    /// Takes the lock until it is released or the process ends. Returns `false` if another session holds
+    /// it. A session that takes a lock twice must release it twice.
     pub fn try_for_session(self) -> bool {
         ffi::acquire_lock(self.key(), LockLevel::Session, false)
     }
 
-    /// Releases a lock of the session, in a transaction or outside.
+    /// Releases a lock of the session, inside or outside a transaction.
     pub fn release(self) {
         ffi::release_session_lock(self.key());
     }
 
-    /// Releases a lock of the session after the transaction's commit, so that no session finds it free before it can see what
-    /// the transaction did.
+    /// Releases a lock of the session after the transaction's commit, so that no other session finds the
+    /// lock free before it can see what the transaction did.
     pub fn release_at_commit(self) {
         ffi::release_session_lock_at_commit(self.key());
     }
@@ -80,7 +80,7 @@ impl Lock<'_> {
             Lock::Offset(source) => format!("btc_ingest.offset:{source}"),
             Lock::Loader(slot) => format!("btc_ingest.loader:{slot}"),
             Lock::BackfillWorker { backfill, slot } => format!("btc_ingest.backfill:{backfill}:{slot}"),
-            Lock::Preparation(backfill) => format!("btc_ingest.lister:{backfill}"),
+            Lock::Preparation(backfill) => format!("btc_ingest.preparation:{backfill}"),
             Lock::StartBackfill => "btc_ingest.start_backfill".to_owned(),
             Lock::Unit(from) => format!("btc_ingest.unit:{from}"),
             Lock::AttachChunk => "btc_ingest.attach".to_owned(),

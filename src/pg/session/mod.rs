@@ -1,4 +1,5 @@
-//! What every part of `pg` stands on: the C API, statements, settings, locks, processes and the guard of the tables.
+//! What every part of `pg` stands on: the C API, statements, settings, locks, processes and the guard of
+//! the tables.
 
 pub mod ffi;
 pub mod guc;

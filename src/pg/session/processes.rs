@@ -1,4 +1,4 @@
-//! Background workers, as the postmaster is asked for them.
+//! Requests to the postmaster for background workers.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use pgrx::prelude::*;
 
 use super::ffi;
 
-/// How soon the postmaster starts a backfill's worker again that an error has ended.
+/// How soon the postmaster restarts a backfill's worker that an error has ended.
 const RESTART: Duration = Duration::from_secs(5);
-/// The same for the launcher, which is all that brings the others back.
+/// How soon the postmaster restarts the launcher. No other process restarts the schedulers and loaders, so
+/// this is short.
 const RESTART_LAUNCHER: Duration = Duration::from_secs(1);
 
 fn builder(name: &str, kind: &str, function: &str) -> BackgroundWorkerBuilder {
@@ -22,14 +23,14 @@ fn builder(name: &str, kind: &str, function: &str) -> BackgroundWorkerBuilder {
         .set_restart_time(None)
 }
 
-/// Registers the process that keeps all others. From `_PG_init`, preloaded.
+/// Registers the launcher. Called from `_PG_init` while `shared_preload_libraries` is loaded.
 pub fn register_launcher() {
     builder("btc_ingest launcher", "launcher", "btc_ingest_launcher_main")
         .set_restart_time(Some(RESTART_LAUNCHER))
         .load();
 }
 
-/// Asks the postmaster for a database's scheduler; `None`: it has no room for one.
+/// Asks the postmaster for a database's scheduler. Returns `None` if `max_worker_processes` is reached.
 pub fn start_scheduler(database: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
     builder("btc_ingest scheduler", "scheduler", "btc_ingest_scheduler_main")
         .set_extra(&database.to_u32().to_string())
@@ -38,7 +39,7 @@ pub fn start_scheduler(database: pg_sys::Oid) -> Option<DynamicBackgroundWorker>
         .ok()
 }
 
-/// Asks the postmaster for a loader in this database; `None`: it has no room for one.
+/// Asks the postmaster for a loader in this database. Returns `None` if `max_worker_processes` is reached.
 pub fn start_loader(slot: i32) -> Option<DynamicBackgroundWorker> {
     builder(&format!("btc_ingest loader {slot}"), "loader", "btc_ingest_loader_main")
         .set_extra(&format!("{} {slot}", ffi::current_database().to_u32()))
@@ -47,7 +48,8 @@ pub fn start_loader(slot: i32) -> Option<DynamicBackgroundWorker> {
         .ok()
 }
 
-/// Asks the postmaster for a worker of a backfill in this database; `None`: it has no room for one.
+/// Asks the postmaster for a worker of a backfill in this database. Returns `None` if
+/// `max_worker_processes` is reached.
 pub fn start_backfill(backfill: i64, slot: i32) -> Option<DynamicBackgroundWorker> {
     let name = format!("btc_ingest backfill {backfill} worker {slot}");
     builder(&name, "backfill", "btc_ingest_backfill_main")

@@ -1,5 +1,5 @@
-//! Reports to PostgreSQL's log and to clients, and the errors that end a statement. SQLSTATE, message, detail and hint of an
-//! error come from `error`; the object's name is added here.
+//! Reports to PostgreSQL's log and to clients, and the errors that end a statement. SQLSTATE, message,
+//! detail and hint of an error come from `error`; the object's uri is added here.
 
 // The one file that may call pgrx's macros for reports.
 #![allow(clippy::disallowed_macros)]
@@ -27,7 +27,8 @@ pub fn warning(line: &str) {
     ffi::uninterrupted(|| pgrx::warning!("{line}"));
 }
 
-/// Returns the value, or raises the error. The caller holds no value that must be dropped: an error leaves by `longjmp`.
+/// Returns the value, or raises the error with the object's uri before its message. The caller calls this
+/// last and holds no value that must be dropped: the error leaves by `longjmp`, which drops nothing.
 pub fn or_raise<T>(uri: Option<&str>, result: Result<T>) -> T {
     let report = match result {
         Ok(value) => return value,
@@ -36,7 +37,8 @@ pub fn or_raise<T>(uri: Option<&str>, result: Result<T>) -> T {
     ffi::raise(report)
 }
 
-/// Copies an error into PostgreSQL's memory. Rust's copies are dropped when this returns and when its caller has matched.
+/// Copies an error into PostgreSQL's memory. Rust's own strings are dropped when this returns, and the
+/// error itself when its caller's match ends, so none of them is left when [`ffi::raise`] is called.
 fn report(uri: Option<&str>, error: &Error) -> Report {
     let message = match uri {
         Some(uri) if !matches!(error, Error::InvalidUri { .. }) => format!("{uri}: {error}"),

@@ -1,5 +1,6 @@
-//! What processes know of each other before anything commits: which workers run, which objects are being loaded, and the last
-//! error of a worker. Without preload there is no shared memory; the functions then find nothing and change nothing.
+//! What processes know of each other before anything commits: which workers run, which objects are being
+//! loaded, and the last error of a worker. Without preload there is no shared memory; the functions then
+//! find nothing and change nothing.
 
 use std::cell::Cell;
 
@@ -12,10 +13,10 @@ pub use super::ffi::{LastError, Phase, Role};
 pub struct Presence(());
 
 impl Presence {
-    /// Registers this process. Where all places are taken it is not shown.
+    /// Registers this process. If all places are taken, no view shows it.
     pub fn enter(role: Role) -> Presence {
         let (pid, database) = (ffi::my_pid(), ffi::current_database().to_u32());
-        let gone = gone(ffi::shared(|state| state.workers.map(|worker| worker.pid)));
+        let gone = gone(ffi::shared(|state| state.workers.each_ref().map(|worker| worker.pid)));
         ffi::shared_mut(|state| {
             if let Some(place) = state.workers.iter_mut().find(|worker| gone.contains(&worker.pid)) {
                 *place = Worker { pid, database, role };
@@ -33,30 +34,30 @@ impl Drop for Presence {
     }
 }
 
-/// Returns the pids whose process has ended, and 0 for free places. The look into PostgreSQL's table of processes takes a lock
-/// of its own, so it stands outside of ours.
+/// Returns the pids of processes that have ended, and 0 for free places. Looking a pid up takes a lock of
+/// PostgreSQL's, so the caller does not hold the lock of the shared state.
 fn gone<const N: usize>(pids: Option<[i32; N]>) -> Vec<i32> {
     pids.into_iter().flatten().filter(|pid| !ffi::is_alive(*pid)).collect()
 }
 
-/// Removes this process from the list and wakes the other workers: one of them starts a successor if there is to be one, as the
-/// process that started this one may be gone.
+/// Removes this process from the list and wakes the other workers: one of them starts a successor if one is
+/// needed, as the process that started this one may have ended.
 fn leave() {
     let pid = ffi::my_pid();
     let others = ffi::shared_mut(|state| {
         state.workers.iter_mut().filter(|worker| worker.pid == pid).for_each(|worker| *worker = Worker::NONE);
         state.wakes += 1;
-        state.workers.map(|worker| worker.pid)
+        state.workers.each_ref().map(|worker| worker.pid)
     });
     others.into_iter().flatten().filter(|pid| *pid != 0).for_each(ffi::set_latch);
 }
 
-/// Returns whether a worker with this role runs.
+/// Returns whether a worker with this role runs in a database.
 pub fn is_there(database: pg_sys::Oid, role: Role) -> bool {
     workers(database).iter().any(|(other, _)| *other == role)
 }
 
-/// Returns role and pid of the workers of a database that run.
+/// Returns role and pid of the workers that run in a database.
 pub fn workers(database: pg_sys::Oid) -> Vec<(Role, i32)> {
     let found = ffi::shared(|state| {
         let own = state.workers.iter().filter(|worker| worker.pid != 0 && worker.database == database.to_u32());
@@ -67,8 +68,8 @@ pub fn workers(database: pg_sys::Oid) -> Vec<(Role, i32)> {
     found
 }
 
-/// Returns how often workers have been woken. A worker that looks for work, finds none and sees this number changed must look
-/// again: its latch alone could have been reset by any wait in between.
+/// Returns how often workers have been woken. A worker that looks for work, finds none and sees this number
+/// changed must look again: any wait in between could have reset its latch.
 pub fn wakes() -> u64 {
     ffi::shared(|state| state.wakes).unwrap_or(0)
 }
@@ -103,7 +104,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows a load. Where all places are taken it is not shown.
+    /// Shows a load. If all places are taken, the load is not shown.
     pub fn begin(uri: &str) -> Progress {
         let load = Load {
             pid: ffi::my_pid(),
@@ -112,7 +113,7 @@ impl Progress {
             started: ffi::now(),
             ..Load::NONE
         };
-        let gone = gone(ffi::shared(|state| state.loads.map(|load| load.pid)));
+        let gone = gone(ffi::shared(|state| state.loads.each_ref().map(|load| load.pid)));
         let place = ffi::shared_mut(|state| {
             let place = state.loads.iter().position(|load| gone.contains(&load.pid))?;
             state.loads[place] = load;
@@ -147,7 +148,7 @@ pub fn loads() -> Vec<Load> {
     found
 }
 
-/// Remembers an error of a worker of this database.
+/// Remembers an error of a worker of this database as the last one.
 pub fn note_error(sqlstate: &str, message: &str) {
     let last_error = LastError {
         at: ffi::now(),

@@ -1,5 +1,5 @@
-//! Statements in the caller's transaction. Every one takes a fresh snapshot, so that a check made after a lock sees what
-//! the lock's last holder committed.
+//! Statements in the caller's transaction. Each statement takes a fresh snapshot, so that a check made
+//! after a lock sees what the lock's last holder committed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use pgrx::PgOid;
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::{OwnedPreparedStatement, Query, SpiClient, SpiError, SpiTupleTable};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::ffi;
@@ -28,29 +29,31 @@ fn run<'conn, Q: Query<'conn>>(
     query: Q,
     args: &[DatumWithOid<'_>],
 ) -> Result<SpiTupleTable<'conn>> {
-    // `select` keeps the snapshot of the calling statement. `update` takes a transaction id, and a standby has none to give.
+    // `select` keeps the snapshot of the calling statement, so it is used only where `update` is
+    // impossible: `update` takes a transaction id, and a standby cannot assign one.
     let found = if ffi::in_recovery() { client.select(query, None, args) } else { client.update(query, None, args) };
     found.map_err(internal)
 }
 
-/// Runs a statement and returns how many rows it touched.
+/// Runs a statement and returns the number of its rows.
 pub fn execute(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<u64> {
     Ok(query(client, sql, args)?.len() as u64)
 }
 
 thread_local! {
-    /// Plans that this session keeps. Only statements over registry tables: those over the hypertable want a plan for the
-    /// chunks that their arguments name, and those over `incoming_ticks` one for the batch of the moment.
+    /// Plans that this session keeps, by the text of the statement. Only statements over registry tables: a
+    /// statement over the hypertable needs a plan for the chunks that its arguments name, and a statement
+    /// over `incoming_ticks` needs a plan for the current batch.
     static KEPT: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
 }
 
-/// A statement whose plan its caller keeps.
+/// Prepares a statement. The caller keeps the plan.
 pub fn prepare(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Rc<OwnedPreparedStatement>> {
     let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
     Ok(Rc::new(client.prepare_mut(sql, &types).map_err(internal)?.keep()))
 }
 
-/// Runs a statement whose plan the session keeps.
+/// [`query`] with a plan that the session keeps.
 pub fn query_kept<'conn>(
     client: &mut SpiClient<'conn>,
     sql: &'static str,
@@ -78,13 +81,15 @@ pub fn json_kept(client: &mut SpiClient<'_>, sql: &'static str, args: &[DatumWit
     parsed(query_kept(client, sql, args)?)
 }
 
-/// Runs a statement whose one row has one text column that holds JSON; null if there is no row.
+/// Runs a statement whose one row has one text column that holds JSON. Returns null if there is no row.
 pub fn json(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Value> {
     parsed(query(client, sql, args)?)
 }
 
-/// Runs a statement whose one row has one text column that holds JSON, and deserialises it. `Option` stands for a null and for
-/// no row. A key that is missing, misspelt or of another type is an error.
+/// Runs a statement whose one row has one text column that holds JSON, and deserialises it. Null and no row
+/// become `None` if `T` is an `Option`, and an error if it is not. A key that is missing, misspelt or of
+/// another type is an error; for a key that may be null the field needs [`nullable`], because serde reads a
+/// missing `Option` as `None` by itself.
 pub fn fetch<T: DeserializeOwned>(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<T> {
     parsed(query(client, sql, args)?)
 }
@@ -109,12 +114,20 @@ pub fn fetch_prepared<T: DeserializeOwned>(
 
 fn parsed<T: DeserializeOwned>(table: SpiTupleTable<'_>) -> Result<T> {
     let text: Option<String> = if table.is_empty() { None } else { table.first().get(1).map_err(internal)? };
-    serde_json::from_str(text.as_deref().unwrap_or("null")).map_err(|error| Error::Internal {
-        why: format!("a statement of the extension returned an unexpected row: {error}"),
-    })
+    serde_json::from_str(text.as_deref().unwrap_or("null")).map_err(|error| unexpected(&error.to_string()))
 }
 
-/// An error of the interface itself; PostgreSQL's own errors do not come this way, they unwind.
+/// Returns the error of a row that is not what the statement is written to return.
+pub fn unexpected(why: &str) -> Error {
+    Error::Internal { why: format!("a statement of the extension returned an unexpected row: {why}") }
+}
+
+/// Deserialises a key that must be there and may be null: `#[serde(deserialize_with = "spi::nullable")]`.
+pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(key: D) -> std::result::Result<Option<T>, D::Error> {
+    Option::deserialize(key)
+}
+
+/// Converts an error of the interface itself. An error that a statement raises does not come this way: it unwinds.
 pub fn internal(error: SpiError) -> Error {
     Error::Internal { why: format!("SPI: {error}") }
 }

@@ -1,10 +1,11 @@
-//! The guard before a load: its tables are there, are TimescaleDB's, and run nobody else's code.
+//! The guard before a load: the tables exist, they are TimescaleDB's, and no code of a role other than
+//! their owner or a superuser runs on them.
 
 use std::cell::Cell;
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::{ffi, spi};
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
 pub const SCHEMA_VERSION: i32 = 4;
 
-/// Every table that a load or a worker writes, and the one that it reads before.
+/// Every table that a load or a worker writes, and the schema version, which they read before.
 const WRITTEN: [&str; 12] = [
     "ingestion.schema_version",
     "ingestion.backfills",
@@ -28,7 +29,8 @@ const WRITTEN: [&str; 12] = [
     "ingestion.stream_offsets",
 ];
 
-/// Runs `work` behind the guard and with the rights of the tables' owner, on tables of the library's schema version.
+/// Runs `work` behind the guard and with the privileges of the tables' owner, on tables of the library's
+/// schema version.
 pub fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) -> Result<T> {
     Spi::connect_mut(|client| {
         let target = Target::check(client)?;
@@ -38,37 +40,65 @@ pub fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) 
     })
 }
 
-/// What the guard learnt.
+/// What the guard has read of the tables.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// Who owns the tables.
+    /// The role that owns the tables.
     owner: pg_sys::Oid,
     owner_is_superuser: bool,
     /// `market_data.btc_ticks`.
     pub root: pg_sys::Oid,
     /// Collation of `market_data.btc_ticks.symbol`.
     pub symbol_collation: pg_sys::Oid,
-    /// Whether TimescaleDB's catalog still has the table chunk_constraint.
+    /// Whether TimescaleDB's catalog has the table chunk_constraint, which newer versions do without.
     pub has_chunk_constraint: bool,
 }
 
 thread_local! {
-    /// With the version of the catalogs that it was read from.
+    /// The last answer of the catalogs, and the version of the catalogs that it was read from.
     static REMEMBERED: Cell<Option<(Target, u64)>> = const { Cell::new(None) };
 }
 
+/// The row of `target.sql`. The first fields describe objections and are null if there is no objection.
+#[derive(Deserialize)]
+struct Found {
+    #[serde(deserialize_with = "spi::nullable")]
+    missing: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    not_tables: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    row_security: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    owners: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    foreign_schemas: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    foreign_functions: Option<String>,
+    hypertable: bool,
+    chunk_constraint: bool,
+    /// Null if the table is missing, as the next three are.
+    #[serde(deserialize_with = "spi::nullable")]
+    root: Option<u32>,
+    #[serde(deserialize_with = "spi::nullable")]
+    owner: Option<u32>,
+    #[serde(deserialize_with = "spi::nullable")]
+    owner_is_superuser: Option<bool>,
+    #[serde(deserialize_with = "spi::nullable")]
+    symbol_collation: Option<u32>,
+}
+
 impl Target {
-    /// Checks everything that must hold before the first request to S3. What the catalogs say is remembered until one of
-    /// them changes, by whomever.
+    /// Checks everything that must hold before the first request to S3. The answer of the catalogs is
+    /// remembered until a catalog changes, in this session or in another.
     pub fn check(client: &mut SpiClient<'_>) -> Result<Target> {
         Self::check_session(client)?;
         Self::check_catalogs(client)
     }
 
-    /// The same for whoever only reads: on a standby, too.
+    /// Checks what the catalogs say, without the checks of the session. For reads, also on a standby.
     pub fn check_catalogs(client: &mut SpiClient<'_>) -> Result<Target> {
         let version = ffi::catalog_version();
-        if let Some((known, _)) = REMEMBERED.get().filter(|(_, seen)| *seen == version) {
+        if let Some((known, _)) = REMEMBERED.get().filter(|(_, read_from)| *read_from == version) {
             return Ok(known);
         }
         let target = Self::read(client)?;
@@ -76,7 +106,7 @@ impl Target {
         Ok(target)
     }
 
-    /// What can change without any catalog changing.
+    /// Checks what can change while no catalog changes.
     fn check_session(client: &mut SpiClient<'_>) -> Result<()> {
         if ffi::in_recovery() || ffi::is_read_only() {
             return Err(Error::ReadOnly);
@@ -84,7 +114,7 @@ impl Target {
         let restoring = || ffi::setting(c"timescaledb.restoring");
         let mut known = restoring();
         if known.is_none() {
-            // TimescaleDB's own library comes with a session's first statement.
+            // TimescaleDB's own library is loaded by a session's first statement.
             spi::execute(client, "SELECT 1", &[])?;
             known = restoring();
         }
@@ -97,55 +127,64 @@ impl Target {
 
     fn read(client: &mut SpiClient<'_>) -> Result<Target> {
         let names: Vec<String> = WRITTEN.iter().map(ToString::to_string).collect();
-        let found = spi::json(client, statement!("target"), &[names.into()])?;
-        let text = |key: &str| found.get(key).and_then(Value::as_str);
-        if let Some(missing) = text("missing") {
-            return Err(Error::BadTarget { what: format!("missing: {missing}") });
-        }
-        if let Some(other) = text("not_tables") {
-            return Err(Error::BadTarget { what: format!("not a table: {other}") });
-        }
-        if found["hypertable"] != true {
-            return Err(Error::BadTarget { what: "market_data.btc_ticks is not a hypertable".into() });
-        }
-        if let Some(table) = text("row_security") {
-            return Err(Error::RowSecurity { table: table.into() });
-        }
-        if let Some(owners) = text("owners") {
-            return Err(Error::UntrustedTarget { what: format!("the tables have different owners: {owners}") });
-        }
-        if let Some(schemas) = text("foreign_schemas") {
-            return Err(Error::UntrustedTarget { what: format!("somebody else could replace the tables: {schemas}") });
-        }
-        if let Some(functions) = text("foreign_functions") {
-            return Err(Error::UntrustedTarget { what: format!("somebody else's function would run: {functions}") });
-        }
-        let oid = |key: &str| pg_sys::Oid::from(found[key].as_u64().unwrap_or_default() as u32);
-        Ok(Target {
-            owner: oid("owner"),
-            owner_is_superuser: found["owner_is_superuser"] == true,
-            root: oid("root"),
-            symbol_collation: oid("symbol_collation"),
-            has_chunk_constraint: found["chunk_constraint"] == true,
-        })
+        spi::fetch::<Found>(client, statement!("target"), &[names.into()])?.checked()
     }
 
-    /// Makes everything that follows run as the tables' owner, until the returned value is dropped: a trigger or default
-    /// on a table then has its owner's rights, never those of the extension's owner.
+    /// Makes everything that follows run as the tables' owner, until the returned value is dropped: a
+    /// trigger or default of a table then has the privileges of that owner, never those of the extension's owner.
     pub fn become_owner(&self) -> Option<ffi::RunAs> {
-        // A superuser's tables hold no foreign functions (checked above) and need no restriction.
+        // On tables of a superuser only superusers' functions run (checked above), so no restriction is needed.
         (!self.owner_is_superuser).then(|| ffi::RunAs::restricted(self.owner))
     }
 
-    /// Refuses tables of another schema version. Reads a table, so it must run as its owner. Every time: a
-    /// migration may leave the catalogs as they were.
+    /// Refuses tables of another schema version. Reads a table, so it must run as that table's owner. The
+    /// answer is not remembered, because a migration may leave the catalogs as they are.
     pub fn check_version(client: &mut SpiClient<'_>) -> Result<()> {
-        let found =
-            spi::json_kept(client, "SELECT coalesce(max(version), 0)::text FROM ingestion.schema_version", &[])?;
-        let tables = found.as_i64().unwrap_or(0) as i32;
+        let sql = "SELECT coalesce(max(version), 0)::text FROM ingestion.schema_version";
+        let tables: i32 = spi::fetch_kept(client, sql, &[])?;
         if tables == SCHEMA_VERSION {
             return Ok(());
         }
         Err(Error::SchemaVersion { tables, library: SCHEMA_VERSION })
+    }
+}
+
+impl Found {
+    /// Returns the tables, or the first objection to them.
+    fn checked(self) -> Result<Target> {
+        if let Some(missing) = self.missing {
+            return Err(Error::BadTarget { what: format!("missing: {missing}") });
+        }
+        if let Some(other) = self.not_tables {
+            return Err(Error::BadTarget { what: format!("not a table: {other}") });
+        }
+        if !self.hypertable {
+            return Err(Error::BadTarget { what: "market_data.btc_ticks is not a hypertable".into() });
+        }
+        if let Some(table) = self.row_security {
+            return Err(Error::RowSecurity { table });
+        }
+        if let Some(owners) = self.owners {
+            return Err(Error::UntrustedTarget { what: format!("the tables have different owners: {owners}") });
+        }
+        if let Some(schemas) = self.foreign_schemas {
+            let what = format!("a role that owns a schema, but not the tables in it, could replace them: {schemas}");
+            return Err(Error::UntrustedTarget { what });
+        }
+        if let Some(functions) = self.foreign_functions {
+            let what = format!("a function of a role that does not own the tables would run: {functions}");
+            return Err(Error::UntrustedTarget { what });
+        }
+        let oid = |oid: Option<u32>| oid.map(pg_sys::Oid::from);
+        let target = || {
+            Some(Target {
+                owner: oid(self.owner)?,
+                owner_is_superuser: self.owner_is_superuser?,
+                root: oid(self.root)?,
+                symbol_collation: oid(self.symbol_collation)?,
+                has_chunk_constraint: self.chunk_constraint,
+            })
+        };
+        target().ok_or_else(|| Error::BadTarget { what: "market_data.btc_ticks has no column symbol".into() })
     }
 }

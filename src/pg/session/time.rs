@@ -1,4 +1,4 @@
-//! Times between the core and PostgreSQL.
+//! Times of the core as PostgreSQL's, and back.
 
 use pgrx::datum::TimestampWithTimeZone;
 
@@ -6,12 +6,12 @@ use super::ffi;
 use crate::error::{Error, Result};
 use crate::model::bucket::POSTGRES_EPOCH_US;
 
-/// Converts microseconds since 1970.
+/// Converts microseconds since 1970 to PostgreSQL's type.
 pub fn timestamp(time_us: i64) -> Result<TimestampWithTimeZone> {
     from_postgres_epoch(time_us - POSTGRES_EPOCH_US)
 }
 
-/// Returns the current time; within a transaction it goes on.
+/// Returns the current time of the clock, not that of the transaction's start.
 pub fn now() -> Result<TimestampWithTimeZone> {
     from_postgres_epoch(ffi::now())
 }

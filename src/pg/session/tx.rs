@@ -7,9 +7,9 @@ use super::ffi;
 use super::target::Target;
 use crate::error::Result;
 
-/// Runs `work` in a transaction of its own with the privileges of the tables' owner, so that code on the tables gains
-/// nothing by a worker. An error that `work` returns rolls the transaction back and is returned. An error that PostgreSQL
-/// raises unwinds to [`ffi::survive`].
+/// Runs `work` in a transaction of its own with the privileges of the tables' owner, so that triggers and
+/// defaults of the tables run with those privileges only. An error that `work` returns rolls the
+/// transaction back and is returned. An error that PostgreSQL raises unwinds to [`ffi::survive`].
 pub fn tx<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
     tx_with_target(|client, _| work(client))
 }
@@ -23,8 +23,8 @@ pub fn tx_with_target<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Resul
     })
 }
 
-/// Runs `work` in a transaction of its own with superuser privileges, for what no owner may do. No code that belongs to the
-/// tables' owner may run in it.
+/// Runs `work` in a transaction of its own with superuser privileges, for what the tables' owner may not
+/// do. No code that belongs to the tables' owner may run in it.
 pub fn tx_as_superuser<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
     ffi::transaction(|| Spi::connect_mut(|client| work(client)))
 }

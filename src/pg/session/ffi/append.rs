@@ -1,9 +1,10 @@
-//! Tuples into one heap table and its indexes, as COPY does it: many tuples per page and per WAL record. Unlike COPY, one
-//! index after another, and each in its own direction: newest-first keys that arrive oldest first would split the first
-//! page of their index again and again.
+//! The append path: it writes tuples into one heap table and its indexes, as COPY does, many tuples per
+//! page and per WAL record. Unlike COPY it fills one index after another, and each in its own direction:
+//! newest-first keys that arrive oldest first would split the first page of their index again and again.
 //!
-//! The caller sees to it that the table has exactly an encoded tuple's columns, with `ingested_at` where the encoder puts
-//! the row's number, and nothing that acts on a row but constraints and plain, immediate B-tree indexes.
+//! The caller guarantees that the table has exactly an encoded tuple's columns, with `ingested_at` where
+//! the encoder puts the row's number, and nothing that acts on a row but constraints and plain, immediate
+//! B-tree indexes.
 
 use std::collections::HashSet;
 use std::ffi::c_int;
@@ -13,8 +14,8 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use crate::tuple::Tuples;
 
-// pgrx guards every call of its own declarations against PostgreSQL's longjmp; millions of calls per second share one
-// guard here.
+// pgrx guards each call of its own declarations against PostgreSQL's longjmp. These are called millions of
+// times per second, so they are declared without that guard, and many calls share one.
 unsafe extern "C-unwind" {
     fn ExecStoreMinimalTuple(
         tuple: pg_sys::MinimalTuple,
@@ -51,23 +52,23 @@ unsafe extern "C-unwind" {
     fn ProcessInterrupts();
 }
 
-/// Tuples per call of heap_multi_insert: a few pages of them.
+/// Tuples per call of heap_multi_insert. They fill a few pages.
 const ROWS: usize = 256;
 /// `INDOPTION_DESC`.
 const DESCENDING: i16 = 1;
 
-/// What became of a batch.
+/// The result of appending a batch.
 #[derive(Debug)]
 pub struct Appended {
-    /// Tuples that are stored.
+    /// The number of tuples that are stored.
     pub stored: u64,
-    /// Indices of tuples that are not: their key was there already, or may be, as far as one can tell without waiting
-    /// for another transaction.
+    /// Indices of tuples that are not stored, because their key is stored already, or may be: another
+    /// transaction that has not ended may have stored it.
     pub maybe: Vec<usize>,
 }
 
-/// Appends all tuples but those in `skip` to `table`, and to its indexes. In a transaction, under whatever role owns the
-/// table. A key that is there already is no error, so that no subtransaction is needed.
+/// Appends all tuples but those in `skip` to `table` and to its indexes, with the privileges of the table's
+/// owner. A key that is stored already is no error, so that no subtransaction is needed.
 pub fn append(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> Appended {
     let target = Target::open(table);
     let mut which: Vec<usize> = (0..tuples.len()).filter(|index| !skip.contains(index)).collect();
@@ -102,35 +103,37 @@ pub fn append(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> App
         write_log_behind();
     }
     target.close();
-    // SAFETY: inside a transaction; what follows must see these rows.
+    // SAFETY: called inside a transaction, on the backend's thread. The statements that follow must see
+    // these rows.
     unsafe { pg_sys::CommandCounterIncrement() };
     Appended { stored: rows.len() as u64, maybe }
 }
 
-/// Has the WAL writer write and flush what this transaction has logged so far, as a commit that does not wait would. Our
-/// commit waits as ever, but finds most of its megabytes on disk.
+/// Asks the WAL writer to write and flush what this transaction has logged so far, as an asynchronous
+/// commit does. The commit itself stays synchronous, but finds most of its WAL on disk.
 fn write_log_behind() {
-    // SAFETY: a variable of this process.
+    // SAFETY: a variable that only this process writes, and on this thread.
     let logged = unsafe { pg_sys::XactLastRecEnd };
     if logged != 0 {
-        // SAFETY: the end of a record that was logged; notes it in shared memory and sets a latch.
+        // SAFETY: the position is the end of a record that this transaction has logged, so the WAL reaches it.
         unsafe { pg_sys::XLogSetAsyncXactLSN(logged) };
     }
 }
 
-/// One tuple on its way.
+/// A tuple that is being appended.
 struct Row {
     tuple: pg_sys::MinimalTuple,
-    /// Where the heap put it.
+    /// Its place in the heap.
     tid: pg_sys::ItemPointerData,
-    /// Whether no unique index knows, or may know, its key.
+    /// Whether its key is certainly new in every unique index.
     unique: bool,
 }
 
-/// An open table, ready for executor calls. Freed by `close`, or with its memory context when an error leaves.
+/// An open table, ready for executor calls. `close` frees it; after an error it is freed with its memory context.
 struct Target {
     relation: pg_sys::Relation,
-    /// A copy of the relation's: slots of a shared one are counted one by one, which shows.
+    /// A copy of the relation's descriptor. References to the relation's own are counted for every slot,
+    /// which takes measurable time.
     descriptor: pg_sys::TupleDesc,
     info: *mut pg_sys::ResultRelInfo,
     estate: *mut pg_sys::EState,
@@ -139,63 +142,72 @@ struct Target {
 
 impl Target {
     fn open(table: pg_sys::Oid) -> Self {
-        // SAFETY: the oid of a table that the caller has locked; kept locked until the transaction ends.
+        // SAFETY: the caller has locked the table, so it exists until the transaction ends.
         let relation = unsafe { pg_sys::table_open(table, pg_sys::RowExclusiveLock as c_int) };
-        // SAFETY: allocates in a context of its own under the current one.
+        // SAFETY: called inside a transaction, whose memory context is current and outlives this value.
         let estate = unsafe { pg_sys::CreateExecutorState() };
-        // SAFETY: zeroed memory of the node's size, which InitResultRelInfo fills.
+        // SAFETY: palloc0 returns zeroed, aligned memory of the node's size, or raises an error.
         let info = unsafe { pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()) }.cast::<pg_sys::ResultRelInfo>();
-        // SAFETY: an open relation. Range table index 0: there is no query.
+        // SAFETY: `info` has the node's size and `relation` is open. Range table index 0 says that there is
+        // no query.
         unsafe { pg_sys::InitResultRelInfo(info, relation, 0, std::ptr::null_mut(), 0) };
-        // SAFETY: filled above.
+        // SAFETY: InitResultRelInfo has filled `info` for an open relation.
         unsafe { pg_sys::ExecOpenIndices(info, false) };
-        // SAFETY: an open relation; the copy lives in the current context.
+        // SAFETY: the relation is open, so its descriptor is valid; it is only read.
         let descriptor = unsafe { pg_sys::CreateTupleDescCopy((*relation).rd_att) };
-        // SAFETY: the descriptor outlives the slot.
+        // SAFETY: the descriptor is in the memory context in which the slot is made, and `close` drops the
+        // slot first.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple) };
         Target { relation, descriptor, info, estate, slot }
     }
 
-    /// The numbers of the unique indexes, or of the others. Those that grow at their end come first: PostgreSQL finds that end
-    /// without a search, but only as long as nobody who loads later ticks has been there.
+    /// Returns the numbers of the unique indexes, or of the others. Indexes that grow at their end come
+    /// first: PostgreSQL finds that end without a search as long as no other session has inserted later ticks.
     fn indexes(&self, unique: bool) -> Vec<usize> {
-        // SAFETY: filled by ExecOpenIndices.
+        // SAFETY: ExecOpenIndices has set the count; `info` lives as long as `self`.
         let count = unsafe { (*self.info).ri_NumIndices as usize };
-        // SAFETY: as many entries as there are indexes.
+        // SAFETY: the array has one valid pointer for each of the `count` indexes, and `at` is below `count`.
         let is_unique = |at: &usize| unsafe { (**(*self.info).ri_IndexRelationInfo.add(*at)).ii_Unique };
         let mut numbers: Vec<usize> = (0..count).filter(|at| is_unique(at) == unique).collect();
         numbers.sort_by_key(|at| self.is_descending(*at));
         numbers
     }
 
-    /// Whether any column of an index is.
+    /// Returns an index by its number, open and described.
+    fn index(&self, number: usize) -> (pg_sys::Relation, *mut pg_sys::IndexInfo) {
+        // SAFETY: `indexes` returns only numbers below ri_NumIndices, the length of this array.
+        let index = unsafe { *(*self.info).ri_IndexRelationDescs.add(number) };
+        // SAFETY: this array has the same length.
+        let info = unsafe { *(*self.info).ri_IndexRelationInfo.add(number) };
+        (index, info)
+    }
+
+    /// Returns whether an index has a descending column.
     fn is_descending(&self, number: usize) -> bool {
-        // SAFETY: `number` is below ri_NumIndices.
-        let (index, info) = unsafe {
-            (*(*self.info).ri_IndexRelationDescs.add(number), *(*self.info).ri_IndexRelationInfo.add(number))
-        };
-        // SAFETY: describes an open index.
+        let (index, info) = self.index(number);
+        // SAFETY: ExecOpenIndices has built `info` for this index; it lives as long as `self`.
         let keys = unsafe { (*info).ii_NumIndexKeyAttrs as usize };
-        // SAFETY: rd_indoption has an entry per key column.
+        // SAFETY: rd_indoption of an open index has an entry for each key column, and `key` is below their number.
         (0..keys).any(|key| unsafe { *(*index).rd_indoption.add(key) } & DESCENDING != 0)
     }
 
-    /// Puts the tuples into the heap and notes where each went.
+    /// Puts the tuples into the heap and remembers the place of each.
     fn fill_heap(&self, rows: &mut [Row]) {
         let mut slots = Vec::with_capacity(ROWS.min(rows.len()));
         for _ in 0..ROWS.min(rows.len()) {
-            // SAFETY: as in `open`; dropped below.
+            // SAFETY: the descriptor lives as long as `self`, and the slots are dropped before this
+            // function returns.
             slots.push(unsafe {
                 pg_sys::MakeSingleTupleTableSlot(self.descriptor, &raw const pg_sys::TTSOpsMinimalTuple)
             });
         }
-        // SAFETY: inside a transaction that writes.
+        // SAFETY: called inside a transaction; `true` says that the command id is used for a write.
         let command = unsafe { pg_sys::GetCurrentCommandId(true) };
-        // SAFETY: the context in which an expression of this state is evaluated, made on first use.
+        // SAFETY: the state is alive; the call makes its expression context or returns the one that it has.
         let context = unsafe { pg_sys::MakePerTupleExprContext(self.estate) };
-        // SAFETY: valid, made above.
+        // SAFETY: the call above has returned a valid context that lives as long as the state.
         let scratch = unsafe { (*context).ecxt_per_tuple_memory };
-        // SAFETY: allocates and registers nothing that an error would not release.
+        // SAFETY: the state is allocated in the current memory context, and an error releases it with that context.
         let bulk = unsafe { pg_sys::GetBulkInsertState() };
         let (info, estate, relation) = (self.info, self.estate, self.relation);
         let slots_at = slots.as_mut_ptr();
@@ -203,23 +215,27 @@ impl Target {
             let (row, count) = (rows.as_mut_ptr(), rows.len());
             let fill = || {
                 for index in 0..count {
-                    // SAFETY: an aligned, complete MinimalTuple of this table's columns, alive during the call.
+                    // SAFETY: `index` is below `count`, so row and slot exist. The encoder has written an
+                    // aligned, complete MinimalTuple of this table's columns, and `tuples` outlives the
+                    // slot's use of it.
                     let slot = unsafe { ExecStoreMinimalTuple((*row.add(index)).tuple, *slots_at.add(index), false) };
-                    // SAFETY: the table's own constraints, evaluated with its own state.
+                    // SAFETY: the slot was filled from a tuple of this table, and `estate` is the state of `info`.
                     unsafe { ExecConstraints(info, slot, estate) };
                 }
-                // SAFETY: the memory of the last expressions, and of the last call below.
+                // SAFETY: nothing that is used later is in this context: it holds what the expressions and
+                // the last heap_multi_insert have allocated.
                 unsafe { MemoryContextReset(scratch) };
-                // SAFETY: reads this process's current context; an error resets it.
+                // SAFETY: a variable of this process, which only this thread writes.
                 let before = unsafe { pg_sys::CurrentMemoryContext };
-                // SAFETY: a live context of this state's.
+                // SAFETY: `scratch` lives as long as the state. After an error PostgreSQL sets another context.
                 unsafe { pg_sys::CurrentMemoryContext = scratch };
-                // SAFETY: `count` filled slots of this relation's shape.
+                // SAFETY: the first `count` slots are filled with tuples of this relation, and there are
+                // ROWS or fewer.
                 unsafe { heap_multi_insert(relation, slots_at, count as c_int, command, 0, bulk) };
-                // SAFETY: as above.
+                // SAFETY: `before` was current when this closure began, and nothing has freed it.
                 unsafe { pg_sys::CurrentMemoryContext = before };
                 for index in 0..count {
-                    // SAFETY: heap_multi_insert has noted where the tuple went.
+                    // SAFETY: `index` is below `count`, and heap_multi_insert has set the place in each slot.
                     unsafe { (*row.add(index)).tid = (**slots_at.add(index)).tts_tid };
                 }
             };
@@ -227,21 +243,19 @@ impl Target {
             unsafe { pg_guard_ffi_boundary(fill) };
             pgrx::check_for_interrupts!();
         }
-        // SAFETY: made above.
+        // SAFETY: GetBulkInsertState has made it, and it is not used again.
         unsafe { pg_sys::FreeBulkInsertState(bulk) };
         for slot in slots {
-            // SAFETY: made above and not used again.
+            // SAFETY: MakeSingleTupleTableSlot has made it, and it is not used again.
             unsafe { pg_sys::ExecDropSingleTupleTableSlot(slot) };
         }
     }
 
-    /// Enters all tuples into one index. A unique one says of which keys it is not sure, and takes them all the same.
+    /// Enters all tuples into one index. A unique index enters also the keys that may be stored already,
+    /// and marks their rows as not unique.
     fn fill_index(&self, number: usize, rows: &mut [Row]) {
-        // SAFETY: `number` is below ri_NumIndices.
-        let (index, info) = unsafe {
-            (*(*self.info).ri_IndexRelationDescs.add(number), *(*self.info).ri_IndexRelationInfo.add(number))
-        };
-        // SAFETY: describes an open index.
+        let (index, info) = self.index(number);
+        // SAFETY: ExecOpenIndices has built `info` for this index; it lives as long as `self`.
         let unique = unsafe { (*info).ii_Unique };
         let descending = self.is_descending(number);
         let check = if unique {
@@ -256,22 +270,25 @@ impl Target {
             let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
             for step in 0..count {
                 let at = if descending { count - 1 - step } else { step };
-                // SAFETY: as in `fill_heap`.
+                // SAFETY: `at` is below `count`. The row's tuple is an aligned, complete MinimalTuple of
+                // this table's columns, which outlives the slot's use of it.
                 unsafe { ExecStoreMinimalTuple((*row.add(at)).tuple, slot, false) };
-                // SAFETY: plain columns of the slot; room for as many as an index can have.
+                // SAFETY: the index has no expressions (the caller guarantees it), so only columns of the
+                // slot are read; both arrays have room for the most columns that an index can have.
                 unsafe { FormIndexDatum(info, slot, estate, values.as_mut_ptr(), nulls.as_mut_ptr()) };
-                // SAFETY: the place that the heap gave this very tuple.
+                // SAFETY: index and heap are open, the values are those of this tuple, and `tid` is its
+                // place in the heap.
                 let sure = unsafe {
                     let tid = &raw mut (*row.add(at)).tid;
                     index_insert(index, values.as_mut_ptr(), nulls.as_mut_ptr(), tid, relation, check, false, info)
                 };
                 if unique && !sure {
-                    // SAFETY: within the rows.
+                    // SAFETY: `at` is below `count`.
                     unsafe { (*row.add(at)).unique = false };
                 }
-                // SAFETY: a flag of this process; what CHECK_FOR_INTERRUPTS does.
+                // SAFETY: a flag of this process, which CHECK_FOR_INTERRUPTS reads in the same way.
                 if unsafe { pg_sys::InterruptPending } != 0 {
-                    // SAFETY: may raise, which this closure allows.
+                    // SAFETY: it may raise an error: no value of this closure needs dropping.
                     unsafe { ProcessInterrupts() };
                 }
             }
@@ -280,26 +297,27 @@ impl Target {
         unsafe { pg_guard_ffi_boundary(fill) };
     }
 
-    /// Deletes the tuples whose keys may be there already; what indexes hold of them points to dead rows, as after an
-    /// INSERT … ON CONFLICT that lost.
+    /// Deletes the tuples whose keys may be stored already. Their index entries point to dead rows then, as
+    /// those of an INSERT … ON CONFLICT that has met a conflict.
     fn take_back(&self, rows: &mut [Row]) {
-        // SAFETY: inside a transaction; a command may not delete what it has inserted itself.
+        // SAFETY: called inside a transaction. The deletion must be another command than the insertion.
         unsafe { pg_sys::CommandCounterIncrement() };
         for row in rows.iter_mut().filter(|row| !row.unique) {
-            // SAFETY: a row that this transaction has inserted and nobody else can see.
+            // SAFETY: `fill_heap` has set the place. No other session sees the row, so none can have
+            // changed it.
             unsafe { pg_sys::simple_heap_delete(self.relation, &raw mut row.tid) };
         }
     }
 
-    /// Locks stay until the transaction ends.
+    /// Frees everything. The lock of the table stays until the transaction ends.
     fn close(self) {
-        // SAFETY: made by `open` and not used again.
+        // SAFETY: `open` has made it, and `self` is consumed.
         unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.slot) };
-        // SAFETY: opened by ExecOpenIndices.
+        // SAFETY: `open` has opened the indexes of `info`, and `self` is consumed.
         unsafe { pg_sys::ExecCloseIndices(self.info) };
-        // SAFETY: made by `open`.
+        // SAFETY: `open` has made it, and `self` is consumed; slots and indexes no longer need it.
         unsafe { pg_sys::FreeExecutorState(self.estate) };
-        // SAFETY: opened by `open`.
+        // SAFETY: `open` has opened it, and `self` is consumed.
         unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as c_int) };
     }
 }

@@ -1,21 +1,23 @@
-//! CALL of a procedure that commits, from a worker.
+//! CALL of a procedure that commits, in a worker.
 
-use std::ffi::{CString, c_long};
+use std::ffi::{CStr, CString, c_long};
 
 use pgrx::prelude::*;
 
 use super::caught::restore_memory;
 
-/// CALLs a procedure that commits as it goes: as a client's statement, in a portal, because whatever commits needs one.
-/// Outside a transaction, in a worker; the text is ours. An error unwinds to [`survive`].
+/// Calls a procedure that commits while it runs. It runs in a portal, as a client's statement does, because
+/// a procedure that commits needs one. The caller is a worker outside a transaction, and the text is one
+/// CALL statement. An error unwinds to [`survive`](super::survive).
 pub fn call(sql: &str) {
     let sql = CString::new(sql).unwrap_or_default();
-    // SAFETY: outside a transaction; begins one.
-    unsafe {
-        pg_sys::SetCurrentStatementStartTimestamp();
-        pg_sys::StartTransactionCommand();
-    }
-    // SAFETY: parsed and planned text must outlive the transactions of the procedure, so it has a context of its own.
+    // SAFETY: the call only sets a variable of this process.
+    unsafe { pg_sys::SetCurrentStatementStartTimestamp() };
+    // SAFETY: the caller is outside a transaction, so one may begin.
+    unsafe { pg_sys::StartTransactionCommand() };
+    // What is parsed and planned must outlive the transactions of the procedure, so it has a memory context
+    // of its own.
+    // SAFETY: TopMemoryContext lives as long as the process, and the name is a static string.
     let memory = unsafe {
         pg_sys::AllocSetContextCreateInternal(
             pg_sys::TopMemoryContext,
@@ -26,25 +28,45 @@ pub fn call(sql: &str) {
         )
     };
     restore_memory(memory);
-    // SAFETY: a snapshot for parse analysis, gone before the procedure runs.
+    let statement = plan(&sql);
+    run(&sql, statement);
+    // SAFETY: the procedure's last COMMIT has begun a transaction, which is open.
+    unsafe { pg_sys::CommitTransactionCommand() };
+    // SAFETY: the portal, which used it, is dropped, and the context is not current: the commit has made
+    // TopMemoryContext current.
+    unsafe { pg_sys::MemoryContextDelete(memory) };
+}
+
+/// A planned statement, in the memory context that was current when it was planned.
+struct Statement {
+    plans: *mut pg_sys::List,
+    tag: pg_sys::CommandTag::Type,
+}
+
+fn plan(sql: &CStr) -> Statement {
+    // SAFETY: inside a transaction, in which a snapshot may be taken. Parse analysis needs it.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    // SAFETY: one statement, so that the list has one element; all of it in `memory`.
-    let (plans, tag) = unsafe {
-        let parsed = pg_sys::pg_parse_query(sql.as_ptr());
-        let statement = (*(*parsed).elements).ptr_value.cast::<pg_sys::RawStmt>();
-        let tag = pg_sys::CreateCommandTag((*statement).stmt);
-        let queries = pg_sys::pg_analyze_and_rewrite_fixedparams(
-            statement,
-            sql.as_ptr(),
-            std::ptr::null(),
-            0,
-            std::ptr::null_mut(),
-        );
-        (pg_sys::pg_plan_queries(queries, sql.as_ptr(), 0, std::ptr::null_mut()), tag)
-    };
-    // SAFETY: pushed above.
+    // SAFETY: the text is NUL-terminated and outlives the plan.
+    let parsed = unsafe { pg_sys::pg_parse_query(sql.as_ptr()) };
+    // SAFETY: the text holds one statement, so the list has a first element, which is a RawStmt.
+    let raw = unsafe { (*(*parsed).elements).ptr_value.cast::<pg_sys::RawStmt>() };
+    // SAFETY: `raw` is a parsed statement, which is only read.
+    let tag = unsafe { pg_sys::CreateCommandTag((*raw).stmt) };
+    let none = std::ptr::null_mut();
+    // SAFETY: `raw` was parsed from this text, there are no parameters, and a snapshot is active.
+    let queries = unsafe { pg_sys::pg_analyze_and_rewrite_fixedparams(raw, sql.as_ptr(), std::ptr::null(), 0, none) };
+    // SAFETY: the queries were analysed from this text, there are no parameters, and a snapshot is active.
+    let plans = unsafe { pg_sys::pg_plan_queries(queries, sql.as_ptr(), 0, std::ptr::null_mut()) };
+    // The procedure runs without a snapshot of ours, or it could not commit.
+    // SAFETY: the snapshot on top is the one that was pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };
-    // SAFETY: a portal as for a simple query; its statement outlives it.
+    Statement { plans, tag }
+}
+
+fn run(sql: &CStr, statement: Statement) {
+    let Statement { plans, tag } = statement;
+    // SAFETY: the calls of exec_simple_query for one statement, in its order. Text and plans outlive the
+    // portal, which is dropped at the end; an error drops it with the transaction.
     unsafe {
         let portal = pg_sys::CreatePortal(c"".as_ptr(), true, true);
         (*portal).visible = false;
@@ -54,8 +76,4 @@ pub fn call(sql: &str) {
         pg_sys::PortalRun(portal, c_long::MAX, true, true, nowhere, nowhere, std::ptr::null_mut());
         pg_sys::PortalDrop(portal, false);
     }
-    // SAFETY: the transaction that the procedure's last COMMIT has begun.
-    unsafe { pg_sys::CommitTransactionCommand() };
-    // SAFETY: nothing of it is in use any more, and it is not current: the commit has left TopMemoryContext.
-    unsafe { pg_sys::MemoryContextDelete(memory) };
 }

@@ -1,4 +1,4 @@
-//! A caught error as a value.
+//! Errors of PostgreSQL that were caught, as values.
 
 use std::ffi::c_int;
 
@@ -15,9 +15,9 @@ pub enum Failure {
     Ours(Error),
     /// An error that PostgreSQL raised.
     Postgres {
-        /// Its five characters; a code that pgrx does not know is XX000.
+        /// The five characters of its SQLSTATE. pgrx turns a code that it does not know into XX000.
         sqlstate: String,
-        /// Message and detail.
+        /// Its message, with the detail in parentheses.
         message: String,
     },
 }
@@ -46,7 +46,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// An error that was caught, as a value.
+/// Converts a caught error.
 pub fn failure(error: CaughtError) -> Failure {
     let (CaughtError::PostgresError(report)
     | CaughtError::ErrorReport(report)
@@ -60,8 +60,9 @@ pub fn failure(error: CaughtError) -> Failure {
     Failure::Postgres { sqlstate, message }
 }
 
-/// Makes a context current again.
+/// Makes a memory context current again. The context must be alive.
 pub fn restore_memory(memory: pg_sys::MemoryContext) {
-    // SAFETY: the context was current a moment ago and is the parent of the subtransaction's.
+    // SAFETY: every caller passes a context that is alive: one that was current before its transaction or
+    // subtransaction began, or one that it has just made.
     unsafe { pg_sys::CurrentMemoryContext = memory };
 }

@@ -2,21 +2,21 @@
 
 use std::ffi::CStr;
 
-/// Bytes of a disk, without what only root may use.
+/// Bytes of a file system, without those that only root may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Disk {
-    /// To be written.
+    /// Bytes that are free.
     pub free: u64,
-    /// Written.
+    /// Bytes that are used.
     pub used: u64,
 }
 
-/// The disk that holds `path`.
+/// Returns the file system that holds `path`. Returns `None` if the path cannot be read.
 pub fn disk(path: &CStr) -> Option<Disk> {
     let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: a NUL-terminated path; the structure is written by the call.
+    // SAFETY: the path is NUL-terminated, and `found` has room for the structure that the call writes.
     let code = unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) };
-    // SAFETY: written when the call returned zero.
+    // SAFETY: the call has written the whole structure if it has returned zero.
     let found = (code == 0).then(|| unsafe { found.assume_init() })?;
     let bytes = |blocks: u64| blocks * found.f_frsize;
     Some(Disk { free: bytes(found.f_bavail), used: bytes(found.f_blocks - found.f_bfree) })

@@ -1,4 +1,5 @@
-//! Advisory locks by key, relation locks, and work at the end of a transaction, where no statement can run any more.
+//! Advisory locks by key, relation locks, and work at the end of a transaction, when no statement can run
+//! any more.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
@@ -30,26 +31,27 @@ pub enum LockLevel {
 
 /// Returns the key of the advisory lock with this name: `hashtextextended(name, 0)`.
 pub fn lock_key(name: &str) -> i64 {
-    // SAFETY: reads that many bytes.
+    // SAFETY: pointer and length are those of a live text, which is only read.
     unsafe { hash_bytes_extended(name.as_ptr(), name.len() as c_int, 0) as i64 }
 }
 
 /// Takes an advisory lock. Returns `false` if another session holds it and `wait` is `false`.
 pub fn acquire_lock(key: i64, level: LockLevel, wait: bool) -> bool {
     let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-    // SAFETY: a complete tag, inside a transaction; a wait answers interrupts and `lock_timeout`.
+    // SAFETY: every field of the tag is set, and the caller is inside a transaction. An interrupt or
+    // `lock_timeout` ends a wait by an error, and no value here needs dropping.
     let result = unsafe { pg_sys::LockAcquire(&tag(key), mode, level == LockLevel::Session, !wait) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
-/// Releases a session-level advisory lock, if this session holds it. Outside a transaction as well.
+/// Releases a session-level advisory lock, if this session holds it. Callable outside a transaction.
 pub fn release_session_lock(key: i64) {
-    // SAFETY: a complete tag; a lock that is not held is a warning.
+    // SAFETY: every field of the tag is set. If the lock is not held, PostgreSQL warns and changes nothing.
     unsafe { pg_sys::LockRelease(&tag(key), pg_sys::ExclusiveLock as pg_sys::LOCKMODE, true) };
 }
 
-/// Releases a session-level advisory lock after the transaction's commit, when other sessions see what it did, or at its
-/// rollback.
+/// Releases a session-level advisory lock after the transaction's commit, when other sessions see what it
+/// did, or at its rollback.
 pub fn release_session_lock_at_commit(key: i64) {
     watch_ends();
     AT_COMMIT.with_borrow_mut(|keys| keys.push(key));
@@ -57,17 +59,17 @@ pub fn release_session_lock_at_commit(key: i64) {
 
 /// Releases all session-level advisory locks of this session.
 pub fn release_all_session_locks() {
-    // SAFETY: what `pg_advisory_unlock_all()` does.
+    // SAFETY: `pg_advisory_unlock_all()` makes the same call, which needs no transaction.
     unsafe { pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID) };
 }
 
 /// Returns (key, pid) of every advisory lock with a bigint key that is held in this database.
 pub fn held_locks() -> Vec<(i64, i32)> {
-    // SAFETY: copies the lock table into memory of the current context, as the view pg_locks does.
+    // SAFETY: the call returns a copy of the lock table in the current memory context, which outlives this function.
     let data = unsafe { &*pg_sys::GetLockStatusData() };
-    // SAFETY: an array of `nelements`.
+    // SAFETY: `locks` points to `nelements` initialised elements, also if there are none.
     let locks = unsafe { std::slice::from_raw_parts(data.locks, data.nelements as usize) };
-    // SAFETY: set when the session began.
+    // SAFETY: the variable was set when the session began and does not change.
     let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
     let ours = locks.iter().filter(|lock| {
         let tag = &lock.locktag;
@@ -82,7 +84,7 @@ pub fn held_locks() -> Vec<(i64, i32)> {
 
 fn tag(key: i64) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
-        // SAFETY: set when the session began.
+        // SAFETY: the variable was set when the session began and does not change.
         locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
         locktag_field2: (key >> 32) as u32,
         locktag_field3: key as u32,
@@ -92,14 +94,14 @@ fn tag(key: i64) -> pg_sys::LOCKTAG {
     }
 }
 
-/// Locks a relation as an INSERT does, until the transaction ends. The relation may be gone. Afterwards this process knows of
-/// every change that was committed before, also if it held the lock already.
+/// Locks a relation as an INSERT does, until the transaction ends. The relation may have been dropped.
+/// Afterwards this process knows of every change that was committed before, also if it held the lock already.
 pub fn lock_for_writing(relation: pg_sys::Oid) {
-    // SAFETY: any oid may be locked; inside a transaction.
-    unsafe {
-        pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
-        pg_sys::AcceptInvalidationMessages();
-    }
+    // SAFETY: inside a transaction, which releases the lock; an oid of a dropped relation may be locked, too.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
+    // LockRelationOid does this only if the lock was not held before.
+    // SAFETY: inside a transaction, as the call needs one to rebuild what it invalidates.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
 }
 
 /// Runs `work` whenever a transaction of this session is rolled back. `work` may not run statements.
@@ -110,7 +112,7 @@ pub fn at_abort(work: fn()) {
 
 fn watch_ends() {
     static WATCH: Once = Once::new();
-    // SAFETY: the callback is a guarded C function that lives as long as the process.
+    // SAFETY: the callback is a guarded C function that is never unloaded, and it is registered once.
     WATCH.call_once(|| unsafe { pg_sys::RegisterXactCallback(Some(transaction_ended), std::ptr::null_mut()) });
 }
 

@@ -1,7 +1,8 @@
-//! The one room with `unsafe` in it: PostgreSQL's C API where pgrx has no safe wrapper for it, and the signal mask.
+//! The only folder with `unsafe`: PostgreSQL's C API where pgrx has no safe wrapper for it, the signal mask
+//! and the disk.
 //!
-//! Functions here run on the backend's own thread only, and inside a transaction unless their comment says otherwise.
-//! pgrx checks the thread in every call that reaches PostgreSQL.
+//! Functions here run on the backend's own thread only, and inside a transaction unless their comment says
+//! otherwise. pgrx checks the thread in every call of its declarations.
 
 #![allow(unsafe_code)]
 

@@ -4,109 +4,111 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-/// Keeps others from defining settings under our prefix, and drops misspelt ones.
+/// Reserves a prefix of settings: no other library may define settings with it, and misspelt ones are dropped.
 pub fn reserve_prefix(prefix: &'static CStr) {
-    // SAFETY: a valid C string; called from _PG_init.
+    // SAFETY: the text is static and NUL-terminated, and _PG_init, which calls this, may define settings.
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
 }
 
-/// Whether shared_preload_libraries is being worked off: only then may a worker be registered for good.
+/// Returns whether the postmaster is loading shared_preload_libraries. Only then may a static worker be registered.
 pub fn is_preloading() -> bool {
-    // SAFETY: a flag of the postmaster.
+    // SAFETY: a flag that only the main thread writes, and this is the main thread.
     unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }
 
-/// Whether pg_upgrade has started this server: nothing may happen in it that pg_upgrade does not do.
+/// Returns whether pg_upgrade has started this server. Only pg_upgrade may change anything in it then.
 pub fn is_upgrading() -> bool {
-    // SAFETY: a flag of the postmaster's command line.
+    // SAFETY: a flag that is set when the postmaster reads its command line, and not changed afterwards.
     unsafe { pg_sys::IsBinaryUpgrade }
 }
 
-/// This process.
+/// Returns the pid of this process.
 pub fn my_pid() -> i32 {
-    // SAFETY: set when the process began.
+    // SAFETY: the variable was set when the process began and does not change.
     unsafe { pg_sys::MyProcPid }
 }
 
-/// The database of this session.
+/// Returns the oid of this session's database.
 pub fn current_database() -> pg_sys::Oid {
-    // SAFETY: set when the session began.
+    // SAFETY: the variable was set when the session began and does not change.
     unsafe { pg_sys::MyDatabaseId }
 }
 
-/// Whether the session is inside BEGIN … COMMIT.
+/// Returns whether the session is inside BEGIN … COMMIT.
 pub fn in_transaction_block() -> bool {
-    // SAFETY: reads the state of the current transaction.
+    // SAFETY: the call only reads the transaction's state, which exists also outside a transaction.
     unsafe { pg_sys::IsTransactionBlock() }
 }
 
-/// Whether the transaction may write nothing.
+/// Returns whether the transaction is read-only.
 pub fn is_read_only() -> bool {
-    // SAFETY: reads the state of the current transaction.
+    // SAFETY: a variable that only this thread writes.
     unsafe { pg_sys::XactReadOnly }
 }
 
-/// A setting as SHOW gives it; `None`: there is none of this name.
+/// Returns a setting as SHOW displays it. Returns `None` if there is no setting of this name.
 pub fn setting(name: &CStr) -> Option<String> {
-    // SAFETY: a NUL-terminated name; the answer is PostgreSQL's and copied at once.
+    // SAFETY: the name is NUL-terminated. The answer stays valid until the setting changes, and is copied
+    // before that.
     let value = unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) };
-    // SAFETY: not null, and NUL-terminated.
+    // SAFETY: the pointer is not null, and the text of a setting is NUL-terminated.
     (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
 }
 
-/// SET LOCAL of a setting that everybody may change.
+/// Changes a setting that any role may change, until the transaction ends.
 pub fn set_local(name: &CStr, value: &CStr) {
     set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
 }
 
-/// SET of a setting that everybody may change. Outside a transaction as well.
+/// Changes a setting that any role may change, until the session ends. Callable outside a transaction.
 pub fn set_for_session(name: &CStr, value: &CStr) {
     set(name, value, pg_sys::GucAction::GUC_ACTION_SET);
 }
 
 fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
-    let (who, whence) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
-    // SAFETY: NUL-terminated texts, which are copied.
-    unsafe { pg_sys::set_config_option(name.as_ptr(), value.as_ptr(), who, whence, action, true, 0, false) };
+    let (context, source) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
+    // SAFETY: both texts are NUL-terminated, and PostgreSQL copies them.
+    unsafe { pg_sys::set_config_option(name.as_ptr(), value.as_ptr(), context, source, action, true, 0, false) };
 }
 
-/// Bytes of a table's main fork.
+/// Returns the size of a table's main fork in bytes.
 pub fn table_size(table: pg_sys::Oid) -> u64 {
-    // SAFETY: an existing table's oid; closed and unlocked at once.
-    let blocks = unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        blocks
-    };
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: inside a transaction; an oid of a dropped table is an error, and no value here needs dropping.
+    let relation = unsafe { pg_sys::table_open(table, lock) };
+    // SAFETY: the relation is open, and every table has a main fork.
+    let blocks = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) };
+    // SAFETY: the relation was opened above with the same lock and is not used again.
+    unsafe { pg_sys::table_close(relation, lock) };
     u64::from(blocks) * u64::from(pg_sys::BLCKSZ)
 }
 
-/// Whether this server is a standby, or still recovers.
+/// Returns whether this server is a standby or still recovers.
 pub fn in_recovery() -> bool {
-    // SAFETY: reads a flag in shared memory.
+    // SAFETY: every server process may call this: the flag is in shared memory, to which the process is attached.
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
-/// What `now()` is in this transaction: microseconds since 2000.
+/// Returns what `now()` is in this transaction, in microseconds since 2000.
 pub fn transaction_time() -> i64 {
-    // SAFETY: reads the state of the current transaction.
+    // SAFETY: the call only reads a variable of this process.
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
-/// What time it is: microseconds since 2000.
+/// Returns the current time of the clock in microseconds since 2000.
 pub fn now() -> i64 {
-    // SAFETY: asks the system's clock.
+    // SAFETY: the call reads the system's clock and nothing else.
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
-/// Does something that PostgreSQL would end if an interrupt were pending, and leaves that to whoever looks next. Reports of
-/// less than an error look for interrupts, and pgrx makes them without a guard: the error would pass over all frames of
-/// ours, and over a subtransaction that one of them ends.
+/// Runs `work` without answering interrupts; the next check for interrupts answers them. Reports below
+/// ERROR check for interrupts, and pgrx makes these reports without a guard: the error of a cancel would
+/// pass over all frames of ours, and over a subtransaction that one of them must end.
 pub fn uninterrupted(work: impl FnOnce()) {
-    // SAFETY: a counter of this process. An error, which may leave `work`, sets it to zero.
+    // SAFETY: a counter that only this thread writes. If an error leaves `work`, PostgreSQL sets the
+    // counter to zero.
     unsafe { pg_sys::InterruptHoldoffCount += 1 };
     work();
-    // SAFETY: as above.
+    // SAFETY: `work` has returned, so the counter is what it was after the increment above.
     unsafe { pg_sys::InterruptHoldoffCount -= 1 };
 }

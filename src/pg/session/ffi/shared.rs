@@ -7,10 +7,11 @@ use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use super::state::State;
 
-// SAFETY: numbers, bytes and enums without data outside of themselves; no pointer.
+// SAFETY: the type holds numbers, bytes and enums, and no pointer, so every process may read what another
+// one has written.
 unsafe impl PGRXSharedMemory for State {}
 
-// SAFETY: no other lock of this library's has the name.
+// SAFETY: this library has no other lock, so the name is unique.
 static STATE: PgLwLock<State> = unsafe { PgLwLock::new(c"btc_ingest") };
 /// Whether the postmaster has allocated the memory. Every process inherits the answer.
 static THERE: AtomicBool = AtomicBool::new(false);
@@ -22,28 +23,31 @@ pub fn request_shared_memory() {
     THERE.store(true, Ordering::Relaxed);
 }
 
-/// Reads the shared state. Returns `None` if the library was not preloaded.
+/// Reads the shared state. Returns `None` if the library was not preloaded. `work` runs while the lock is
+/// held, so it may neither wait, nor fail, nor take another lock.
 pub fn shared<T>(work: impl FnOnce(&State) -> T) -> Option<T> {
     THERE.load(Ordering::Relaxed).then(|| work(&STATE.share()))
 }
 
-/// Changes the shared state. Returns `None` if the library was not preloaded. `work` runs while the lock is held, so it may neither wait, nor fail, nor take another lock.
+/// Changes the shared state. Returns `None` if the library was not preloaded. `work` runs while the lock is
+/// held, so it may neither wait, nor fail, nor take another lock.
 pub fn shared_mut<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
     THERE.load(Ordering::Relaxed).then(|| work(&mut STATE.exclusive()))
 }
 
 /// Returns whether a server process with this pid runs.
 pub fn is_alive(pid: i32) -> bool {
-    // SAFETY: looks the pid up in shared memory.
+    // SAFETY: this process is attached to shared memory; the pid may be any number, and the pointer is not followed.
     !unsafe { pg_sys::BackendPidGetProc(pid) }.is_null()
 }
 
 /// Wakes a server process from its wait, if it runs.
 pub fn set_latch(pid: i32) {
-    // SAFETY: looks the pid up in shared memory.
+    // SAFETY: this process is attached to shared memory, and the pid may be any number.
     let process = unsafe { pg_sys::BackendPidGetProc(pid) };
     if !process.is_null() {
-        // SAFETY: a latch in shared memory. Another process may own it by now; a needless wake-up does no harm.
+        // SAFETY: entries of the table of processes stay in shared memory for ever. Another process may own
+        // this one by now, and a needless wake-up does no harm.
         unsafe { pg_sys::SetLatch(&raw mut (*process).procLatch) };
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// Workers of all databases.
+/// Places for workers of all databases.
 const WORKERS: usize = 128;
-/// Loads that are shown at the same time.
+/// Places for loads that are shown at the same time.
 const LOADS: usize = 256;
 
 /// Everything in the shared memory.
@@ -37,7 +37,7 @@ pub enum Role {
     Launcher,
     /// It keeps the loaders running, lists watched prefixes and prunes the history.
     Scheduler,
-    /// It loads registered objects; its number.
+    /// It loads registered objects. The field is its number.
     Loader(i32),
     /// It loads the objects of a backfill.
     Backfill,

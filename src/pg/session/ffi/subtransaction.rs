@@ -1,5 +1,5 @@
-//! Pieces of work that can be rolled back by themselves. Catching an error of PostgreSQL's without this would leave the
-//! session in pieces.
+//! Work in subtransactions. An error of PostgreSQL may be caught only around a subtransaction that is then
+//! rolled back: the error leaves locks, buffers and memory of the work behind.
 
 use std::panic::AssertUnwindSafe;
 
@@ -10,8 +10,8 @@ use super::caught::{Failure, failure, restore_memory};
 use super::ending::is_ending;
 use crate::error::Result;
 
-/// Runs `work` in a subtransaction, and rolls it back if `work` returns an error or PostgreSQL raises one. An error that is
-/// raised because this process must end is raised again.
+/// Runs `work` in a subtransaction, and rolls it back if `work` returns an error or PostgreSQL raises one.
+/// An error that is raised because this process must end is raised again.
 pub fn attempt<T, E: From<Failure>>(work: impl FnOnce() -> std::result::Result<T, E>) -> std::result::Result<T, E> {
     let subtransaction = Subtransaction::begin();
     PgTryBuilder::new(AssertUnwindSafe(|| {
@@ -36,8 +36,9 @@ pub fn attempt<T, E: From<Failure>>(work: impl FnOnce() -> std::result::Result<T
     .execute()
 }
 
-/// Runs `work` in a subtransaction. `Ok(None)`: it met a unique violation and was rolled back. Any other error rolls the
-/// subtransaction back and goes on to the caller's transaction: an open one would swallow its caller's own roll-back.
+/// Runs `work` in a subtransaction. Returns `Ok(None)` if a unique violation has rolled it back. Any other
+/// error rolls the subtransaction back and is returned or raised again. The subtransaction must not stay
+/// open then: the caller's own rollback would end it instead of the caller's subtransaction.
 pub fn unless_unique_violation<T>(work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
     let subtransaction = Subtransaction::begin();
     PgTryBuilder::new(AssertUnwindSafe(|| match work() {
@@ -65,7 +66,7 @@ pub fn unless_unique_violation<T>(work: impl FnOnce() -> Result<T>) -> Result<Op
     .execute()
 }
 
-/// A subtransaction that was begun; whoever has it ends it on every path.
+/// A subtransaction that has begun. The function that has begun it ends it on every path.
 #[derive(Clone, Copy)]
 struct Subtransaction {
     memory: pg_sys::MemoryContext,
@@ -74,30 +75,33 @@ struct Subtransaction {
 
 impl Subtransaction {
     fn begin() -> Self {
-        // SAFETY: reads two globals of this backend.
+        // SAFETY: both are variables that only this thread writes.
         let this =
             unsafe { Subtransaction { memory: pg_sys::CurrentMemoryContext, owner: pg_sys::CurrentResourceOwner } };
-        // SAFETY: inside a transaction.
+        // SAFETY: called inside a transaction, as all of its callers run in one.
         unsafe { pg_sys::BeginInternalSubTransaction(std::ptr::null()) };
         restore_memory(this.memory);
         this
     }
 
     fn keep(self) {
-        // SAFETY: ends the subtransaction begun above, which is the current one: work within leaves none open.
+        // SAFETY: the current subtransaction is the one that `begin` has begun: the work inside leaves no
+        // other one open.
         unsafe { pg_sys::ReleaseCurrentSubTransaction() };
         self.restore();
     }
 
     fn roll_back(self) {
-        // SAFETY: as above.
+        // SAFETY: the current subtransaction is the one that `begin` has begun: an error inside a nested
+        // one has rolled that one back first.
         unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
         self.restore();
     }
 
     fn restore(self) {
         restore_memory(self.memory);
-        // SAFETY: it was current before the subtransaction and outlives it.
+        // SAFETY: this owner was current before the subtransaction began, and belongs to a transaction that
+        // is still open.
         unsafe { pg_sys::CurrentResourceOwner = self.owner };
     }
 }

@@ -1,4 +1,4 @@
-//! The reading threads of this backend, and the wait for their events.
+//! The threads of this backend that read from S3, and the wait for their events.
 
 use std::ffi::{c_int, c_long};
 use std::os::fd::RawFd;
@@ -11,11 +11,13 @@ use crate::error::Result;
 use crate::load::background::{Background, Events, Stopper};
 use crate::s3::reads::Io;
 
-/// The threads that run, for the exit callback: a FATAL error does not unwind, so no destructor would stop them. More than
-/// one where an owner's trigger loads within a load.
+/// The threads that run, for the exit callback: a FATAL error does not unwind, so no destructor stops them
+/// then. There is more than one where a prefetcher reads several objects, or where a trigger of the tables'
+/// owner loads within a load.
 static RUNNING: Mutex<Vec<Stopper>> = Mutex::new(Vec::new());
 static REGISTER: Once = Once::new();
-/// Bytes from which an allocation is given back to the system when it is freed: the value that glibc itself starts with.
+/// Bytes from which an allocation is returned to the system when it is freed: the value with which glibc
+/// itself starts.
 const MAPPED_FROM: c_int = 128 << 10;
 
 /// A [`Background`] thread that also ends when the backend exits.
@@ -25,14 +27,16 @@ pub struct Thread<E> {
 }
 
 impl<E: Send + 'static> Thread<E> {
-    /// Starts `work` with every signal blocked, as PostgreSQL's handlers must run on its own thread only.
+    /// Starts `work` in a thread with every signal blocked, as PostgreSQL's handlers must run on the
+    /// backend's own thread only.
     pub fn start(depth: usize, work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
         REGISTER.call_once(|| {
-            // glibc raises the size from which it maps memory separately whenever a large piece is freed; after that
-            // freed windows and batches stay in the heap, half a memory limit of them. A fixed size gives them back.
-            // SAFETY: sets one parameter of the allocator.
+            // glibc raises the size from which it maps memory separately whenever a large piece is freed.
+            // Freed windows and batches, half a memory limit of them, would then stay in the heap. A fixed
+            // size returns them.
+            // SAFETY: glibc allows this at any time, also after allocations; it changes one number of the allocator.
             unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM) };
-            // SAFETY: the callback is a guarded C function that lives as long as the process.
+            // SAFETY: the callback is a guarded C function that is never unloaded, and it is registered once.
             unsafe { pg_sys::before_shmem_exit(Some(stop_at_exit), pg_sys::Datum::from(0)) }
         });
         let background = with_signals_blocked(|| Background::start(depth, work))?;
@@ -41,7 +45,8 @@ impl<E: Send + 'static> Thread<E> {
         Ok(Thread { background, stopper })
     }
 
-    /// Waits for the next event; answers cancel, timeout and shutdown meanwhile. `None`: the thread has ended.
+    /// Waits for the next event, and answers cancel, timeout and shutdown while it waits. Returns `None` if
+    /// the thread has ended.
     pub fn next(&mut self) -> Result<Option<E>> {
         loop {
             if let Some(event) = self.background.poll() {
@@ -51,7 +56,7 @@ impl<E: Send + 'static> Thread<E> {
         }
     }
 
-    /// The same, but waits at most until then; `None`: nothing has come.
+    /// Waits for the next event, but at most until `end`. Returns `None` if no event has come by then.
     pub fn next_until(&mut self, end: Instant) -> Option<Result<Option<E>>> {
         loop {
             if let Some(event) = self.background.poll() {
@@ -80,48 +85,49 @@ fn running() -> MutexGuard<'static, Vec<Stopper>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `work` while every signal is blocked on this thread; threads that it starts inherit the mask.
+/// Runs `work` while every signal is blocked on this thread. Threads that `work` starts inherit the mask.
 fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
     let _blocked = BlockedSignals::block();
     work()
 }
 
-/// The mask that this thread had before. It is restored on drop, also when a panic unwinds.
+/// The signal mask that this thread had before. It is restored on drop, also when a panic unwinds.
 struct BlockedSignals(libc::sigset_t);
 
 impl BlockedSignals {
     fn block() -> Self {
         let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
         let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigfillset initialises the set it is given.
+        // SAFETY: the pointer is to a whole set, which the call initialises.
         unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        // SAFETY: `all` was initialised above, `before` is written by the call.
+        // SAFETY: `all` is initialised above, and `before` has room for the set that the call writes.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-        // SAFETY: written by the call above.
+        // SAFETY: the call above has written it; with these arguments it cannot fail.
         BlockedSignals(unsafe { before.assume_init() })
     }
 }
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        // SAFETY: a mask that this same thread had.
+        // SAFETY: the mask is initialised, and this same thread had it before: the value never leaves its thread.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
     }
 }
 
-/// Returns when `fd` may be readable, or so much time has passed; raises PostgreSQL's own error on an interrupt.
+/// Waits until `fd` may be readable or `limit` has passed. Raises PostgreSQL's own error on an interrupt.
 fn wait_readable(fd: RawFd, limit: Option<Duration>) {
     let mut events = (pg_sys::WL_LATCH_SET | pg_sys::WL_SOCKET_READABLE | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
     let mut ms = -1;
     if let Some(limit) = limit {
         events |= pg_sys::WL_TIMEOUT as c_int;
-        // Rounded up, or the last millisecond would be spent turning.
+        // Rounded up, or the caller would spin during the last millisecond.
         ms = limit.as_millis() as c_long + 1;
     }
-    // SAFETY: MyLatch is this backend's latch; the descriptor belongs to a live `Background`.
+    // SAFETY: MyLatch is this backend's latch, and the caller's `Background` keeps the descriptor open
+    // during the wait.
     let happened = unsafe { pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, fd, ms, pg_sys::PG_WAIT_EXTENSION) };
     if happened & pg_sys::WL_LATCH_SET as c_int != 0 {
-        // SAFETY: as above.
+        // SAFETY: MyLatch is this backend's latch, which only its owner may reset.
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     }
     pgrx::check_for_interrupts!();

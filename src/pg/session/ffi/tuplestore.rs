@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use crate::error::{Error, Result};
 use crate::tuple::{COLUMNS, Tuples};
 
-// `tuple` writes MinimalTuples by hand: its layout must be this PostgreSQL's, or the crate must not build.
+// `tuple` writes MinimalTuples by hand. The crate does not build if this PostgreSQL has another layout.
 const _: () = {
     assert!(cfg!(target_endian = "little") && size_of::<usize>() == 8);
     assert!(std::mem::offset_of!(pg_sys::MinimalTupleData, t_infomask2) == 10);
@@ -20,37 +20,40 @@ const _: () = {
 /// The name under which statements read a [`TickStore`].
 const RELATION: &CStr = c"incoming_ticks";
 
-/// A batch of encoded ticks that the statements of the current SPI connection read as `incoming_ticks`: an ephemeral named
-/// relation, as triggers' transition tables are. It needs no function, no table and no right.
+/// A batch of encoded ticks that the statements of the current SPI connection read as `incoming_ticks`: an
+/// ephemeral named relation, as triggers' transition tables are. It needs no function, no table and no privilege.
 pub struct TickStore {
     store: *mut pg_sys::Tuplestorestate,
 }
 
 impl TickStore {
-    /// Hands over all tuples but those in `skip`. Inside an SPI connection that outlives the value.
+    /// Registers all tuples but those in `skip`. The caller has an SPI connection that outlives the value.
     pub fn register(tuples: &Tuples, skip: &HashSet<usize>, symbol_collation: pg_sys::Oid) -> Result<TickStore> {
         let descriptor = descriptor(symbol_collation)?;
         let kilobytes = (tuples.size() / 512).clamp(1024, i32::MAX as usize) as c_int;
-        // SAFETY: memory comes from the current context, which is the SPI connection's; freed in `drop`.
+        // SAFETY: the current memory context is the SPI connection's, which outlives the store; `drop`
+        // frees the store before.
         let store = unsafe { pg_sys::tuplestore_begin_heap(false, false, kilobytes) };
         let this = TickStore { store };
-        // SAFETY: the descriptor is complete; the slot is dropped below.
+        // SAFETY: every column of the descriptor is set, and it outlives the slot, which is dropped below.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple) };
         for index in (0..tuples.len()).filter(|index| !skip.contains(index)) {
             let tuple = tuples.words(index).as_ptr() as pg_sys::MinimalTuple;
-            // SAFETY: an aligned, complete MinimalTuple of this descriptor (see `tuple`); the slot neither frees nor
-            // writes it, and the store copies it before the next one takes its place.
+            // SAFETY: the encoder has written an aligned, complete MinimalTuple of this descriptor. The
+            // slot neither frees nor writes it, and the store copies it before the next tuple takes its place.
             unsafe { pg_sys::ExecStoreMinimalTuple(tuple, slot, false) };
-            // SAFETY: both were made above.
+            // SAFETY: the store is open for writing, and the slot holds a tuple.
             unsafe { pg_sys::tuplestore_puttupleslot(store, slot) };
         }
-        // SAFETY: made above and not used again.
+        // SAFETY: the slot was made above and is not used again.
         unsafe { pg_sys::ExecDropSingleTupleTableSlot(slot) };
 
-        // SAFETY: palloc0 returns zeroed memory of the size of the struct, in the SPI connection's context.
+        // SAFETY: palloc0 returns zeroed, aligned memory of the struct's size, or raises an error. All
+        // fields may be zero.
         let relation = unsafe { pg_sys::palloc0(size_of::<pg_sys::EphemeralNamedRelationData>()) }
             .cast::<pg_sys::EphemeralNamedRelationData>();
-        // SAFETY: `relation` is valid and exclusively ours; the name is static, descriptor and store outlive it.
+        // SAFETY: no other code knows `relation` yet. The name is static and not written; descriptor and
+        // store live until the relation is unregistered.
         unsafe {
             (*relation).md.name = RELATION.as_ptr().cast_mut();
             (*relation).md.tupdesc = descriptor;
@@ -58,7 +61,7 @@ impl TickStore {
             (*relation).md.enrtuples = (tuples.len() - skip.len().min(tuples.len())) as f64;
             (*relation).reldata = store.cast();
         }
-        // SAFETY: a complete relation, inside an SPI connection.
+        // SAFETY: the relation is complete, and the caller has an SPI connection, in whose memory it lives.
         let code = unsafe { pg_sys::SPI_register_relation(relation) };
         if code != pg_sys::SPI_OK_REL_REGISTER as c_int {
             return Err(Error::Internal { why: format!("SPI_register_relation returned {code}") });
@@ -70,34 +73,37 @@ impl TickStore {
 impl Drop for TickStore {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // An error is on its way up: the transaction's end frees both, and calling PostgreSQL now could raise again.
+            // An error is unwinding. The transaction's end frees both, and a call of PostgreSQL could raise
+            // a second error.
             return;
         }
-        // SAFETY: registered above in this SPI connection; unknown names are ignored.
+        // SAFETY: the SPI connection is still open, as it outlives this value; an unknown name is not an error.
         unsafe { pg_sys::SPI_unregister_relation(RELATION.as_ptr()) };
-        // SAFETY: made above; nothing reads it any more.
+        // SAFETY: `register` has made the store, and no statement finds it any more.
         unsafe { pg_sys::tuplestore_end(self.store) };
     }
 }
 
+/// Returns the descriptor of an encoded tuple.
 fn descriptor(symbol_collation: pg_sys::Oid) -> Result<pg_sys::TupleDesc> {
-    // SAFETY: allocates in the current memory context.
+    // SAFETY: the number of columns is a small constant; the memory is the current context's.
     let descriptor = unsafe { pg_sys::CreateTemplateTupleDesc(COLUMNS.len() as c_int) };
     for (index, (name, sql_type)) in COLUMNS.iter().enumerate() {
         let number = (index + 1) as pg_sys::AttrNumber;
         let name = CString::new(*name).map_err(|error| Error::Internal { why: error.to_string() })?;
         let (oid, typmod) = type_of(sql_type);
-        // SAFETY: the number is within the descriptor; the name is copied.
+        // SAFETY: the number is between 1 and the descriptor's columns; the name is NUL-terminated and is copied.
         unsafe { pg_sys::TupleDescInitEntry(descriptor, number, name.as_ptr(), oid, typmod, 0) };
         if COLUMNS[index].0 == "symbol" {
-            // SAFETY: the entry was made above.
+            // SAFETY: the call above has made the entry of this number.
             unsafe { pg_sys::TupleDescInitEntryCollation(descriptor, number, symbol_collation) };
         }
     }
     Ok(descriptor)
 }
 
-/// Oid and type modifier of the types in [`COLUMNS`]; a numeric's modifier is precision and scale as in `numeric.c`.
+/// Returns oid and type modifier of a type in [`COLUMNS`]. A numeric's modifier is made of precision and
+/// scale as in `numeric.c`.
 fn type_of(sql_type: &str) -> (pg_sys::Oid, i32) {
     let numeric = |precision: i32, scale: i32| (precision << 16 | scale) + pg_sys::VARHDRSZ as i32;
     match sql_type {
@@ -112,16 +118,17 @@ fn type_of(sql_type: &str) -> (pg_sys::Oid, i32) {
 
 #[cfg(any(test, feature = "pg_test"))]
 pub mod test_support {
-    //! What PostgreSQL itself makes of a tuple, to compare ours with.
+    //! The tuples that PostgreSQL itself forms, to compare ours with them.
 
     use super::*;
 
-    /// The bytes that `heap_form_minimal_tuple` makes of one row of a query with the columns of an encoded tuple.
+    /// Returns the bytes that `heap_form_minimal_tuple` makes of one row, which has the columns of an
+    /// encoded tuple.
     pub fn formed_by_postgres(datums: &mut [pg_sys::Datum], nulls: &mut [bool]) -> Vec<u8> {
         let descriptor = descriptor(pg_sys::C_COLLATION_OID).unwrap_or(std::ptr::null_mut());
-        // SAFETY: as many datums and flags as the descriptor has columns, of its types.
+        // SAFETY: both slices have an element for each column of the descriptor, and the datums are of its types.
         let tuple = unsafe { pg_sys::heap_form_minimal_tuple(descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr()) };
-        // SAFETY: a MinimalTuple begins with its own length in bytes.
+        // SAFETY: a MinimalTuple begins with its own length in bytes, and all of them are initialised.
         unsafe { std::slice::from_raw_parts(tuple.cast::<u8>(), (*tuple).t_len as usize) }.to_vec()
     }
 }

@@ -1,5 +1,5 @@
-//! What must happen before somebody else's statement runs: DROP DATABASE waits five seconds for other sessions to go, and
-//! would then be refused because of ours.
+//! A hook before utility statements: DROP DATABASE waits five seconds for other sessions to end and fails
+//! if any is left, so our workers must end first.
 
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +9,12 @@ use pgrx::prelude::*;
 static mut BEFORE: pg_sys::ProcessUtility_hook_type = None;
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// From now on this process, and those that it forks, sends btc_ingest's workers away before it drops or renames their
-/// database. While shared_preload_libraries is being worked off.
+/// Installs the hook in this process and in those that it forks: it ends btc_ingest's workers in a database
+/// before a statement drops or renames the database. Called while the postmaster loads shared_preload_libraries.
 pub fn watch_databases() {
     if !INSTALLED.swap(true, Ordering::Relaxed) {
-        // SAFETY: hooks are set by the postmaster alone, before it forks; the former one is called by ours.
+        // SAFETY: the postmaster alone sets hooks, before it forks, and on one thread. Our hook calls the
+        // former one.
         unsafe {
             BEFORE = pg_sys::ProcessUtility_hook;
             pg_sys::ProcessUtility_hook = Some(before_utility);
@@ -21,7 +22,8 @@ pub fn watch_databases() {
     }
 }
 
-// The plain function: pgrx's face of it would catch every error of every statement, and hand it on without what it does not know.
+// Without pgrx's guard, which would catch the error of every statement, and raise it again without the
+// fields that pgrx does not know.
 unsafe extern "C-unwind" {
     fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
@@ -35,7 +37,8 @@ unsafe extern "C-unwind" {
     );
 }
 
-/// Without a guard, for the same reason: an error of the statement passes over this frame, in which nothing needs dropping.
+/// Ends the workers if the statement needs it, and runs the statement. It has no guard, for the same
+/// reason: an error of the statement passes over this frame, in which no value needs dropping.
 unsafe extern "C-unwind" fn before_utility(
     statement: *mut pg_sys::PlannedStmt,
     text: *const c_char,
@@ -46,21 +49,21 @@ unsafe extern "C-unwind" fn before_utility(
     dest: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: a planned utility statement, as PostgreSQL hands it to every hook.
+    // SAFETY: PostgreSQL passes a valid planned statement to every hook, and utilityStmt is not null in it.
     let database = unsafe { database_to_leave((*statement).utilityStmt) };
     if !database.is_null() {
-        // SAFETY: NUL-terminated.
-        unsafe { send_workers_away(database) };
+        // SAFETY: the name is NUL-terminated and lives as long as the statement.
+        unsafe { end_workers(database) };
     }
-    // SAFETY: set once, before any process was forked.
+    // SAFETY: the variable was set once, before this process was forked, and does not change.
     let next = unsafe { BEFORE }.unwrap_or(standard_ProcessUtility);
-    // SAFETY: the hook's own arguments, handed on.
+    // SAFETY: these are the hook's own arguments, which the next hook may rely on as this one does.
     unsafe { next(statement, text, read_only_tree, context, params, environment, dest, completion) }
 }
 
-/// The name of the database that a statement wants nobody to be in; null: none.
+/// Returns the name of the database that a statement drops or renames. Returns null if it does neither.
 unsafe fn database_to_leave(node: *mut pg_sys::Node) -> *const c_char {
-    // SAFETY: a node says what it is.
+    // SAFETY: the caller passes a valid node, whose tag says which structure it is.
     unsafe {
         match (*node).type_ {
             pg_sys::NodeTag::T_DropdbStmt => (*node.cast::<pg_sys::DropdbStmt>()).dbname,
@@ -74,35 +77,36 @@ unsafe fn database_to_leave(node: *mut pg_sys::Node) -> *const c_char {
     }
 }
 
-/// Ends the workers in a database, if the session's user owns it: the statement of anybody else will be refused.
+/// Ends the workers in a database, if the session's role owns it: the statement of another role is refused later.
 #[pg_guard]
-unsafe extern "C-unwind" fn send_workers_away(database: *const c_char) {
-    // SAFETY: inside a transaction; a NUL-terminated name.
+unsafe extern "C-unwind" fn end_workers(database: *const c_char) {
+    // SAFETY: a utility statement runs inside a transaction, and the caller's name is NUL-terminated.
     let oid = unsafe { pg_sys::get_database_oid(database, true) };
-    // SAFETY: an existing database's oid.
+    // SAFETY: GetUserId only reads a variable, and the oid is of a database that exists in this snapshot.
     if oid == pg_sys::InvalidOid || !unsafe { pg_sys::pg_database_ownercheck(oid, pg_sys::GetUserId()) } {
         return;
     }
-    // SAFETY: forgets an earlier look at who is there, and looks anew.
-    let sessions = unsafe {
-        pg_sys::pgstat_clear_snapshot();
-        pg_sys::pgstat_fetch_stat_numbackends()
-    };
+    // SAFETY: the call frees the session's own copy of the statistics, of which no pointer is held here.
+    unsafe { pg_sys::pgstat_clear_snapshot() };
+    // SAFETY: the call makes a new copy, inside a transaction, and counts its entries.
+    let sessions = unsafe { pg_sys::pgstat_fetch_stat_numbackends() };
     for number in 1..=sessions {
-        // SAFETY: one of the entries that were counted; null where it is gone.
+        // SAFETY: the number is one of those that were counted. The entry is in the session's own copy,
+        // which is kept until it is cleared below.
         let Some(entry) = (unsafe { pg_sys::pgstat_fetch_stat_local_beentry(number).as_ref() }) else { continue };
         let session = &entry.backendStatus;
         if session.st_databaseid != oid {
             continue;
         }
-        // SAFETY: looks the pid up among the background workers; null if it is none.
+        // SAFETY: this process is attached to shared memory, and the pid may be any number: null if it is
+        // no worker's.
         let kind = unsafe { pg_sys::GetBackgroundWorkerTypeByPid(session.st_procpid) };
-        // SAFETY: NUL-terminated where it is not null.
+        // SAFETY: the pointer is not null, and the call returns NUL-terminated text.
         if !kind.is_null() && unsafe { CStr::from_ptr(kind) }.to_bytes().starts_with(b"btc_ingest") {
-            // SAFETY: a signal to a worker of this library.
+            // SAFETY: SIGTERM ends one of this library's workers in order; the pid was looked up just before.
             unsafe { libc::kill(session.st_procpid, libc::SIGTERM) };
         }
     }
-    // SAFETY: as above.
+    // SAFETY: the loop has ended, so no reference into the session's copy is left.
     unsafe { pg_sys::pgstat_clear_snapshot() };
 }

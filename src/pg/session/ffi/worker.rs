@@ -1,4 +1,4 @@
-//! A background worker's process: how it becomes one, its transactions, its waits.
+//! The process of a background worker: its start, its transactions and its waits.
 
 use std::ffi::{CString, c_int};
 use std::panic::AssertUnwindSafe;
@@ -11,38 +11,41 @@ use super::ending::is_ending;
 use super::session::set_for_session;
 use crate::error::Result;
 
-// pgrx wraps these functions into ones that no signal handler may call.
+// pgrx's declarations of these functions have a guard, which a signal handler may not run.
 unsafe extern "C-unwind" {
     fn die(signal: c_int);
     fn StatementCancelHandler(signal: c_int);
     fn SignalHandlerForConfigReload(signal: c_int);
 }
 
-/// Which database a worker is to work in.
+/// The database to which a worker connects.
 #[derive(Debug, Clone, Copy)]
 pub enum Database {
-    /// None: it sees the catalogs that all databases share, and keeps nobody from dropping any.
+    /// No database: the worker sees the catalogs that all databases share, and no DROP DATABASE waits for it.
     None,
-    /// By its oid, which survives a renaming.
+    /// A database by its oid, which a renaming does not change.
     Oid(pg_sys::Oid),
 }
 
-/// Makes this process a worker in `database` with the rights of the cluster's owner. SIGTERM ends it wherever it answers
-/// interrupts, as it ends a client's backend; pgrx's own handlers set a flag that no wait of PostgreSQL looks at.
+/// Connects this process to `database` as the bootstrap superuser. SIGTERM ends the process wherever it
+/// answers interrupts, as it ends a client's backend; pgrx's own handlers set a flag that no wait of
+/// PostgreSQL checks.
 pub fn become_worker(database: Database) {
     let handlers: [(c_int, unsafe extern "C-unwind" fn(c_int)); 3] =
         [(libc::SIGTERM, die), (libc::SIGINT, StatementCancelHandler), (libc::SIGHUP, SignalHandlerForConfigReload)];
     for (signal, handler) in handlers {
-        // SAFETY: PostgreSQL's own handler for this signal.
+        // SAFETY: the handler is the one that PostgreSQL's own backends have for this signal.
         unsafe { pg_sys::pqsignal(signal, Some(handler)) };
     }
-    // SAFETY: in a background worker's main function, before anything else.
+    // SAFETY: the handlers are set, and a background worker's main function calls this before anything else.
     unsafe { pg_sys::BackgroundWorkerUnblockSignals() };
     match database {
-        // SAFETY: as above; no user means the bootstrap superuser.
+        // SAFETY: a worker's main function connects once, before its first transaction. InvalidOid as the
+        // user stands for the bootstrap superuser.
         Database::Oid(oid) => unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0) },
         Database::None => {
-            // SAFETY: as above.
+            // SAFETY: a worker's main function connects once. Null stands for no database and the bootstrap
+            // superuser.
             unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) }
             return;
         }
@@ -51,9 +54,11 @@ pub fn become_worker(database: Database) {
     set_for_session(c"jit", c"off");
 }
 
-/// Runs `work` in a transaction of its own: commits it, or rolls it back if `work` returns an error.
+/// Runs `work` in a transaction of its own. Commits it, or rolls it back if `work` returns an error. The
+/// caller is outside a transaction.
 pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SAFETY: outside a transaction; begins one with a snapshot, as every statement of a client does.
+    // SAFETY: the caller is outside a transaction, so one may begin, with a snapshot as a client's
+    // statement has it.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
@@ -61,27 +66,30 @@ pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     }
     let result = work();
     if result.is_ok() {
-        // SAFETY: ends the transaction begun above; `work` leaves the snapshot on top that was pushed above.
+        // SAFETY: the transaction begun above is open, and `work` leaves the snapshot on top that was
+        // pushed above.
         unsafe {
             pg_sys::PopActiveSnapshot();
             pg_sys::CommitTransactionCommand();
         }
     } else {
-        // SAFETY: rolls back the transaction begun above and releases all that it holds, its snapshot included.
+        // SAFETY: the transaction begun above is open; the call releases all that it holds, its snapshot included.
         unsafe { pg_sys::AbortCurrentTransaction() };
     }
-    // SAFETY: outside a transaction; sends this worker's counters, which autovacuum reads.
+    // Autovacuum needs the counters of this worker.
+    // SAFETY: the transaction has ended, as the call requires.
     unsafe { pg_sys::pgstat_report_stat(false) };
     result
 }
 
-/// Runs a part of a worker's loop outside any transaction. An error that `work` returns, or that PostgreSQL raises in it, is
-/// returned; the transaction that was open then is rolled back, and the worker can go on.
+/// Runs a part of a worker's loop, outside any transaction. Returns an error that `work` returns or that
+/// PostgreSQL raises in it. The transaction that was open then is rolled back, and the worker can go on.
 pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
-    // SAFETY: reads a global of this process.
+    // SAFETY: a variable that only this thread writes.
     let memory = unsafe { pg_sys::CurrentMemoryContext };
     let abort = move |error: CaughtError| {
-        // SAFETY: outside of any other error; ends the open transaction, if there is one, and releases all that it holds.
+        // SAFETY: pgrx has copied the error and left PostgreSQL's error handling. The call ends the open
+        // transaction, if there is one, and no frame of that transaction is left.
         unsafe { pg_sys::AbortCurrentTransaction() };
         restore_memory(memory);
         Err(failure(error))
@@ -92,26 +100,27 @@ pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Fa
         .execute()
 }
 
-/// What pg_stat_activity shows as this worker's query; nothing: it is idle.
+/// Shows `text` in pg_stat_activity as this worker's query, or the worker as idle if there is none.
 pub fn show_activity(text: Option<&str>) {
     let state = match text {
         Some(_) => pg_sys::BackendState::STATE_RUNNING,
         None => pg_sys::BackendState::STATE_IDLE,
     };
     let text = text.and_then(|text| CString::new(text).ok()).unwrap_or_default();
-    // SAFETY: copies a NUL-terminated string.
+    // SAFETY: the text is NUL-terminated and outlives the call, which copies it.
     unsafe { pg_sys::pgstat_report_activity(state, text.as_ptr()) };
 }
 
-/// Waits at most so long, or until the latch is set or the process is to end; answers interrupts and reads changed settings.
+/// Waits until `limit` has passed, the latch is set, or SIGTERM asks the process to end. Answers interrupts
+/// and reads changed settings.
 pub fn idle(limit: std::time::Duration) {
     let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as c_int;
     if is_ending() {
         return;
     }
-    // SAFETY: MyLatch is this process's latch.
+    // SAFETY: MyLatch is this process's own latch, as a wait requires.
     unsafe { pg_sys::WaitLatch(pg_sys::MyLatch, events, limit.as_millis() as _, pg_sys::PG_WAIT_EXTENSION) };
-    // SAFETY: as above.
+    // SAFETY: MyLatch is this process's own latch, which only its owner may reset.
     unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     if !is_ending() {
         pgrx::check_for_interrupts!();
@@ -119,13 +128,14 @@ pub fn idle(limit: std::time::Duration) {
     }
 }
 
-/// Reads the configuration anew if the postmaster was told to. Outside a transaction.
+/// Reads the configuration again if it was reloaded. The caller is outside a transaction.
 pub fn reload_settings() {
-    // SAFETY: a flag that only the signal's handler sets.
+    // SAFETY: a flag of this process, which the signal handler sets in one write.
     if unsafe { pg_sys::ConfigReloadPending } != 0 {
-        // SAFETY: as above.
+        // SAFETY: a flag of this process. A signal that arrives after this line sets it again, and is not lost.
         unsafe { pg_sys::ConfigReloadPending = 0 };
-        // SAFETY: outside a transaction, as PostgreSQL's own workers do.
+        // SAFETY: outside a transaction and outside a signal handler, as in the main loops of PostgreSQL's
+        // own workers.
         unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
     }
 }
