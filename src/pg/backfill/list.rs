@@ -1,4 +1,5 @@
-//! The first phase: every key under the prefixes into `ingestion.objects`, in batches, taken up where the last one ended.
+//! The first phase of a backfill: the keys under its prefixes are registered in `ingestion.objects`, in
+//! batches. A listing that was interrupted continues behind its last batch.
 
 use pgrx::JsonB;
 use serde_json::{Value, json};
@@ -11,7 +12,8 @@ use crate::pg::queue::listed::{BATCH, Batch, Picker};
 use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, spi};
 
-/// Lists what is not listed yet. `false`: the backfill was paused, stopped or cancelled meanwhile.
+/// Lists the prefixes, or what is left of them. Returns `false` if the backfill was paused, stopped or
+/// cancelled meanwhile.
 pub fn list(backfill: &Backfill) -> Result<bool> {
     let begin = backfill.state.prefix;
     let mut after = backfill.state.after.clone();
@@ -24,7 +26,8 @@ pub fn list(backfill: &Backfill) -> Result<bool> {
     Ok(true)
 }
 
-/// `false`: the backfill was paused, stopped or cancelled meanwhile.
+/// Lists one prefix behind the key `after`. Returns `false` if the backfill was paused, stopped or cancelled
+/// meanwhile.
 fn list_prefix(backfill: &Backfill, number: usize, pattern: &KeyPattern, after: Option<String>) -> Result<bool> {
     let picker = Picker::for_backfill(pattern, backfill.from, backfill.to)?;
     let mut thread = picker.list(after, |_| None)?;
@@ -53,10 +56,11 @@ fn list_prefix(backfill: &Backfill, number: usize, pattern: &KeyPattern, after: 
     }
 }
 
-/// Writes one batch and where the listing stands, together. `false`: the listing is to end.
+/// Registers one batch and notes the position of the listing, in one transaction. Returns `false` if the
+/// listing must end.
 fn register(id: i64, batch: Batch, state: Value) -> Result<bool> {
-    // Arguments become PostgreSQL's only inside the transaction whose memory they take.
     tx(|client| {
+        // The arguments are allocated in the memory of this transaction.
         let passed_over = batch.passed_over.into();
         let [uris, etags, sizes, from, to, facts] = batch.columns();
         let args = [id.into(), uris, etags, sizes, from, to, facts, JsonB(state).into(), passed_over];
