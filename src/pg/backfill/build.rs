@@ -53,6 +53,12 @@ pub enum Outcome {
 
 /// Builds a unit that this worker has claimed, or notes why it cannot be built. Releases the claim.
 pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
+    let outcome = attempt(backfill, slot, unit);
+    unit.release();
+    outcome
+}
+
+fn attempt(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
     let began = Instant::now();
     tx_as_superuser(|client| {
         let target = Target::check(client)?;
@@ -61,19 +67,13 @@ pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
             Err(Refused::Objection(why)) => (UnitStatus::Objects, Built::nothing(why)),
             Err(Refused::Failure(failure)) => match failure.verdict() {
                 Verdict::Permanent => (UnitStatus::Objects, Built::nothing(note_of(&failure))),
-                verdict => {
-                    unit.release();
-                    return Ok(match verdict {
-                        Verdict::OutOfResources => Outcome::OutOfResources(failure),
-                        _ => Outcome::Later(failure),
-                    });
-                }
+                Verdict::OutOfResources => return Ok(Outcome::OutOfResources(failure)),
+                _ => return Ok(Outcome::Later(failure)),
             },
         };
         let _owner = target.become_owner();
         record(client, backfill, unit, status, &built)?;
         count(client, backfill, slot, &built.filled, began)?;
-        unit.release();
         Ok(Outcome::Done(built.chunk))
     })
 }

@@ -24,10 +24,10 @@ const PAUSED: Duration = Duration::from_secs(1);
 
 /// Runs a worker until its backfill has ended or the process must end.
 pub fn run(id: i64, slot: i32) {
-    match ffi::survive(|| tx(|client| take_slot(client, id, slot))) {
-        Ok(true) => {}
-        Ok(false) => return,
-        Err(failure) => return log(id, &failure),
+    // An error ends the process, and the postmaster starts it again.
+    let taken = tx(|client| take_slot(client, id, slot));
+    if !report::or_raise(None, taken) {
+        return;
     }
     let _presence = Presence::enter(Role::Backfill);
     ffi::end_in_order();
@@ -63,9 +63,13 @@ fn recover(id: i64, slot: i32, objects: &mut ObjectWorker, failure: &Failure) ->
     locks::release_all();
     objects.loading.forget();
     while !ffi::is_ending() {
-        pause_after_failure();
-        if let Ok(kept) = ffi::survive(|| tx(|client| take_slot(client, id, slot))) {
-            return kept;
+        match ffi::survive(|| tx(|client| take_slot(client, id, slot))) {
+            Ok(true) => {
+                pause_after_failure();
+                return true;
+            }
+            Ok(false) => return false,
+            Err(_) => pause_after_failure(),
         }
     }
     false
@@ -100,7 +104,10 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
         }
         Err(error) => {
             // The worker tries again what has failed: a page of the listing, a footer, an object.
-            end::note(id, &error.into())?;
+            let failure = error.into();
+            end::note(id, &failure)?;
+            objects.loading.fail_current(&failure)?;
+            objects.loading.release_all()?;
             pause_after_failure();
             Ok(true)
         }
