@@ -1,5 +1,5 @@
-//! The functions that SQL calls, one file per file of `sql/` that declares them. Each converts its arguments, calls, and returns
-//! the result or raises the error. An error is raised last, when nothing is left to drop.
+//! The functions that SQL calls, one file per file of `sql/` that declares them. Each converts its arguments,
+//! calls, and returns the result or raises the error. An error is raised last, when nothing is left to drop.
 
 mod backfill;
 mod discover;
@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::model::report::LoadReport;
 use crate::pg::session::report;
 
-/// The row type of a load's report. A function whose argument list names it must write the macro itself, as pgrx reads it there.
+/// The row type of a load's report. A function whose argument list names it must write the macro itself, as
+/// pgrx reads it there.
 type Report = pgrx::composite_type!('static, "btc_ingest.load_report");
 
 /// Returns the rows, or raises the error.
