@@ -3,8 +3,8 @@
 
 mod backfill;
 mod discover;
-mod internal;
 mod load;
+mod locks;
 mod queue;
 mod status;
 
@@ -18,12 +18,13 @@ use crate::pg::session::report;
 /// pgrx reads it there.
 type Report = pgrx::composite_type!('static, "btc_ingest.load_report");
 
-/// Returns the rows, or raises the error.
+/// Returns the reports as rows, or raises the error.
 fn reports(reports: Result<Vec<LoadReport>>) -> SetOfIterator<'static, Report> {
     let rows: Result<Vec<Report>> = reports.and_then(|reports| reports.iter().map(composite).collect());
-    SetOfIterator::new(report::or_raise(None, rows))
+    report::or_raise(None, rows.map(SetOfIterator::new))
 }
 
+/// Converts a report into a row.
 fn composite(report: &LoadReport) -> Result<Report> {
     let internal = |why: String| Error::Internal { why };
     let mut row = PgHeapTuple::new_composite_type("btc_ingest.load_report").map_err(|e| internal(e.to_string()))?;
