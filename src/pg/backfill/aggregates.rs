@@ -18,6 +18,7 @@ struct Due {
     backfill: i64,
     /// The first bucket of the chunk, as PostgreSQL writes it. `None` if workers do not refresh over this
     /// chunk (any more).
+    #[serde(deserialize_with = "Option::deserialize")]
     chunk: Option<String>,
 }
 

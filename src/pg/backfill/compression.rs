@@ -4,9 +4,8 @@
 
 use pgrx::JsonB;
 use pgrx::spi::SpiClient;
-use serde_json::Value;
 
-use super::row::Backfill;
+use super::row::{Backfill, unfinished};
 use crate::error::Result;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::tx_as_superuser;
@@ -21,7 +20,7 @@ pub fn pause(id: i64) -> Result<()> {
             return Ok(());
         }
         let _owner = target.become_owner();
-        note(client, id, jobs.into())
+        note(client, id, jobs)
     })
 }
 
@@ -35,10 +34,8 @@ pub fn resume(client: &mut SpiClient<'_>, id: i64) -> Result<()> {
         if jobs.is_empty() {
             return Ok(());
         }
-        let other = "SELECT to_json(min(id))::text FROM ingestion.backfills
-                      WHERE status IN ('pending', 'listing', 'loading') AND id <> $1";
-        if let Some(other) = spi::fetch::<Option<i64>>(client, other, &[id.into()])? {
-            return note(client, other, jobs.into());
+        if let Some(other) = unfinished(client)?.into_iter().filter(|other| *other != id).min() {
+            return note(client, other, jobs);
         }
         jobs
     };
@@ -54,14 +51,14 @@ pub fn compress_next(backfill: &Backfill) -> Result<bool> {
     tx_as_superuser(|client| {
         Target::check(client)?;
         let sql = "SELECT (btc_ingest_internal.compress_finished($1) IS NOT NULL)::text";
-        spi::fetch(client, sql, &[JsonB(jobs).into()])
+        spi::fetch(client, sql, &[JsonB(jobs.into()).into()])
     })
 }
 
 /// Adds jobs to those that a backfill's row notes as paused.
-fn note(client: &mut SpiClient<'_>, id: i64, jobs: Value) -> Result<()> {
+fn note(client: &mut SpiClient<'_>, id: i64, jobs: Vec<i64>) -> Result<()> {
     let sql = "UPDATE ingestion.backfills
                   SET state = state || jsonb_build_object('paused_jobs', coalesce(state -> 'paused_jobs', '[]') || $2)
                 WHERE id = $1";
-    spi::execute(client, sql, &[id.into(), JsonB(jobs).into()]).map(drop)
+    spi::execute(client, sql, &[id.into(), JsonB(jobs.into()).into()]).map(drop)
 }

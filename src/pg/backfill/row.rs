@@ -1,8 +1,7 @@
 //! One row of `ingestion.backfills`: the arguments of a backfill, and where it stands.
 
 use pgrx::spi::SpiClient;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::backfill::{BackfillMode, BackfillStatus};
@@ -40,13 +39,21 @@ pub struct Backfill {
 /// The column `state`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct State {
+    /// Where the listing continues.
+    #[serde(flatten)]
+    pub listing: ListingPosition,
+    /// The jobs of the compression policies that the backfill has paused.
+    pub paused_jobs: Option<Vec<i64>>,
+}
+
+/// Where a listing continues.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingPosition {
     /// The index of the prefix that is listed next.
     #[serde(default)]
     pub prefix: usize,
     /// The last key that was listed under this prefix.
     pub after: Option<String>,
-    /// The jobs of the compression policies that the backfill has paused.
-    pub paused_jobs: Option<Value>,
 }
 
 /// The row of `backfill_state.sql`.
@@ -56,10 +63,13 @@ struct Row {
     mode: BackfillMode,
     prefixes: Vec<String>,
     parallel: i32,
+    #[serde(deserialize_with = "Option::deserialize")]
     from: Option<i64>,
+    #[serde(deserialize_with = "Option::deserialize")]
     to: Option<i64>,
     state: State,
     paused: bool,
+    #[serde(deserialize_with = "Option::deserialize")]
     interval: Option<i64>,
 }
 

@@ -3,9 +3,10 @@
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
+use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::model::backfill::BackfillMode;
+use crate::model::backfill::{BackfillMode, BackfillStatus};
 use crate::model::pattern::KeyPattern;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::as_owner;
@@ -105,11 +106,19 @@ pub fn start_workers(id: i64) -> Result<i32> {
     Ok(started as i32)
 }
 
-/// Returns the worker slots of an unfinished backfill, and whether each is free.
+/// How many workers a backfill has while it runs.
+#[derive(Deserialize)]
+struct Workers {
+    parallel: i32,
+    status: BackfillStatus,
+}
+
+/// Returns the worker slots of an unfinished backfill, and whether each is free. A backfill that has ended has none.
 pub fn slots(client: &mut SpiClient<'_>, backfill: i64) -> Result<Vec<(i32, bool)>> {
-    let sql = "SELECT to_json(parallel)::text FROM ingestion.backfills
-                WHERE id = $1 AND status IN ('pending', 'listing', 'loading')";
-    let parallel: Option<i32> = spi::fetch_kept(client, sql, &[backfill.into()])?;
+    let sql = "SELECT json_build_object('parallel', parallel, 'status', status)::text
+                 FROM ingestion.backfills WHERE id = $1";
+    let row: Option<Workers> = spi::fetch_kept(client, sql, &[backfill.into()])?;
+    let parallel = row.filter(|row| row.status.is_running()).map_or(0, |row| row.parallel);
     let is_free = |slot| {
         let lock = Lock::BackfillWorker { backfill, slot };
         let free = lock.try_for_session();
@@ -118,7 +127,7 @@ pub fn slots(client: &mut SpiClient<'_>, backfill: i64) -> Result<Vec<(i32, bool
         }
         free
     };
-    Ok((0..parallel.unwrap_or(0)).map(|slot| (slot, is_free(slot))).collect())
+    Ok((0..parallel).map(|slot| (slot, is_free(slot))).collect())
 }
 
 fn invalid(what: &str) -> Error {

@@ -17,6 +17,7 @@ use crate::model::uri::S3Uri;
 use crate::pg::queue::listed::Picker;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{ffi, guc, spi};
+use crate::s3::listing::ListedObject;
 use crate::s3::object::ObjectHead;
 
 /// Objects whose footers are read for an estimate of rows.
@@ -24,7 +25,7 @@ const SAMPLE: usize = 32;
 /// Bytes of heap and indexes per tick, a high estimate. Used until the hypertable holds enough ticks to
 /// measure them.
 const BYTES_PER_ROW: f64 = 280.0;
-/// Rows per second and worker. Used until the history of loads can tell.
+/// Rows per second and worker. Used until there is a history of loads.
 const ROWS_PER_SECOND: f64 = 150_000.0;
 
 /// A listed object that a backfill would take.
@@ -64,23 +65,7 @@ pub fn survey(plan: &Plan) -> Result<Survey> {
         let picker = Picker::for_backfill(&pattern, from, to)?;
         let mut thread = picker.list(None, |_| None)?;
         while let Some(Page { objects, more }) = thread.next()? {
-            let listed = objects.len() as i64;
-            let wanted: Vec<Candidate> =
-                objects.into_iter().filter_map(|object| Some((picker.pick(&object.key)?.0, object.head))).collect();
-            found.objects += wanted.len() as i64;
-            found.passed_over += listed - wanted.len() as i64;
-            let known = as_owner(|client, _| known(client, &wanted))?;
-            for (uri, head) in wanted {
-                if known.contains(&uri.to_string()) {
-                    found.known += 1;
-                } else {
-                    found.bytes += head.size as i64;
-                    // Without an etag in the listing, each footer would take another request.
-                    if !head.etag.is_empty() {
-                        sample.offer((uri, head));
-                    }
-                }
-            }
+            found.add(&picker, objects, &mut sample)?;
             if !more {
                 break;
             }
@@ -90,15 +75,35 @@ pub fn survey(plan: &Plan) -> Result<Survey> {
     Ok(found)
 }
 
+impl Survey {
+    /// Adds a page of a listing.
+    fn add(&mut self, picker: &Picker, objects: Vec<ListedObject>, sample: &mut Sample) -> Result<()> {
+        let listed = objects.len() as i64;
+        let wanted: Vec<Candidate> =
+            objects.into_iter().filter_map(|object| Some((picker.pick(&object.key)?.0, object.head))).collect();
+        self.objects += wanted.len() as i64;
+        self.passed_over += listed - wanted.len() as i64;
+        let known = as_owner(|client, _| known(client, &wanted))?;
+        for (uri, head) in wanted {
+            if known.contains(&uri.to_string()) {
+                self.known += 1;
+                continue;
+            }
+            self.bytes += head.size as i64;
+            // Without an etag in the listing, each footer would take another request.
+            if !head.etag.is_empty() {
+                sample.offer((uri, head));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Returns the uris of the objects that need no load.
 fn known(client: &mut SpiClient<'_>, objects: &[Candidate]) -> Result<HashSet<String>> {
     let uris: Vec<String> = objects.iter().map(|(uri, _)| uri.to_string()).collect();
     let etags: Vec<String> = objects.iter().map(|(_, head)| head.etag.clone()).collect();
-    let sql = "SELECT coalesce(json_agg(o.s3_uri), '[]')::text
-                 FROM unnest($1::text[], $2::text[]) AS l (uri, etag)
-                 JOIN ingestion.objects o ON o.s3_uri = l.uri
-                WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped'";
-    spi::fetch(client, sql, &[uris.into(), etags.into()])
+    spi::fetch(client, statement!("survey_known"), &[uris.into(), etags.into()])
 }
 
 /// A sample that is spread evenly over a listing of unknown length: every n-th object, with n doubled when
@@ -133,7 +138,11 @@ impl Sample {
 struct Rates {
     /// The directory of the ticks.
     directory: String,
+    /// `None` if too few ticks are stored.
+    #[serde(deserialize_with = "Option::deserialize")]
     bytes_per_row: Option<f64>,
+    /// `None` if there is no history of loads.
+    #[serde(deserialize_with = "Option::deserialize")]
     rows_per_second: Option<f64>,
 }
 

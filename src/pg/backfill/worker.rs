@@ -17,7 +17,7 @@ use crate::pg::session::shared::{Presence, Role};
 use crate::pg::session::tx::tx;
 use crate::pg::session::{guc, report, spi};
 
-/// How long a worker sleeps that has found nothing to do.
+/// How long a worker sleeps if it has found nothing to do.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long a worker sleeps while `pause_ingest()` is in force.
 const PAUSED: Duration = Duration::from_secs(1);
