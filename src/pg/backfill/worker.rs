@@ -24,9 +24,7 @@ const PAUSED: Duration = Duration::from_secs(1);
 
 /// Runs a worker until its backfill has ended or the process must end.
 pub fn run(id: i64, slot: i32) {
-    // An error ends the process, and the postmaster starts it again.
-    let taken = tx(|client| take_slot(client, id, slot));
-    if !report::or_raise(None, taken) {
+    if !take_slot(id, slot) {
         return;
     }
     let _presence = Presence::enter(Role::Backfill);
@@ -62,14 +60,26 @@ fn recover(id: i64, slot: i32, objects: &mut ObjectWorker, failure: &Failure) ->
     // take the slot.
     locks::release_all();
     objects.loading.forget();
+    let kept = take_slot(id, slot);
+    if kept {
+        pause_after_failure();
+    }
+    kept
+}
+
+/// Takes the worker's slot until the process ends, so that one process runs per slot. After a failure that
+/// may pass it tries again. Returns `false` if another process has the slot, or after a permanent failure.
+fn take_slot(backfill: i64, slot: i32) -> bool {
     while !ffi::is_ending() {
-        match ffi::survive(|| tx(|client| take_slot(client, id, slot))) {
-            Ok(true) => {
+        match ffi::survive(|| tx(|client| try_slot(client, backfill, slot))) {
+            Ok(taken) => return taken,
+            Err(failure) => {
+                log(backfill, &failure);
+                if failure.verdict() == Verdict::Permanent {
+                    return false;
+                }
                 pause_after_failure();
-                return true;
             }
-            Ok(false) => return false,
-            Err(_) => pause_after_failure(),
         }
     }
     false
@@ -211,8 +221,9 @@ fn wait() -> Result<()> {
     Ok(())
 }
 
-/// Takes the worker's slot until the process ends. Returns `false` if another process has it.
-fn take_slot(client: &mut SpiClient<'_>, backfill: i64, slot: i32) -> Result<bool> {
+/// Takes the worker's slot and shows this process in its row. Returns `false` if another process has the
+/// slot.
+fn try_slot(client: &mut SpiClient<'_>, backfill: i64, slot: i32) -> Result<bool> {
     if !(Lock::BackfillWorker { backfill, slot }).try_for_session() {
         return Ok(false);
     }
