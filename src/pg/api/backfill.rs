@@ -1,4 +1,4 @@
-//! What backfills are started, watched and commanded with, which `sql/backfill.sql` declares.
+//! The start of backfills, surveys and the commands on backfills, which `sql/backfill.sql` declares.
 
 use pgrx::prelude::*;
 
@@ -16,7 +16,7 @@ fn start_backfill(
     mode: Option<String>,
 ) -> TableIterator<'static, (name!(backfill, i64), name!(taken_up, bool))> {
     let result = start::start(&plan(prefixes, from, to, parallel, mode));
-    TableIterator::once(report::or_raise(None, result))
+    report::or_raise(None, result.map(TableIterator::once))
 }
 
 #[pg_extern(sql = false)]
@@ -65,10 +65,11 @@ fn survey_backfill(
     ),
 > {
     let result = survey::survey(&plan(prefixes, from, to, parallel, mode));
-    let s = report::or_raise(None, result);
-    TableIterator::once((s.objects, s.known, s.passed_over, s.bytes, s.rows, s.disk, s.free, s.seconds))
+    let row = result.map(|s| (s.objects, s.known, s.passed_over, s.bytes, s.rows, s.disk, s.free, s.seconds));
+    report::or_raise(None, row.map(TableIterator::once))
 }
 
+/// Converts the arguments. A null stands for the default.
 fn plan(
     prefixes: Option<Vec<Option<String>>>,
     from: Option<TimestampWithTimeZone>,

@@ -1,4 +1,4 @@
-//! Watches and listings, which `sql/discover.sql` declares.
+//! Watched prefixes and their listings, which `sql/discover.sql` declares.
 
 use pgrx::prelude::*;
 use serde_json::json;
@@ -38,8 +38,8 @@ fn discover(
     ),
 > {
     let result = discovery::discover(prefix);
-    let found = report::or_raise(prefix, result);
-    TableIterator::new(found.into_iter().map(|discovery::Found { prefix, counts: c, seconds, problem }| {
+    let row = |discovery::Found { prefix, counts: c, seconds, problem }| {
         (prefix, c.listed, c.new, c.changed, c.known, c.passed_over, c.skipped, seconds, problem)
-    }))
+    };
+    report::or_raise(prefix, result.map(|found| TableIterator::new(found.into_iter().map(row))))
 }

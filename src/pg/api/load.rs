@@ -47,21 +47,23 @@ fn inspect_s3(
 > {
     let options = options.map_or_else(|| json!({}), |options| options.0);
     let result = inspect::inspect(uri.unwrap_or_default(), options);
-    let found = report::or_raise(uri, result);
-    let (from, to) = found.time_span.unzip();
-    TableIterator::once((
-        Some(found.etag),
-        Some(found.size_bytes),
-        Some(found.rows),
-        Some(found.row_groups),
-        found.writer,
-        Some(found.fingerprint),
-        from,
-        to,
-        found.codecs,
-        pgrx::JsonB(found.columns),
-        found.problem,
-    ))
+    let row = result.map(|found| {
+        let (from, to) = found.time_span.unzip();
+        (
+            Some(found.etag),
+            Some(found.size_bytes),
+            Some(found.rows),
+            Some(found.row_groups),
+            found.writer,
+            Some(found.fingerprint),
+            from,
+            to,
+            found.codecs,
+            pgrx::JsonB(found.columns),
+            found.problem,
+        )
+    });
+    report::or_raise(uri, row.map(TableIterator::once))
 }
 
 #[pg_extern(sql = false)]
@@ -82,13 +84,13 @@ fn register_s3_slice(
 > {
     let metadata = metadata.map_or_else(|| json!({}), |metadata| metadata.0);
     let result = register::register(uri.unwrap_or_default(), asset.unwrap_or_default(), bucket_5m, metadata);
-    TableIterator::once(report::or_raise(uri, result))
+    report::or_raise(uri, result.map(TableIterator::once))
 }
 
 #[pg_extern(sql = false)]
 fn doctor()
 -> TableIterator<'static, (name!(check, String), name!(ok, bool), name!(detail, String), name!(hint, Option<String>))> {
     let result = doctor::checks();
-    let checks = report::or_raise(None, result);
-    TableIterator::new(checks.into_iter().map(|check| (check.name.to_owned(), check.ok, check.detail, check.hint)))
+    let row = |check: doctor::Check| (check.name.to_owned(), check.ok, check.detail, check.hint);
+    report::or_raise(None, result.map(|checks| TableIterator::new(checks.into_iter().map(row))))
 }

@@ -1,10 +1,10 @@
-//! The functions that SQL calls, one file per file of `sql/` that declares them. Each converts its arguments, calls, and returns
-//! the result or raises the error. An error is raised last, when nothing is left to drop.
+//! The functions that SQL calls, one file per file of `sql/` that declares them. Each converts its arguments,
+//! calls, and returns the result or raises the error. An error is raised last, when nothing is left to drop.
 
 mod backfill;
 mod discover;
-mod internal;
 mod load;
+mod locks;
 mod queue;
 mod status;
 
@@ -14,15 +14,17 @@ use crate::error::{Error, Result};
 use crate::model::report::LoadReport;
 use crate::pg::session::report;
 
-/// The row type of a load's report. A function whose argument list names it must write the macro itself, as pgrx reads it there.
+/// The row type of a load's report. A function whose argument list names it must write the macro itself, as
+/// pgrx reads it there.
 type Report = pgrx::composite_type!('static, "btc_ingest.load_report");
 
-/// Returns the rows, or raises the error.
+/// Returns the reports as rows, or raises the error.
 fn reports(reports: Result<Vec<LoadReport>>) -> SetOfIterator<'static, Report> {
     let rows: Result<Vec<Report>> = reports.and_then(|reports| reports.iter().map(composite).collect());
-    SetOfIterator::new(report::or_raise(None, rows))
+    report::or_raise(None, rows.map(SetOfIterator::new))
 }
 
+/// Converts a report into a row.
 fn composite(report: &LoadReport) -> Result<Report> {
     let internal = |why: String| Error::Internal { why };
     let mut row = PgHeapTuple::new_composite_type("btc_ingest.load_report").map_err(|e| internal(e.to_string()))?;

@@ -1,17 +1,35 @@
-//! Sweeps and the commands on objects, which `sql/ingest.sql` declares.
+//! Registration, sweeps and the commands on objects, which `sql/ingest.sql` declares.
 
 use pgrx::prelude::*;
 
 use super::reports;
-use crate::error::Result;
+use crate::error::{self, Error};
 use crate::model::status::Status;
 use crate::pg::queue::commands::{self, Changed, Which};
 use crate::pg::queue::sweep;
-use crate::pg::session::report;
+use crate::pg::session::{report, shared};
+
+#[pg_extern(sql = false)]
+fn wake_workers() {
+    shared::wake_at_commit();
+}
+
+#[pg_trigger(sql = false)]
+fn registry_wake<'a>(_trigger: &'a PgTrigger<'a>) -> Result<Option<PgHeapTuple<'a, pgrx::AllocatedByPostgres>>, Error> {
+    shared::wake_at_commit();
+    Ok(None)
+}
 
 #[pg_extern(sql = false)]
 fn sweep(max_objects: Option<i32>) -> SetOfIterator<'static, pgrx::composite_type!('static, "btc_ingest.load_report")> {
     reports(sweep::sweep(max_objects))
+}
+
+#[pg_extern(sql = false)]
+fn sweep_step(assets: Option<Vec<Option<String>>>, newest: Option<bool>, claim_next: Option<bool>) -> bool {
+    let assets = assets.map(|assets| assets.into_iter().flatten().collect());
+    let result = sweep::step(assets, newest, claim_next.unwrap_or(false));
+    report::or_raise(None, result)
 }
 
 #[pg_extern(sql = false)]
@@ -29,8 +47,8 @@ fn retry(
 fn requeue_failed(
     older_than: Option<Interval>,
 ) -> TableIterator<'static, (name!(object, String), name!(was, String), name!(became, String))> {
-    let all = Interval::new(0, 0, 0).ok();
-    let which = Which { older_than: older_than.or(all), ..Which::default() };
+    let any_age = Interval::new(0, 0, 0).ok();
+    let which = Which { older_than: older_than.or(any_age), ..Which::default() };
     changed(commands::retry(which, &[Status::Failed, Status::Quarantined]))
 }
 
@@ -45,10 +63,11 @@ fn skip(
     changed(commands::skip(Which { uri, asset, bucket: bucket_5m, older_than }, reason))
 }
 
+/// Returns the objects whose status was changed, or raises the error.
 fn changed(
-    result: Result<Vec<Changed>>,
+    result: error::Result<Vec<Changed>>,
 ) -> TableIterator<'static, (name!(object, String), name!(was, String), name!(became, String))> {
-    TableIterator::new(report::or_raise(None, result))
+    report::or_raise(None, result.map(TableIterator::new))
 }
 
 #[pg_extern(sql = false)]

@@ -1,4 +1,4 @@
-//! What workers and loads do at this moment, which `sql/status.sql` declares.
+//! The workers and loads that are running, which `sql/status.sql` declares.
 
 use pgrx::prelude::*;
 

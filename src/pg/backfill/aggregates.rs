@@ -1,4 +1,4 @@
-//! What follows a chunk that was attached as a whole: continuous aggregates are refreshed over it.
+//! Continuous aggregates are refreshed over each chunk that a backfill has attached.
 
 use std::time::Duration;
 
@@ -9,19 +9,21 @@ use crate::pg::session::locks::Lock;
 use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, guc, report, spi};
 
-/// How often a refresh is tried.
-const TRIES: i32 = 5;
+/// How often the refresh over one chunk is attempted.
+const MOST_ATTEMPTS: i32 = 5;
 
 /// A refresh that is due (`refresh_begin.sql`).
 #[derive(Deserialize)]
 struct Due {
     backfill: i64,
-    /// The first bucket of the chunk, as PostgreSQL writes it. `None` if it is not refreshed by a worker (any more).
+    /// The first bucket of the chunk, as PostgreSQL writes it. `None` if workers do not refresh over this
+    /// chunk (any more).
+    #[serde(deserialize_with = "spi::nullable")]
     chunk: Option<String>,
 }
 
-/// Refreshes the continuous aggregates over one chunk that was attached. The refresh is noted in a table, so that no crash loses
-/// it. Returns `false` if none is due, or if another worker refreshes.
+/// Refreshes the continuous aggregates over one chunk that was attached. A table notes the refreshes that are
+/// due, so that a crash loses none. Returns `false` if none is due, or if another worker refreshes.
 pub fn refresh_next() -> Result<bool> {
     // One worker at a time: TimescaleDB refuses two refreshes that overlap.
     if !tx(|_| Ok(Lock::Refresh.try_for_session()))? {
@@ -33,8 +35,9 @@ pub fn refresh_next() -> Result<bool> {
 }
 
 fn refresh_locked() -> Result<bool> {
-    // Counted before it is tried: a refresh that fails again and again, or ends its backend, is left to the administrator.
-    let due: Option<Due> = tx(|client| spi::fetch_kept(client, statement!("refresh_begin"), &[TRIES.into()]))?;
+    // The attempt is counted before it starts. The administrator must see to a refresh that always fails or
+    // ends its backend.
+    let due: Option<Due> = tx(|client| spi::fetch_kept(client, statement!("refresh_begin"), &[MOST_ATTEMPTS.into()]))?;
     let Some(Due { backfill, chunk }) = due else { return Ok(false) };
     let Some(chunk) = chunk else { return Ok(true) };
     ffi::show_activity(Some("refreshing continuous aggregates"));

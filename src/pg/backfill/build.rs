@@ -1,5 +1,6 @@
-//! Builds one unit in one transaction: a plain table is filled with the ticks of all its objects, and TimescaleDB then makes the
-//! table a chunk. If anything prevents that, the reason is noted and the objects are loaded one by one.
+//! Builds one unit in one transaction: a staging table is filled with the ticks of all its objects, and
+//! TimescaleDB then attaches the table as a chunk. If anything prevents that, the reason is noted and the
+//! objects are loaded one by one.
 
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use pgrx::spi::SpiClient;
 
 use super::fill::{Filled, fill};
 use super::row::Backfill;
-use super::stage::Stage;
+use super::staging::StagingTable;
 use super::units::{Unit, UnitStatus};
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
@@ -21,9 +22,9 @@ use crate::pg::session::tx::{tx, tx_as_superuser};
 
 /// Why a unit is not built.
 pub enum Refused {
-    /// What prevents the chunk from being built as a whole.
+    /// A reason why the chunk cannot be built as a whole.
     Objection(String),
-    /// What went wrong.
+    /// An error that was met.
     Failure(Failure),
 }
 
@@ -39,18 +40,25 @@ impl From<Failure> for Refused {
     }
 }
 
-/// What a unit has come to, for its worker.
+/// The result of an attempt at a unit.
 pub enum Outcome {
-    /// It is finished. The oid is that of the new chunk, if there is one.
+    /// The unit is finished. The oid is that of the new chunk; without a chunk the objects are loaded one by
+    /// one.
     Done(Option<pg_sys::Oid>),
-    /// Nothing was kept; another attempt may succeed later.
+    /// The attempt was rolled back. Another one may succeed later.
     Later(Failure),
-    /// The server has run out of disk, memory or locks.
+    /// The server has run out of disk, memory, connections or locks.
     OutOfResources(Failure),
 }
 
-/// Builds a unit, or notes why it cannot be built.
+/// Builds a unit that this worker has claimed, or notes why it cannot be built. Releases the claim.
 pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
+    let outcome = attempt(backfill, slot, unit);
+    unit.release();
+    outcome
+}
+
+fn attempt(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
     let began = Instant::now();
     tx_as_superuser(|client| {
         let target = Target::check(client)?;
@@ -59,19 +67,13 @@ pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
             Err(Refused::Objection(why)) => (UnitStatus::Objects, Built::nothing(why)),
             Err(Refused::Failure(failure)) => match failure.verdict() {
                 Verdict::Permanent => (UnitStatus::Objects, Built::nothing(note_of(&failure))),
-                verdict => {
-                    unit.release();
-                    return Ok(match verdict {
-                        Verdict::OutOfResources => Outcome::OutOfResources(failure),
-                        _ => Outcome::Later(failure),
-                    });
-                }
+                Verdict::OutOfResources => return Ok(Outcome::OutOfResources(failure)),
+                _ => return Ok(Outcome::Later(failure)),
             },
         };
         let _owner = target.become_owner();
         record(client, backfill, unit, status, &built)?;
         count(client, backfill, slot, &built.filled, began)?;
-        unit.release();
         Ok(Outcome::Done(built.chunk))
     })
 }
@@ -83,7 +85,7 @@ fn note_of(failure: &Failure) -> String {
     }
 }
 
-/// A unit that was built, or the reason why not.
+/// A unit that was built, or the reason why it was not.
 #[derive(Default)]
 struct Built {
     filled: Filled,
@@ -98,6 +100,8 @@ impl Built {
     }
 }
 
+/// Records the result in the unit's row, and whether continuous aggregates must be refreshed over the new
+/// chunk.
 fn record(
     client: &mut SpiClient<'_>,
     backfill: &Backfill,
@@ -119,6 +123,7 @@ fn record(
     spi::execute_kept(client, statement!("unit_done"), &args).map(drop)
 }
 
+/// Adds the result to the counts of the worker.
 fn count(client: &mut SpiClient<'_>, backfill: &Backfill, slot: i32, filled: &Filled, began: Instant) -> Result<()> {
     let args = [
         backfill.id.into(),
@@ -133,7 +138,8 @@ fn count(client: &mut SpiClient<'_>, backfill: &Backfill, slot: i32, filled: &Fi
     spi::execute_kept(client, statement!("backfill_count"), &args).map(drop)
 }
 
-/// Gathers statistics for the planner. In a transaction of its own: over rows that are not committed it takes three times as long.
+/// Gathers the planner's statistics of a new chunk. It has a transaction of its own, because ANALYZE takes
+/// three times as long over rows that are not committed.
 pub fn analyze(chunk: pg_sys::Oid) -> Result<()> {
     ffi::show_activity(Some("analyzing a chunk"));
     tx(|client| {
@@ -141,35 +147,36 @@ pub fn analyze(chunk: pg_sys::Oid) -> Result<()> {
         let name: Option<String> = spi::fetch_kept(client, sql, &[i64::from(chunk.to_u32()).into()])?;
         match name {
             Some(name) => spi::execute(client, &format!("ANALYZE {name}"), &[]).map(drop),
-            // It was dropped meanwhile.
+            // Another session has dropped the chunk.
             None => Ok(()),
         }
     })
 }
 
-/// Fills a table and makes it a chunk. An error rolls back all of it: ticks in a table that is no chunk would be lost to readers.
+/// Fills a staging table and attaches it as a chunk. The caller rolls all of it back on an error, because
+/// readers would not see ticks in a table that is no chunk.
 fn build(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit) -> std::result::Result<Built, Refused> {
     check(client, unit)?;
     let target = Target::check(client)?;
-    let table = new_table(client, unit)?;
-    let mut stage = Stage::new(table, unit.from..unit.to);
+    let mut staging = StagingTable::new(new_table(client, unit)?, unit.from..unit.to);
     let filled = {
-        // Constraints of the tables' owner run with the owner's privileges.
+        // Constraints that the tables' owner has written run with the owner's privileges.
         let _owner = target.become_owner();
         Target::check_version(client)?;
-        fill(client, backfill, unit, &mut stage)?
+        fill(client, backfill, unit, &mut staging)?
     };
     if filled.rows == 0 {
         return Err(Refused::Objection("no object holds a tick of it that could be stored".into()));
     }
-    attach(client, backfill, unit, &stage, table)?;
+    attach(client, backfill, unit, &staging)?;
     {
         let _owner = target.become_owner();
-        stage.offsets.write(client)?;
+        staging.offsets.write(client)?;
     }
-    Ok(Built { note: filled.note(), filled, chunk: Some(table) })
+    Ok(Built { note: filled.note(), filled, chunk: Some(staging.table) })
 }
 
+/// Creates an empty table with the hypertable's columns.
 fn new_table(client: &mut SpiClient<'_>, unit: Unit) -> Result<pg_sys::Oid> {
     let args = [timestamp(unit.from)?.into(), timestamp(unit.to)?.into()];
     let table: Option<pg_sys::Oid> = spi::query(client, "SELECT btc_ingest_internal.stage_chunk($1, $2)::oid", &args)?
@@ -179,26 +186,26 @@ fn new_table(client: &mut SpiClient<'_>, unit: Unit) -> Result<pg_sys::Oid> {
     table.ok_or_else(|| Error::Internal { why: "btc_ingest_internal.stage_chunk returned no table".into() })
 }
 
-/// Builds the table's indexes and has TimescaleDB take it for a chunk.
+/// Builds the indexes of the staging table, and has TimescaleDB attach it as a chunk.
 fn attach(
     client: &mut SpiClient<'_>,
     backfill: &Backfill,
     unit: Unit,
-    stage: &Stage,
-    table: pg_sys::Oid,
+    staging: &StagingTable,
 ) -> std::result::Result<(), Refused> {
-    let table = i64::from(table.to_u32());
+    let table = i64::from(staging.table.to_u32());
     ffi::show_activity(Some("building the indexes of the filled table"));
     let args = [table.into(), (backfill.parallel == 1).into()];
     spi::execute(client, "SELECT btc_ingest_internal.index_chunk($1::oid::regclass, $2)", &args)?;
     ffi::show_activity(Some("making a chunk of the filled table"));
-    // One worker at a time: its lock on the hypertable's root lasts until its transaction ends, and a client's INSERT should
-    // not wait behind two of them.
+    // One worker at a time: it locks the root of the hypertable until its transaction ends, and a client's
+    // INSERT should not wait for two such transactions.
     Lock::AttachChunk.take_for_transaction();
-    // Meanwhile this chunk may have been made, or a neighbour may hold a trade of this one on its side of the border. The lock
-    // that create_chunk takes on the root decides about the first.
+    // While the table was filled, another session may have created this chunk, or stored one of its trades in
+    // the neighbouring chunk. A chunk that is created after this check makes create_chunk fail, because that
+    // locks the root.
     check(client, unit)?;
-    if stage.meets_neighbours(client)? {
+    if staging.overlaps_neighbours(client)? {
         let why = "a trade of it is stored on the other side of its border as well";
         return Err(Refused::Objection(why.into()));
     }
@@ -207,7 +214,7 @@ fn attach(
     Ok(())
 }
 
-/// Asks whether anything prevents the chunk from being built as a whole.
+/// Refuses a unit whose chunk cannot be built as a whole.
 fn check(client: &mut SpiClient<'_>, unit: Unit) -> std::result::Result<(), Refused> {
     let args = [unit.from.into(), unit.to.into()];
     let objection: Option<String> = spi::fetch_kept(client, statement!("unit_objection"), &args)?;

@@ -1,4 +1,4 @@
-//! The administrator's commands on backfills: pause, resume, cancel.
+//! The commands `pause_ingest`, `resume_ingest` and `cancel_backfill`.
 
 use pgrx::Spi;
 use pgrx::spi::SpiClient;
@@ -15,16 +15,17 @@ use crate::pg::session::shared::wake_at_commit;
 use crate::pg::session::spi;
 use crate::pg::session::target::as_owner;
 
-/// Lets workers and sweeps start nothing more.
+/// Pauses all workers and sweeps of the database: they finish the object that they load, and start no other
+/// one.
 pub fn pause() -> Result<String> {
     let changed = as_owner(|client, _| control::set_paused(client, true))?;
     Ok(match changed {
-        true => "paused: workers end what they are at and take nothing more".into(),
+        true => "paused: workers finish their current objects and start no others".into(),
         false => "was paused already".into(),
     })
 }
 
-/// Lets workers and sweeps go on, and starts the workers that unfinished backfills lack, for example after a restart of the
+/// Ends the pause, and starts the workers that unfinished backfills lack, for example after a restart of the
 /// server.
 pub fn resume() -> Result<String> {
     let changed = as_owner(|client, _| control::set_paused(client, false))?;
@@ -34,7 +35,7 @@ pub fn resume() -> Result<String> {
     for id in as_owner(|client, _| unfinished(client))? {
         match start_workers(id) {
             Ok(workers) => started += workers,
-            // The pause is over all the same.
+            // The pause has ended nevertheless, so this is part of the answer and no error.
             Err(error @ Error::NoWorker) => answer += &format!("; backfill {id}: {}", with_hint(&error)),
             Err(error) => return Err(error),
         }
@@ -45,7 +46,7 @@ pub fn resume() -> Result<String> {
     Ok(answer)
 }
 
-/// Ends a backfill for good.
+/// Cancels a backfill and terminates its workers. A cancelled backfill is never continued.
 pub fn cancel(id: i64) -> Result<String> {
     let was = as_owner(|client, _| mark_cancelled(client, id))?;
     let Some(was) = was else {
@@ -60,7 +61,8 @@ pub fn cancel(id: i64) -> Result<String> {
     Ok(format!("backfill {id} is cancelled; what was loaded stays{rest}"))
 }
 
-/// Marks a backfill that is not over as cancelled. Returns the status that it had.
+/// Marks a backfill as cancelled unless it is done or cancelled. Returns the status that it had, or `None` if
+/// there is no such backfill.
 fn mark_cancelled(client: &mut SpiClient<'_>, id: i64) -> Result<Option<BackfillStatus>> {
     let sql = "SELECT to_json(status)::text FROM ingestion.backfills WHERE id = $1 FOR UPDATE";
     let was: Option<BackfillStatus> = spi::fetch(client, sql, &[id.into()])?;
@@ -71,8 +73,8 @@ fn mark_cancelled(client: &mut SpiClient<'_>, id: i64) -> Result<Option<Backfill
     Ok(was)
 }
 
-/// Terminates the processes that hold the slots of a backfill, as a pid in a table may belong to another process by now.
-/// Returns how many there were.
+/// Terminates the processes that hold the slots of a backfill, and returns their number. The pids come from
+/// the locks: a pid in a table may belong to another process by now.
 fn terminate_workers(client: &mut SpiClient<'_>, backfill: i64) -> Result<i64> {
     let slots = 0..MOST_WORKERS;
     let pids: Vec<i32> = slots.flat_map(|slot| Lock::BackfillWorker { backfill, slot }.holders()).collect();

@@ -1,4 +1,4 @@
-//! How a backfill ends, and what it says while it waits.
+//! The end of a backfill, and the message in its row while it waits.
 
 use pgrx::spi::SpiClient;
 
@@ -10,7 +10,8 @@ use crate::pg::session::spi;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_as_superuser};
 
-/// Ends the backfill as done if nothing is left to do. Returns whether there was something to do.
+/// Does the last work of a backfill: compresses a chunk, or else marks the backfill as done if nothing is
+/// left to load. Returns `false` if neither was possible.
 pub fn finish(backfill: &Backfill) -> Result<bool> {
     if compression::compress_next(backfill)? {
         return Ok(true);
@@ -30,8 +31,8 @@ pub fn stop(id: i64, failure: &Failure) -> Result<()> {
     .map(drop)
 }
 
-/// Ends a backfill and lets compression policies run again, in one transaction: otherwise a worker that ends in between would
-/// leave the policies paused for good.
+/// Ends a backfill and resumes the compression policies, in one transaction: a worker that ended between two
+/// transactions would leave the policies paused. Returns whether `work` has ended the backfill.
 fn end(id: i64, work: impl FnOnce(&mut SpiClient<'_>) -> Result<bool>) -> Result<bool> {
     tx_as_superuser(|client| {
         let target = Target::check(client)?;
@@ -46,7 +47,7 @@ fn end(id: i64, work: impl FnOnce(&mut SpiClient<'_>) -> Result<bool>) -> Result
     })
 }
 
-/// Notes in the backfill's row what it waits for.
+/// Notes in the backfill's row the failure after which it tries again.
 pub fn note(id: i64, failure: &Failure) -> Result<()> {
     let (sqlstate, message) = failure.sqlstate_and_message();
     let sql = "UPDATE ingestion.backfills SET sqlstate = $2, message = $3 WHERE id = $1";

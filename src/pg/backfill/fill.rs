@@ -1,4 +1,4 @@
-//! Fills the table that becomes a chunk with the ticks of the unit's objects.
+//! Fills a staging table with the ticks of the unit's objects.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use pgrx::spi::SpiClient;
 
 use super::build::Refused;
 use super::row::Backfill;
-use super::stage::{Stage, Staged};
+use super::staging::{Staged, StagingTable};
 use super::units::Unit;
 use crate::error::Result;
 use crate::error::verdict::Verdict;
@@ -17,53 +17,54 @@ use crate::pg::queue::prefetch::Prefetcher;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::spi;
 
-/// Subtransactions that one chunk may take: beyond 64 with an xid every other session's snapshots become slower.
+/// Most subtransactions of one unit. A transaction with more than 64 of them makes the snapshots of all
+/// sessions slower.
 const GROUPS: usize = 40;
 
-/// What was filled in.
+/// What a staging table holds, and what became of the unit's objects.
 #[derive(Debug, Default)]
 pub struct Filled {
     /// Rows in the table.
     pub rows: i64,
-    /// Rows that were inserted by objects that are loaded now.
+    /// Rows that were stored of the objects that are loaded now, by this unit and earlier ones.
     pub inserted: i64,
-    /// Bytes fetched for these objects.
+    /// Bytes that were fetched of the objects that are loaded now.
     pub bytes: i64,
     /// Objects that are loaded now.
     pub objects: i64,
-    /// Objects that failed.
+    /// Objects that have failed.
     pub failed: i64,
-    /// Objects that are loaded in part; the rest of them is loaded one by one.
-    left: i64,
+    /// Objects that are loaded in part. A later load of each object stores the rest.
+    partial: i64,
 }
 
 impl Filled {
-    /// Returns what is to be noted of the unit.
+    /// Returns the note for the unit's row.
     pub fn note(&self) -> Option<String> {
         let what = "objects reach over the chunk or meet other objects; the rest of them is loaded object by object";
-        (self.left > 0).then(|| format!("{} {what}", self.left))
+        (self.partial > 0).then(|| format!("{} {what}", self.partial))
     }
 
     fn add(&mut self, staged: Staged) {
         self.rows += staged.rows();
         match staged {
-            Staged::Finished { report, .. } => {
+            Staged::Loaded { report, .. } => {
                 self.objects += 1;
                 self.inserted += report.inserted;
                 self.bytes += report.bytes;
             }
-            Staged::Left { .. } => self.left += 1,
+            Staged::Partial { .. } => self.partial += 1,
         }
     }
 }
 
-/// Fills the table, one subtransaction per group of objects, so that a bad object costs its group's time and nothing else. A
-/// failure that is no object's fault refuses the unit.
+/// Fills the table, one subtransaction per group of objects: an object that fails costs only the time of its
+/// group. A failure that is not the object's fault refuses the unit.
 pub fn fill(
     client: &mut SpiClient<'_>,
     backfill: &Backfill,
     unit: Unit,
-    stage: &mut Stage,
+    staging: &mut StagingTable,
 ) -> std::result::Result<Filled, Refused> {
     let mut filled = Filled::default();
     let mut plans = plans(client, backfill, unit, &mut filled)?;
@@ -73,15 +74,15 @@ pub fn fill(
     while at < plans.len() {
         let group = at..(at + size).min(plans.len());
         ffi::show_activity(Some(&format!("filling a chunk: {at} of {} objects", plans.len())));
-        let mark = stage.mark();
-        match load_group(client, &plans, group.clone(), stage, &mut prefetcher) {
+        let mark = staging.mark();
+        match load_group(client, &plans, group.clone(), staging, &mut prefetcher) {
             Ok(done) => {
                 done.into_iter().for_each(|staged| filled.add(staged));
                 at = group.end;
             }
             Err((_, failure)) if failure.verdict() != Verdict::Permanent => return Err(failure.into()),
             Err((failed_at, failure)) => {
-                stage.forget_since(mark);
+                staging.roll_back_to(mark);
                 refuse(client, &plans[failed_at].uri(), &failure)?;
                 filled.failed += 1;
                 plans.remove(failed_at);
@@ -92,7 +93,7 @@ pub fn fill(
     Ok(filled)
 }
 
-/// Plans the loads of the unit's objects; an object that cannot be planned has failed.
+/// Plans the loads of the unit's objects. Records the failure of an object whose load cannot be planned.
 fn plans(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, filled: &mut Filled) -> Result<Vec<LoadPlan>> {
     let args = [backfill.id.into(), unit.from.into(), unit.to.into()];
     let uris: Vec<String> = spi::fetch_kept(client, statement!("unit_objects"), &args)?;
@@ -113,12 +114,12 @@ fn jobs(plans: &[LoadPlan]) -> Vec<Job> {
     plans.iter().map(|plan| plan.job.clone()).collect()
 }
 
-/// Loads a group of objects in a subtransaction. The error names the object that failed.
+/// Loads a group of objects in a subtransaction. An error comes with the index of the object that failed.
 fn load_group(
     client: &mut SpiClient<'_>,
     plans: &[LoadPlan],
     group: Range<usize>,
-    stage: &mut Stage,
+    staging: &mut StagingTable,
     prefetcher: &mut Prefetcher,
 ) -> std::result::Result<Vec<Staged>, (usize, Failure)> {
     let mut failed_at = group.start;
@@ -126,7 +127,7 @@ fn load_group(
         let mut done = Vec::with_capacity(group.len());
         for at in group {
             failed_at = at;
-            done.push(stage.load(client, &plans[at], prefetcher.thread())?);
+            done.push(staging.load(client, &plans[at], prefetcher.thread())?);
         }
         Ok(done)
     };

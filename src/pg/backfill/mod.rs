@@ -1,17 +1,18 @@
-//! Backfills: everything under some prefixes is loaded by workers, which go on when the session that started them has ended.
+//! Backfills: background workers load everything under some prefixes. They go on when the session that
+//! started them has ended.
 
 mod aggregates;
 mod build;
 pub mod commands;
 mod compression;
+mod cursor;
 mod end;
 mod fill;
 mod list;
 mod objects;
-mod queue;
 pub mod row;
 mod spans;
-mod stage;
+mod staging;
 pub mod start;
 pub mod survey;
 mod units;

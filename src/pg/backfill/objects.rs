@@ -1,12 +1,13 @@
-//! The second phase, one transaction per object: a backfill's objects as a worker's source, behind the live ones.
+//! The loads of a worker, one object and one transaction after another: live objects first, then those of its
+//! backfill.
 
 use std::collections::HashSet;
 use std::time::Instant;
 
 use pgrx::spi::SpiClient;
 
+use super::cursor::Cursor;
 use super::end;
-use super::queue::{Queue, Whose};
 use super::row::Backfill;
 use crate::error::Result;
 use crate::model::report::{LoadReport, Outcome};
@@ -19,76 +20,62 @@ use crate::pg::session::ffi::Failure;
 use crate::pg::session::tx::tx;
 use crate::pg::session::{guc, spi};
 
+/// The objects that a worker may load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Live objects, which belong to no backfill.
+    Live,
+    /// Live objects first, then those of the worker's backfill.
+    All,
+}
+
 /// A backfill's worker that loads one object after another.
 pub struct ObjectWorker {
-    slot: i32,
-    queue: Queue,
-    loading: Loading,
+    /// The number of the worker in its backfill.
+    pub slot: i32,
+    /// The objects that it has claimed.
+    pub loading: Loading,
+    cursor: Cursor,
 }
 
 impl ObjectWorker {
-    /// With nothing claimed.
+    /// Returns a worker that has claimed nothing.
     pub fn new(slot: i32) -> Self {
-        ObjectWorker { slot, queue: Queue::new(slot), loading: Loading::default() }
+        ObjectWorker { slot, loading: Loading::default(), cursor: Cursor::new(slot) }
     }
 
-    /// Which of the backfill's workers this is.
-    pub fn slot(&self) -> i32 {
-        self.slot
-    }
-
-    /// Loads objects until more are to be claimed. `false`: there was nothing to load.
-    pub fn work(&mut self, backfill: &Backfill, whose: Whose) -> Result<bool> {
-        let mut source = Slices { backfill, slot: self.slot, queue: &mut self.queue, whose };
+    /// Loads a few objects. Returns `false` if there was nothing to load.
+    pub fn work(&mut self, backfill: &Backfill, scope: Scope) -> Result<bool> {
+        let mut source = Objects { backfill, slot: self.slot, cursor: &mut self.cursor, scope };
         if self.loading.work(&mut source)? {
             return Ok(true);
         }
-        let id = (whose == Whose::All).then_some(backfill.id);
+        let id = (scope == Scope::All).then_some(backfill.id);
         let due = tx(|client| live::retry_due(client, id))?;
         self.loading.write_offsets()?;
         Ok(due)
     }
-
-    /// Books the object whose transaction an error has ended.
-    pub fn fail_current(&mut self, failure: &Failure) -> Result<()> {
-        self.loading.fail_current(failure)
-    }
-
-    /// Gives back what was claimed.
-    pub fn release_all(&mut self) -> Result<()> {
-        self.loading.release_all()
-    }
-
-    /// The last work of a process.
-    pub fn end(&mut self) {
-        self.loading.end();
-    }
-
-    /// What was claimed is not claimed any more.
-    pub fn forget(&mut self) {
-        self.loading.forget();
-    }
 }
 
-/// What a worker of a backfill may load.
-struct Slices<'a> {
+/// The objects that a worker of a backfill may load, as the source of its loads.
+struct Objects<'a> {
     backfill: &'a Backfill,
     slot: i32,
-    queue: &'a mut Queue,
-    whose: Whose,
+    cursor: &'a mut Cursor,
+    scope: Scope,
 }
 
-impl Source for Slices<'_> {
+impl Source for Objects<'_> {
     fn refresh_queue(&mut self, client: &mut SpiClient<'_>) -> Result<()> {
-        enqueue(client).map(drop)
+        enqueue(client)
     }
 
     fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>> {
         let live = live::claim(client, guc::queue_order(), None, own, most)?;
-        if !live.is_empty() || self.whose == Whose::Live {
+        if !live.is_empty() || self.scope == Scope::Live {
             return Ok(live);
         }
-        self.queue.claim(client, self.backfill, own)
+        self.cursor.claim(client, self.backfill, own)
     }
 
     fn count(&self, client: &mut SpiClient<'_>, claim: &Claim, loaded: Option<(&LoadReport, Instant)>) -> Result<()> {

@@ -1,16 +1,15 @@
-//! One row of `ingestion.backfills`: what a backfill is to do, and where it stands.
+//! One row of `ingestion.backfills`: the arguments of a backfill, and where it stands.
 
 use pgrx::spi::SpiClient;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::backfill::{BackfillMode, BackfillStatus};
 use crate::model::pattern::KeyPattern;
-use crate::pg::queue::listed::within;
+use crate::pg::queue::picker::within;
 use crate::pg::session::spi;
 
-/// The chunk interval of a hypertable whose dimension names none, microseconds.
+/// The chunk interval if the catalog names none, microseconds.
 const DEFAULT_INTERVAL: i64 = 604_800_000_000;
 
 /// A backfill as its row describes it.
@@ -21,17 +20,17 @@ pub struct Backfill {
     pub status: BackfillStatus,
     /// How it loads.
     pub mode: BackfillMode,
-    /// What it lists.
+    /// The prefixes that it lists.
     pub prefixes: Vec<KeyPattern>,
-    /// How many workers it has at most.
+    /// The number of its workers.
     pub parallel: i32,
     /// Objects that can hold times from here on belong to it; microseconds since 1970.
     pub from: Option<i64>,
     /// Objects that can hold times before this belong to it; microseconds since 1970.
     pub to: Option<i64>,
-    /// What its workers have noted.
+    /// Notes of its workers.
     pub state: State,
-    /// Whether `pause_ingest()` is in force.
+    /// Whether `pause_ingest()` has stopped all workers.
     pub paused: bool,
     /// The chunk interval of the hypertable, microseconds.
     pub interval: i64,
@@ -40,13 +39,21 @@ pub struct Backfill {
 /// The column `state`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct State {
-    /// The number of the prefix at which the listing goes on.
+    /// Where the listing continues.
+    #[serde(flatten)]
+    pub listing: ListingPosition,
+    /// The jobs of the compression policies that the backfill has paused.
+    pub paused_jobs: Option<Vec<i64>>,
+}
+
+/// Where a listing continues.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingPosition {
+    /// The index of the prefix that is listed next.
     #[serde(default)]
     pub prefix: usize,
-    /// The key behind which it goes on.
+    /// The last key that was listed under this prefix.
     pub after: Option<String>,
-    /// The jobs of compression policies that are paused.
-    pub paused_jobs: Option<Value>,
 }
 
 /// The row of `backfill_state.sql`.
@@ -56,10 +63,13 @@ struct Row {
     mode: BackfillMode,
     prefixes: Vec<String>,
     parallel: i32,
+    #[serde(deserialize_with = "spi::nullable")]
     from: Option<i64>,
+    #[serde(deserialize_with = "spi::nullable")]
     to: Option<i64>,
     state: State,
     paused: bool,
+    #[serde(deserialize_with = "spi::nullable")]
     interval: Option<i64>,
 }
 
@@ -82,17 +92,17 @@ impl Backfill {
         }))
     }
 
-    /// Returns whether it builds whole chunks.
+    /// Returns whether the backfill builds whole chunks.
     pub fn by_chunks(&self) -> bool {
         self.mode == BackfillMode::Chunk
     }
 
-    /// Returns whether objects must be judged by their times, so that the times must be known before they are loaded.
+    /// Returns whether the times of all objects must be known before the first one is loaded.
     pub fn needs_times(&self) -> bool {
         self.by_chunks() || self.from.is_some() || self.to.is_some()
     }
 
-    /// Returns whether its workers may go on.
+    /// Returns whether its workers may start more work.
     pub fn is_active(&self) -> bool {
         self.status.is_running() && !self.paused
     }
@@ -103,7 +113,7 @@ impl Backfill {
     }
 }
 
-/// Returns the ids of backfills that are not finished.
+/// Returns the ids of the backfills that have work left for workers.
 pub fn unfinished(client: &mut SpiClient<'_>) -> Result<Vec<i64>> {
     let sql = "SELECT coalesce(json_agg(id), '[]')::text FROM ingestion.backfills
                 WHERE status IN ('pending', 'listing', 'loading')";

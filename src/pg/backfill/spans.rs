@@ -1,4 +1,4 @@
-//! Which times objects hold whose keys do not say it: their footers do.
+//! The times of objects whose keys do not tell them, read from their footers.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::SpiClient;
@@ -16,13 +16,13 @@ use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, guc, spi};
 use crate::s3::object::ObjectHead;
 
-/// Footers that are read between two looks at the backfill.
+/// Footers that are read before the worker looks at its backfill again.
 const BATCH: i64 = 500;
 
-/// One object's footer to be read.
+/// An object whose footer is read.
 type Job = (S3Uri, ObjectHead, LoadOptions);
 
-/// Reads a batch of footers. `false`: all times are known.
+/// Reads a batch of footers and sets the times of their objects. Returns `false` if all times are known.
 pub fn read_some(backfill: &Backfill) -> Result<bool> {
     ffi::show_activity(Some("reading footers"));
     let (jobs, refused) = tx(|client| jobs(client, backfill.id))?;
@@ -43,7 +43,8 @@ pub fn read_some(backfill: &Backfill) -> Result<bool> {
     Ok(true)
 }
 
-/// The next objects to look at; and whether some were refused outright.
+/// Plans the next footers to be read. Returns also whether objects have failed because they cannot be read at
+/// all.
 fn jobs(client: &mut SpiClient<'_>, id: i64) -> Result<(Vec<Job>, bool)> {
     let uris: Vec<String> = spi::fetch_kept(client, statement!("spans_unknown"), &[id.into(), BATCH.into()])?;
     let mut jobs = Vec::new();
@@ -60,6 +61,7 @@ fn jobs(client: &mut SpiClient<'_>, id: i64) -> Result<(Vec<Job>, bool)> {
     Ok((jobs, refused))
 }
 
+/// Writes the times of objects. An object that cannot hold a time of the backfill leaves it.
 fn set(client: &mut SpiClient<'_>, backfill: &Backfill, found: Vec<(S3Uri, Option<(i64, i64)>)>) -> Result<()> {
     let mut uris = Vec::with_capacity(found.len());
     let (mut from, mut to, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
@@ -72,7 +74,7 @@ fn set(client: &mut SpiClient<'_>, backfill: &Backfill, found: Vec<(S3Uri, Optio
                 from.push(timestamp(first)?);
                 to.push(timestamp(end)?);
             }
-            // Without statistics nothing speaks against the object.
+            // The footer has no statistics. The object stays, as it may hold times of the backfill.
             None => {
                 wanted.push(true);
                 from.push(TimestampWithTimeZone::negative_infinity());

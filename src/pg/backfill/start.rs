@@ -1,27 +1,29 @@
-//! What the caller's session does: judges the arguments, writes or takes up the row, and asks for the workers.
+//! The start of a backfill in the caller's session: checks the arguments, writes or takes up the row, and
+//! asks the postmaster for the workers.
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
+use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::model::backfill::BackfillMode;
+use crate::model::backfill::{BackfillMode, BackfillStatus};
 use crate::model::pattern::KeyPattern;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{ffi, guc, processes, spi};
 
-/// More workers than this only wait for each other.
+/// The most workers of a backfill. More would only wait for each other.
 pub const MOST_WORKERS: i32 = 64;
 
 /// The arguments of a backfill.
 pub struct Plan {
-    /// As they were given.
+    /// The prefixes as the caller wrote them.
     pub prefixes: Vec<String>,
-    /// Objects that can hold times from here on; null: all.
+    /// Objects that can hold times from here on are loaded. `None` sets no limit.
     pub from: Option<TimestampWithTimeZone>,
-    /// Objects that can hold times before this; null: all.
+    /// Objects that can hold times before this are loaded. `None` sets no limit.
     pub to: Option<TimestampWithTimeZone>,
-    /// Workers.
+    /// The number of workers.
     pub parallel: i32,
     /// `object` or `chunk`.
     pub mode: String,
@@ -33,7 +35,7 @@ impl Plan {
         self.mode.parse()
     }
 
-    /// The prefixes, if all of them can be read and the other arguments can be meant.
+    /// Checks all arguments, and returns the parsed prefixes.
     pub fn patterns(&self) -> Result<Vec<KeyPattern>> {
         if self.prefixes.is_empty() {
             return Err(invalid("prefixes is empty: name one s3://bucket/prefix at least"));
@@ -60,8 +62,8 @@ impl Plan {
     }
 }
 
-/// Writes the row of a new backfill, or takes up the unfinished one with the same prefixes, times and mode. Returns its id, and
-/// whether it was taken up.
+/// Writes the row of a new backfill, or takes up the unfinished one with the same prefixes, times and mode.
+/// Returns its id, and whether it was taken up.
 pub fn start(plan: &Plan) -> Result<(i64, bool)> {
     if ffi::in_transaction_block() {
         return Err(Error::InTransaction);
@@ -75,7 +77,8 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
                 return Err(Error::NeedsCommunity { what: "mode => 'chunk'".into() });
             }
         }
-        // Sessions that call at the same time start one backfill. A statement after the lock sees what its last holder did.
+        // Calls with the same arguments at the same time start one backfill. A statement after the lock sees
+        // what its last holder did.
         Lock::StartBackfill.take_for_transaction();
         let args = [
             plan.prefixes.clone().into(),
@@ -94,7 +97,7 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
 /// Asks the postmaster for the workers that an unfinished backfill lacks. Returns how many it asked for.
 pub fn start_workers(id: i64) -> Result<i32> {
     let slots = as_owner(|client, _| slots(client, id))?;
-    // A slot that a process is about to take may look free: its second worker ends at once.
+    // A slot that a process is about to take may look free. The second process of a slot ends at once.
     let missing: Vec<i32> = slots.iter().filter(|(_, free)| *free).map(|(slot, _)| *slot).collect();
     let started = missing.iter().filter(|slot| processes::start_backfill(id, **slot).is_some()).count();
     if started == 0 && !missing.is_empty() && missing.len() == slots.len() {
@@ -103,11 +106,19 @@ pub fn start_workers(id: i64) -> Result<i32> {
     Ok(started as i32)
 }
 
-/// Returns the worker slots of an unfinished backfill, and whether each is free.
+/// How many workers a backfill has while it runs.
+#[derive(Deserialize)]
+struct Workers {
+    parallel: i32,
+    status: BackfillStatus,
+}
+
+/// Returns the worker slots of an unfinished backfill, and whether each is free. A backfill that has ended has none.
 pub fn slots(client: &mut SpiClient<'_>, backfill: i64) -> Result<Vec<(i32, bool)>> {
-    let sql = "SELECT to_json(parallel)::text FROM ingestion.backfills
-                WHERE id = $1 AND status IN ('pending', 'listing', 'loading')";
-    let parallel: Option<i32> = spi::fetch_kept(client, sql, &[backfill.into()])?;
+    let sql = "SELECT json_build_object('parallel', parallel, 'status', status)::text
+                 FROM ingestion.backfills WHERE id = $1";
+    let row: Option<Workers> = spi::fetch_kept(client, sql, &[backfill.into()])?;
+    let parallel = row.filter(|row| row.status.is_running()).map_or(0, |row| row.parallel);
     let is_free = |slot| {
         let lock = Lock::BackfillWorker { backfill, slot };
         let free = lock.try_for_session();
@@ -116,7 +127,7 @@ pub fn slots(client: &mut SpiClient<'_>, backfill: i64) -> Result<Vec<(i32, bool
         }
         free
     };
-    Ok((0..parallel.unwrap_or(0)).map(|slot| (slot, is_free(slot))).collect())
+    Ok((0..parallel).map(|slot| (slot, is_free(slot))).collect())
 }
 
 fn invalid(what: &str) -> Error {

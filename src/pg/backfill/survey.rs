@@ -1,4 +1,5 @@
-//! A look before a backfill: what lies under the prefixes, and what it would take. Registers nothing.
+//! An estimate before a backfill: what lies under the prefixes, and how much time and disk it would take.
+//! Registers nothing.
 
 use std::collections::HashSet;
 
@@ -13,72 +14,58 @@ use crate::load::listing::Page;
 use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
-use crate::pg::queue::listed::Picker;
+use crate::pg::queue::picker::Picker;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{ffi, guc, spi};
+use crate::s3::listing::ListedObject;
 use crate::s3::object::ObjectHead;
 
 /// Objects whose footers are read for an estimate of rows.
 const SAMPLE: usize = 32;
-/// Bytes of heap and indexes per tick, rather too many than too few; used until the hypertable holds ticks of its own.
+/// Bytes of heap and indexes per tick, a high estimate. Used until the hypertable holds enough ticks to
+/// measure them.
 const BYTES_PER_ROW: f64 = 280.0;
-/// Rows per second and worker until there is a history to go by.
+/// Rows per second and worker. Used until there is a history of loads.
 const ROWS_PER_SECOND: f64 = 150_000.0;
 
 /// A listed object that a backfill would take.
 type Candidate = (S3Uri, ObjectHead);
 
-/// What a backfill would take.
+/// What a backfill would load, and what that takes.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Survey {
     /// Objects under the prefixes, within the times.
     pub objects: i64,
-    /// Of these, loaded already at the same etag.
+    /// Those of them that are loaded already at the same etag, or skipped.
     pub known: i64,
-    /// Keys that are no Parquet files, not of the pattern, or outside the times.
+    /// Keys that are no Parquet files, do not match the pattern, or lie outside the times.
     pub passed_over: i64,
-    /// Bytes to fetch.
+    /// Bytes that would be fetched.
     pub bytes: i64,
-    /// Rows, estimated from a sample of footers.
+    /// Rows that would be loaded, estimated from a sample of footers.
     pub rows: i64,
-    /// Bytes on disk.
+    /// Bytes that they would take on the disk.
     pub disk: i64,
-    /// Bytes that are free there.
+    /// Bytes that are free on that disk.
     pub free: i64,
-    /// Seconds.
+    /// Seconds that the backfill would take.
     pub seconds: f64,
 }
 
-/// Lists everything and reads a few footers.
+/// Lists the prefixes and reads a few footers.
 pub fn survey(plan: &Plan) -> Result<Survey> {
     let mut found = Survey::default();
     let mut sample = Sample::default();
     let us = |time: &Option<TimestampWithTimeZone>| time.map(|time| i64::from(time) + POSTGRES_EPOCH_US);
     let (from, to) = (us(&plan.from), us(&plan.to));
     let patterns = plan.patterns()?;
-    // The guard, before S3 is asked.
+    // The tables are checked before the first request to S3.
     as_owner(|_, _| Ok(()))?;
     for pattern in patterns {
         let picker = Picker::for_backfill(&pattern, from, to)?;
         let mut thread = picker.list(None, |_| None)?;
         while let Some(Page { objects, more }) = thread.next()? {
-            let listed = objects.len() as i64;
-            let wanted: Vec<Candidate> =
-                objects.into_iter().filter_map(|object| Some((picker.pick(&object.key)?.0, object.head))).collect();
-            found.objects += wanted.len() as i64;
-            found.passed_over += listed - wanted.len() as i64;
-            let known = as_owner(|client, _| known(client, &wanted))?;
-            for (uri, head) in wanted {
-                if known.contains(&uri.to_string()) {
-                    found.known += 1;
-                } else {
-                    found.bytes += head.size as i64;
-                    // A store whose listing names no etags would have to be asked for each of them.
-                    if !head.etag.is_empty() {
-                        sample.offer((uri, head));
-                    }
-                }
-            }
+            found.add(&picker, objects, &mut sample)?;
             if !more {
                 break;
             }
@@ -88,17 +75,39 @@ pub fn survey(plan: &Plan) -> Result<Survey> {
     Ok(found)
 }
 
+impl Survey {
+    /// Adds a page of a listing.
+    fn add(&mut self, picker: &Picker, objects: Vec<ListedObject>, sample: &mut Sample) -> Result<()> {
+        let listed = objects.len() as i64;
+        let wanted: Vec<Candidate> =
+            objects.into_iter().filter_map(|object| Some((picker.pick(&object.key)?.0, object.head))).collect();
+        self.objects += wanted.len() as i64;
+        self.passed_over += listed - wanted.len() as i64;
+        let known = as_owner(|client, _| known(client, &wanted))?;
+        for (uri, head) in wanted {
+            if known.contains(&uri.to_string()) {
+                self.known += 1;
+                continue;
+            }
+            self.bytes += head.size as i64;
+            // Without an etag in the listing, each footer would take another request.
+            if !head.etag.is_empty() {
+                sample.offer((uri, head));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the uris of the objects that need no load.
 fn known(client: &mut SpiClient<'_>, objects: &[Candidate]) -> Result<HashSet<String>> {
     let uris: Vec<String> = objects.iter().map(|(uri, _)| uri.to_string()).collect();
     let etags: Vec<String> = objects.iter().map(|(_, head)| head.etag.clone()).collect();
-    let sql = "SELECT coalesce(json_agg(o.s3_uri), '[]')::text
-                 FROM unnest($1::text[], $2::text[]) AS l (uri, etag)
-                 JOIN ingestion.objects o ON o.s3_uri = l.uri
-                WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped'";
-    spi::fetch(client, sql, &[uris.into(), etags.into()])
+    spi::fetch(client, statement!("survey_known"), &[uris.into(), etags.into()])
 }
 
-/// Every n-th object, with n doubled whenever there are too many: spread over the whole, whatever its size.
+/// A sample that is spread evenly over a listing of unknown length: every n-th object, with n doubled when
+/// the sample is full.
 #[derive(Default)]
 struct Sample {
     seen: usize,
@@ -124,14 +133,20 @@ impl Sample {
     }
 }
 
-/// What is known of sizes and speed on this server (`survey_rates.sql`).
+/// Sizes and speed that were measured on this server (`survey_rates.sql`).
 #[derive(Deserialize)]
 struct Rates {
+    /// The directory of the ticks.
     directory: String,
+    /// `None` if too few ticks are stored.
+    #[serde(deserialize_with = "spi::nullable")]
     bytes_per_row: Option<f64>,
+    /// `None` if there is no history of loads.
+    #[serde(deserialize_with = "spi::nullable")]
     rows_per_second: Option<f64>,
 }
 
+/// Estimates rows, disk and time from the sample and from what was measured.
 fn estimate(found: &mut Survey, sample: Sample, parallel: i32) -> Result<()> {
     let (mut rows, mut bytes) = (0.0, 0.0);
     if !sample.objects.is_empty() {
@@ -139,7 +154,7 @@ fn estimate(found: &mut Survey, sample: Sample, parallel: i32) -> Result<()> {
         let jobs = sample.objects.into_iter().map(|(uri, head)| (uri, head, LoadOptions::default())).collect();
         let mut thread = ffi::Thread::start(1, move |reads, events| footers::run(jobs, &s3, limits, reads, events))?;
         while let Some(Footer { size, read, .. }) = thread.next()? {
-            // A damaged object says nothing about the others.
+            // A damaged object does not count in the sample.
             if let Ok(read) = read {
                 rows += read.rows as f64;
                 bytes += size as f64;

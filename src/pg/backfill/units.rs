@@ -1,4 +1,5 @@
-//! Units: the chunks that a backfill in mode `chunk` builds as a whole. Each is planned, claimed, and finished once.
+//! Units: the chunks that a backfill in mode `chunk` builds as a whole. Each is planned, claimed, and
+//! finished once.
 
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
@@ -9,15 +10,15 @@ use crate::pg::session::locks::Lock;
 use crate::pg::session::spi;
 use crate::pg::session::tx::tx;
 
-/// Attempts that a unit has.
+/// How often a unit is attempted.
 const MOST_ATTEMPTS: i32 = 3;
 
-/// One chunk to be built, by its edges in microseconds since 1970.
+/// One chunk to be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Unit {
-    /// The first bucket.
+    /// The first bucket, microseconds since 1970.
     pub from: i64,
-    /// The end, which is the first bucket of the next chunk.
+    /// The first bucket of the next chunk, microseconds since 1970.
     pub to: i64,
 }
 
@@ -46,15 +47,15 @@ impl UnitStatus {
 
 /// The next thing to do with a backfill's units.
 pub enum Next {
-    /// This unit is claimed.
+    /// This unit is claimed and must be built.
     Unit(Unit),
-    /// Other workers build the last ones.
+    /// Other workers build the last units.
     Wait,
-    /// None is left.
+    /// No unit is left.
     Over,
 }
 
-/// Plans the units of a backfill. Units that are planned already stay.
+/// Plans the units of a backfill. Units that are planned already stay as they are.
 pub fn plan(backfill: &Backfill) -> Result<()> {
     tx(|client| {
         let args = [backfill.id.into(), backfill.interval.into()];
@@ -62,7 +63,7 @@ pub fn plan(backfill: &Backfill) -> Result<()> {
     })
 }
 
-/// Claims the earliest unit that no other worker has claimed.
+/// Claims the earliest unit that no other worker has claimed, and counts the attempt.
 pub fn next(backfill: &Backfill) -> Result<Next> {
     tx(|client| {
         let units = pending(client, backfill)?;
@@ -86,8 +87,8 @@ fn pending(client: &mut SpiClient<'_>, backfill: &Backfill) -> Result<Vec<Unit>>
     spi::fetch_kept(client, statement!("unit_next"), &[backfill.id.into()])
 }
 
-/// Counts the attempt before it is made. After too many attempts that ended with their backend the unit's objects are loaded one
-/// by one, and `false` is returned.
+/// Counts an attempt before the unit is built, so that an attempt that ends its backend is counted as well.
+/// Returns `false` if the unit has had all its attempts; its objects are then loaded one by one.
 fn begin(client: &mut SpiClient<'_>, backfill: i64, unit: Unit) -> Result<bool> {
     let args = [backfill.into(), unit.from.into(), MOST_ATTEMPTS.into()];
     let status: Option<UnitStatus> = spi::fetch_kept(client, statement!("unit_begin"), &args)?;
@@ -99,7 +100,7 @@ impl Unit {
         Lock::Unit(self.from)
     }
 
-    /// Releases the claim.
+    /// Releases the claim, in a transaction or outside.
     pub fn release(&self) {
         self.lock().release();
     }

@@ -1,12 +1,11 @@
-//! A worker of a backfill. Every worker runs the same loop; the first one lists, then all load. Each turn reads from the tables
-//! what is to be done, so that a crash loses nothing.
+//! A worker of a backfill. All workers run the same loop: one of them lists the prefixes, then all load. Each
+//! turn reads from the tables what comes next, so that a crash loses nothing.
 
 use std::time::Duration;
 
 use pgrx::spi::SpiClient;
 
-use super::objects::ObjectWorker;
-use super::queue::Whose;
+use super::objects::{ObjectWorker, Scope};
 use super::row::Backfill;
 use super::{aggregates, build, compression, end, list, spans, units};
 use crate::error::Result;
@@ -18,17 +17,15 @@ use crate::pg::session::shared::{Presence, Role};
 use crate::pg::session::tx::tx;
 use crate::pg::session::{guc, report, spi};
 
-/// The pause before a worker that has nothing to do looks again.
+/// How long a worker sleeps if it has found nothing to do.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// The same while everything is paused.
+/// How long a worker sleeps while `pause_ingest()` is in force.
 const PAUSED: Duration = Duration::from_secs(1);
 
 /// Runs a worker until its backfill has ended or the process must end.
 pub fn run(id: i64, slot: i32) {
-    match ffi::survive(|| tx(|client| take_slot(client, id, slot))) {
-        Ok(true) => {}
-        Ok(false) => return,
-        Err(failure) => return log(id, &failure),
+    if !take_slot(id, slot) {
+        return;
     }
     let _presence = Presence::enter(Role::Backfill);
     ffi::end_in_order();
@@ -44,11 +41,12 @@ pub fn run(id: i64, slot: i32) {
             break;
         }
     }
-    objects.end();
+    objects.loading.end();
     ffi::show_activity(None);
 }
 
-/// Puts the worker in order after a failure outside of any object's load. Returns whether the worker goes on.
+/// Cleans up after a failure that no object's load has caught, for example at a commit. Returns whether the
+/// worker goes on.
 fn recover(id: i64, slot: i32, objects: &mut ObjectWorker, failure: &Failure) -> bool {
     log(id, failure);
     if failure.verdict() == Verdict::Permanent {
@@ -56,16 +54,32 @@ fn recover(id: i64, slot: i32, objects: &mut ObjectWorker, failure: &Failure) ->
         return false;
     }
     let _ = ffi::survive(|| end::note(id, failure));
-    let _ = ffi::survive(|| objects.fail_current(failure));
-    let _ = ffi::survive(|| objects.release_all());
-    // The error may have left locks.
+    let _ = ffi::survive(|| objects.loading.fail_current(failure));
+    let _ = ffi::survive(|| objects.loading.release_all());
+    // The failure may have left other locks. The lock of the slot goes with them, and another process may
+    // take the slot.
     locks::release_all();
-    objects.forget();
-    while !ffi::is_ending() {
+    objects.loading.forget();
+    let kept = take_slot(id, slot);
+    if kept {
         pause_after_failure();
-        // Once the lock of the slot is released, another process may have taken the slot.
-        if let Ok(kept) = ffi::survive(|| tx(|client| take_slot(client, id, slot))) {
-            return kept;
+    }
+    kept
+}
+
+/// Takes the worker's slot until the process ends, so that one process runs per slot. After a failure that
+/// may pass it tries again. Returns `false` if another process has the slot, or after a permanent failure.
+fn take_slot(backfill: i64, slot: i32) -> bool {
+    while !ffi::is_ending() {
+        match ffi::survive(|| tx(|client| try_slot(client, backfill, slot))) {
+            Ok(taken) => return taken,
+            Err(failure) => {
+                log(backfill, &failure);
+                if failure.verdict() == Verdict::Permanent {
+                    return false;
+                }
+                pause_after_failure();
+            }
         }
     }
     false
@@ -87,7 +101,7 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
         _ => return Ok(false),
     };
     if backfill.paused {
-        objects.release_all()?;
+        objects.loading.release_all()?;
         ffi::show_activity(Some("paused"));
         ffi::idle(PAUSED);
         return Ok(true);
@@ -99,8 +113,11 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
             Ok(false)
         }
         Err(error) => {
-            // The object or page that it struck is tried again.
-            end::note(id, &error.into())?;
+            // The worker tries again what has failed: a page of the listing, a footer, an object.
+            let failure = error.into();
+            end::note(id, &failure)?;
+            objects.loading.fail_current(&failure)?;
+            objects.loading.release_all()?;
             pause_after_failure();
             Ok(true)
         }
@@ -113,30 +130,31 @@ fn step(backfill: &Backfill, objects: &mut ObjectWorker) -> Result<()> {
         return step_while_listing(backfill, objects);
     }
     if backfill.by_chunks() {
-        // A live object waits for the unit that is being built at most.
-        while objects.work(backfill, Whose::Live)? {}
+        // Live objects come first, so that they wait for one unit at most.
+        while objects.work(backfill, Scope::Live)? {}
         match units::next(backfill)? {
-            units::Next::Unit(unit) => return build_chunk(backfill, objects.slot(), unit),
+            units::Next::Unit(unit) => return build_chunk(backfill, objects.slot, unit),
             units::Next::Wait => return wait(),
             units::Next::Over => {}
         }
     }
-    if objects.work(backfill, Whose::All)? || aggregates::refresh_next()? || end::finish(backfill)? {
+    if objects.work(backfill, Scope::All)? || aggregates::refresh_next()? || end::finish(backfill)? {
         return Ok(());
     }
     wait()
 }
 
-/// Lists, or loads what is listed already while another worker lists.
+/// Lists the prefixes. While another worker lists them, loads what is listed already.
 fn step_while_listing(backfill: &Backfill, objects: &mut ObjectWorker) -> Result<()> {
     if prepare(backfill)? {
         return Ok(());
     }
-    let whose = if backfill.needs_times() { Whose::Live } else { Whose::All };
-    if objects.work(backfill, whose)? { Ok(()) } else { wait() }
+    let scope = if backfill.needs_times() { Scope::Live } else { Scope::All };
+    if objects.work(backfill, scope)? { Ok(()) } else { wait() }
 }
 
-/// Does what comes before the loads. Returns `false` if another worker does it.
+/// Prepares the loads: lists the prefixes, reads footers, plans units. Returns `false` if another worker does
+/// that.
 fn prepare(backfill: &Backfill) -> Result<bool> {
     let lock = Lock::Preparation(backfill.id);
     if !tx(|_| Ok(lock.try_for_session()))? {
@@ -149,7 +167,7 @@ fn prepare(backfill: &Backfill) -> Result<bool> {
 
 fn prepare_locked(id: i64) -> Result<()> {
     let read_active = || tx(|client| Backfill::read(client, id)).map(|found| found.filter(Backfill::is_active));
-    // Another worker may have done it between the look at the row and the lock.
+    // Another worker may have prepared the loads before this one got the lock.
     let Some(backfill) = read_active()?.filter(|backfill| backfill.status != BackfillStatus::Loading) else {
         return Ok(());
     };
@@ -177,13 +195,13 @@ fn set_status(id: i64, status: BackfillStatus) -> Result<()> {
     tx(|client| spi::execute_kept(client, sql, &[id.into(), status.to_string().into()]).map(drop))
 }
 
-/// Builds one chunk, and does what follows.
+/// Builds one chunk, then analyzes it, refreshes continuous aggregates and compresses a finished chunk.
 fn build_chunk(backfill: &Backfill, slot: i32, unit: units::Unit) -> Result<()> {
     match build::work(backfill, slot, unit)? {
         build::Outcome::Done(chunk) => {
             chunk.map_or(Ok(()), build::analyze)?;
             aggregates::refresh_next()?;
-            // A process that must end answers no signal any more, and compressing may take minutes.
+            // A process that must end answers no signals, and the compression of a chunk may take minutes.
             if !ffi::is_ending() {
                 compression::compress_next(backfill)?;
             }
@@ -203,8 +221,9 @@ fn wait() -> Result<()> {
     Ok(())
 }
 
-/// Takes the worker's slot, so that one process runs per slot. The lock ends with the process.
-fn take_slot(client: &mut SpiClient<'_>, backfill: i64, slot: i32) -> Result<bool> {
+/// Takes the worker's slot and shows this process in its row. Returns `false` if another process has the
+/// slot.
+fn try_slot(client: &mut SpiClient<'_>, backfill: i64, slot: i32) -> Result<bool> {
     if !(Lock::BackfillWorker { backfill, slot }).try_for_session() {
         return Ok(false);
     }

@@ -25,14 +25,14 @@ pub struct Watch {
     /// The options as the administrator wrote them.
     pub options: Value,
     /// Why the last listing has failed.
-    #[serde(deserialize_with = "Option::deserialize")]
+    #[serde(deserialize_with = "spi::nullable")]
     pub problem: Option<Problem>,
     has_cursors: bool,
     /// When the last listing ended, in microseconds since 1970.
-    #[serde(rename = "listed", deserialize_with = "Option::deserialize")]
+    #[serde(rename = "listed", deserialize_with = "spi::nullable")]
     listed_at: Option<i64>,
     /// When the last full listing ended, in microseconds since 1970.
-    #[serde(rename = "full", deserialize_with = "Option::deserialize")]
+    #[serde(rename = "full", deserialize_with = "spi::nullable")]
     full_at: Option<i64>,
 }
 

@@ -1,32 +1,40 @@
-//! Room on the disks that grow: the data directory's, the write-ahead log's, and those of the ticks' tablespaces.
+//! Free space on the disks that grow: those of the data directory, the write-ahead log and the tablespaces of
+//! the ticks.
 
 use std::ffi::CString;
 
 use pgrx::prelude::*;
+use serde::Deserialize;
 
 use super::Check;
 use crate::error::Result;
 use crate::pg::session::{ffi, spi};
 
-/// Less is not enough for a day of ticks.
+/// Bytes. Less is not enough for a day of ticks.
 const LEAST: u64 = 1 << 30;
-/// Percent. Less fills up while nobody looks.
+/// Percent. Less fills up before an administrator notices.
 const LEAST_SHARE: u64 = 10;
 
-/// One line per directory.
+/// A tablespace that holds ticks or will hold them (`doctor_disks.sql`).
+#[derive(Deserialize)]
+struct Tablespace {
+    /// The path by which a server process reaches it.
+    path: String,
+    name: String,
+}
+
+/// Checks each directory.
 pub fn checks() -> Result<Vec<Check>> {
-    let sql = statement!("doctor_disks");
-    let found = Spi::connect_mut(|client| spi::json(client, sql, &[]))?;
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let tablespaces: Vec<Tablespace> = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_disks"), &[]))?;
     // A server process runs in the data directory.
-    let mut places = vec![(".".to_owned(), "data directory".to_owned())];
+    let mut checks = vec![check(".", "data directory")];
     if std::fs::symlink_metadata("pg_wal").is_ok_and(|wal| wal.is_symlink()) {
-        places.push(("pg_wal".to_owned(), "write-ahead log".to_owned()));
+        checks.push(check("pg_wal", "write-ahead log"));
     }
-    for tablespace in found.as_array().into_iter().flatten() {
-        places.push((text(&tablespace["path"]), format!("tablespace {}", text(&tablespace["name"]))));
+    for Tablespace { path, name } in tablespaces {
+        checks.push(check(&path, &format!("tablespace {name}")));
     }
-    Ok(places.into_iter().map(|(path, name)| check(&path, &name)).collect())
+    Ok(checks)
 }
 
 fn check(path: &str, name: &str) -> Check {
@@ -34,15 +42,14 @@ fn check(path: &str, name: &str) -> Check {
     let Some(disk) = ffi::disk(&CString::new(path).unwrap_or_default()) else {
         return Check::bad(NAME, format!("{name} cannot be read"), "Mount the directory again.");
     };
-    // As df counts: what only root may use is nobody's.
+    // The share of the space that PostgreSQL can use, as df counts it: space that is reserved for root is
+    // left out.
     let share = disk.free * 100 / (disk.used + disk.free).max(1);
     let detail = format!("{name}: {:.1} GB, {share} %", disk.free as f64 / f64::from(1 << 30));
     if disk.free >= LEAST && share >= LEAST_SHARE {
         return Check::good(NAME, detail);
     }
-    Check::bad(
-        NAME,
-        detail,
-        "Make room: enlarge the disk; SELECT attach_tablespace('other', 'market_data.btc_ticks'); for new chunks; or compress or drop old chunks.",
-    )
+    let hint = "Make room: enlarge the disk; SELECT attach_tablespace('other', 'market_data.btc_ticks'); for new \
+                chunks; or compress or drop old chunks.";
+    Check::bad(NAME, detail, hint)
 }

@@ -1,54 +1,65 @@
-//! The server and what is installed: preloaded libraries, versions, editions, and whether it takes writes at all.
+//! The server and what is installed: preloaded libraries, versions, editions, and whether the server takes
+//! writes.
 
 use pgrx::prelude::*;
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::Check;
 use crate::error::Result;
 use crate::pg::session::spi;
 
-/// PostgreSQL takes a connection's options before it knows the setting's rights: the value is dropped when the library is
-/// loaded, and the administrator's with it.
-const PRELOAD: &str = "Loaded at connect, a client's connection options cannot displace its settings: ALTER SYSTEM SET session_preload_libraries = 'btc_ingest'; SELECT pg_reload_conf();";
+/// The hint if btc_ingest is not preloaded. PostgreSQL applies the options of a connection before it knows
+/// who may change a setting of a library. When the library is loaded later, it drops a client's value, and
+/// the administrator's value with it.
+const PRELOAD: &str = "If the library is loaded at connect, the connection options of a client cannot replace the \
+     administrator's settings: ALTER SYSTEM SET session_preload_libraries = 'btc_ingest'; SELECT pg_reload_conf();";
 
-/// What is known of the server without any table of ours.
-pub struct Server(Value);
+/// The text for a version or edition that the server does not tell.
+const UNKNOWN: &str = "unknown";
+
+/// Facts about the server that need none of the extension's tables (`doctor.sql`).
+#[derive(Deserialize)]
+pub struct Server {
+    /// `shared_preload_libraries` and `session_preload_libraries`, comma-separated.
+    preload: String,
+    /// The name of the current database.
+    pub database: String,
+    /// Whether the server is a standby.
+    pub in_recovery: bool,
+    server_version: String,
+    server_version_num: i64,
+    /// `max_worker_processes`.
+    pub worker_processes: i64,
+    /// Whether `max_logical_replication_workers` is greater than 0.
+    pub logical_replication: bool,
+    /// TimescaleDB's schedulers that are running.
+    pub timescaledb_schedulers: i64,
+    #[serde(deserialize_with = "spi::nullable")]
+    license: Option<String>,
+    restoring: bool,
+    #[serde(deserialize_with = "spi::nullable")]
+    btc_ingest_version: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    timescaledb_version: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    vector_version: Option<String>,
+}
 
 impl Server {
-    /// Asks.
-    pub fn look() -> Result<Server> {
-        let sql = statement!("doctor");
-        Spi::connect_mut(|client| spi::json(client, sql, &[])).map(Server)
+    /// Reads the facts.
+    pub fn read() -> Result<Server> {
+        Spi::connect_mut(|client| spi::fetch(client, statement!("doctor"), &[]))
     }
 
-    /// A standby.
-    pub fn in_recovery(&self) -> bool {
-        self.0["in_recovery"] == true
-    }
-
-    /// Whether a library is loaded at start or at connect.
+    /// Returns whether a library is loaded when the server starts or when a client connects.
     pub fn is_preloaded(&self, library: &str) -> bool {
-        self.text("preload").split(',').any(|name| name.trim().trim_matches('"') == library)
-    }
-
-    /// One of the facts; `unknown` where there is none.
-    pub fn text(&self, key: &str) -> String {
-        self.0[key].as_str().unwrap_or("unknown").to_owned()
-    }
-
-    /// The same of a number; 0.
-    pub fn number(&self, key: &str) -> i64 {
-        self.0[key].as_i64().unwrap_or(0)
-    }
-
-    /// The same of a flag; off.
-    pub fn flag(&self, key: &str) -> bool {
-        self.0[key] == true
+        self.preload.split(',').any(|name| name.trim().trim_matches('"') == library)
     }
 }
 
-/// All of it.
+/// Checks the server and the installation.
 pub fn checks(server: &Server) -> Vec<Check> {
+    let version = |version: &Option<String>| version.clone().unwrap_or_else(|| UNKNOWN.to_owned());
     vec![
         standby(server),
         timescaledb_preloaded(server),
@@ -58,11 +69,11 @@ pub fn checks(server: &Server) -> Vec<Check> {
             Check::known("preload btc_ingest", "not preloaded; loads work without it", PRELOAD)
         },
         server_version(server),
-        own_version(server),
-        Check::good("timescaledb version", server.text("timescaledb_version")),
+        own_version(&version(&server.btc_ingest_version)),
+        Check::good("timescaledb version", version(&server.timescaledb_version)),
         edition(server),
-        Check::good("vector version", server.text("vector_version")),
-        if server.flag("restoring") {
+        Check::good("vector version", version(&server.vector_version)),
+        if server.restoring {
             Check::bad("restore mode", "timescaledb.restoring = on", "SELECT timescaledb_post_restore();")
         } else {
             Check::good("restore mode", "timescaledb.restoring = off")
@@ -71,11 +82,12 @@ pub fn checks(server: &Server) -> Vec<Check> {
 }
 
 fn standby(server: &Server) -> Check {
-    if server.in_recovery() {
+    if server.in_recovery {
         Check::known(
             "standby",
             "in recovery: nothing is loaded here",
-            "Load on the primary. When this server is promoted, what waits is loaded here: by the workers of a preloaded btc_ingest at once.",
+            "Load on the primary. After a promotion of this server, the workers of a preloaded btc_ingest load the \
+             waiting objects here at once.",
         )
     } else {
         Check::good("standby", "no: this server takes writes")
@@ -83,7 +95,7 @@ fn standby(server: &Server) -> Check {
 }
 
 fn timescaledb_preloaded(server: &Server) -> Check {
-    let found = format!("shared_preload_libraries = '{}'", server.text("preload"));
+    let found = format!("shared_preload_libraries = '{}'", server.preload);
     if server.is_preloaded("timescaledb") {
         return Check::good("preload timescaledb", found);
     }
@@ -92,8 +104,8 @@ fn timescaledb_preloaded(server: &Server) -> Check {
 }
 
 fn server_version(server: &Server) -> Check {
-    let number = server.number("server_version_num");
-    let found = format!("{} (server_version_num {number})", server.text("server_version"));
+    let number = server.server_version_num;
+    let found = format!("{} (server_version_num {number})", server.server_version);
     if number / 10_000 == 15 {
         Check::good("PostgreSQL version", found)
     } else {
@@ -101,8 +113,8 @@ fn server_version(server: &Server) -> Check {
     }
 }
 
-fn own_version(server: &Server) -> Check {
-    let (installed, library) = (server.text("btc_ingest_version"), env!("CARGO_PKG_VERSION"));
+fn own_version(installed: &str) -> Check {
+    let library = env!("CARGO_PKG_VERSION");
     let found = format!("SQL {installed}, library {library}");
     if installed == library {
         Check::good("btc_ingest version", found)
@@ -112,7 +124,7 @@ fn own_version(server: &Server) -> Check {
 }
 
 fn edition(server: &Server) -> Check {
-    if server.text("license") == "timescale" {
+    if server.license.as_deref() == Some("timescale") {
         return Check::good("timescaledb edition", "Community (timescaledb.license = 'timescale')");
     }
     Check::known(

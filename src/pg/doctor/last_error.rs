@@ -1,4 +1,5 @@
-//! The last thing that went wrong in a worker, outside of any object's own failure or with the disk.
+//! The last error of a worker that concerns no single object, or for which an object is not to blame, such as
+//! a full disk.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -9,18 +10,19 @@ use crate::pg::session::target::Target;
 use crate::pg::session::{ffi, shared, spi};
 
 const NAME: &str = "last error of a worker";
-/// LastError that is older has passed.
+/// An error that is older, in microseconds, is no finding any more.
 const RECENT_US: i64 = 3_600_000_000;
 
-/// `sound`: the tables may be asked whether it has passed.
+/// Checks that there is no recent error, or that loads have succeeded since. `sound` says whether the tables
+/// can be asked.
 pub fn checks(sound: bool) -> Result<Vec<Check>> {
-    let Some(trouble) = shared::last_error() else {
+    let Some(error) = shared::last_error() else {
         return Ok(vec![Check::good(NAME, "none since the server was started")]);
     };
-    let at = TimestampWithTimeZone::try_from(trouble.at).ok();
+    let at = TimestampWithTimeZone::try_from(error.at).ok();
     let when = at.map(|at| at.to_string()).unwrap_or_default();
-    let detail = format!("{when}: {} ({})", trouble.message.as_str(), trouble.sqlstate.as_str());
-    if ffi::now() - trouble.at > RECENT_US {
+    let detail = format!("{when}: {} ({})", error.message.as_str(), error.sqlstate.as_str());
+    if ffi::now() - error.at > RECENT_US {
         return Ok(vec![Check::good(NAME, detail)]);
     }
     if sound && at.map(loaded_since).transpose()? == Some(true) {
@@ -29,12 +31,13 @@ pub fn checks(sound: bool) -> Result<Vec<Check>> {
     Ok(vec![Check::bad(NAME, detail, "SELECT * FROM btc_ingest.failures; and the server's log say more.")])
 }
 
+/// Returns whether a load that has succeeded started after this time.
 fn loaded_since(at: TimestampWithTimeZone) -> Result<bool> {
     let sql = "SELECT to_json(EXISTS (SELECT FROM ingestion.load_history
                                        WHERE started_at > $1 AND outcome IN ('loaded', 'already loaded')))::text";
     Spi::connect_mut(|client| {
         let target = Target::check_catalogs(client)?;
         let _owner = target.become_owner();
-        Ok(spi::json(client, sql, &[at.into()])? == true)
+        spi::fetch(client, sql, &[at.into()])
     })
 }

@@ -1,4 +1,4 @@
-//! `doctor()`: everything an installation can get wrong, each with the line that mends it.
+//! `doctor()`: checks of an installation, each finding with the statement that fixes it.
 
 mod disk;
 mod hypertable;
@@ -16,47 +16,47 @@ use installation::Server;
 
 /// One line of the report.
 pub struct Check {
-    /// What was looked at.
+    /// What was checked.
     pub name: &'static str,
-    /// Whether it is as it should be.
+    /// Whether it is as it must be.
     pub ok: bool,
     /// What was found.
     pub detail: String,
-    /// The line that mends it, where something is to be mended or to be known.
+    /// What to do or to know about it.
     pub hint: Option<String>,
 }
 
 impl Check {
-    /// As it should be.
+    /// Reports what is as it must be.
     fn good(name: &'static str, detail: impl Into<String>) -> Self {
         Check { name, ok: true, detail: detail.into(), hint: None }
     }
 
-    /// Nothing is wrong, but there is something to be known.
+    /// Reports what is as it must be, and what the administrator should know about it.
     fn known(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Check { name, ok: true, detail: detail.into(), hint: Some(hint.into()) }
     }
 
-    /// To be mended, and how.
+    /// Reports a fault and its fix.
     fn bad(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Check { name, ok: false, detail: detail.into(), hint: Some(hint.into()) }
     }
 
-    /// An error of ours, with its own advice.
+    /// Reports an error of the extension with its own hint.
     fn error(name: &'static str, detail: impl Into<String>, error: &Error) -> Self {
         Self::bad(name, detail, error.hint().unwrap_or(LOG))
     }
 }
 
-/// Where nothing better is known.
+/// The hint of an error that has none of its own.
 const LOG: &str = "The server's log says more.";
 
-/// All checks, the local ones first.
+/// Runs all checks, the local ones first.
 pub fn checks() -> Result<Vec<Check>> {
-    let server = Server::look()?;
+    let server = Server::read()?;
     let mut checks = installation::checks(&server);
     let tables = section("tables", || tables::checks(&server))?;
-    // Whoever cannot trust the tables does not ask them.
+    // Tables that failed their own check are not read.
     let sound = tables.iter().all(|check| check.ok);
     checks.extend(tables);
     if sound {
@@ -67,7 +67,7 @@ pub fn checks() -> Result<Vec<Check>> {
     if server.is_preloaded("btc_ingest") {
         checks.extend(section("last error of a worker", || last_error::checks(sound))?);
     }
-    if sound && !server.in_recovery() {
+    if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);
@@ -75,7 +75,8 @@ pub fn checks() -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// A part of the report. What keeps it from being made is a finding as well, and must not keep the other parts back.
+/// Runs a part of the checks. An error is a finding of this part, and the other parts still run. Only a
+/// cancelled statement ends the report.
 fn section(name: &'static str, work: impl FnOnce() -> Result<Vec<Check>>) -> Result<Vec<Check>> {
     match ffi::attempt(|| Ok(work()?)) {
         Ok(checks) => Ok(checks),

@@ -1,67 +1,99 @@
-//! Whether what waits is being loaded, and what has failed.
+//! The queue: whether it is paused, whether waiting objects are being loaded, and which objects have failed.
 
 use std::time::Duration;
 
 use pgrx::prelude::*;
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::Check;
-use super::workers::HANDS;
+use super::workers::AUTOMATIC_LOADING;
 use crate::error::Result;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{guc, locks, spi};
 
-/// Of each kind of what waits, as many are looked at.
+/// Waiting objects of each kind that are looked at.
 const LOOK_AT: i64 = 1_000;
-/// So many polls without any attempt are no pause but a standstill.
+/// Polls without any attempt after which the queue stands still.
 const POLLS: u32 = 10;
-/// And so long at least: a loader may be waiting for S3 to answer.
+/// Scheduled runs of a job without any attempt after which the queue stands still.
+const RUNS: u32 = 3;
+/// The shortest time after which the queue stands still. A loader may be waiting for S3.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Whoever came by in this time may come again, unknown as he is: cron, for example.
+/// An attempt within this time shows that something outside of the database, for example cron, calls
+/// `sweep()`.
 const VISIT: Duration = Duration::from_secs(3600);
 
-/// Pause, queue and failures.
-pub fn checks() -> Result<Vec<Check>> {
-    // Who is at work is the extension's owner's to see, the tables are their own owner's.
-    let hands = Spi::connect_mut(|client| spi::json(client, statement!("doctor_hands"), &[]))?;
-    let queue = as_owner(|client, _| spi::json(client, statement!("doctor_queue"), &[LOOK_AT.into()]))?;
-    Ok(vec![waiting(&queue, &hands), failures(&queue)])
+/// What loads waiting objects by itself (`doctor_hands.sql`).
+#[derive(Deserialize)]
+struct Loaders {
+    /// Workers of this database.
+    loaders: i64,
+    /// Jobs that call `run_sweep`.
+    jobs: i64,
+    /// The longest interval of these jobs in seconds. `None` if there is no job.
+    #[serde(deserialize_with = "spi::nullable")]
+    pause_s: Option<f64>,
 }
 
-fn waiting(queue: &Value, hands: &Value) -> Check {
+/// What waits and what has failed (`doctor_queue.sql`).
+#[derive(Deserialize)]
+struct Queue {
+    #[serde(deserialize_with = "spi::nullable")]
+    paused: Option<bool>,
+    #[serde(deserialize_with = "spi::nullable")]
+    paused_by: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    paused_at: Option<String>,
+    /// How many objects wait, at most [`LOOK_AT`] of each kind.
+    waiting: i64,
+    /// How long the first of them has been waiting, in seconds. `None` if none waits.
+    #[serde(deserialize_with = "spi::nullable")]
+    oldest_s: Option<f64>,
+    /// The objects that wait.
+    uris: Vec<String>,
+    /// How long ago the last attempt at any object ended, in seconds. `None` if there was none.
+    #[serde(deserialize_with = "spi::nullable")]
+    tried_s: Option<f64>,
+    failed: i64,
+    quarantined: i64,
+    /// SQLSTATEs of the failures, and how often each came. `None` if nothing has failed.
+    #[serde(deserialize_with = "spi::nullable")]
+    errors: Option<String>,
+}
+
+/// Checks the pause, the queue and the failures.
+pub fn checks() -> Result<Vec<Check>> {
+    // The extension's owner sees all processes; only the owner of the tables reads them.
+    let loaders: Loaders = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_hands"), &[]))?;
+    let queue: Queue = as_owner(|client, _| spi::fetch(client, statement!("doctor_queue"), &[LOOK_AT.into()]))?;
+    Ok(vec![waiting(&queue, &loaders), failures(&queue)])
+}
+
+fn waiting(queue: &Queue, loaders: &Loaders) -> Check {
     const NAME: &str = "queue";
-    let waiting = queue["waiting"].as_i64().unwrap_or(0);
-    let seconds = |of: &Value, key: &str| of[key].as_f64().map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
-    let oldest = seconds(queue, "oldest_s").unwrap_or_default();
-    let detail = match waiting {
+    let oldest = queue.oldest_s.map(seconds).unwrap_or_default();
+    let detail = match queue.waiting {
         0 => "nothing waits".to_owned(),
-        _ if waiting >= LOOK_AT => format!("{LOOK_AT} objects or more wait, for {} s", oldest.as_secs()),
-        _ => format!("{waiting} objects wait, for {} s at most", oldest.as_secs()),
+        LOOK_AT.. => format!("{LOOK_AT} objects or more wait, for {} s", oldest.as_secs()),
+        waiting => format!("{waiting} objects wait, for {} s at most", oldest.as_secs()),
     };
-    if queue["paused"] == true {
-        let text = |key: &str| queue[key].as_str().unwrap_or("unknown").to_owned();
-        let detail = format!("paused by {} since {}; {detail}", text("paused_by"), text("paused_at"));
+    if queue.paused == Some(true) {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+        let detail = format!("paused by {} since {}; {detail}", text(&queue.paused_by), text(&queue.paused_at));
         return Check::bad(NAME, detail, "SELECT btc_ingest.resume_ingest();");
     }
-    if waiting == 0 {
+    if queue.waiting == 0 {
         return Check::good(NAME, detail);
     }
-    let uris: Vec<String> = serde_json::from_value(queue["uris"].clone()).unwrap_or_default();
-    if locks::any_is_loading(&uris) {
+    if locks::any_is_loading(&queue.uris) {
         return Check::good(NAME, format!("{detail}; being loaded"));
     }
-    let tried = seconds(queue, "tried_s");
-    let nobody = hands["loaders"] == 0 && hands["jobs"] == 0;
-    let patience = if nobody {
-        VISIT
-    } else {
-        let job = seconds(hands, "pause_s").filter(|_| hands["loaders"] == 0).unwrap_or_default();
-        (guc::poll_interval() * POLLS).max(job * 3).max(PATIENCE)
-    };
+    let patience = loaders.patience();
+    let tried = queue.tried_s.map(seconds);
     let visited = tried.is_some_and(|tried| tried < patience);
-    if nobody && !visited {
-        let hint = format!("SELECT * FROM btc_ingest.sweep(); loads them now. {HANDS}");
-        return Check::bad(NAME, format!("{detail}, and nobody is there to load them"), hint);
+    if loaders.are_missing() && !visited {
+        let hint = format!("SELECT * FROM btc_ingest.sweep(); loads them now. {AUTOMATIC_LOADING}");
+        return Check::bad(NAME, format!("{detail}, and no worker or job is there to load them"), hint);
     }
     if oldest < patience || visited {
         return Check::good(NAME, detail);
@@ -69,22 +101,41 @@ fn waiting(queue: &Value, hands: &Value) -> Check {
     let tried = tried.map_or("nothing was ever tried".to_owned(), |tried| {
         format!("the last attempt ended {} s ago", tried.as_secs())
     });
-    Check::bad(
-        NAME,
-        format!("{detail}; {tried}"),
-        "SELECT * FROM btc_ingest.queue ORDER BY registered_at; SELECT * FROM btc_ingest.workers(); and the server's log: a worker that hangs is ended by SELECT pg_terminate_backend(pid); and started again.",
-    )
+    let hint = "SELECT * FROM btc_ingest.queue ORDER BY registered_at; SELECT * FROM btc_ingest.workers(); and the \
+                server's log: a worker that hangs is ended by SELECT pg_terminate_backend(pid); and started again.";
+    Check::bad(NAME, format!("{detail}; {tried}"), hint)
 }
 
-fn failures(queue: &Value) -> Check {
+impl Loaders {
+    /// Returns whether neither a worker nor a job loads what waits.
+    fn are_missing(&self) -> bool {
+        self.loaders == 0 && self.jobs == 0
+    }
+
+    /// Returns how long objects may wait without any attempt before the queue stands still.
+    fn patience(&self) -> Duration {
+        if self.are_missing() {
+            return VISIT;
+        }
+        let job = self.pause_s.filter(|_| self.loaders == 0).map(seconds).unwrap_or_default();
+        (guc::poll_interval() * POLLS).max(job * RUNS).max(PATIENCE)
+    }
+}
+
+/// Converts seconds. A time that lies ahead because a clock was set back counts as now.
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.max(0.0))
+}
+
+fn failures(queue: &Queue) -> Check {
     const NAME: &str = "failures";
-    let count = |key: &str| queue[key].as_i64().unwrap_or(0);
-    let (failed, quarantined) = (count("failed"), count("quarantined"));
+    let (failed, quarantined) = (queue.failed, queue.quarantined);
     if failed + quarantined == 0 {
         return Check::good(NAME, "none");
     }
-    let errors = queue["errors"].as_str().unwrap_or_default();
+    let errors = queue.errors.as_deref().unwrap_or_default();
     let detail = format!("{quarantined} objects are quarantined, {failed} will be tried again ({errors})");
-    let hint = "SELECT * FROM btc_ingest.failures; and, when the cause is mended: SELECT * FROM btc_ingest.retry(uri); or SELECT * FROM btc_ingest.requeue_failed();";
+    let hint = "SELECT * FROM btc_ingest.failures; and, when the cause is fixed: SELECT * FROM btc_ingest.retry(uri); \
+                or SELECT * FROM btc_ingest.requeue_failed();";
     if quarantined == 0 { Check::known(NAME, detail, hint) } else { Check::bad(NAME, detail, hint) }
 }

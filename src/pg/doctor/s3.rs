@@ -1,4 +1,5 @@
-//! S3: what may be read, with which credentials, whether it answers, and whether both clocks agree.
+//! S3: the allowed prefixes, the credentials, whether S3 answers, and whether its clock agrees with the
+//! server's.
 
 use super::Check;
 use crate::error::Result;
@@ -6,12 +7,14 @@ use crate::load::probe::{self, Probe};
 use crate::model::uri::AllowedPrefixes;
 use crate::pg::session::{ffi, guc};
 
-/// Seconds. Network and S3's whole seconds account for a few.
+/// Seconds between both clocks from which on a hint is given. S3 tells whole seconds, so a few are no
+/// difference.
 const NOTABLE: i64 = 60;
-/// Seconds. AWS refuses what is signed 15 minutes off.
+/// Seconds between both clocks from which on the check fails. AWS refuses a request that is signed 15 minutes
+/// off.
 const TOO_FAR: i64 = 300;
 
-/// The allow-list, then what S3 says about each of its prefixes.
+/// Checks the allowed prefixes, and asks S3 for each of them.
 pub fn checks() -> Result<Vec<Check>> {
     let allowed = guc::allowed_prefixes();
     let mut checks = vec![allow_list(&allowed)];
@@ -21,14 +24,15 @@ pub fn checks() -> Result<Vec<Check>> {
 
 fn allow_list(allowed: &Result<AllowedPrefixes>) -> Check {
     const NAME: &str = "allowed_prefixes";
-    const MEND: &str = "ALTER SYSTEM SET btc_ingest.allowed_prefixes = 's3://bucket/prefix'; SELECT pg_reload_conf();";
+    const HINT: &str = "ALTER SYSTEM SET btc_ingest.allowed_prefixes = 's3://bucket/prefix'; SELECT pg_reload_conf();";
     match allowed {
-        Err(error) => Check::bad(NAME, error.to_string(), MEND),
-        Ok(list) if list.is_empty() => Check::bad(NAME, "empty, which denies every uri", MEND),
+        Err(error) => Check::bad(NAME, error.to_string(), HINT),
+        Ok(list) if list.is_empty() => Check::bad(NAME, "empty, which denies every uri", HINT),
         Ok(_) => Check::good(NAME, guc::allowed_prefixes_text()),
     }
 }
 
+/// Asks S3, and checks credentials, region, each prefix and the clock.
 fn probed(allowed: &AllowedPrefixes) -> Result<Vec<Check>> {
     let settings = guc::s3();
     let endpoint = if settings.endpoint.is_empty() { "AWS".to_owned() } else { settings.endpoint.clone() };
@@ -56,10 +60,11 @@ fn probed(allowed: &AllowedPrefixes) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// `ahead`: seconds by which S3's clock is ahead of the server's.
+/// Checks the clock. `ahead` is the number of seconds by which S3's clock is ahead of the server's.
 fn clock(ahead: i64) -> Check {
     const NAME: &str = "clock";
-    const MEND: &str = "Have the server's clock set by NTP (timedatectl set-ntp true, or chrony): S3 refuses requests that are signed more than 15 minutes off (RequestTimeTooSkewed).";
+    const HINT: &str = "Have the server's clock set by NTP (timedatectl set-ntp true, or chrony): S3 refuses requests \
+         that are signed more than 15 minutes off (RequestTimeTooSkewed).";
     let apart = ahead.abs();
     let detail = match ahead {
         _ if apart <= 2 => "as S3's".to_owned(),
@@ -67,9 +72,9 @@ fn clock(ahead: i64) -> Check {
         _ => format!("{apart} s ahead of S3's"),
     };
     if apart > TOO_FAR {
-        Check::bad(NAME, detail, MEND)
+        Check::bad(NAME, detail, HINT)
     } else if apart > NOTABLE {
-        Check::known(NAME, detail, MEND)
+        Check::known(NAME, detail, HINT)
     } else {
         Check::good(NAME, detail)
     }

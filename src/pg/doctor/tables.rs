@@ -1,4 +1,4 @@
-//! The tables: all there, of one owner, of the library's schema version.
+//! The tables: whether all exist, have one owner, and are of the library's schema version.
 
 use pgrx::prelude::*;
 
@@ -7,11 +7,11 @@ use super::installation::Server;
 use crate::error::Result;
 use crate::pg::session::target::{SCHEMA_VERSION, Target};
 
-/// What a load's own guard says of them. On a standby it is asked about the tables only: that nothing can be written there
-/// is no fault.
+/// Runs the checks that every load makes. On a standby only those of the tables: that it takes no writes is
+/// no fault.
 pub fn checks(server: &Server) -> Result<Vec<Check>> {
     let found = Spi::connect_mut(|client| {
-        let target = if server.in_recovery() { Target::check_catalogs(client) } else { Target::check(client) }?;
+        let target = if server.in_recovery { Target::check_catalogs(client) } else { Target::check(client) }?;
         let _owner = target.become_owner();
         Target::check_version(client)
     });

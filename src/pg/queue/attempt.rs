@@ -66,7 +66,7 @@ pub fn lost(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
 struct Failed {
     status: Status,
     attempts: i32,
-    #[serde(deserialize_with = "Option::deserialize")]
+    #[serde(deserialize_with = "spi::nullable")]
     pause_ms: Option<f64>,
 }
 

@@ -21,9 +21,9 @@ struct Row {
     uri: String,
     bucket: String,
     asset: String,
-    #[serde(deserialize_with = "Option::deserialize")]
+    #[serde(deserialize_with = "spi::nullable")]
     etag: Option<String>,
-    #[serde(deserialize_with = "Option::deserialize")]
+    #[serde(deserialize_with = "spi::nullable")]
     size: Option<i64>,
     metadata: Value,
 }

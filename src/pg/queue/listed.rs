@@ -4,7 +4,7 @@ use pgrx::JsonB;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use serde_json::{Map, Value, json};
 
-pub use super::picker::{Picker, within};
+use super::picker::Picker;
 use crate::error::Result;
 use crate::model::pattern::KeyFacts;
 use crate::pg::session::time::timestamp;

@@ -10,7 +10,6 @@ use pgrx::datum::DatumWithOid;
 use pgrx::spi::{OwnedPreparedStatement, Query, SpiClient, SpiError, SpiTupleTable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
 use super::ffi;
 use crate::error::{Error, Result};
@@ -74,16 +73,6 @@ pub fn query_kept<'conn>(
 /// [`execute`] with a plan that the session keeps.
 pub fn execute_kept(client: &mut SpiClient<'_>, sql: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64> {
     Ok(query_kept(client, sql, args)?.len() as u64)
-}
-
-/// [`json`] with a plan that the session keeps.
-pub fn json_kept(client: &mut SpiClient<'_>, sql: &'static str, args: &[DatumWithOid<'_>]) -> Result<Value> {
-    parsed(query_kept(client, sql, args)?)
-}
-
-/// Runs a statement whose one row has one text column that holds JSON. Returns null if there is no row.
-pub fn json(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Value> {
-    parsed(query(client, sql, args)?)
 }
 
 /// Runs a statement whose one row has one text column that holds JSON, and deserialises it. Null and no row

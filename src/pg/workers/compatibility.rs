@@ -32,10 +32,10 @@ pub enum Compatibility {
 struct Row {
     database: String,
     /// The installed version.
-    #[serde(deserialize_with = "Option::deserialize")]
+    #[serde(deserialize_with = "spi::nullable")]
     btc_ingest: Option<String>,
     /// The installed version.
-    #[serde(deserialize_with = "Option::deserialize")]
+    #[serde(deserialize_with = "spi::nullable")]
     timescaledb: Option<String>,
     timescaledb_preloaded: bool,
 }
