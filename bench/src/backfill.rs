@@ -1,5 +1,5 @@
-//! Backfills: as many ticks as the day has, over many days and chunks, by several workers at once; and the slices of the
-//! day from an S3 server that is far away.
+//! Backfills: as many ticks as the day has, over many days and chunks, by one or two workers; and the slices of the day
+//! from an S3 server that is far away.
 
 use std::time::Duration;
 
@@ -8,54 +8,54 @@ use btc_ingest_tests::{Fault, FaultProxy, Sums, When};
 use crate::bench::Bench;
 use crate::data::{Day, Spread};
 use crate::results::Results;
-use crate::rig::{DATABASE, Rig, copy_statement, timed, transaction};
+use crate::servers::{DATABASE, Servers, copy_statement, timed, transaction};
 
 /// The rows that need [`Spread`].
 pub const NEED_SPREAD: &[&str] =
-    &["copy-spread", "backfill-slice-1", "backfill-slice-2", "backfill-chunk-1", "backfill-chunk-2"];
-/// Workers that read from far and near.
+    &["copy-spread", "backfill-object-1", "backfill-object-2", "backfill-chunk-1", "backfill-chunk-2"];
+/// Workers of the backfills from near and far.
 const WORKERS: u32 = 2;
-/// By its name alone: called otherwise than it wants to be, it should fail and not pass as missing.
+/// Looked up by its name alone: if its arguments change, the call fails instead of being skipped as missing.
 const PROCEDURE: &str = "btc_ingest.backfill";
 
-/// The baseline: one connection, one transaction, key order.
+/// Measures the baseline: one connection, one transaction, key order.
 pub fn copy(bench: &Bench, results: &mut Results) {
     let Some(spread) = &bench.spread else { return };
-    bench.rig.reset();
+    bench.servers.reset();
     let statement = copy_statement(&spread.copy_file);
-    let ((), seconds, _) = transaction(&mut bench.rig.session(), |client| client.batch_execute(&statement));
-    bench.rig.check(&spread.sums, "copy-spread");
+    let ((), seconds, _) = transaction(&mut bench.servers.session(), |client| client.batch_execute(&statement));
+    bench.servers.check(&spread.sums, "copy-spread");
     results.add("copy-spread", seconds, spread.sums.rows);
 }
 
-/// A backfill of [`Spread`] in one mode and with so many workers.
+/// Measures a backfill of [`Spread`] in one mode with `workers` workers.
 pub fn spread(bench: &Bench, results: &mut Results, key: &'static str, mode: &str, workers: u32) {
     let Some(spread) = &bench.spread else { return };
-    if let Some(seconds) = backfill(&bench.rig, results, key, &Spread::prefix(), mode, workers, &spread.sums) {
+    if let Some(seconds) = backfill(&bench.servers, results, key, &Spread::prefix(), mode, workers, &spread.sums) {
         results.add(key, seconds, spread.sums.rows);
     }
 }
 
-/// The day's slices through a proxy, without and with latency: the proxy's own time is in both.
+/// Measures the day's slices through a proxy, without and with latency: both include the proxy's own time.
 pub fn near_and_far(bench: &Bench, results: &mut Results) {
-    let proxy = FaultProxy::before(&bench.rig.s3);
-    let _endpoint = Endpoint::set(&bench.rig, &proxy.endpoint());
+    let proxy = FaultProxy::before(&bench.servers.s3);
+    let _endpoint = Endpoint::set(&bench.servers, &proxy.endpoint());
     for (key, latency) in [("backfill-near", None), ("backfill-far", Some(bench.options.latency_ms))] {
         if let Some(ms) = latency {
             proxy.on(When::any(), Fault::Latency(Duration::from_millis(ms)));
         }
         proxy.forget();
         let prefix = Day::slices_prefix();
-        if let Some(seconds) = backfill(&bench.rig, results, key, &prefix, "slice", WORKERS, &bench.day.sums) {
+        if let Some(seconds) = backfill(&bench.servers, results, key, &prefix, "object", WORKERS, &bench.day.sums) {
             results.add(key, seconds, bench.day.sums.rows);
             results.note(key, format!("{} requests", proxy.requests().len()));
         }
     }
 }
 
-/// Seconds that a backfill into empty tables takes, or a note on why there is none.
+/// Returns the seconds that a backfill into empty tables takes. If it cannot be measured, notes why and returns `None`.
 fn backfill(
-    rig: &Rig,
+    servers: &Servers,
     results: &mut Results,
     key: &'static str,
     prefix: &str,
@@ -63,21 +63,22 @@ fn backfill(
     workers: u32,
     sums: &Sums,
 ) -> Option<f64> {
-    if let Some(why) = missing(rig, mode) {
+    if let Some(why) = missing(servers, mode) {
         results.note(key, why);
         return None;
     }
-    rig.reset();
-    let mut client = rig.session();
+    servers.reset();
+    let mut client = servers.session();
     // Outside a transaction block, because the procedure commits.
     let call = format!("CALL btc_ingest.backfill(ARRAY['{prefix}'], parallel => {workers}, mode => '{mode}')");
     let ((), seconds) = timed(|| client.batch_execute(&call));
-    rig.check(sums, key);
+    servers.check(sums, key);
     Some(seconds)
 }
 
-fn missing(rig: &Rig, mode: &str) -> Option<&'static str> {
-    let mut client = rig.session();
+/// Returns why this server cannot do the backfill, if it cannot.
+fn missing(servers: &Servers, mode: &str) -> Option<&'static str> {
+    let mut client = servers.session();
     let sql = format!("SELECT to_regproc('{PROCEDURE}') IS NOT NULL, current_setting('timescaledb.license')");
     let row = client.query_one(&sql, &[]).expect("an answer");
     if !row.get::<_, bool>(0) {
@@ -87,21 +88,22 @@ fn missing(rig: &Rig, mode: &str) -> Option<&'static str> {
     (mode == "chunk" && apache).then_some("skipped: needs the Community edition")
 }
 
-/// Another endpoint for every new session of the database, background workers' among them, as long as this lives.
-struct Endpoint<'a>(&'a Rig);
+/// Sets another S3 endpoint for every new session of the database, those of background workers included, until it is
+/// dropped.
+struct Endpoint<'a>(&'a Servers);
 
 impl<'a> Endpoint<'a> {
-    fn set(rig: &'a Rig, endpoint: &str) -> Self {
+    fn set(servers: &'a Servers, endpoint: &str) -> Self {
         let sql = format!("ALTER DATABASE {DATABASE} SET btc_ingest.s3_endpoint = '{endpoint}'");
-        rig.session().batch_execute(&sql).expect("a setting");
-        Self(rig)
+        servers.session().batch_execute(&sql).expect("a setting");
+        Self(servers)
     }
 }
 
 impl Drop for Endpoint<'_> {
     fn drop(&mut self) {
         let sql = format!("ALTER DATABASE {DATABASE} RESET btc_ingest.s3_endpoint");
-        // If the server is gone, so is the setting.
+        // An error means that the server has stopped, and the setting with it.
         let _ = self.0.session().batch_execute(&sql);
     }
 }

@@ -1,4 +1,4 @@
-//! The ticks, as objects and as files of COPY: the same ticks in the same order for every way.
+//! The ticks, as objects and as files for COPY: every row of the table stores the same ticks in the same order.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -9,26 +9,28 @@ use btc_ingest_tests::{Generator, ParquetFile, Sums, Tick};
 use bytes::Bytes;
 
 use crate::pgcopy::CopyFile;
-use crate::rig::{BUCKET, Rig};
+use crate::servers::{BUCKET, Servers};
 
-/// Where all ticks begin: midnight, and the start of a chunk of seven days.
+/// The time of the first tick: midnight, and the start of a chunk of seven days.
 pub const START: &str = "2024-08-08T00:00:00Z";
-/// Of all ticks.
+/// The symbol of all ticks.
 pub const SYMBOL: &str = "BTCUSDT";
+/// About as many ticks as a slice of real data was seen to hold.
+pub const SLICE_TICKS: usize = 10_000;
 /// Seconds of a day.
 pub const DAY: u64 = 86_400;
 const HOUR_US: i64 = 3_600_000_000;
 /// The first id of all ticks.
 pub const FIRST_ID: i64 = 3_000_000_000;
 
-/// Some ticks as an object and as a file for COPY.
+/// The same ticks as an object and as a file for COPY.
 #[derive(Debug)]
 pub struct Piece {
-    /// The object.
+    /// The uri of the object.
     pub uri: String,
-    /// The same ticks for COPY.
+    /// The file for COPY.
     pub copy_file: PathBuf,
-    /// How many.
+    /// The number of ticks.
     pub ticks: u64,
 }
 
@@ -41,41 +43,42 @@ pub struct Day {
     pub object: Bytes,
     /// As one object per slice.
     pub slices: Vec<Piece>,
-    /// The slices' objects together, bytes.
+    /// The bytes of the slices' objects together.
     pub slices_bytes: u64,
-    /// What must be stored in the end.
+    /// What must be stored when all of it is loaded.
     pub sums: Sums,
 }
 
-/// Exactly `count` ticks over so many seconds from [`START`] on, the same ones every time.
+/// Returns exactly `count` ticks over `seconds` seconds from [`START`] on, the same ones every time.
 pub fn ticks(count: usize, seconds: u64) -> Vec<Tick> {
     ticks_from(time_us(START), FIRST_ID, count, seconds)
 }
 
-/// The same from any time and id on.
+/// Returns ticks like [`ticks`], from any time and id on.
 ///
-/// They come in key order (bucket, symbol, trade id): there is one symbol, and times and ids grow together.
+/// They are in key order (bucket, symbol, trade id): there is one symbol, and times and ids grow together.
 pub fn ticks_from(start: i64, first_id: i64, count: usize, seconds: u64) -> Vec<Tick> {
     let generator = |rate| Generator::new(1, SYMBOL, start, first_id).per_second(rate);
-    // Bursts make the rate a hope. The times of the same seed scale with it, so a first pass tells what it should be.
-    let hoped = count as f64 / seconds as f64;
-    let last = generator(hoped).nth(count - 1).map_or(start, |tick| tick.event_time_us);
+    // Bursts change the rate that the generator reaches. The times of one seed scale with the wanted rate, so a first
+    // pass tells which rate to ask for.
+    let wanted = count as f64 / seconds as f64;
+    let last = generator(wanted).nth(count - 1).map_or(start, |tick| tick.event_time_us);
     let needed = (last - start) as f64 / (seconds as f64 * 1e6);
-    // A little faster yet, because delays and whole milliseconds do not scale.
-    generator(hoped * needed * 1.001).take(count).collect()
+    // A little faster still, because delays and whole milliseconds do not scale.
+    generator(wanted * needed * 1.001).take(count).collect()
 }
 
-/// The usual file of these ticks.
+/// Returns these ticks as a Parquet file of the usual shape.
 pub fn parquet(ticks: &[Tick]) -> Bytes {
     ParquetFile::new().bytes(ticks)
 }
 
 impl Day {
-    /// Generates and stores it.
-    pub fn make(rig: &Rig, count: usize) -> Self {
+    /// Generates the ticks and stores the objects.
+    pub fn make(servers: &Servers, count: usize) -> Self {
         let ticks = ticks(count, DAY);
         let object = parquet(&ticks);
-        let whole = piece(rig, "day", &ticks, object.clone());
+        let whole = piece(servers, "day", &ticks, object.clone());
         let mut slices_bytes = 0;
         let slices = ticks
             .chunk_by(|a, b| a.bucket_us() == b.bucket_us())
@@ -83,13 +86,13 @@ impl Day {
                 let bytes = parquet(slice);
                 slices_bytes += bytes.len() as u64;
                 let name = time_text(slice[0].bucket_us(), "%Y/%m/%d/%H-%M");
-                piece(rig, &format!("slices/{SYMBOL}/{name}"), slice, bytes)
+                piece(servers, &format!("slices/{SYMBOL}/{name}"), slice, bytes)
             })
             .collect();
         Self { whole, object, slices, slices_bytes, sums: Sums::of(&ticks) }
     }
 
-    /// What a backfill of the slices is told.
+    /// Returns the pattern that a backfill of the slices takes.
     pub fn slices_prefix() -> String {
         format!("s3://{BUCKET}/slices/{{asset}}/{{yyyy}}/{{mm}}/{{dd}}/{{hh}}-{{mi}}.parquet")
     }
@@ -98,43 +101,44 @@ impl Day {
 /// As many ticks over many days, in hourly objects.
 #[derive(Debug)]
 pub struct Spread {
-    /// All of it for COPY.
+    /// The file for COPY.
     pub copy_file: PathBuf,
-    /// How many objects.
+    /// The number of objects.
     pub objects: usize,
-    /// The objects together, bytes.
+    /// The bytes of the objects together.
     pub bytes: u64,
-    /// What must be stored in the end.
+    /// What must be stored when all of it is loaded.
     pub sums: Sums,
 }
 
 impl Spread {
-    /// Generates and stores it.
-    pub fn make(rig: &Rig, count: usize, days: usize) -> Self {
+    /// Generates the ticks and stores the objects.
+    pub fn make(servers: &Servers, count: usize, days: usize) -> Self {
         let ticks = ticks(count, days as u64 * DAY);
-        let copy_file = rig.file("spread");
+        let copy_file = servers.file("spread");
         write_copy(&copy_file, &ticks);
         let (mut objects, mut bytes) = (0, 0);
         for hour in ticks.chunk_by(|a, b| a.event_time_us / HOUR_US == b.event_time_us / HOUR_US) {
             let object = parquet(hour);
             objects += 1;
             bytes += object.len() as u64;
-            rig.put(&format!("spread/{SYMBOL}/{}.parquet", time_text(hour[0].event_time_us, "%Y/%m/%d/%H")), object);
+            servers
+                .put(&format!("spread/{SYMBOL}/{}.parquet", time_text(hour[0].event_time_us, "%Y/%m/%d/%H")), object);
         }
         Self { copy_file, objects, bytes, sums: Sums::of(&ticks) }
     }
 
-    /// What a backfill is told.
+    /// Returns the pattern that a backfill takes.
     pub fn prefix() -> String {
         format!("s3://{BUCKET}/spread/{{asset}}/{{yyyy}}/{{mm}}/{{dd}}/{{hh}}.parquet")
     }
 }
 
-/// Stores the object, and its ticks for COPY.
-pub fn piece(rig: &Rig, name: &str, ticks: &[Tick], object: Bytes) -> Piece {
-    let copy_file = rig.file(&name.replace('/', "_"));
+/// Stores the object, and its ticks as a file for COPY.
+fn piece(servers: &Servers, name: &str, ticks: &[Tick], object: Bytes) -> Piece {
+    let copy_file = servers.file(&name.replace('/', "_"));
     write_copy(&copy_file, ticks);
-    Piece { uri: rig.put(&format!("{name}.parquet"), object), copy_file, ticks: ticks.len() as u64 }
+    Piece { uri: servers.put(&format!("{name}.parquet"), object), copy_file, ticks: ticks.len() as u64 }
 }
 
 fn write_copy(path: &Path, ticks: &[Tick]) {

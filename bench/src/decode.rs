@@ -16,12 +16,12 @@ use bytes::Bytes;
 use crate::bench::Bench;
 use crate::results::Results;
 
-/// As a load has by default: `btc_ingest.memory_limit`, an eighth of it per batch, and the rows of a batch.
+/// The defaults of a load: `btc_ingest.memory_limit`, of which a batch may take an eighth, and the rows of a batch.
 const MEMORY: u64 = 64 << 20;
 const BATCH_ROWS: usize = 65_536;
 const FIRST_BATCH_ROWS: usize = 8_192;
 
-/// Measures it.
+/// Measures the decoding of the day's object.
 pub fn decode(bench: &Bench, results: &mut Results) {
     let start = Instant::now();
     let ticks = tuples(bench.day.object.clone()).unwrap_or_else(|e| panic!("{e}"));
@@ -30,7 +30,7 @@ pub fn decode(bench: &Bench, results: &mut Results) {
     results.add("decode", seconds, ticks);
 }
 
-/// Decodes and encodes all of an object, throws it away, and returns how many ticks it were.
+/// Decodes and encodes an object, drops the tuples, and returns the number of ticks.
 fn tuples(object: Bytes) -> Result<u64> {
     let source = Arc::new(MemorySource(object));
     let options = LoadOptions::default();

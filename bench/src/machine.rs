@@ -1,19 +1,19 @@
-//! What it was measured on, without names of the machine or of its directories.
+//! Describes the machine, without its name or the names of its directories.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use btc_ingest_tests::command::{library_dir, run};
 
-use crate::rig::{Rig, SETTINGS};
+use crate::servers::{SETTINGS, Servers};
 
-/// How the standard library words its own checks, which are compiled into code with debug assertions only.
+/// The message of the standard library's own checks, which are compiled into code with debug assertions only.
 const DEBUG_ASSERTIONS: &[u8] = b"unsafe precondition(s) violated";
 
-/// Processors, memory, versions and settings, a line each.
-pub fn describe(rig: &Rig) -> Vec<String> {
+/// Returns processors, memory, versions and settings, a line each.
+pub fn describe(servers: &Servers) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let mut client = rig.session();
+    let mut client = servers.session();
     let mut ask = |sql: &str| client.query_one(sql, &[]).expect("an answer").get::<_, String>(0);
     let version = |name: &str| format!("SELECT extversion FROM pg_extension WHERE extname = '{name}'");
     let build = if is_release() { "a release build" } else { "NOT a release build: its times mean nothing" };
@@ -34,21 +34,21 @@ pub fn describe(rig: &Rig) -> Vec<String> {
     ]
 }
 
-/// Whether the installed library is a release build, as far as one can tell from outside.
+/// Returns whether the installed library is a release build: one without debug assertions.
 pub fn is_release() -> bool {
     let library = std::fs::read(installed()).unwrap_or_else(|e| panic!("btc_ingest is not installed: {e}"));
     !library.windows(DEBUG_ASSERTIONS.len()).any(|bytes| bytes == DEBUG_ASSERTIONS)
 }
 
-/// The commit of the sources around us.
+/// Returns the commit of the sources.
 fn commit() -> String {
     let mut git = Command::new("git");
     git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
     run(&mut git).map_or("sources without history".to_owned(), |name| format!("commit {}", name.trim()))
 }
 
-/// Ticks of the kernel's clock since it was started during which some processor was busy, and all ticks of all processors.
-/// A difference of two of them says how busy the machine was.
+/// Ticks of the kernel's clock since the machine was started: those in which a processor was busy, and all of them,
+/// summed over the processors. The difference of two values says how busy the machine was.
 #[derive(Debug, Clone, Copy)]
 pub struct Busy {
     busy: u64,
@@ -56,7 +56,7 @@ pub struct Busy {
 }
 
 impl Busy {
-    /// Up to now.
+    /// Reads the values up to now.
     pub fn now() -> Self {
         let line = line_of("/proc/stat", "cpu ");
         let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
@@ -65,7 +65,7 @@ impl Busy {
         Self { busy: all - ticks.iter().skip(3).take(2).sum::<u64>(), all }
     }
 
-    /// How many processors were busy since then, on average.
+    /// Returns how many processors were busy since then, on average.
     pub fn cores_since(&self) -> f64 {
         let now = Self::now();
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -87,13 +87,13 @@ fn memory() -> String {
     format!("{:.0} GB", kb as f64 / (1 << 20) as f64)
 }
 
-/// What follows a name and a colon in one of the kernel's files.
+/// Returns what follows a name and a colon in a file of the kernel.
 fn value_of(file: &str, name: &str) -> String {
     let line = line_of(file, name);
     line.split_once(':').map_or("unknown", |(_, value)| value.trim()).to_owned()
 }
 
-/// The first line of one of the kernel's files that begins like this.
+/// Returns the first line of a file of the kernel that begins with `start`.
 fn line_of(file: &str, start: &str) -> String {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned()

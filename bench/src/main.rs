@@ -1,9 +1,10 @@
 //! Measures the loads of btc_ingest beside other ways into the same hypertable, all in one run.
 //!
-//! In reading order: [`rows`] says what is measured, [`options`] how much of it; [`rig`] and [`data`] are what it stands
-//! on; [`bench`](crate::bench) goes through the rounds; a module per group of rows measures; [`report`] prints.
+//! In reading order: [`rows`] says what is measured, [`options`] how much of it. [`servers`], [`data`] and [`fixtures`]
+//! make what it is measured on; [`bench`](crate::bench) holds all of that. A module for each group of rows measures;
+//! [`rounds`] calls them; [`report`] prints.
 
-// A measurement that cannot be set up has nothing better to do than to stop and say where.
+// A measurement that cannot be set up stops and says where.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod arrive;
@@ -13,7 +14,9 @@ mod data;
 mod day;
 mod decode;
 mod drain;
-mod full;
+mod fixtures;
+mod format;
+mod full_chunk;
 mod machine;
 mod memory;
 mod options;
@@ -21,27 +24,28 @@ mod pgcopy;
 mod python;
 mod report;
 mod results;
-mod rig;
+mod rounds;
 mod rows;
+mod servers;
 mod slices;
 mod workers;
 
 use std::process::ExitCode;
 
-use bench::Bench;
 use options::Options;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
+    let options = match Options::parse(lexopt::Parser::from_env()) {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("btc-ingest-bench: {error}; --help lists the options");
             return ExitCode::from(2);
         }
     };
     let out = options.out.clone();
-    let bench = Bench::prepare(options);
-    let results = bench.run();
+    let bench = rounds::prepare(options);
+    let results = rounds::run(&bench);
     let text = report::markdown(&bench, &results);
     println!("{text}");
     if let Some(file) = out

@@ -10,26 +10,26 @@ use parquet::file::properties::WriterProperties;
 
 use crate::bench::Bench;
 use crate::data::{FIRST_ID, START, SYMBOL};
-use crate::report::{grouped, megabytes};
+use crate::format::{grouped, megabytes};
 use crate::results::Results;
-use crate::rig::{BUCKET, transaction};
+use crate::servers::{BUCKET, transaction};
 
-/// The row.
+/// The row that is measured here.
 pub const KEY: &str = "memory";
 const LIMIT: &str = "64MB";
 const OBJECT: &str = "large.parquet";
-/// So that an object of a gigabyte, some fourteen million ticks, is about a day.
+/// At this rate an object of a gigabyte, some fourteen million ticks, spans about a day.
 const PER_SECOND: f64 = 170.0;
 /// Ticks that are written at once.
 const STEP: usize = 65_536;
 
-/// Loads an object of the wanted size once and watches the backend from outside.
+/// Loads an object of the wanted size once and reads the backend's memory from `/proc` meanwhile.
 pub fn load(bench: &Bench, results: &mut Results) {
     let (object, ticks) = large_object(bench.options.object_mb << 20);
     let size = object.len() as u64;
-    let uri = bench.rig.put(OBJECT, object);
-    bench.rig.reset();
-    let mut client = bench.rig.session();
+    let uri = bench.servers.put(OBJECT, object);
+    bench.servers.reset();
+    let mut client = bench.servers.session();
     client.batch_execute(&format!("SET btc_ingest.memory_limit = '{LIMIT}'")).expect("a setting");
     let pid = backend_pid(&mut client);
     let before = memory(pid).expect("a backend");
@@ -40,12 +40,13 @@ pub fn load(bench: &Bench, results: &mut Results) {
     let peak = watch.peak();
     drop(watch);
     assert_eq!(row.get::<_, i64>(0) as u64, ticks);
-    bench.rig.s3.delete(BUCKET, OBJECT);
+    bench.servers.s3.delete(BUCKET, OBJECT);
     results.add(KEY, seconds, ticks);
     results.note(
         KEY,
         format!(
-            "one run, {} MB, {} ticks; with memory_limit={LIMIT} the backend grew by {} MB at its peak (RssAnon {} MB, memfd {} MB)",
+            "one run, {} MB, {} ticks; with memory_limit={LIMIT} the backend grew by {} MB at its peak \
+             (RssAnon {} MB, memfd {} MB)",
             megabytes(size),
             grouped(ticks),
             megabytes(peak.total().saturating_sub(before.total())),
@@ -55,7 +56,8 @@ pub fn load(bench: &Bench, results: &mut Results) {
     );
 }
 
-/// An uncompressed object of at least so many bytes, and its ticks; they are never all in memory.
+/// Returns an uncompressed object of at least `bytes` bytes, and the number of its ticks. The ticks are made and
+/// written in pieces.
 fn large_object(bytes: usize) -> (Vec<u8>, u64) {
     let mut generator = Generator::new(2, SYMBOL, time_us(START), FIRST_ID).per_second(PER_SECOND);
     let shape = ParquetFile::new();

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use lexopt::{Arg, Error, Parser, ValueExt};
+
 use crate::rows::ROWS;
 
-/// What `--help` says.
+/// What `--help` prints.
 const USAGE: &str = "\
 usage: btc-ingest-bench [option value …]
   --ticks N        ticks of the day, and as many spread over the days of a backfill; 3000000
@@ -14,18 +16,18 @@ usage: btc-ingest-bench [option value …]
   --latency N      milliseconds added to every request of the far S3 server; 30
   --full N         ticks that a chunk holds before a slice is loaded into it; 30000000
   --object-mb N    size of the object whose load is watched for memory; 1024
-  --out FILE       writes the results there as well, as Markdown
+  --out FILE       writes the results to this file as well, as Markdown
   --list           names the rows
 The server is the one that PG_CONFIG belongs to, with btc_ingest installed.";
 
-/// The command line, understood.
+/// What the command line asks for.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Ticks of the day, and of the backfill.
     pub ticks: usize,
     /// Rounds.
     pub runs: usize,
-    /// Keys of rows; all of them where it is empty.
+    /// Keys of rows; if empty, all rows.
     only: Vec<String>,
     /// Days of the backfill.
     pub days: usize,
@@ -35,13 +37,13 @@ pub struct Options {
     pub full: u64,
     /// Megabytes of the large object.
     pub object_mb: usize,
-    /// Where the results go besides standard output.
+    /// The file that the results are written to, besides standard output.
     pub out: Option<PathBuf>,
 }
 
 impl Options {
-    /// Reads the arguments; the error is what to print instead of measuring.
-    pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+    /// Reads the arguments. Returns `None` if they only ask for a text, which is then printed.
+    pub fn parse(mut args: Parser) -> Result<Option<Self>, Error> {
         let mut options = Self {
             ticks: 3_000_000,
             runs: 5,
@@ -52,49 +54,82 @@ impl Options {
             object_mb: 1024,
             out: None,
         };
-        while let Some(name) = args.next() {
-            let mut value = || args.next().ok_or(format!("{name} needs a value\n{USAGE}"));
-            match name.as_str() {
-                "--ticks" => options.ticks = number(&name, &value()?)?.max(1),
-                "--runs" => options.runs = number(&name, &value()?)?.max(1),
-                "--only" => options.only = keys(&value()?)?,
-                "--days" => options.days = number(&name, &value()?)?.clamp(1, 365),
-                "--latency" => options.latency_ms = number(&name, &value()?)? as u64,
-                "--full" => options.full = number(&name, &value()?)?.max(1) as u64,
-                "--object-mb" => options.object_mb = number(&name, &value()?)?.max(1),
-                "--out" => options.out = Some(value()?.into()),
-                "--list" => return Err(list()),
-                "--help" | "-h" => return Err(USAGE.to_owned()),
-                _ => return Err(format!("unknown argument {name}\n{USAGE}")),
+        while let Some(argument) = args.next()? {
+            match argument {
+                Arg::Long("ticks") => options.ticks = number(&mut args)?.max(1),
+                Arg::Long("runs") => options.runs = number(&mut args)?.max(1),
+                Arg::Long("only") => options.only = keys(&args.value()?.string()?)?,
+                Arg::Long("days") => options.days = number(&mut args)?.clamp(1, 365),
+                Arg::Long("latency") => options.latency_ms = number(&mut args)? as u64,
+                Arg::Long("full") => options.full = number(&mut args)?.max(1) as u64,
+                Arg::Long("object-mb") => options.object_mb = number(&mut args)?.max(1),
+                Arg::Long("out") => options.out = Some(args.value()?.into()),
+                Arg::Long("list") => {
+                    println!("{}", list());
+                    return Ok(None);
+                }
+                Arg::Long("help") | Arg::Short('h') => {
+                    println!("{USAGE}");
+                    return Ok(None);
+                }
+                unknown => return Err(unknown.unexpected()),
             }
         }
-        Ok(options)
+        Ok(Some(options))
     }
 
-    /// Whether this row is to be measured: it was named, or none was, or a named one is compared with it.
+    /// Returns whether this row is to be measured: it was named, or none was, or a named one is compared with it.
     pub fn wants(&self, key: &str) -> bool {
         let named = |key: &str| self.only.is_empty() || self.only.iter().any(|only| only == key);
         named(key) || ROWS.iter().any(|row| row.against == Some(key) && named(row.key))
     }
 
-    /// Whether any of these rows is to be measured.
+    /// Returns whether any of these rows is to be measured.
     pub fn wants_any(&self, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.wants(key))
     }
 }
 
-fn number(name: &str, text: &str) -> Result<usize, String> {
-    text.replace('_', "").parse().map_err(|_| format!("{name} needs a number, not {text}"))
+/// Reads the value of the option that was read last: a number, which may have `_` between its digits.
+fn number(args: &mut Parser) -> Result<usize, Error> {
+    args.value()?.parse_with(|text| text.replace('_', "").parse::<usize>())
 }
 
-fn keys(text: &str) -> Result<Vec<String>, String> {
+fn keys(text: &str) -> Result<Vec<String>, Error> {
     let keys: Vec<String> = text.split(',').map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();
     match keys.iter().find(|key| ROWS.iter().all(|row| row.key != key.as_str())) {
-        Some(unknown) => Err(format!("no row is called {unknown}\n{}", list())),
+        Some(unknown) => Err(format!("no row is called {unknown}\n{}", list()).into()),
         None => Ok(keys),
     }
 }
 
 fn list() -> String {
     ROWS.iter().map(|row| format!("{:<18} {}", row.key, row.name)).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Option<Options>, Error> {
+        Options::parse(Parser::from_args(args.iter().copied()))
+    }
+
+    #[test]
+    fn a_row_brings_what_it_is_compared_with() {
+        let options = parse(&["--only", "force, drain-1", "--ticks", "1_000", "--out=a.md"]).unwrap().unwrap();
+        assert_eq!((options.ticks, options.runs, options.out), (1000, 5, Some("a.md".into())));
+        let options = parse(&["--only", "force, drain-1"]).unwrap().unwrap();
+        assert!(options.wants_any(&["force"]) && options.wants("load-slices") && options.wants("drain-1"));
+        assert!(!options.wants_any(&["copy", "copy-slices", "drain-2"]));
+        assert!(parse(&[]).unwrap().unwrap().wants("copy"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for args in [&["--only", "copi"][..], &["--ticks", "many"], &["--runs"], &["--quick"], &["copy"]] {
+            assert!(parse(args).is_err(), "{args:?}");
+        }
+        assert!(parse(&["--help"]).unwrap().is_none());
+    }
 }

@@ -29,7 +29,7 @@ impl<W: Write> CopyFile<W> {
         Ok(Self { to, row: Vec::new() })
     }
 
-    /// Writes one row, in the order of [`crate::rig::COLUMNS`].
+    /// Writes one row, in the order of [`crate::servers::COLUMNS`].
     pub fn push(&mut self, tick: &Tick) -> io::Result<()> {
         let row = &mut self.row;
         row.clear();
@@ -72,15 +72,16 @@ fn text(row: &mut Vec<u8>, id: Option<i64>) {
     field(row, id.map(|id| id.to_string()).as_ref().map(String::as_bytes));
 }
 
-/// `units` of 10^-`scale`; the scale is a multiple of four, so that no digit of the numeric straddles the point.
+/// Writes `units` of 10^-`scale` as a numeric. The scale is a multiple of four, so that no digit of the numeric
+/// stands on both sides of the point.
 fn numeric(row: &mut Vec<u8>, units: i128, scale: u16) {
     let mut rest = units.unsigned_abs() as i128;
-    // The lowest digit first; its weight is where the scale ends.
+    // The lowest digit comes first; its weight follows from the scale.
     let mut weight = -i32::from(scale) / BASE_DIGITS as i32;
     let mut digits = Vec::with_capacity(10);
     while rest > 0 {
         let digit = (rest % BASE) as i16;
-        // As PostgreSQL does: no zeros at the end.
+        // PostgreSQL writes no zeros at the end.
         if digit != 0 || !digits.is_empty() {
             digits.push(digit);
         }
@@ -103,7 +104,7 @@ fn numeric(row: &mut Vec<u8>, units: i128, scale: u16) {
 mod tests {
     use super::*;
 
-    /// What `numeric_send` gives, as 16-bit words after the length.
+    /// Returns what `numeric_send` returns, as 16-bit words.
     fn words(units: i128, scale: u16) -> Vec<i16> {
         let mut row = Vec::new();
         numeric(&mut row, units, scale);

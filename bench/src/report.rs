@@ -1,23 +1,21 @@
 //! The results as Markdown that also reads well in a terminal.
 
 use crate::bench::Bench;
+use crate::format::{duration, grouped, item};
 use crate::machine;
-use crate::results::{Results, median, range};
+use crate::results::{Breakdown, Results, median, range};
 use crate::rows::{ROWS, Row};
 
 const HEADER: [&str; 7] = ["row", "what", "median", "ticks/s", "ratio", "round by round", "note"];
-/// Columns of text; the others hold numbers.
+/// Columns of text, aligned to the left; the others hold numbers, aligned to the right.
 const TEXT: [usize; 4] = [0, 1, 4, 6];
 
-/// Everything, ready to be printed or to be a file.
+/// Returns the whole report.
 pub fn markdown(bench: &Bench, results: &Results) -> String {
     let mut text =
         String::from("# Results\n\nWritten by `make bench`; what each row is stands in [README.md](README.md).\n\n");
-    for line in machine::describe(&bench.rig) {
-        text.push_str(&format!("- {line}\n"));
-    }
-    for line in bench.data_lines() {
-        text.push_str(&format!("- {line}\n"));
+    for line in machine::describe(&bench.servers).into_iter().chain(bench.describe()) {
+        text.push_str(&item(&line));
     }
     text.push('\n');
     text.push_str(&table(bench, results));
@@ -47,7 +45,6 @@ fn table(bench: &Bench, results: &Results) -> String {
 fn padded(cells: &[String; 7], widths: &[usize; 7]) -> String {
     let mut line = String::from("|");
     for (column, (cell, &width)) in cells.iter().zip(widths).enumerate() {
-        // Text to the left, numbers to the right.
         let cell = if TEXT.contains(&column) { format!(" {cell:<width$} |") } else { format!(" {cell:>width$} |") };
         line.push_str(&cell);
     }
@@ -69,63 +66,22 @@ fn line(row: &Row, results: &Results) -> [String; 7] {
 }
 
 fn breakdown(results: &Results) -> String {
-    let of =
-        |part: fn(&crate::results::Breakdown) -> f64| median(&results.breakdown.iter().map(part).collect::<Vec<_>>());
+    let of = |part: fn(&Breakdown) -> f64| median(&results.breakdown.iter().map(part).collect::<Vec<_>>());
     let Some(elapsed) = of(|load| load.elapsed) else { return String::new() };
     let part = |value: Option<f64>| duration(value.unwrap_or_default() / 1000.0);
-    format!(
-        "\nWhere the time of the day's load goes (medians over its rounds):\n\n\
-         - in the backend: {} from call to return, of which {} inserting and {} waiting for the first ticks, opening, \
-         and keeping books; then {} for the COMMIT\n\
-         - beside it, at the same time and on threads of the load's own: {} decoding and encoding, {} waiting for S3\n",
+    let backend = format!(
+        "in the backend: {} from call to return, of which {} inserting and {} waiting for the first ticks, opening, \
+         and writing the result; then {} for the COMMIT",
         part(Some(elapsed)),
         part(of(|load| load.insert)),
         part(of(|load| load.elapsed - load.insert)),
         part(of(|load| load.commit)),
+    );
+    let threads = format!(
+        "beside it, at the same time and on threads of the load's own: {} decoding and encoding, {} waiting for S3",
         part(of(|load| load.decode)),
         part(of(|load| load.fetch)),
-    )
-}
-
-/// Seconds as a reader wants them.
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s >= 100.0 => format!("{s:.0} s"),
-        s if s >= 1.0 => format!("{s:.2} s"),
-        s if s >= 0.1 => format!("{:.0} ms", s * 1e3),
-        s => format!("{:.2} ms", s * 1e3),
-    }
-}
-
-/// Bytes in megabytes, in tenths.
-pub fn megabytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / (1 << 20) as f64)
-}
-
-/// A number with commas between its thousands.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_for_readers() {
-        assert_eq!(grouped(3_000_000), "3,000,000");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(duration(123.4), "123 s");
-        assert_eq!(duration(12.345), "12.35 s");
-        assert_eq!(duration(0.25), "250 ms");
-        assert_eq!(duration(0.00123), "1.23 ms");
-    }
+    );
+    let title = "Where the time of the day's load goes (medians over its rounds):";
+    format!("\n{title}\n\n{}{}", item(&backend), item(&threads))
 }

@@ -17,60 +17,60 @@ pub struct Breakdown {
     pub commit: f64,
 }
 
-/// Times by row, one per round, and what else there is to say.
+/// The times of each row, one per round, and notes.
 #[derive(Debug, Default)]
 pub struct Results {
     seconds: BTreeMap<&'static str, Vec<f64>>,
     ticks: BTreeMap<&'static str, u64>,
     notes: BTreeMap<&'static str, String>,
-    /// One per load of the day.
+    /// One for each load of the day.
     pub breakdown: Vec<Breakdown>,
-    /// Whether some row failed.
+    /// Whether a row has failed.
     pub failed: bool,
 }
 
 impl Results {
-    /// One run of a row that brought so many ticks.
+    /// Adds a run of a row that stored `ticks` ticks.
     pub fn add(&mut self, key: &'static str, seconds: f64, ticks: u64) {
         eprintln!("  {key:<18} {seconds:>9.3} s");
         self.seconds.entry(key).or_default().push(seconds);
         self.ticks.insert(key, ticks);
     }
 
-    /// What else a row has to say, or why it has no time; the last note stays.
+    /// Notes something about a row, for example why it has no time. A later note replaces an earlier one.
     pub fn note(&mut self, key: &'static str, text: impl Into<String>) {
         self.notes.insert(key, text.into());
     }
 
-    /// A row whose times are not to be had: those of earlier rounds are forgotten, as they match no other row's.
+    /// Marks a row as failed and drops its times: the other rows have times of more rounds, so no ratio would be right.
     pub fn fail(&mut self, key: &'static str) {
         self.failed = true;
         self.seconds.remove(key);
         self.note(key, "FAILED");
     }
 
-    /// The times of a row, one per round.
+    /// Returns the times of a row, one per round.
     pub fn seconds(&self, key: &str) -> &[f64] {
         self.seconds.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// The ticks of one run of a row.
+    /// Returns the ticks of one run of a row.
     pub fn ticks(&self, key: &str) -> u64 {
         self.ticks.get(key).copied().unwrap_or_default()
     }
 
-    /// A row's note.
+    /// Returns the note about a row, or `""`.
     pub fn note_of(&self, key: &str) -> &str {
         self.notes.get(key).map_or("", String::as_str)
     }
 
-    /// The times of a row over those of another, round by round.
+    /// Returns the times of a row divided by those of another, round by round.
     pub fn ratios(&self, key: &str, against: &str) -> Vec<f64> {
         self.seconds(key).iter().zip(self.seconds(against)).map(|(time, base)| time / base).collect()
     }
 }
 
-/// The middle one, or the mean of the two in the middle; nothing of nothing.
+/// Returns the middle value, or the mean of the two in the middle. Returns `None` if there are no values.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -82,7 +82,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// The value that such a part of all values does not exceed; nothing of nothing.
+/// Returns the value that `part` of all values do not exceed. Returns `None` if there are no values.
 pub fn percentile(values: &[f64], part: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -90,7 +90,7 @@ pub fn percentile(values: &[f64], part: f64) -> Option<f64> {
     sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
 }
 
-/// The smallest and the largest; nothing of nothing.
+/// Returns the smallest and the largest value. Returns `None` if there are no values.
 pub fn range(values: &[f64]) -> Option<(f64, f64)> {
     let least = values.iter().copied().min_by(f64::total_cmp)?;
     let most = values.iter().copied().max_by(f64::total_cmp)?;

@@ -5,7 +5,7 @@
 pub struct Row {
     /// Its name on the command line and in the code.
     pub key: &'static str,
-    /// What it says in the table.
+    /// Its description in the table.
     pub name: &'static str,
     /// The row that its time is divided by.
     pub against: Option<&'static str>,
@@ -25,7 +25,7 @@ const fn call(key: &'static str, name: &'static str) -> Row {
     Row { key, name, against: None, per_call: true }
 }
 
-/// All of them, in the table's order.
+/// All rows, in the table's order.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     baseline("copy", "day: COPY BINARY from a file of the server"),
@@ -37,8 +37,8 @@ pub const ROWS: &[Row] = &[
     row("force", "slices: load_s3_slice again with force => true", "load-slices"),
     call("replay", "slices: load_s3_slice of the same etag again, per call"),
     baseline("copy-spread", "many days: COPY BINARY, one connection"),
-    row("backfill-slice-1", "many days: backfill, mode slice, 1 worker", "copy-spread"),
-    row("backfill-slice-2", "many days: backfill, mode slice, 2 workers", "copy-spread"),
+    row("backfill-object-1", "many days: backfill, mode object, 1 worker", "copy-spread"),
+    row("backfill-object-2", "many days: backfill, mode object, 2 workers", "copy-spread"),
     row("backfill-chunk-1", "many days: backfill, mode chunk, 1 worker", "copy-spread"),
     row("backfill-chunk-2", "many days: backfill, mode chunk, 2 workers", "copy-spread"),
     baseline("backfill-near", "slices: backfill, 2 workers, through a proxy"),

@@ -1,17 +1,17 @@
-//! The same day in slices, a transaction each: how a live feed arrives, and how it is replayed.
+//! The same day in slices, a transaction each, as a live feed brings them and as it is replayed.
 
 use crate::bench::Bench;
 use crate::results::{Results, median};
-use crate::rig::{copy_statement, timed};
+use crate::servers::{copy_statement, timed};
 
 /// How often the replay of a slice is timed in one round.
 const REPLAYS: usize = 100;
 
-/// COPY of every piece, one after another on each of so many connections, which take turns.
+/// Measures a COPY for each slice, on `connections` connections that take turns.
 pub fn copy(bench: &Bench, results: &mut Results, key: &'static str, connections: usize) {
-    bench.rig.reset();
+    bench.servers.reset();
     let statements: Vec<String> = bench.day.slices.iter().map(|slice| copy_statement(&slice.copy_file)).collect();
-    let mut clients: Vec<_> = (0..connections).map(|_| bench.rig.session()).collect();
+    let mut clients: Vec<_> = (0..connections).map(|_| bench.servers.session()).collect();
     let ((), seconds) = timed(|| {
         std::thread::scope(|scope| {
             for (first, client) in clients.iter_mut().enumerate() {
@@ -21,26 +21,26 @@ pub fn copy(bench: &Bench, results: &mut Results, key: &'static str, connections
         });
         Ok(())
     });
-    bench.rig.check(&bench.day.sums, key);
+    bench.servers.check(&bench.day.sums, key);
     results.add(key, seconds, bench.day.whole.ticks);
 }
 
-/// Loads of every slice, one after another on one connection; then what it costs to ask for them again.
+/// Measures loads of the slices, one after another on one connection; then, if wanted, forced loads and replays.
 pub fn load(bench: &Bench, results: &mut Results) {
-    bench.rig.reset();
-    let mut client = bench.rig.session();
+    bench.servers.reset();
+    let mut client = bench.servers.session();
     let mut load_all = |arguments: &str| {
         let sql = format!("SELECT outcome FROM btc_ingest.load_s3_slice($1{arguments})");
         timed(|| bench.day.slices.iter().try_for_each(|slice| client.query_one(&sql, &[&slice.uri]).map(drop))).1
     };
     let seconds = load_all("");
-    bench.rig.check(&bench.day.sums, "load-slices");
+    bench.servers.check(&bench.day.sums, "load-slices");
     results.add("load-slices", seconds, bench.day.whole.ticks);
 
     if bench.options.wants("force") {
-        bench.rig.checkpoint();
+        bench.servers.checkpoint();
         let seconds = load_all(", force => true");
-        bench.rig.check(&bench.day.sums, "force");
+        bench.servers.check(&bench.day.sums, "force");
         results.add("force", seconds, bench.day.whole.ticks);
     }
     if bench.options.wants("replay") {

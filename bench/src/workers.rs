@@ -1,4 +1,4 @@
-//! What registers slices and waits for the workers to load them.
+//! Registers slices and waits until the workers have loaded them.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 
 use crate::data::SYMBOL;
-use crate::rig::Rig;
+use crate::servers::Servers;
 
-/// A slice that is not there by then will not come.
+/// A slice that is not loaded after this time is taken as lost.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A slice to be registered.
@@ -24,35 +24,36 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// Its bucket as SQL and notifications write it.
+    /// Returns the bucket as SQL and notifications write it.
     pub fn bucket(&self) -> String {
         time_text(self.bucket_us, "%Y-%m-%dT%H:%M:%SZ")
     }
 
-    /// What a producer does: the columns of the contract and nothing else.
+    /// Inserts the registry row as a producer does, with the columns of the contract only.
     pub fn register(&self, client: &mut Client) {
         let sql = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ($1::text::timestamptz, $2, $3)";
         client.execute(sql, &[&self.bucket(), &SYMBOL, &self.uri]).expect("a registry row");
     }
 }
 
-/// Sets what the workers heed at once, as `name = value`.
-pub fn set(rig: &Rig, setting: &str) {
-    let mut client = rig.session();
-    // One by one: ALTER SYSTEM cannot run in a transaction with others. Who may set it is known where the library is loaded.
+/// Changes a setting for all sessions and workers; `setting` is `name = value`.
+pub fn set(servers: &Servers, setting: &str) {
+    let mut client = servers.session();
+    // One statement at a time: ALTER SYSTEM cannot run in a transaction block. The library is loaded first because it
+    // defines the setting.
     for sql in ["LOAD 'btc_ingest'", &format!("ALTER SYSTEM SET {setting}"), "SELECT pg_reload_conf()"] {
         client.batch_execute(sql).expect("a setting");
     }
 }
 
-/// Another endpoint for the workers, as long as this lives.
-pub struct Endpoint<'a>(&'a Rig);
+/// Sets another S3 endpoint for the workers until it is dropped.
+pub struct Endpoint<'a>(&'a Servers);
 
 impl<'a> Endpoint<'a> {
-    /// From now on.
-    pub fn set(rig: &'a Rig, endpoint: &str) -> Self {
-        set(rig, &format!("btc_ingest.s3_endpoint = '{endpoint}'"));
-        Self(rig)
+    /// Sets it.
+    pub fn set(servers: &'a Servers, endpoint: &str) -> Self {
+        set(servers, &format!("btc_ingest.s3_endpoint = '{endpoint}'"));
+        Self(servers)
     }
 }
 
@@ -62,18 +63,18 @@ impl Drop for Endpoint<'_> {
     }
 }
 
-/// A session that is told of every slice that is loaded.
+/// A session that is notified of every loaded slice.
 pub struct Listener(Client);
 
 impl Listener {
-    /// Hears what commits from now on.
-    pub fn start(rig: &Rig) -> Self {
-        let mut client = rig.session();
+    /// Opens the session and listens.
+    pub fn start(servers: &Servers) -> Self {
+        let mut client = servers.session();
         client.batch_execute("LISTEN btc_ingest_loaded").expect("a listener");
         Self(client)
     }
 
-    /// Waits for the next slice that is loaded, and says what was notified of it.
+    /// Waits for the next loaded slice and returns the payload of its notification.
     #[track_caller]
     pub fn next(&mut self) -> String {
         let next = self.0.notifications().timeout_iter(LIMIT).next().expect("a connection");
@@ -86,7 +87,7 @@ impl Listener {
         while !self.next().contains(&slice.bucket()) {}
     }
 
-    /// How many ticks of the slice this session sees.
+    /// Returns how many ticks of the slice this session sees.
     pub fn count(&mut self, slice: &Slice) -> i64 {
         let sql = "SELECT count(*) FROM market_data.btc_ticks WHERE bucket_5m = $1::text::timestamptz";
         self.0.query_one(sql, &[&slice.bucket()]).expect("the ticks").get(0)

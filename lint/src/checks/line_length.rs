@@ -26,10 +26,16 @@ fn wraps(line: &str, kind: Kind<'_>) -> bool {
     match kind {
         Kind::Table | Kind::Fence | Kind::Code("" | "sh" | "bash" | "console" | "text") => false,
         Kind::Code(_) | Kind::Heading(_) => true,
-        Kind::Text => {
-            let text = line.trim_start_matches([' ', '-', '*', '>']);
-            text.contains(' ') && !text.starts_with("[") || text.matches("](").count() > 1
-        }
+        Kind::Text => !is_link(line.trim_start_matches([' ', '-', '*', '>']).trim_end_matches(['.', ' '])),
+    }
+}
+
+/// Returns whether a text is one link and nothing else: an address, `[words](target)` or `[name]: target`.
+fn is_link(text: &str) -> bool {
+    let ends = |rest: &str| rest.split_once(')').is_some_and(|(_, after)| after.is_empty());
+    match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((_, rest)) => rest.starts_with(": ") || rest.strip_prefix('(').is_some_and(ends),
+        None => !text.contains(' '),
     }
 }
 
@@ -61,5 +67,12 @@ mod tests {
             "y".repeat(130)
         );
         assert_eq!(lines("docs/a.md", &text), [1, 10]);
+    }
+
+    #[test]
+    fn a_link_alone_may_be_longer() {
+        let target = "x".repeat(120);
+        assert!(lines("a.md", &format!("- [some words]({target}).\n[name]: {target}\n")).is_empty());
+        assert_eq!(lines("a.md", &format!("[words]({target}) and more\n")), [1]);
     }
 }

@@ -1,4 +1,4 @@
-//! What everything is measured on: one cluster with durable settings, one S3 server, a directory for COPY's files.
+//! A cluster with durable settings, an S3 server and a directory for COPY's files: all rows are measured on these.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use postgres::{Client, Error};
 
 /// The bucket of every object.
 pub const BUCKET: &str = "landing";
-/// The database in which all but the full chunk is measured.
+/// The database in which everything but the full chunk is measured.
 pub const DATABASE: &str = "bench";
-/// The columns that every way fills; `ingested_at` gets its default from all of them.
+/// The columns that every row of the bench fills; `ingested_at` always gets its default.
 pub const COLUMNS: &str = "bucket_5m, event_time, trade_time, symbol, trade_id, price, quantity, buyer_order_id, \
                            seller_order_id, is_market_maker";
 const ACCESS: &str = "BENCHACCESSKEY";
 const SECRET: &str = "bench-secret-key";
 
-/// The same for every row, and stated with the results. Nothing that costs time and that a real server has is left out;
-/// what would strike some runs and spare others (checkpoints, autovacuum) is kept out of all of them.
+/// Settings for every row; the results state them. Settings that cost time on a real server are on here too. What would
+/// slow some runs and not others (checkpoints, autovacuum) is off.
 pub const SETTINGS: &[(&str, &str)] = &[
     ("wal_level", "replica"),
     ("fsync", "on"),
@@ -37,7 +37,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("jit", "off"),
 ];
 
-/// Empties whatever loads and backfills write, however many tables that is.
+/// Empties all tables that loads and backfills write.
 const EMPTY: &str = "
     DO $empty$
     BEGIN
@@ -48,25 +48,25 @@ const EMPTY: &str = "
     END
     $empty$";
 
-/// Cluster, server and files; all of it goes with the process.
+/// Cluster, S3 server and files. They end with the process.
 #[derive(Debug)]
-pub struct Rig {
+pub struct Servers {
     /// The cluster.
     pub cluster: Cluster,
-    /// The server of the objects, in this process, on the same processors as the database.
+    /// The S3 server. It runs in this process, on the same processors as the database.
     pub s3: Arc<S3Server>,
     files: ScratchDir,
 }
 
-impl Rig {
-    /// Starts all of it and installs the extension.
+impl Servers {
+    /// Starts both servers and installs the extension.
     pub fn start() -> Self {
         let s3 = S3Server::start(ACCESS, SECRET);
         s3.create_bucket(BUCKET);
         Self::make(Arc::new(s3), Cluster::builder())
     }
 
-    /// Another cluster before the same server of objects, whose workers load what is registered.
+    /// Starts another cluster with the same S3 server. Its workers load the registered slices.
     pub fn with_workers(&self) -> Self {
         let builder = Cluster::builder().preload("btc_ingest").setting("btc_ingest.database", DATABASE);
         Self::make(self.s3.clone(), builder)
@@ -86,18 +86,18 @@ impl Rig {
         let files = ScratchDir::new("btc_ingest-bench-").expect("a temporary directory");
         // The server reads COPY's files as a user of its own.
         std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o755)).expect("our own directory");
-        let rig = Self { cluster, s3, files };
-        rig.create_database(DATABASE);
-        rig
+        let servers = Self { cluster, s3, files };
+        servers.create_database(DATABASE);
+        servers
     }
 
-    /// A database with the extension.
+    /// Creates a database with the extension.
     pub fn create_database(&self, name: &str) {
         self.cluster.create_database(name);
         self.cluster.install_extension(name);
     }
 
-    /// The path of one of COPY's files.
+    /// Returns the path of a file for COPY.
     pub fn file(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
@@ -107,41 +107,42 @@ impl Rig {
         self.s3.put(BUCKET, key, bytes)
     }
 
-    /// The same without a file: its server takes as little as it can of the processors that it shares with the database.
+    /// Stores an object in memory and returns its uri. The S3 server then takes less of the processors that it shares
+    /// with the database.
     pub fn put_in_memory(&self, key: &str, bytes: impl Into<bytes::Bytes>) -> String {
         self.s3.put_copies(BUCKET, [key.to_owned()].into_iter(), bytes);
         format!("s3://{BUCKET}/{key}")
     }
 
-    /// A fresh connection as the superuser: no run gains from what another left in its backend.
+    /// Opens a connection as the superuser. Each run has its own, so that none gains from another one's caches.
     pub fn session(&self) -> Client {
         self.cluster.client(DATABASE)
     }
 
-    /// Empties all tables, so that the next run makes its own chunks, and writes out what is dirty. Never timed.
+    /// Empties all tables, so that the next run makes its own chunks, and does a checkpoint. Never timed.
     pub fn reset(&self) {
         self.session().batch_execute(EMPTY).expect("the extension's tables");
         self.checkpoint();
     }
 
-    /// So that no run pays for the dirty pages of another.
+    /// Does a checkpoint, so that no run writes the dirty pages of another.
     pub fn checkpoint(&self) {
         self.session().batch_execute("CHECKPOINT").expect("a checkpoint");
     }
 
-    /// All ways must bring the same ticks: compares what is stored, exactly. Never timed.
+    /// Compares what is stored with what must be stored, exactly. Never timed.
     #[track_caller]
     pub fn check(&self, sums: &Sums, what: &str) {
         stored(&mut self.session()).must_be(sums, what);
     }
 }
 
-/// A server-side COPY of a file into the hypertable.
+/// Returns the statement that copies a file of the server into the hypertable.
 pub fn copy_statement(file: &std::path::Path) -> String {
     format!("COPY market_data.btc_ticks ({COLUMNS}) FROM '{}' (FORMAT binary)", file.display())
 }
 
-/// Seconds that some work takes.
+/// Does some work; returns its result and the seconds that it took.
 pub fn timed<T>(work: impl FnOnce() -> Result<T, Error>) -> (T, f64) {
     let start = Instant::now();
     let done = work();
@@ -149,7 +150,7 @@ pub fn timed<T>(work: impl FnOnce() -> Result<T, Error>) -> (T, f64) {
     (done.unwrap_or_else(|e| panic!("{e:?}")), seconds)
 }
 
-/// Seconds that some work takes as a transaction, and of its COMMIT alone.
+/// Does some work as a transaction; returns its result, the seconds of all of it, and those of its COMMIT alone.
 pub fn transaction<T>(client: &mut Client, work: impl FnOnce(&mut Client) -> Result<T, Error>) -> (T, f64, f64) {
     let ((done, commit), seconds) = timed(|| {
         client.batch_execute("BEGIN")?;

@@ -1,0 +1,115 @@
+//! What single rows need besides the day: a full chunk, slices at the live edge, and a backlog of registered slices.
+
+use btc_ingest_tests::Sums;
+use btc_ingest_tests::ticks::{BUCKET_US, bucket_of, time_us};
+
+use crate::data::{DAY, FIRST_ID, SLICE_TICKS, START, SYMBOL, parquet, ticks, ticks_from};
+use crate::servers::{COLUMNS, Servers};
+use crate::workers::Slice;
+
+/// The database that holds the full chunk.
+pub const FULL_DATABASE: &str = "bench_full";
+/// Slices of the live edge whose arrival is measured in one round.
+pub const ARRIVALS: usize = 100;
+/// Slices of the live edge before those: they fill the worker's caches and open its connections.
+pub const WARM: usize = 3;
+/// How many slices of the backlog are also loaded from far.
+pub const FAR: usize = 500;
+
+/// Buckets of a chunk of seven days.
+const BUCKETS: u64 = 2016;
+/// Days between the bench's day, which a backfill loads meanwhile, and the live edge. Both are in the same chunk.
+const DAYS_AHEAD: u64 = 2;
+/// How many slices the backlog has: nearly a week, which is a chunk.
+const BACKLOG: u64 = 2000;
+/// Seconds of a slice.
+const SLICE: u64 = 300;
+
+/// A chunk that is nearly full, and a slice for each round that belongs into it.
+#[derive(Debug)]
+pub struct FullChunk {
+    /// The uris of the slices.
+    pub slices: Vec<String>,
+}
+
+impl FullChunk {
+    /// Fills all buckets of a chunk but the last `rounds` with `count` ticks, evenly, and stores slices for the rest.
+    pub fn make(servers: &Servers, count: u64, rounds: usize) -> Self {
+        let free = rounds as u64;
+        let per_bucket = count.div_ceil(BUCKETS.saturating_sub(free).max(1));
+        servers.create_database(FULL_DATABASE);
+        let mut client = servers.cluster.client(FULL_DATABASE);
+        // Prices and ids are as long as real ones; ids and times grow together, as they do where trades are numbered.
+        let fill = format!(
+            "INSERT INTO market_data.btc_ticks ({COLUMNS})
+             SELECT bucket, bucket + (n % {per_bucket}) * interval '300 seconds' / {per_bucket},
+                    bucket + (n % {per_bucket}) * interval '300 seconds' / {per_bucket}, '{SYMBOL}', {FIRST_ID} + n,
+                    60000 + (n % 100000) / 100.0, (1 + n % 1000) / 100000.0, (7 * ({FIRST_ID} + n))::text,
+                    (7 * ({FIRST_ID} + n) - 1)::text, n % 2 = 0
+               FROM generate_series(0, {count}::bigint - 1) n,
+                    LATERAL (SELECT timestamptz '{START}' + n / {per_bucket} * interval '5 minutes' AS bucket) b",
+        );
+        client.batch_execute(&fill).expect("a full chunk");
+        // Autovacuum is off; on a real server it would have done this.
+        client.batch_execute("VACUUM (ANALYZE) market_data.btc_ticks").expect("a vacuum");
+
+        let slices = (0..rounds).map(|round| {
+            let bucket = time_us(START) + (BUCKETS - free) as i64 * BUCKET_US + round as i64 * BUCKET_US;
+            let first_id = FIRST_ID + (count as usize + round * SLICE_TICKS) as i64;
+            let ticks = ticks_from(bucket, first_id, SLICE_TICKS, SLICE);
+            servers.put(&format!("edge/{round}.parquet"), parquet(&ticks))
+        });
+        Self { slices: slices.collect() }
+    }
+}
+
+/// Slices that are registered one after another.
+#[derive(Debug)]
+pub struct LiveEdge {
+    /// [`WARM`] and then [`ARRIVALS`] of them.
+    pub slices: Vec<Slice>,
+}
+
+impl LiveEdge {
+    /// Generates and stores them.
+    pub fn make(servers: &Servers) -> Self {
+        let start = time_us(START) + (DAYS_AHEAD * DAY) as i64 * 1_000_000;
+        let slice = |number: usize| {
+            let bucket_us = start + number as i64 * BUCKET_US;
+            // Far from the ids of the day.
+            let first_id = 2 * FIRST_ID + (number * SLICE_TICKS) as i64;
+            let ticks = ticks_from(bucket_us, first_id, SLICE_TICKS, SLICE);
+            let uri = servers.put(&format!("arrive/{number}.parquet"), parquet(&ticks));
+            Slice { uri, bucket_us, ticks: SLICE_TICKS as i64 }
+        };
+        Self { slices: (0..WARM + ARRIVALS).map(slice).collect() }
+    }
+}
+
+/// Slices that are registered all at once.
+#[derive(Debug)]
+pub struct Backlog {
+    /// One object per bucket.
+    pub slices: Vec<Slice>,
+    /// What must be stored when all of them are loaded.
+    pub sums: Sums,
+    /// What must be stored when the first [`FAR`] of them are loaded.
+    pub far: Sums,
+}
+
+impl Backlog {
+    /// Generates and stores them: as many ticks per slice as the slices of a day with `per_day` ticks have.
+    pub fn make(servers: &Servers, per_day: usize) -> Self {
+        let count = per_day as u64 * BACKLOG * SLICE / DAY;
+        let ticks = ticks(count as usize, BACKLOG * SLICE);
+        let buckets = || ticks.chunk_by(|a, b| a.bucket_us() == b.bucket_us());
+        let slices = buckets().map(|slice| Slice {
+            uri: servers.put_in_memory(&format!("pile/{}.parquet", slice[0].bucket_us()), parquet(slice)),
+            bucket_us: bucket_of(slice[0].event_time_us),
+            ticks: slice.len() as i64,
+        });
+        const { assert!(BACKLOG * SLICE < 7 * DAY, "a chunk") };
+        let far = buckets().take(FAR).map(<[_]>::len).sum();
+        Self { slices: slices.collect(), sums: Sums::of(&ticks), far: Sums::of(&ticks[..far]) }
+    }
+}

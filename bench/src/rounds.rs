@@ -1,0 +1,103 @@
+//! The course of the measurement: what is prepared, and which steps a round has.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::bench::Bench;
+use crate::data::{Day, Spread};
+use crate::fixtures::{Backlog, FullChunk, LiveEdge};
+use crate::options::Options;
+use crate::results::Results;
+use crate::servers::Servers;
+use crate::{arrive, backfill, day, decode, drain, full_chunk, memory, python, slices};
+
+/// A measurement that is done once per round, and the rows that it measures.
+struct Step {
+    rows: &'static [&'static str],
+    run: fn(&Bench, &mut Results),
+}
+
+const STEPS: &[Step] = &[
+    Step { rows: &["copy"], run: day::copy },
+    Step { rows: &["insert"], run: day::insert },
+    Step { rows: &["load"], run: day::load },
+    Step { rows: &["copy-slices"], run: |b, r| slices::copy(b, r, "copy-slices", 1) },
+    Step { rows: &["copy-slices-2"], run: |b, r| slices::copy(b, r, "copy-slices-2", 2) },
+    Step { rows: &["load-slices", "force", "replay"], run: slices::load },
+    Step { rows: &["copy-spread"], run: backfill::copy },
+    Step { rows: &["backfill-object-1"], run: |b, r| backfill::spread(b, r, "backfill-object-1", "object", 1) },
+    Step { rows: &["backfill-object-2"], run: |b, r| backfill::spread(b, r, "backfill-object-2", "object", 2) },
+    Step { rows: &["backfill-chunk-1"], run: |b, r| backfill::spread(b, r, "backfill-chunk-1", "chunk", 1) },
+    Step { rows: &["backfill-chunk-2"], run: |b, r| backfill::spread(b, r, "backfill-chunk-2", "chunk", 2) },
+    Step { rows: &["backfill-near", "backfill-far"], run: backfill::near_and_far },
+    Step { rows: &["slice-empty", "slice-full"], run: full_chunk::load_slice },
+    Step { rows: &["arrive"], run: arrive::alone },
+    Step { rows: &["arrive-busy"], run: arrive::busy },
+    Step { rows: &["drain-1"], run: |b, r| drain::near(b, r, "drain-1", 1) },
+    Step { rows: &["drain-2"], run: |b, r| drain::near(b, r, "drain-2", 2) },
+    Step { rows: &["drain-far-1"], run: |b, r| drain::far(b, r, "drain-far-1", 1) },
+    Step { rows: &["drain-far-2"], run: |b, r| drain::far(b, r, "drain-far-2", 2) },
+    Step { rows: &["csv"], run: python::csv },
+    Step { rows: &["adbc"], run: python::adbc },
+    Step { rows: &["decode"], run: decode::decode },
+];
+
+/// Steps that take too long for every round; they run once, after the last one.
+const ONCE: &[Step] = &[Step { rows: &[memory::KEY], run: memory::load }];
+
+/// Starts the servers and generates the data that the wanted rows need.
+pub fn prepare(options: Options) -> Bench {
+    let servers = Servers::start();
+    eprintln!("generating {} ticks", options.ticks);
+    let day = Day::make(&servers, options.ticks);
+    let wants = |rows| options.wants_any(rows);
+    let spread = wants(backfill::NEED_SPREAD).then(|| Spread::make(&servers, options.ticks, options.days));
+    let full_chunk = wants(full_chunk::NEED_FULL_CHUNK).then(|| {
+        eprintln!("filling a chunk with {} ticks", options.full);
+        FullChunk::make(&servers, options.full, options.runs)
+    });
+    let live_edge = wants(arrive::NEED_LIVE_EDGE).then(|| LiveEdge::make(&servers));
+    let backlog = wants(drain::NEED_BACKLOG).then(|| Backlog::make(&servers, options.ticks));
+    let workers = (live_edge.is_some() || backlog.is_some()).then(|| servers.with_workers());
+    let bench = Bench { options, servers, day, spread, full_chunk, live_edge, backlog, workers };
+    if bench.options.wants_any(day::NEED_HEAP) {
+        day::make_heap(&bench);
+    }
+    if bench.options.wants_any(python::NEED_FILE) {
+        std::fs::write(python::file(&bench), &bench.day.object).expect("a file");
+    }
+    bench
+}
+
+/// Runs all rounds. A round measures every row once, so that what changes with time affects all rows alike. Each round
+/// begins with another row than the one before, so that no row always follows the same other row.
+pub fn run(bench: &Bench) -> Results {
+    let mut results = Results::default();
+    let wanted = |steps: &'static [Step]| steps.iter().filter(|step| bench.options.wants_any(step.rows));
+    let mut steps: Vec<&Step> = wanted(STEPS).collect();
+    // New segments of the write-ahead log and new buffers cost more than used ones. These runs make them; their times
+    // are dropped.
+    day::copy(bench, &mut Results::default());
+    drain::near(bench, &mut Results::default(), "drain-2", 2);
+    for round in 0..bench.options.runs {
+        eprintln!("round {} of {}", round + 1, bench.options.runs);
+        let first = round % steps.len().max(1);
+        steps.rotate_left(first);
+        steps.retain(|step| succeeds(step, bench, &mut results));
+        let first = first.min(steps.len());
+        steps.rotate_right(first);
+    }
+    for step in wanted(ONCE) {
+        succeeds(step, bench, &mut results);
+    }
+    results
+}
+
+/// Runs a step and returns whether it succeeded. The rows of a step that panics are noted as failed; the other steps
+/// go on.
+fn succeeds(step: &Step, bench: &Bench, results: &mut Results) -> bool {
+    let outcome = catch_unwind(AssertUnwindSafe(|| (step.run)(bench, results)));
+    if outcome.is_err() {
+        step.rows.iter().for_each(|row| results.fail(row));
+    }
+    outcome.is_ok()
+}
