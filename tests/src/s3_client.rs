@@ -76,7 +76,7 @@ impl S3Client {
             .region(Region::new("us-east-1"))
             .endpoint_url(endpoint)
             .force_path_style(true)
-            .credentials_provider(Credentials::from_keys(access, secret, None))
+            .credentials_provider(Credentials::new(access, secret, None, None, "test"))
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .http_client(http)
