@@ -36,10 +36,12 @@ install: ## builds the extension and installs it into PostgreSQL 15
 
 test: bootstrap test-core test-pg test-blackbox ## every test
 
-lint: bootstrap ## formatting, the rules of lint/, clippy on everything, rustdoc
+lint: bootstrap ## formatting, the rules of lint/, dependencies, clippy on everything, rustdoc
 	cargo fmt --all -- --check
 	cargo run -q -p btc_ingest_lint
 	cargo test -q -p btc_ingest_lint
+	@scripts/lint_tools.sh
+	cargo deny --workspace --offline check bans licenses sources
 	cargo clippy -q -p btc_ingest_lint --all-targets -- -D warnings
 	cargo clippy -q -p btc_ingest --no-default-features --lib --tests -- -D warnings
 	cargo clippy -q -p btc_ingest --lib --tests --features pg_test -- -D warnings
