@@ -2,7 +2,7 @@
 //! detail and hint of an error come from `error`; the object's uri is added here.
 
 // The one file that may call pgrx's macros for reports.
-#![allow(clippy::disallowed_macros)]
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods)]
 
 use super::ffi::{self, Report};
 use crate::error::{Error, Result};
