@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use btc_ingest_tests::ticks::{BUCKET_US, time_us};
+use btc_ingest_kit::ticks::{BUCKET_US, time_us};
 
 use crate::bench::Bench;
 use crate::data::{DAY, Day, FIRST_ID, START, parquet, ticks_from};

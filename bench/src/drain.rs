@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use btc_ingest_tests::ticks::bucket_of;
-use btc_ingest_tests::{Fault, FaultProxy, Sums, When};
+use btc_ingest_kit::ticks::bucket_of;
+use btc_ingest_kit::{Fault, FaultProxy, Sums, When};
 
 use crate::bench::Bench;
 use crate::data::{DAY, parquet, ticks};

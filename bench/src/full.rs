@@ -1,6 +1,6 @@
 //! A slice at the live edge: into an empty table, and into a chunk that holds nearly all of its week.
 
-use btc_ingest_tests::ticks::{BUCKET_US, time_us};
+use btc_ingest_kit::ticks::{BUCKET_US, time_us};
 use postgres::Client;
 
 use crate::bench::Bench;
