@@ -17,10 +17,10 @@ pub struct Janitor {
 }
 
 impl Janitor {
-    /// `script` is run by `sh` with `args` as `$1`, `$2` … once this process has let go.
+    /// `script` is run by `sh` with `args` as `$1`, `$2` … once this value or the process is gone.
     pub fn new<A: AsRef<std::ffi::OsStr>>(script: &str, args: impl IntoIterator<Item = A>) -> io::Result<Self> {
         // The signals of a terminal go to its whole foreground group: the janitor must outlive the test they end. Its
-        // output goes nowhere, because whoever reads ours would otherwise wait for the janitor, too.
+        // output goes nowhere, because a program that reads our output would otherwise wait for the janitor, too.
         let script = format!("trap '' INT TERM HUP; read -r _; {script}");
         let shell = Command::new("sh")
             .args(["-c", &script, "janitor"])

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::fixture::{Stored, plain};
+use postgres::Client;
+
+use crate::fixture::{Stored, plain, stored, stored_where};
 
 /// One line of `checksums.csv`.
 #[derive(Debug, Clone)]
@@ -74,6 +76,22 @@ impl RealFile {
             makers: self.number("maker_true"),
         }
     }
+}
+
+/// Checks that exactly the ticks of these whole files are stored. `what` names the case.
+#[track_caller]
+pub fn must_hold_wholes(client: &mut Client, wholes: &[RealFile], what: &str) {
+    for whole in wholes {
+        let range = format!(
+            "symbol = '{}' AND trade_id BETWEEN {} AND {}",
+            whole.symbol(),
+            whole.number("min_trade_id"),
+            whole.number("max_trade_id")
+        );
+        assert_eq!(stored_where(client, &range), whole.expected(), "{what}: {whole:?}");
+    }
+    let rows: i64 = wholes.iter().map(|whole| whole.number("rows")).sum();
+    assert_eq!(stored(client).rows, rows, "{what}");
 }
 
 /// Returns the folder of real data, `$BTC_INGEST_TEST_DATA`; without it one line says that the test is skipped.

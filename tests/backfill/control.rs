@@ -109,7 +109,7 @@ fn a_cancelled_backfill_leaves_nothing_at_work_and_a_later_one_loads_the_rest() 
 }
 
 #[test]
-fn many_workers_that_are_ended_at_any_moment_take_nobody_with_them_and_burn_no_attempt() {
+fn many_workers_that_are_ended_at_any_moment_take_no_process_with_them_and_cost_no_attempt() {
     let mut fixture = BackfillFixture::new();
     let all = fixture.put_small(300);
     let prefixes = [fixture.prefix("Binance/")];
@@ -203,7 +203,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_loader_may_call_an_admin_may_pause_and_cancel_and_nobody_else_may_anything() {
+fn a_loader_may_call_an_admin_may_pause_and_cancel_and_other_roles_may_do_nothing() {
     let mut fixture = BackfillFixture::new();
     let all = fixture.put_small(3);
     let name = fixture.db.name().to_owned();
@@ -230,7 +230,7 @@ fn a_loader_may_call_an_admin_may_pause_and_cancel_and_nobody_else_may_anything(
         for sql in refused {
             assert_eq!(answer(who, sql).sqlstate(), "42501", "{who}: {sql}");
         }
-        // What does the work is nobody's to call.
+        // No role may call the functions that do the work.
         for sql in ["SELECT btc_ingest.pause_compression()", "SELECT btc_ingest.resume_compression('[]')"] {
             assert_eq!(answer(who, sql).sqlstate(), "42501", "{who}: {sql}");
         }

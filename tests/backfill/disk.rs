@@ -108,8 +108,8 @@ fn a_full_disk_stops_it(mode: &str, fixture: BackfillFixture) {
     assert_eq!(fixture.status("status, sqlstate, objects_failed"), "stopped 53100 0");
     fixture.must_have_no_stage();
     let stored = fixture.number("SELECT count(*) FROM market_data.btc_ticks");
-    let booked = fixture.number("SELECT coalesce(sum(rows_inserted), 0)::bigint FROM ingestion.objects");
-    assert!(stored == booked && stored < all.len() as i64, "{stored} ticks, {booked} in the books");
+    let recorded = fixture.number("SELECT coalesce(sum(rows_inserted), 0)::bigint FROM ingestion.objects");
+    assert!(stored == recorded && stored < all.len() as i64, "{stored} ticks, {recorded} recorded");
 
     disk.resize("64m");
     let called = fixture.done(&prefixes, &args);

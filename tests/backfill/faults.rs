@@ -42,13 +42,13 @@ fn a_poisoned_object_is_quarantined_and_holds_up_no_other() {
     assert_eq!(fixture.text(&format!("{HISTORY} '{text_file}'")), "quarantined PQ002");
     fixture.must_be_quiet();
 
-    // Mended, it is loaded by the next one.
-    let mended = ticks_of("BTCUSDT", 800_000, 10);
-    fixture.put("Binance/BTCUSDT/2024/08/08/a.parquet", &mended);
+    // After it is replaced, the next backfill loads it.
+    let replaced = ticks_of("BTCUSDT", 800_000, 10);
+    fixture.put("Binance/BTCUSDT/2024/08/08/a.parquet", &replaced);
     fixture.server.s3.delete(BUCKET, &format!("{}/Binance/BTCUSDT/2024/08/08/b.parquet", fixture.db.name()));
     fixture.done(&[fixture.prefix("Binance/")], "");
     assert_eq!(fixture.status("objects_total, objects_known, objects_done, objects_failed"), "13 12 1 0");
-    must_hold_sums(&mut fixture.client, &[all, mended].concat());
+    must_hold_sums(&mut fixture.client, &[all, replaced].concat());
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn an_object_whose_every_attempt_ended_with_its_backend_is_quarantined_with_a_me
     fixture.run("SELECT btc_ingest.pause_ingest()");
     let call = fixture.begin(&[fixture.prefix("Binance/")], "");
     fixture.wait_for("the backfill", "EXISTS (SELECT FROM ingestion.backfills)");
-    // As it stands when each attempt has killed its backend: burnt, and still pending.
+    // As it is when each attempt has killed its backend: all attempts are counted, and it is still pending.
     fixture.run(&format!(
         "INSERT INTO ingestion.objects (s3_uri, backfill, span_from, span_to, attempts, attempt_started_at)
          SELECT 's3://{BUCKET}/{}/other/killer.parquet', max(id), '-infinity', 'infinity', {MOST_ATTEMPTS}, now()
@@ -196,7 +196,7 @@ fn a_load_by_hand_of_an_object_of_the_queue_is_waited_for_without_haste() {
     assert!(hand.join().unwrap() > 0);
     assert_eq!(call.join().unwrap().refusal, None);
     fixture.must_hold(&all);
-    assert!(asked < 30, "{asked} requests in a second for an object that somebody else loads");
+    assert!(asked < 30, "{asked} requests in a second for an object that another session loads");
     assert_eq!(fixture.text("SELECT max(attempts)::text FROM ingestion.objects"), "1");
 }
 
@@ -218,7 +218,7 @@ fn a_killed_worker_is_started_again_by_the_postmaster() {
     let first = doomed.begin();
     kill(workers(&mut doomed.client())[0]);
     assert_eq!(first.join().unwrap().sqlstate(), "08006");
-    // Nobody calls.
+    // No session calls.
     doomed.wait_for_the_end();
     doomed.must_be_whole(2);
 }

@@ -279,7 +279,7 @@ fn sessions_that_call_at_once_watch_one_backfill() {
 }
 
 #[test]
-fn times_pick_objects_whose_keys_say_nothing_of_times() {
+fn times_pick_objects_also_if_their_keys_hold_no_times() {
     let mut fixture = BackfillFixture::new();
     let slices: Vec<Vec<Tick>> =
         (0..4).map(|n| ticks_of("BTCUSDT", 1 + n * 100, 20).iter().map(|tick| moved(tick, n)).collect()).collect();

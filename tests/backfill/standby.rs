@@ -134,7 +134,7 @@ fn a_standby_loads_nothing_and_says_where_to_load() {
     assert_eq!(number(&mut client, OURS), 0);
     assert_eq!(pair.proxy.requests().len(), 0);
 
-    // Whoever only looks is welcome.
+    // Statements that only read are allowed.
     let looked = format!("SELECT row_count FROM btc_ingest.inspect_s3('{uri}')");
     assert!(number(&mut client, &looked) > 0);
     let found = "SELECT string_agg(detail, ', ') FROM btc_ingest.doctor() WHERE NOT ok AND \"check\" <> 'free disk'";

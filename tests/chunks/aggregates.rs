@@ -1,6 +1,8 @@
 //! Backfills by chunks beside continuous aggregates and compression policies.
 
-use btc_ingest_kit::fixture::backfill::{BackfillFixture, role};
+use std::thread::JoinHandle;
+
+use btc_ingest_kit::fixture::backfill::{BackfillFixture, Called, role};
 use btc_ingest_kit::fixture::chunks::{chunk_fixture, put_weeks, some_ticks, week};
 use btc_ingest_kit::sql::{Session, number, text};
 use btc_ingest_kit::wait::{SOON, wait_until};
@@ -116,9 +118,9 @@ fn an_aggregate_over_an_aggregate_is_complete_after_its_own_refresh() {
     );
 }
 
-/// What its query calls would run with the worker's rights.
+/// Functions that its query calls would run with the worker's privileges.
 #[test]
-fn an_aggregate_of_somebody_who_is_no_superuser_is_left_to_him_and_said() {
+fn an_aggregate_of_a_role_that_is_no_superuser_is_left_to_it_and_reported() {
     let Some(mut fixture) = chunk_fixture() else { return };
     with_aggregate(&mut fixture, "1 hour");
     fixture.run(&role("viewer"));
@@ -157,16 +159,22 @@ fn with_policy(fixture: &mut BackfillFixture, after: &str) {
     ));
 }
 
-#[test]
-fn chunks_that_are_due_are_compressed_and_the_policy_runs_again_after_the_end() {
-    let Some(mut fixture) = chunk_fixture() else { return };
-    with_policy(&mut fixture, "7 days");
-    let all = put_weeks(&fixture, 0..3, 2);
+/// Begins a backfill by chunks that hangs at an object until the proxy's release.
+fn hanging(fixture: &mut BackfillFixture) -> (FaultProxy, JoinHandle<Called>) {
     let proxy = FaultProxy::before(&fixture.server.s3);
     fixture.through(&proxy);
     proxy.on(When::get().key("20240808T1200Z").times(1), Fault::Hang);
     let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 1");
     proxy.wait_until_stalled(SOON);
+    (proxy, call)
+}
+
+#[test]
+fn chunks_that_are_due_are_compressed_and_the_policy_runs_again_after_the_end() {
+    let Some(mut fixture) = chunk_fixture() else { return };
+    with_policy(&mut fixture, "7 days");
+    let all = put_weeks(&fixture, 0..3, 2);
+    let (proxy, call) = hanging(&mut fixture);
     assert_eq!(fixture.text(JOB), "false", "while it runs");
     proxy.release();
     assert_eq!(call.join().unwrap().refusal, None);
@@ -180,11 +188,7 @@ fn a_policy_runs_again_after_a_cancel() {
     let Some(mut fixture) = chunk_fixture() else { return };
     with_policy(&mut fixture, "7 days");
     put_weeks(&fixture, 0..2, 2);
-    let proxy = FaultProxy::before(&fixture.server.s3);
-    fixture.through(&proxy);
-    proxy.on(When::get().key("20240808T1200Z").times(1), Fault::Hang);
-    let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 1");
-    proxy.wait_until_stalled(SOON);
+    let (_proxy, call) = hanging(&mut fixture);
     assert_eq!(fixture.text(JOB), "false", "while it runs");
     fixture.run("SELECT btc_ingest.cancel_backfill(1)");
     assert_eq!(fixture.text(JOB), "true", "after the cancel");
@@ -209,11 +213,7 @@ fn a_policy_is_paused_again_when_a_stopped_backfill_is_taken_up() {
     must_run_again(&mut fixture, "while it is stopped");
     fixture.must_have_no_stage();
     fixture.run("DROP TRIGGER full_disk ON ingestion.object_slices");
-    let proxy = FaultProxy::before(&fixture.server.s3);
-    fixture.through(&proxy);
-    proxy.on(When::get().key("20240808T1200Z").times(1), Fault::Hang);
-    let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 1");
-    proxy.wait_until_stalled(SOON);
+    let (proxy, call) = hanging(&mut fixture);
     let client = &mut fixture.client;
     wait_until("the filling", SOON, || {
         number(client, "SELECT count(*) FROM ingestion.backfill_chunks WHERE attempts > 0") > 0
@@ -231,12 +231,8 @@ fn a_policy_runs_again_although_the_worker_ended_right_after_the_backfill() {
     let Some(mut fixture) = chunk_fixture() else { return };
     with_policy(&mut fixture, "100 years");
     put_weeks(&fixture, 0..1, 2);
-    let proxy = FaultProxy::before(&fixture.server.s3);
-    fixture.through(&proxy);
-    proxy.on(When::get().key("20240808T1200Z").times(1), Fault::Hang);
-    let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 1");
-    proxy.wait_until_stalled(SOON);
-    // Whoever changes jobs waits.
+    let (proxy, call) = hanging(&mut fixture);
+    // A session that changes jobs waits.
     let mut other = fixture.db.client();
     other.batch_execute("BEGIN; LOCK TABLE _timescaledb_config.bgw_job IN EXCLUSIVE MODE").unwrap();
     proxy.release();

@@ -2,7 +2,7 @@
 
 use btc_ingest_kit::dump::copy;
 use btc_ingest_kit::fixture::backfill::BackfillFixture;
-use btc_ingest_kit::fixture::chunks::{put_slice, put_weeks, some_ticks, week};
+use btc_ingest_kit::fixture::chunks::{COMPRESSIBLE, put_slice, put_weeks, some_ticks, week};
 use btc_ingest_kit::fixture::loaded;
 use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::ticks::BUCKET_US;
@@ -69,11 +69,7 @@ fn attached_chunks_of_a_changed_hypertable_survive_a_dump() {
 fn compressed_chunks_that_were_attached_survive_a_dump() {
     let Some(mut fixture) = btc_ingest_kit::fixture::chunks::chunk_fixture() else { return };
     let mut all = put_weeks(&fixture, 0..3, 3);
-    fixture.run(
-        "ALTER TABLE market_data.btc_ticks
-                    SET (timescaledb.compress, timescaledb.compress_segmentby = 'symbol',
-                        timescaledb.compress_orderby = 'bucket_5m, trade_id')",
-    );
+    fixture.run(COMPRESSIBLE);
     fixture.chunked(&fixture.by_bucket(), "");
     fixture.run("SELECT compress_chunk(c) FROM show_chunks('market_data.btc_ticks') AS c");
     let mut copy = restored(&fixture);

@@ -2,7 +2,7 @@
 
 use btc_ingest_kit::Tick;
 use btc_ingest_kit::fixture::backfill::{owned_by, role};
-use btc_ingest_kit::fixture::chunks::{chunk_fixture, put_weeks, some_ticks, week};
+use btc_ingest_kit::fixture::chunks::{COMPRESSIBLE, chunk_fixture, put_weeks, some_ticks, week};
 use btc_ingest_kit::fixture::loaded;
 use btc_ingest_kit::sql::Session;
 
@@ -21,7 +21,7 @@ fn chunks_are_what_slices_make_of_a_changed_hypertable() {
 }
 
 #[test]
-fn rights_that_somebody_else_has_granted_go_with_his_own() {
+fn privileges_that_another_role_has_granted_go_with_its_own() {
     let prepare = format!(
         "{}{}GRANT SELECT ON market_data.btc_ticks TO grantor_one WITH GRANT OPTION;
          GRANT USAGE ON SCHEMA market_data TO grantor_one;
@@ -41,7 +41,7 @@ fn rights_that_somebody_else_has_granted_go_with_his_own() {
 }
 
 #[test]
-fn chunks_lack_the_rights_that_the_owner_has_given_up() {
+fn chunks_lack_the_privileges_that_the_owner_has_given_up() {
     let Some(mut pair) = Pair::new("REVOKE UPDATE, DELETE, TRUNCATE ON market_data.btc_ticks FROM postgres;") else {
         return;
     };
@@ -49,7 +49,7 @@ fn chunks_lack_the_rights_that_the_owner_has_given_up() {
 }
 
 #[test]
-fn default_privileges_of_a_schema_give_nobody_a_chunk() {
+fn default_privileges_of_a_schema_give_no_role_a_chunk() {
     let prepare =
         format!("{}ALTER DEFAULT PRIVILEGES IN SCHEMA ingestion GRANT SELECT, DELETE ON TABLES TO nosy;", role("nosy"));
     let Some(mut pair) = Pair::new(&prepare) else { return };
@@ -138,11 +138,7 @@ fn a_live_load_into_an_attached_chunk_finds_duplicates_and_stores_the_rest() {
 fn attached_chunks_can_be_compressed_decompressed_and_dropped() {
     let Some(mut fixture) = chunk_fixture() else { return };
     let mut all = put_weeks(&fixture, 0..3, 3);
-    fixture.run(
-        "ALTER TABLE market_data.btc_ticks
-                    SET (timescaledb.compress, timescaledb.compress_segmentby = 'symbol',
-                        timescaledb.compress_orderby = 'bucket_5m, trade_id')",
-    );
+    fixture.run(COMPRESSIBLE);
     fixture.chunked(&fixture.by_bucket(), "");
     fixture.run("SELECT compress_chunk(c) FROM show_chunks('market_data.btc_ticks') AS c");
     fixture.must_hold_chunks(&all);

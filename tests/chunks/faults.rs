@@ -212,7 +212,7 @@ fn a_column_that_is_added_while_a_chunk_is_being_filled_is_there_afterwards() {
     assert_eq!(filling.fixture.text(columns), "12");
 }
 
-/// Somebody who writes keeps the worker from making a chunk of the filled table; the transaction.
+/// Opens a transaction that writes and so keeps the worker from making a chunk of the filled table.
 fn held_up(filling: &mut Filling) -> Client {
     let mut writer = filling.fixture.db.client();
     writer.batch_execute("BEGIN; LOCK TABLE market_data.btc_ticks IN SHARE ROW EXCLUSIVE MODE").unwrap();
@@ -279,7 +279,7 @@ fn the_apache_edition_makes_no_chunks() {
 /// The objects of two chunks, of which the third one cannot be stored: what it says, and that it costs no other.
 fn one_is_quarantined(
     prepare: impl FnOnce(&mut BackfillFixture, i64, &[Tick]),
-    mend: impl FnOnce(&mut BackfillFixture),
+    fix: impl FnOnce(&mut BackfillFixture),
     sqlstate: &str,
 ) {
     let Some(mut fixture) = chunk_fixture() else { return };
@@ -299,7 +299,7 @@ fn one_is_quarantined(
     assert_eq!(fixture.status("objects_total, objects_done, objects_failed, objects_waiting"), "10 9 1 0");
     assert_eq!(called.of("WARNING").len(), 1, "{called:#?}");
 
-    mend(&mut fixture);
+    fix(&mut fixture);
     put_weeks(&fixture, 0..1, 5);
     fixture.chunked(&fixture.by_bucket(), "parallel => 1");
     fixture.must_hold_chunks(&all);

@@ -6,7 +6,7 @@ use btc_ingest_kit::fixture::chunks::{chunk_fixture, put_weeks};
 use btc_ingest_kit::sql::{Session, text, texts};
 use postgres::Client;
 
-/// Everything about the chunks that anybody could see a difference in, with names that hold no number of a chunk.
+/// Everything about the chunks that could differ, with names that hold no number of a chunk.
 const SHAPE: &str = r"
     WITH chunk AS (
         SELECT format('%I.%I', chunk_schema, chunk_name)::regclass AS oid, range_start,
@@ -165,7 +165,7 @@ impl Pair {
         self.chunks.must_hold_chunks(&self.all);
         let ticks = "SELECT to_jsonb(t) - 'ingested_at' #>> '{}' FROM market_data.btc_ticks t ORDER BY 1";
         assert!(texts(&mut self.slices.client, ticks) == texts(&mut self.chunks.client, ticks));
-        let books = "SELECT (to_jsonb(o) - '{registered_at, loaded_at, attempt_started_at, backfill}'::text[])::text
+        let records = "SELECT (to_jsonb(o) - '{registered_at, loaded_at, attempt_started_at, backfill}'::text[])::text
                        FROM ingestion.objects o
                      UNION ALL SELECT (to_jsonb(s) - 'loaded_at')::text FROM ingestion.object_slices s
                      UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at}'::text[])::text
@@ -173,12 +173,12 @@ impl Pair {
                      UNION ALL SELECT (to_jsonb(f) - 'updated_at')::text FROM ingestion.stream_offsets f
                      UNION ALL SELECT concat_ws(' ', s3_uri, etag, outcome, bytes, rows_read, rows_inserted,
                          rows_duplicate, rows_rejected) FROM ingestion.load_history ORDER BY 1";
-        let (wanted, found) = (texts(&mut self.slices.client, books), texts(&mut self.chunks.client, books));
+        let (wanted, found) = (texts(&mut self.slices.client, records), texts(&mut self.chunks.client, records));
         let missing: Vec<_> = wanted.iter().filter(|line| !found.contains(line)).collect();
         let extra: Vec<_> = found.iter().filter(|line| !wanted.contains(line)).collect();
         assert!(
             missing.is_empty() && extra.is_empty(),
-            "books: only by slices {missing:#?}, only by chunks {extra:#?}"
+            "records: only by slices {missing:#?}, only by chunks {extra:#?}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Discovery while S3 fails: nothing stops, nobody is needed, and one prefix does not hold up another.
+//! Discovery while S3 fails: nothing stops, no operator is needed, and one prefix does not delay another.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ fn an_s3_that_is_away_for_a_while_needs_no_operator() {
     folder.must_hold(&all);
     assert_eq!(folder.watched(&pattern, "coalesce(message, 'none')"), "none");
     assert_eq!(fixture.scheduler(), scheduler, "no process has ended for it");
-    // Said once, whatever the number of tries.
+    // Logged once for all attempts.
     let log = fixture.cluster.log();
     let said = |what: &str| log.lines().filter(|line| line.contains(what) && line.contains(&folder.name)).count();
     assert_eq!((said("cannot be listed"), said("can be listed again")), (1, 1), "{log}");

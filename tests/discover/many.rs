@@ -17,7 +17,7 @@ const ASSETS: i64 = 4;
 const MOST_MEMORY: u64 = 64 << 20;
 const MOST_TIME: Duration = Duration::from_secs(15);
 
-/// Keys of several assets, all of them the same small object, and nobody to load them.
+/// Keys of several assets, all of them the same small object, and no worker to load them.
 fn site_with_many() -> DiscoveryFixture {
     let fixture = DiscoveryFixture::start(&[("btc_ingest.workers", "0")]);
     let key = |n: i64| {

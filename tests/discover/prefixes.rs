@@ -89,7 +89,7 @@ fn a_folder_of_another_asset_is_found_at_once() {
     assert_eq!(folder.watched(&pattern, "groups"), "1");
     let symbol = folder.symbol.clone();
     for before_or_behind in ["A", "Z"] {
-        // The key's asset counts, whatever the file says.
+        // The key's asset counts, and not the file's.
         folder.symbol = format!("{before_or_behind}{symbol}");
         let (uri, _) = folder.put_next();
         folder.wait_for(&uri, "loaded");
@@ -196,7 +196,7 @@ fn what_was_skipped_by_hand_stays_skipped_and_what_was_no_parquet_may_become_it(
 }
 
 #[test]
-fn an_object_that_somebody_holds_is_met_again() {
+fn an_object_that_another_session_holds_is_met_again() {
     let mut folder = DiscoveryFixture::shared().folder();
     let pattern = folder.pattern();
     let key = folder.key(folder.generator.next_bucket_us());
@@ -229,7 +229,7 @@ fn objects_of_an_unfinished_backfill_stay_its_own_and_those_of_a_cancelled_one_d
     folder.client.execute(object, &[&uri, &id]).unwrap();
     assert_eq!(folder.discover(&pattern), "1 0 0 1 0 0");
     assert_eq!(folder.object(&uri, "status, backfill, listed_etag"), format!("pending {id} another"));
-    // Left at the version that is there: nobody else would ever load it.
+    // Left at the version that is there: no other listing would load it.
     let etag = folder.fixture.s3.etag(BUCKET, &uri[format!("s3://{BUCKET}/").len()..]).replace('"', "");
     folder.client.execute("UPDATE ingestion.objects SET listed_etag = $1 WHERE s3_uri = $2", &[&etag, &uri]).unwrap();
     folder.client.execute("UPDATE ingestion.backfills SET status = 'cancelled' WHERE id = $1", &[&id]).unwrap();

@@ -1,4 +1,4 @@
-//! Whatever way a producer may write ticks as Parquet, the same ticks arrive.
+//! The same ticks arrive from every form of Parquet that a producer may write.
 
 use std::collections::HashSet;
 use std::io::Write;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use btc_ingest_kit::fixture::{load, loaded, refused, stored, stored_where};
-use btc_ingest_kit::real_files::{RealFile, test_data};
+use btc_ingest_kit::real_files::{RealFile, must_hold_wholes, test_data};
 use btc_ingest_kit::ticks::{PRICE_UNIT, Random, time_us};
 use btc_ingest_kit::{Generator, ParquetFile, ServerFixture, Tick};
 use postgres::Client;
@@ -178,17 +178,7 @@ fn parts_in_any_order_end_with_the_sums_of_the_whole() {
             let report = loaded(&mut client, &put(part, &format!("order-{number}")), "");
             assert_eq!(report.inserted, part.number("rows"), "order {number}: {part:?}");
         }
-        for whole in &wholes {
-            let range = format!(
-                "symbol = '{}' AND trade_id BETWEEN {} AND {}",
-                whole.symbol(),
-                whole.number("min_trade_id"),
-                whole.number("max_trade_id")
-            );
-            assert_eq!(stored_where(&mut client, &range), whole.expected(), "order {number}: {whole:?}");
-        }
-        let rows: i64 = wholes.iter().map(|whole| whole.number("rows")).sum();
-        assert_eq!(stored(&mut client).rows, rows, "order {number}");
+        must_hold_wholes(&mut client, &wholes, &format!("order {number}"));
         empty(&mut client);
     }
 }

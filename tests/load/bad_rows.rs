@@ -1,4 +1,4 @@
-//! What is no tick is told or kept: bad rows, and files whose columns do not fit.
+//! Rows that are no ticks are reported or kept; files whose columns do not fit are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -189,7 +189,7 @@ fn a_statement_timeout_ends_a_call_whose_body_stalls() {
 fn a_call_can_be_cancelled_while_a_connection_hangs_in_accept() {
     let mut fixture = LoadFixture::new("accept");
     let (uri, sums) = fixture.object("accept");
-    // The kernel completes the connection; nobody ever takes it.
+    // The kernel completes the connection; no process accepts it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let hang = format!("SET btc_ingest.s3_endpoint = 'http://{}'", listener.local_addr().unwrap());
@@ -265,7 +265,7 @@ fn a_terminated_backend_ends_while_the_body_stalls() {
     must_be_prompt("terminated while the body stalls", times);
 }
 
-/// The reading thread is ahead of the backend then and waits for room, with nobody left who would make some.
+/// The reading thread is ahead of the backend then and waits for room, which no process will make.
 #[test]
 fn a_terminated_backend_ends_while_it_inserts_and_the_reader_is_ahead() {
     for end in ["pg_cancel_backend", "pg_terminate_backend"] {

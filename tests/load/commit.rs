@@ -8,12 +8,13 @@ use btc_ingest_kit::ticks::time_us;
 use btc_ingest_kit::wait::wait_until;
 use btc_ingest_kit::{Generator, ParquetFile, ServerFixture};
 
-/// Less than the WAL writer sleeps when nobody wakes it.
+/// Shorter than the pause of a WAL writer that no process wakes.
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn most_of_what_a_load_logs_is_flushed_before_anybody_commits() {
-    let server = ServerFixture::shared();
+fn most_of_what_a_load_logs_is_flushed_before_the_commit() {
+    // A server of its own: commits of other tests would flush the log, too.
+    let server = ServerFixture::start();
     let db = server.db();
     let (mut client, mut watcher) = (db.client(), db.client());
     watcher.batch_execute("ALTER SYSTEM SET wal_writer_delay = '10s'").unwrap();

@@ -1,4 +1,4 @@
-//! A load takes no more memory than it may, whatever the object: measured on the backend from outside.
+//! A load of any object keeps within its memory limit: measured on the backend from outside.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -17,7 +17,7 @@ use postgres::Client;
 const MB: u64 = 1 << 20;
 const MEMORY_LIMIT: u64 = 64 * MB;
 const ALLOWANCE: u64 = 64 * MB;
-/// What a session may keep when a load is over, whatever the load took.
+/// How much memory a session may keep after a load.
 const KEPT: u64 = MEMORY_LIMIT / 2;
 
 /// One test at a time: the objects are large, and all of it happens on one machine.

@@ -1,4 +1,4 @@
-//! What a session remembers of a chunk from one load to the next is forgotten when somebody changes the chunk.
+//! What a session remembers of a chunk from one load to the next is forgotten when another session changes the chunk.
 
 use btc_ingest_kit::fixture::{loaded, refused};
 use btc_ingest_kit::rows::{moved, must_hold, ticks_of};
@@ -52,13 +52,13 @@ impl Session {
         must_hold(&mut self.client, &self.ticks);
     }
 
-    /// Somebody else drops all chunks meanwhile.
+    /// Another session drops all chunks meanwhile.
     fn lose_chunks(&mut self) {
         self.meanwhile("SELECT drop_chunks('market_data.btc_ticks', older_than => 'infinity'::timestamptz)");
         self.ticks.clear();
     }
 
-    /// What somebody else does meanwhile.
+    /// What another session does meanwhile.
     #[track_caller]
     fn meanwhile(&self, sql: &str) {
         self.db.client().batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
@@ -95,7 +95,7 @@ fn an_index_with_a_condition_that_comes_between_two_loads_knows_the_right_ticks_
     let mut session = Session::new();
     session.meanwhile("CREATE INDEX by_price ON market_data.btc_ticks (price) WHERE is_market_maker");
     session.load();
-    // Every entry of the index, whatever the table says of its condition.
+    // Every entry of the index, also of rows that are dead in the table.
     session.meanwhile("CREATE EXTENSION pageinspect");
     let entries = format!(
         "SELECT sum(s.live_items)::bigint

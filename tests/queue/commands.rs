@@ -1,4 +1,4 @@
-//! What an operator says about objects and what he sees of them: verbs, views, and who may use them.
+//! Commands about objects, views of them, and the roles that may use them.
 
 use btc_ingest_kit::fixture::{Refusal, Report, load};
 use btc_ingest_kit::rows::{must_hold, ticks_of};
@@ -46,7 +46,7 @@ fn retry_takes_what_uri_asset_bucket_or_age_name_and_says_what_it_changed() {
     queue.wait_loaded(&slices[..1]);
     assert_eq!(queue.state(uri), "loaded loaded 1");
     assert_eq!(queue.history(uri), "quarantined S3005, loaded");
-    // What is loaded is nobody's to try again.
+    // An object that is loaded is not retried.
     assert_eq!(said(&mut queue, &format!("retry('{uri}')")), "");
     assert_eq!(said(&mut queue, &format!("retry(asset => 'BTCUSDT', bucket_5m => '{}')", bucket(4))), "");
     // Any time of the bucket names it.
@@ -66,7 +66,7 @@ fn retry_takes_what_uri_asset_bucket_or_age_name_and_says_what_it_changed() {
 }
 
 #[test]
-fn verbs_that_name_nothing_are_refused() {
+fn commands_that_name_nothing_are_refused() {
     let mut queue = QueueFixture::new();
     for call in [
         "retry()",
@@ -79,7 +79,7 @@ fn verbs_that_name_nothing_are_refused() {
         assert_eq!(refusal.sqlstate, "TK002", "{call}: {refusal:?}");
     }
     assert_eq!(said(&mut queue, "requeue_failed()"), "");
-    assert_eq!(said(&mut queue, "retry('s3://landing/nobody-knows.parquet')"), "");
+    assert_eq!(said(&mut queue, "retry('s3://landing/not-registered.parquet')"), "");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn what_is_skipped_stays_so_until_retry_or_its_producer_says_otherwise() {
         queue.text(words),
         "00000.parquet delisted, 00003.parquet skipped by hand, 00004.parquet skipped by hand"
     );
-    // Only what failed is put back into the queue by the wholesale verb.
+    // requeue_failed() puts back only what failed.
     assert_eq!(said(&mut queue, "requeue_failed('1 hour')"), "");
     assert_eq!(
         said(&mut queue, "requeue_failed()"),
@@ -140,7 +140,7 @@ fn a_slice_that_is_reloaded_holds_what_its_objects_hold() {
     let all: Vec<_> = [&slice.ticks, &late, &neighbour.ticks, &other.ticks].into_iter().flatten().cloned().collect();
     must_hold(&mut queue.client, &all);
 
-    // Somebody's hand has lost some ticks, changed one and invented one.
+    // A client deletes some ticks, changes one and inserts one.
     queue.run(
         "DELETE FROM market_data.btc_ticks WHERE symbol = 'BTCUSDT' AND trade_id BETWEEN 3 AND 6;
          UPDATE market_data.btc_ticks SET price = 1 WHERE symbol = 'BTCUSDT' AND trade_id = 5001;
@@ -217,7 +217,7 @@ fn progress_shows_the_rows_of_a_load_before_it_commits() {
     proxy.release();
     queue.wait_loaded(&[slice]);
 
-    // A tick of its last batch is somebody's who has not committed: what came before it has been stored by then.
+    // Another transaction that is open has a tick of the last batch: the batches before it are stored by then.
     let mut all = Vec::new();
     let mut generator =
         Generator::new(5, "ETHUSDT", btc_ingest_kit::ticks::time_us("2024-08-09T00:00:00Z"), 1).per_second(20.0);

@@ -51,10 +51,10 @@ fn a_terminated_loader_ends_at_once_gives_its_attempt_back_and_another_takes_ove
 }
 
 #[test]
-fn a_loader_that_is_ended_while_it_plans_gives_its_attempts_back_and_takes_nobody_with_it() {
+fn a_loader_that_is_ended_while_it_plans_gives_its_attempts_back_and_takes_no_process_with_it() {
     let proxy = FaultProxy::before(&server().s3);
     let mut queue = QueueFixture::through(&proxy, &[("workers", "1")]);
-    // An index's predicate is folded by whoever plans a statement over its table and has not seen it yet.
+    // A session that plans a statement over the table for the first time folds the index's predicate.
     let folded = |body: &str| {
         format!(
             "CREATE OR REPLACE FUNCTION public.folded() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
@@ -106,7 +106,7 @@ fn a_loader_whose_commits_wait_for_a_standby_that_is_gone_ends_all_the_same() {
     queue.run("COMMIT");
     proxy.wait_until_stalled(SOON);
     let loader = queue.loader_of(&slices[0].uri);
-    queue.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    queue.run("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
     queue.run("SELECT pg_reload_conf()");
     proxy.release();
     queue.wait_for(
@@ -148,7 +148,7 @@ fn a_server_stops_at_once_while_s3_hangs_and_goes_on_after_its_start() {
 }
 
 #[test]
-fn a_killed_loader_has_burnt_one_attempt_and_its_slice_is_loaded() {
+fn a_killed_loader_has_cost_one_attempt_and_its_slice_is_loaded() {
     let proxy = FaultProxy::before(&server().s3);
     let (mut queue, slice, loader) = hanging(&proxy, &[]);
     kill(loader.unsigned_abs());
@@ -209,10 +209,10 @@ fn a_database_is_dropped_while_its_loaders_are_at_work() {
         ),
         "btc_ingest launcher"
     );
-    assert!(!queue.db.log().contains("FATAL:  database"), "somebody was started in vain");
+    assert!(!queue.db.log().contains("FATAL:  database"), "a worker was started in vain");
 }
 
-/// Ends everybody's sessions in a database, and waits for that; workers are left to DROP DATABASE.
+/// Ends all client sessions in a database, and waits for that; DROP DATABASE ends the workers.
 fn send_sessions_away(client: &mut Client, database: &str) {
     let sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
                 WHERE datname = $1 AND backend_type = 'client backend'";
@@ -220,7 +220,7 @@ fn send_sessions_away(client: &mut Client, database: &str) {
 }
 
 #[test]
-fn an_owner_without_other_rights_drops_his_database_and_nobody_else_disturbs_its_workers() {
+fn an_owner_without_other_privileges_drops_the_database_and_no_other_role_disturbs_its_workers() {
     let proxy = FaultProxy::before(&server().s3);
     let (mut queue, slice, loader) = hanging(&proxy, &[]);
     let name = queue.db.name().to_owned();

@@ -9,8 +9,8 @@ use postgres::Client;
 
 use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, server};
 
-/// What a lock of somebody else's may cost objects that do not need it: the second of patience, and a slow machine's
-/// time.
+/// How long another session's lock may delay objects that do not need it: the lock timeout of a second, and the time of
+/// a slow machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[test]
@@ -54,7 +54,7 @@ fn loaders_that_looked_while_others_queued_objects_look_again() {
 }
 
 #[test]
-fn loaders_come_back_to_what_somebody_held_and_gave_back_without_a_word() {
+fn loaders_come_back_to_what_another_session_held_and_released_in_silence() {
     let (mut queue, slices, mut sweeping) = loaders_beside_an_open_sweep();
     sweeping.batch_execute("ROLLBACK").unwrap();
     queue.wait_loaded(&slices);
@@ -62,7 +62,7 @@ fn loaders_come_back_to_what_somebody_held_and_gave_back_without_a_word() {
 }
 
 #[test]
-fn a_failed_object_that_somebody_holds_is_asked_for_once_a_second_at_most() {
+fn a_failed_object_that_another_session_holds_is_asked_for_once_a_second_at_most() {
     let proxy = FaultProxy::before(&server().s3);
     proxy.on(When::get().key("00000"), Fault::internal_error());
     let settings = [("workers", "1"), ("retry_backoff", "1s"), ("retry_backoff_max", "1s")];
@@ -174,7 +174,7 @@ fn what_the_whole_table_was_locked_for_is_loaded_afterwards() {
 
 #[test]
 fn an_open_transaction_over_registered_objects_holds_up_no_other() {
-    // Whoever has a lock wakes nobody when he lets it go.
+    // A session that releases a lock wakes no worker.
     let mut queue = QueueFixture::with(&[("poll_interval", "200ms")]);
     queue.run("SELECT btc_ingest.pause_ingest()");
     let slices = queue.register_slices("BTCUSDT", 0..3);

@@ -1,4 +1,4 @@
-//! What is lost for a while and comes back, with nobody at hand: the S3 server, and the primary.
+//! The S3 server and the primary are lost and come back, without an operator.
 
 use std::time::Duration;
 

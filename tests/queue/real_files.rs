@@ -1,7 +1,7 @@
 //! Slices of trades that an exchange really sent, registered in any order and loaded by workers.
 
-use btc_ingest_kit::fixture::{BUCKET, server, stored, stored_where};
-use btc_ingest_kit::real_files::{RealFile, test_data};
+use btc_ingest_kit::fixture::{BUCKET, server};
+use btc_ingest_kit::real_files::{RealFile, must_hold_wholes, test_data};
 use btc_ingest_kit::ticks::{Random, bucket_of};
 
 use crate::outage_fixture::{builder, client, start, upsert, wait_until_loaded};
@@ -20,17 +20,7 @@ fn real_slices_registered_in_any_order_end_with_the_sums_of_the_whole() {
             upsert(&mut producer, bucket_of(part.number("min_trade_time") * 1000), part.symbol(), &uri);
         }
         wait_until_loaded(&mut client, parts.len());
-        for whole in &wholes {
-            let range = format!(
-                "symbol = '{}' AND trade_id BETWEEN {} AND {}",
-                whole.symbol(),
-                whole.number("min_trade_id"),
-                whole.number("max_trade_id")
-            );
-            assert_eq!(stored_where(&mut client, &range), whole.expected(), "{name}: {whole:?}");
-        }
-        let rows: i64 = wholes.iter().map(|whole| whole.number("rows")).sum();
-        assert_eq!(stored(&mut client).rows, rows, "{name}");
+        must_hold_wholes(&mut client, &wholes, &name);
         client
             .batch_execute(
                 "TRUNCATE market_data.btc_ticks, landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices",

@@ -10,7 +10,7 @@ use postgres::Client;
 
 use crate::queue_fixture::{QueueFixture, SOON, TICKS, bucket, server};
 
-/// Somebody wants to lock the table that every load looks at first.
+/// A session waits for a lock on the table that every load reads first.
 const WAITS_FOR_SCHEMA_VERSION: &str =
     "EXISTS (SELECT FROM pg_locks WHERE relation = 'ingestion.schema_version'::regclass AND NOT granted)";
 
@@ -173,7 +173,7 @@ fn many_rows_of_one_object_are_one_load() {
     queue.wait_for("the row", "SELECT count(*) = 5 AND bool_and(status = 'loaded') FROM landing.raw_blobs_5m");
     assert_eq!(proxy.count("GET"), before);
     assert_eq!(queue.history(&uri), "loaded, already loaded");
-    // By hand it is nobody's but the caller's.
+    // A load by call concerns its caller only.
     let mut hand = session(&queue.db, &proxy.endpoint(), &[]);
     assert_eq!(loaded(&mut hand, &uri, "").outcome, "already loaded");
 }

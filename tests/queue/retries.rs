@@ -55,7 +55,7 @@ fn a_failed_object_waits_for_its_time_and_its_row_says_why() {
 }
 
 #[test]
-fn an_outage_of_s3_needs_nobody() {
+fn an_outage_of_s3_needs_no_operator() {
     let proxy = FaultProxy::before(&server().s3);
     let mut queue = QueueFixture::through(&proxy, &[("max_attempts", "1000")]);
     let before = queue.register_slices("BTCUSDT", 0..1);

@@ -1,4 +1,4 @@
-//! Sweeps: what is due, loaded by a session of anybody's, with or without workers beside it.
+//! Sweeps: any session loads what is due, with or without workers beside it.
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -88,7 +88,7 @@ fn a_sweep_loads_what_is_due_in_its_callers_transaction() {
     assert_eq!(queue.state(&poisoned), "quarantined quarantined 1");
     queue.must_hold(&slices);
     queue.must_hold_no_claims();
-    // A pause is a pause for everybody.
+    // A pause holds for sweeps as well.
     queue.run("SELECT btc_ingest.pause_ingest()");
     slices.extend(queue.register_slices("BTCUSDT", 5..6));
     assert_eq!(sweep(&mut queue.client, ""), []);
@@ -99,7 +99,7 @@ fn a_sweep_loads_what_is_due_in_its_callers_transaction() {
 }
 
 #[test]
-fn run_sweep_commits_after_every_object_and_books_what_fails() {
+fn run_sweep_commits_after_every_object_and_records_what_fails() {
     let proxy = FaultProxy::before(&server().s3);
     proxy.on(When::get().key("00001"), Fault::access_denied());
     proxy.on(When::get().key("00003"), Fault::StallAfter(300));
@@ -174,7 +174,7 @@ fn a_sweep_that_ends_while_it_claims_keeps_no_object_from_others() {
     let mut session = queue.session();
     let error = session.batch_execute("CALL btc_ingest.run_sweep()").unwrap_err();
     assert_eq!(error.as_db_error().unwrap().message(), "spoilt");
-    // The session lives on, and so would whatever it had locked.
+    // The session lives on, and so would its locks.
     let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
     assert_eq!(number(&mut session, held), 0);
     queue.run("DROP TRIGGER spoil ON ingestion.objects");
@@ -242,7 +242,7 @@ fn what_stands_behind_many_objects_that_others_have_claimed_is_found() {
 }
 
 #[test]
-fn a_lock_of_somebody_elses_costs_a_sweep_a_second_and_no_attempt() {
+fn a_lock_of_another_session_costs_a_sweep_a_second_and_no_attempt() {
     let proxy = FaultProxy::before(&server().s3);
     let mut queue = still(&proxy);
     let first = queue.register_slices("SOLUSDT", 0..1);
@@ -348,7 +348,7 @@ fn a_job_of_timescaledb_sweeps() {
             "coalesce((SELECT total_runs > 2 FROM timescaledb_information.job_stats WHERE job_id = {job}), false)"
         ),
     );
-    // PostgreSQL 15.20 lets no job of TimescaleDB 2.28.3 end well, whatever it does, and after its last commit.
+    // PostgreSQL 15.20 reports every job of TimescaleDB 2.28.3 as failed, after its last commit.
     let errors = format!(
         "SELECT count(*) FROM timescaledb_information.job_errors
           WHERE job_id = {job} AND err_message NOT LIKE 'cannot drop portal%being set up'"

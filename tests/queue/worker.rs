@@ -11,7 +11,7 @@ use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, register, s
 #[test]
 fn a_row_of_the_documented_columns_alone_is_loaded_at_its_commit() {
     let mut queue = QueueFixture::new();
-    // One after the other: the second finds everybody asleep.
+    // One after the other: the second finds all workers asleep.
     for n in 0..3 {
         let slice = queue.put("BTCUSDT", n);
         queue.register(&slice);
@@ -34,7 +34,7 @@ fn a_row_of_the_documented_columns_alone_is_loaded_at_its_commit() {
         queue.number("SELECT count(*) FROM landing.raw_blobs_5m WHERE status = 'loaded' AND loaded_at IS NOT NULL"),
         4
     );
-    // Where nobody says which exchange, the key's folder does.
+    // Without an option, the key's folder names the exchange.
     let sources = format!("s3:Binance:BTCUSDT s3:{}:BTCUSDT", queue.db.name());
     assert_eq!(queue.text("SELECT string_agg(source, ' ' ORDER BY source) FROM ingestion.stream_offsets"), sources);
 }
@@ -56,7 +56,7 @@ fn a_row_that_commits_after_later_ones_is_loaded_at_its_commit() {
 }
 
 #[test]
-fn what_was_rolled_back_wakes_nobody_and_what_was_not_is_loaded() {
+fn what_was_rolled_back_wakes_no_worker_and_what_was_not_is_loaded() {
     let mut queue = QueueFixture::new();
     let slices: Vec<_> = (0..6).map(|n| queue.put("BTCUSDT", n)).collect();
     let mut producer = queue.session();
@@ -88,7 +88,7 @@ fn what_was_rolled_back_wakes_nobody_and_what_was_not_is_loaded() {
 }
 
 #[test]
-fn whoever_listens_hears_asset_bucket_and_rows_of_every_slice() {
+fn a_listening_session_hears_asset_bucket_and_rows_of_every_slice() {
     let mut queue = QueueFixture::new();
     let mut listener = queue.session();
     listener.batch_execute("LISTEN btc_ingest_loaded").unwrap();
@@ -164,7 +164,7 @@ fn an_extension_that_is_created_dropped_and_created_again_is_noticed() {
         "EXISTS (SELECT FROM pg_stat_activity
           WHERE backend_type = 'btc_ingest scheduler' AND datname = current_database())",
     );
-    // Nobody polls: CREATE EXTENSION itself wakes the scheduler.
+    // No worker polls: CREATE EXTENSION itself wakes the scheduler.
     let name = queue.db.name().to_owned();
     queue.server.cluster.install_extension(&name);
     let first = queue.register_slices("BTCUSDT", 0..1);
@@ -236,7 +236,7 @@ fn workers_move_to_the_database_that_the_setting_names() {
     queue.wait_loaded(&first);
     let other = btc_ingest_kit::TestDb::with_extension(&queue.server.cluster);
     queue.set(&[("database", other.name())]);
-    wait_until("everybody to leave", SOON, || queue.pids("loader").is_empty() && queue.pids("scheduler").is_empty());
+    wait_until("the workers to end", SOON, || queue.pids("loader").is_empty() && queue.pids("scheduler").is_empty());
     let mut there = other.client();
     let moved = queue.put("BTCUSDT", 1);
     register(&mut there, &moved);
@@ -247,7 +247,7 @@ fn workers_move_to_the_database_that_the_setting_names() {
     // None, and back again: one that is not there yet is waited for.
     queue.set(&[("database", "")]);
     queue.wait_for(
-        "nobody but the launcher",
+        "no worker but the launcher",
         "SELECT string_agg(backend_type, ' ') = 'btc_ingest launcher'
                                                  FROM pg_stat_activity WHERE backend_type LIKE 'btc_ingest%'",
     );
@@ -269,7 +269,7 @@ fn a_pause_holds_for_all_workers_and_ends_with_resume() {
     let second = queue.register_slices("BTCUSDT", 1..5);
     queue.wait_looked();
     assert_eq!(queue.number("SELECT count(*) FROM ingestion.objects"), 1);
-    // Nobody takes a pause for an end.
+    // A pause is not an end.
     assert_eq!(queue.pids("scheduler").len(), 1);
     queue.set(&[("poll_interval", "1h")]);
     queue.run("SELECT btc_ingest.resume_ingest()");

@@ -20,7 +20,7 @@ fn a_missing_key_is_s3004() {
 
 #[test]
 fn a_wrong_secret_is_s3005() {
-    // The same user, but this server knows another secret of hers.
+    // The same user, but this server knows another secret.
     let other = S3Server::start(ACCESS, "not-what-the-cluster-has");
     other.create_bucket(BUCKET);
     let uri = other.put(BUCKET, "x.parquet", small(1).0);

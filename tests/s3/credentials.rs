@@ -56,7 +56,7 @@ fn a_ca_file_that_is_none_is_s3014_and_named() {
 #[test]
 fn credentials_of_an_instance_role_may_rotate_between_two_loads() {
     let imds = FakeImds::start("ROLEKEY1", "role-secret-1", "role-token-1");
-    let server = S3Server::start("NOBODY", "nobody");
+    let server = S3Server::start("OTHERKEY", "other-secret");
     server.keys().allow_with_token("ROLEKEY1", "role-secret-1", "role-token-1");
     server.create_bucket(BUCKET);
     let (first, second) = (small(10), small(11));
@@ -96,10 +96,10 @@ fn credentials_of_an_instance_role_may_rotate_between_two_loads() {
 fn a_server_without_credentials_is_s3013() {
     let cluster = Cluster::builder().setting("btc_ingest.allowed_prefixes", "s3://landing").start();
     let db = TestDb::with_extension(&cluster);
-    let silence = Silence::new();
+    let silence = SilentEndpoint::new();
     let mut client = session(&db, &silence.endpoint(), &[]);
     let refusal = refused(&mut client, "s3://landing/x.parquet", "", "S3013");
     assert!(refusal.message.contains("s3://landing/x.parquet: no AWS credentials"), "{refusal:?}");
     assert!(refusal.detail.contains("have none") && refusal.hint.contains("instance role"), "{refusal:?}");
-    silence.must_be_unbroken();
+    silence.must_be_unused();
 }

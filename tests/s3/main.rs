@@ -15,7 +15,8 @@ use std::time::Duration;
 use btc_ingest_kit::fixture::{ACCESS, BUCKET, Refusal, SECRET, loaded, refused, session, stored, traces};
 use btc_ingest_kit::ticks::time_us;
 use btc_ingest_kit::{
-    Cluster, FakeImds, Fault, FaultProxy, Generator, ParquetFile, S3Server, ServerFixture, Sums, TestDb, Tick, When,
+    Cluster, FakeImds, Fault, FaultProxy, Generator, ParquetFile, S3Server, ServerFixture, SilentEndpoint, Sums,
+    TestDb, Tick, When,
 };
 use bytes::Bytes;
 use parquet::basic::Compression;
@@ -75,25 +76,4 @@ fn large(seed: u64) -> (Bytes, Sums) {
     let bytes = ParquetFile::new().plain().codec(Compression::UNCOMPRESSED).bytes(&ticks);
     assert!(bytes.len() > 2 << 20, "{}", bytes.len());
     (bytes, Sums::of(&ticks))
-}
-
-/// An endpoint to which nobody may connect.
-struct Silence(TcpListener);
-
-impl Silence {
-    fn new() -> Silence {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        Silence(listener)
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.0.local_addr().unwrap())
-    }
-
-    #[track_caller]
-    fn must_be_unbroken(&self) {
-        let caller = self.0.accept().map(|(_, address)| address);
-        assert_eq!(caller.map_err(|e| e.kind()), Err(std::io::ErrorKind::WouldBlock), "somebody connected");
-    }
 }

@@ -22,7 +22,7 @@ fn a_connection_that_is_reset_is_s3007() {
     fixture.refuses(&[("btc_ingest.s3_max_attempts", "1")], "s3://landing/x.parquet", "S3007");
 }
 
-/// An address whose queue of connections is full: whoever connects to it waits for ever.
+/// An address with a full queue of connections: a client that connects to it waits for ever.
 struct Blackhole {
     address: SocketAddr,
     _queue: (tokio::runtime::Runtime, tokio::net::TcpListener, Vec<TcpStream>),

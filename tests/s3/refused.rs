@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_uri_that_may_not_be_read_is_refused_before_any_connection() {
     let db = ServerFixture::shared().db();
-    let silence = Silence::new();
+    let silence = SilentEndpoint::new();
     let cases = [
         ("s3://elsewhere/x.parquet", "S3002"),
         ("s3://landing/BTCUSDT/x.parquet", "S3002"),
@@ -36,19 +36,19 @@ fn a_uri_that_may_not_be_read_is_refused_before_any_connection() {
             }
         }
     }
-    silence.must_be_unbroken();
+    silence.must_be_unused();
     assert_eq!(traces(&mut client), []);
 }
 
 #[test]
 fn an_empty_list_allows_nothing() {
     let db = ServerFixture::shared().db();
-    let silence = Silence::new();
+    let silence = SilentEndpoint::new();
     let mut client = session(&db, &silence.endpoint(), &[("btc_ingest.allowed_prefixes", "")]);
     let refusal = refused(&mut client, "s3://landing/x.parquet", "", "S3002");
     assert_eq!(refusal.detail, "btc_ingest.allowed_prefixes is empty, which denies every uri.");
     assert!(refusal.hint.contains("ALTER SYSTEM SET btc_ingest.allowed_prefixes"), "{refusal:?}");
-    silence.must_be_unbroken();
+    silence.must_be_unused();
 }
 
 #[test]

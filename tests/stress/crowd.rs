@@ -5,7 +5,7 @@ use std::time::Duration;
 use btc_ingest_kit::crowd::{self, Options};
 
 #[test]
-fn whoever_meets_at_an_object_it_is_loaded_once_and_nothing_is_forgotten() {
+fn an_object_at_which_all_kinds_of_sessions_meet_is_loaded_once_and_nothing_is_forgotten() {
     match crowd::run(&Options { time: Duration::from_secs(15), seed: 1 }) {
         Ok(summary) => println!("{summary}"),
         Err(summary) => panic!("{summary}"),

@@ -79,7 +79,7 @@ impl ClusterBuilder {
         self.make(base, Some(janitor))
     }
 
-    /// Makes a cluster in the fresh directory `base` that outlives this process; whoever calls this stops it, too.
+    /// Makes a cluster in the fresh directory `base` that outlives this process; the caller stops it.
     pub fn start_to_stay(self, base: &Path) -> Cluster {
         std::fs::create_dir_all(base).expect("the cluster's directory");
         self.make(base.to_owned(), None)

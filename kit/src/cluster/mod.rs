@@ -16,10 +16,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use postgres::{Client, NoTls};
-
 pub use builder::ClusterBuilder;
 pub use database::TestDb;
+use postgres::{Client, NoTls};
 
 use crate::command::{OS_USER, client_program, is_root, outcome, run, server_program, unprivileged};
 use crate::janitor::{Janitor, fresh_dir};
@@ -93,7 +92,7 @@ impl Cluster {
     /// Starts a stopped server and waits until it answers.
     pub fn start(&self) {
         let mut last = String::new();
-        // Between finding a free port and listening on it somebody else may take it.
+        // Between finding a free port and listening on it another process may take it.
         for _ in 0..5 {
             let port = match (self.port(), self.wanted_port) {
                 (0, Some(wanted)) => free_port_from(wanted),
@@ -155,8 +154,8 @@ impl Cluster {
         self.remove_locks();
     }
 
-    /// A next start would believe what a killed server has left: nobody may have waited for the dead process yet, or
-    /// another one has its id.
+    /// Removes the lock files of a killed server. A next start would believe them: the dead process may still be a zombie,
+    /// or another process has its id.
     fn remove_locks(&self) {
         for file in [self.data_dir().join("postmaster.pid"), self.base.join(format!(".s.PGSQL.{}.lock", self.port()))] {
             std::fs::remove_file(file).expect("a lock file of a killed server");
@@ -216,7 +215,7 @@ impl Cluster {
         self.client_as(db, "postgres")
     }
 
-    /// A connection as `user`; the cluster trusts everybody.
+    /// A connection as `user`; the cluster trusts all roles.
     pub fn client_as(&self, db: &str, user: &str) -> Client {
         Client::connect(&self.connection_string_as(db, user), NoTls)
             .unwrap_or_else(|e| panic!("cannot connect to {db} as {user}: {e}\n{}", tail(&self.log(), LOG_LINES)))
@@ -304,7 +303,7 @@ fn janitor(base: &Path) -> Janitor {
     Janitor::new(STOP_AND_REMOVE, args).expect("a shell to clean up with")
 }
 
-/// Gives the directory to the user the server runs as, and lets everybody see the way through it to the log.
+/// Gives the directory to the user the server runs as, and lets all users read the way through it to the log.
 fn give_to_server_user(base: &Path) {
     std::fs::set_permissions(base, std::fs::Permissions::from_mode(0o755)).expect("our own directory");
     if is_root() {

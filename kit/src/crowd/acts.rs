@@ -1,4 +1,4 @@
-//! Who does what, each in a session of his own.
+//! The actors and what each does, each in a session of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use postgres::{Client, Error};
 
 use super::round::{Round, Slice, register};
-use crate::soak::world::World;
+use crate::soak::soak_fixture::SoakFixture;
 use crate::ticks::Random;
 
-/// Acts of each of them in a round.
+/// How many acts each actor has in a round.
 const ACTS: usize = 20;
-/// A backfill takes as long as many of the others' acts.
+/// How many backfills there are in a round: one takes as long as many other acts.
 const BACKFILLS: usize = 2;
 /// The longest pause within a transaction, and between two acts.
 const PAUSE_MS: u64 = 25;
@@ -21,31 +21,31 @@ const PAUSE_MS: u64 = 25;
 const HURRIED: u64 = 6;
 const HURRY_MS: u64 = 40;
 /// What may be refused, besides what S3 refuses for too long: a statement that ran out of time, or met another one's
-/// locks in a circle, and a slice that nobody knows yet.
+/// locks in a circle, and a slice that is not registered yet.
 const USUAL: [&str; 4] = ["57014", "40P01", "55P03", "TK002"];
 
-/// What was done and what came of it.
+/// What was done, and how it ended.
 #[derive(Default)]
 pub struct Tally {
     acts: Mutex<BTreeMap<String, i64>>,
     refused: Mutex<BTreeMap<String, i64>>,
-    troubles: Mutex<Vec<String>>,
+    errors: Mutex<Vec<String>>,
 }
 
 impl Tally {
-    /// How often each act was begun.
+    /// Returns how often each act was begun.
     pub fn acts(&self) -> BTreeMap<String, i64> {
         self.acts.lock().unwrap().clone()
     }
 
-    /// SQLSTATEs of those that were refused.
+    /// Returns how often each SQLSTATE refused an act.
     pub fn refused(&self) -> BTreeMap<String, i64> {
         self.refused.lock().unwrap().clone()
     }
 
-    /// Errors that nobody expects.
-    pub fn troubles(&self) -> Vec<String> {
-        self.troubles.lock().unwrap().clone()
+    /// Returns the errors that are not expected.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap().clone()
     }
 
     fn note(&self, act: Act, done: Result<(), Error>) {
@@ -53,7 +53,7 @@ impl Tally {
         let Err(error) = done else { return };
         let sqlstate = error.code().map_or("no answer", |code| code.code()).to_owned();
         if !USUAL.contains(&sqlstate.as_str()) && !sqlstate.starts_with("S3") {
-            self.troubles.lock().unwrap().push(format!("{act:?}: {error:?}"));
+            self.errors.lock().unwrap().push(format!("{act:?}: {error:?}"));
         }
         *self.refused.lock().unwrap().entry(sqlstate).or_default() += 1;
     }
@@ -75,7 +75,7 @@ enum Act {
     Backfill,
 }
 
-/// Who they are, and what each does.
+/// The actors, and what each does.
 const CAST: [&[Act]; 8] = [
     &[Act::Produce, Act::Produce, Act::Grow],
     &[Act::Produce, Act::Grow],
@@ -87,13 +87,13 @@ const CAST: [&[Act]; 8] = [
     &[Act::Backfill],
 ];
 
-/// Everybody acts; returns when all have gone.
-pub fn meet(world: &World, round: &Round, seed: u64, tally: &Tally) {
+/// Lets all actors act, and returns when all have ended.
+pub fn meet(fixture: &SoakFixture, round: &Round, seed: u64, tally: &Tally) {
     std::thread::scope(|scope| {
         for (place, acts) in (1..).zip(CAST) {
             scope.spawn(move || {
                 let random = Random(seed.wrapping_mul(31).wrapping_add(place));
-                let mut actor = Actor { world, round, client: world.client(), random };
+                let mut actor = Actor { fixture, round, client: fixture.client(), random };
                 let times = if acts.contains(&Act::Backfill) { BACKFILLS } else { ACTS };
                 for _ in 0..times {
                     actor.pause();
@@ -105,9 +105,9 @@ pub fn meet(world: &World, round: &Round, seed: u64, tally: &Tally) {
     });
 }
 
-/// One of the cast.
+/// One actor.
 struct Actor<'a> {
-    world: &'a World,
+    fixture: &'a SoakFixture,
     round: &'a Round,
     client: Client,
     random: Random,
@@ -122,7 +122,7 @@ impl<'a> Actor<'a> {
         &self.round.slices[self.random.below(self.round.slices.len() as u64) as usize]
     }
 
-    /// An act that may be cancelled. Whatever came of it, no transaction is left open.
+    /// Performs an act that may be cancelled. It leaves no transaction open, even if it fails.
     fn hurried(&mut self, act: Act) -> Result<(), Error> {
         let limit = if self.random.below(HURRIED) == 0 { 1 + self.random.below(HURRY_MS) } else { 30_000 };
         self.surely(&format!("SET statement_timeout = {limit}"), "before an act");
@@ -133,7 +133,7 @@ impl<'a> Actor<'a> {
         done
     }
 
-    /// What must be done, although the last limit holds for it as well.
+    /// Repeats a statement until it succeeds, because the limit of the last act holds for it as well.
     fn surely(&mut self, sql: &str, when: &str) {
         while let Err(error) = self.client.batch_execute(sql) {
             assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{sql} {when}: {error:?}");
@@ -146,7 +146,7 @@ impl<'a> Actor<'a> {
         match act {
             Act::Produce => self.produce(),
             Act::Grow => {
-                self.round.complete(self.world, slice);
+                self.round.complete(self.fixture, slice);
                 register(&mut self.client, slice)
             }
             Act::Load => self.query(load, &slice.uri),
@@ -168,7 +168,7 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// In a transaction that stays open for a while and is committed, as a rule. Whether it was.
+    /// Works in a transaction that stays open for a while. Returns whether it was committed.
     fn open(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<bool, Error> {
         self.client.batch_execute("BEGIN")?;
         work(self)?;
@@ -182,8 +182,7 @@ impl<'a> Actor<'a> {
         self.client.query(sql, &[&uri]).map(drop)
     }
 
-    /// Registers a few slices, perhaps not for the first time; in key order, as producers do who want no deadlocks
-    /// among themselves.
+    /// Registers a few slices, perhaps not for the first time; in key order, so that two producers do not deadlock.
     fn produce(&mut self) -> Result<(), Error> {
         let slices = &self.round.slices;
         let first = self.random.below(slices.len() as u64) as usize;
@@ -209,7 +208,7 @@ impl<'a> Actor<'a> {
     fn pause_ingest(&mut self) -> Result<(), Error> {
         let paused = self.client.batch_execute("SELECT btc_ingest.pause_ingest()");
         self.pause();
-        // Whatever came of that: it must not stay so.
+        // Ingestion must not stay paused, even if the pause failed.
         self.surely("SET statement_timeout = 0", "in a pause");
         self.client.batch_execute("SELECT btc_ingest.resume_ingest()")?;
         paused

@@ -1,4 +1,4 @@
-//! One round: a few objects, and what must be true of them when everybody has gone.
+//! One round: a few objects, and what must be true of them when all actors have ended.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,16 +10,16 @@ use crate::ParquetFile;
 use crate::fixture::plain;
 use crate::rows::{moved, ticks_of};
 use crate::soak::objects::ASSETS;
-use crate::soak::world::{BUCKET, World};
+use crate::soak::soak_fixture::{BUCKET, SoakFixture};
 use crate::ticks::{BUCKET_US, Random, Sums, Tick, time_text};
 
-/// Few, so that everybody meets everybody.
+/// Few, so that all actors meet at each of them.
 const OBJECTS: i64 = 12;
 /// Ticks of each.
 const TICKS: usize = 20;
 /// One of so many grows while the round goes on.
 const GROWS: u64 = 3;
-/// What is not done by then, nobody will do.
+/// Work that is not done by then is forgotten.
 const LIMIT: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(5);
 
@@ -46,7 +46,7 @@ pub struct Round {
 
 impl Round {
     /// Stores its objects.
-    pub fn make(world: &World, number: u64, seed: u64) -> Round {
+    pub fn make(fixture: &SoakFixture, number: u64, seed: u64) -> Round {
         let mut random = Random(seed);
         let folder = format!("crowd/{number:06}");
         let slice = |n: i64| {
@@ -57,7 +57,7 @@ impl Round {
             let key = format!("{folder}/{asset}_{n:02}.parquet");
             let whole = ParquetFile::new().bytes(&ticks);
             let grows = random.below(GROWS) == 0;
-            put(world, &key, if grows { ParquetFile::new().bytes(&ticks[..TICKS / 2]) } else { whole.clone() });
+            put(fixture, &key, if grows { ParquetFile::new().bytes(&ticks[..TICKS / 2]) } else { whole.clone() });
             let uri = format!("s3://{BUCKET}/{key}");
             let bucket = time_text(ticks[0].bucket_us(), "%Y-%m-%d %H:%M:%S+00");
             Slice { uri, asset, bucket, key, ticks, whole, reloads: AtomicI64::new(0) }
@@ -66,18 +66,18 @@ impl Round {
         Round { slices, prefix: format!("s3://{BUCKET}/{folder}") }
     }
 
-    /// The object is all that it will be.
-    pub fn complete(&self, world: &World, slice: &Slice) {
-        put(world, &slice.key, slice.whole.clone());
+    /// Stores the whole content of an object.
+    pub fn complete(&self, fixture: &SoakFixture, slice: &Slice) {
+        put(fixture, &slice.key, slice.whole.clone());
     }
 
-    /// Everybody has gone: what they have left is loaded without their help; then what nobody has completed,
-    /// registered or allowed to be loaded is, too. How long both took.
-    pub fn settle(&self, world: &World) -> Result<Duration, String> {
+    /// Waits until what the actors have left is loaded; then completes, registers and retries every object, and waits
+    /// until these are loaded, too. Returns how long both took.
+    pub fn settle(&self, fixture: &SoakFixture) -> Result<Duration, String> {
         let began = Instant::now();
-        let mut client = world.client();
+        let mut client = fixture.client();
         self.wait(&mut client, "as they were left")?;
-        self.slices.iter().for_each(|slice| self.complete(world, slice));
+        self.slices.iter().for_each(|slice| self.complete(fixture, slice));
         for slice in &self.slices {
             client.query("SELECT btc_ingest.retry($1)", &[&slice.uri]).map_err(|error| format!("retry: {error:?}"))?;
             register(&mut client, slice).map_err(|error| format!("register: {error:?}"))?;
@@ -107,9 +107,9 @@ impl Round {
         }
     }
 
-    /// Every tick once, every version of an object loaded once, and nobody holds anything.
-    pub fn judge(&self, world: &World) -> Result<(), String> {
-        let mut client = world.client();
+    /// Checks that every tick is stored once, every version of an object is loaded once, and no lock is held.
+    pub fn judge(&self, fixture: &SoakFixture) -> Result<(), String> {
+        let mut client = fixture.client();
         let mut wrong = self.sums(&mut client);
         wrong.extend(self.loads(&mut client));
         let held = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -117,7 +117,7 @@ impl Round {
                        AND l.pid NOT IN (SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'btc_ingest %')";
         let held: i64 = client.query_one(held, &[]).expect("the locks").get(0);
         if held > 0 {
-            wrong.push(format!("{held} advisory locks are held by nobody who works"));
+            wrong.push(format!("{held} advisory locks are held by other processes than workers"));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
@@ -147,7 +147,7 @@ impl Round {
         wrong
     }
 
-    /// Each version of each object is loaded once, but for reloads; no attempt is open, and none unaccounted for.
+    /// Checks that each version of each object is loaded once, but for reloads, and that no attempt is open or missing.
     fn loads(&self, client: &mut Client) -> Vec<String> {
         let sql = "
             SELECT o.status, o.attempt_started_at IS NOT NULL AND o.status = 'pending', o.attempts,
@@ -184,7 +184,7 @@ impl Round {
         wrong
     }
 
-    /// What the tables tell of some of the objects.
+    /// Returns what the tables tell of some of the objects.
     fn story(&self, client: &mut Client, which: impl Fn(&Slice) -> bool) -> String {
         let sql = "
             SELECT coalesce(string_agg(line, E'\n'), '  nothing') FROM (
@@ -203,9 +203,9 @@ impl Round {
     }
 }
 
-/// In memory: files are replaced in two steps, and somebody could read between them, as he cannot in S3.
-fn put(world: &World, key: &str, bytes: Bytes) {
-    world.s3.put_copies(BUCKET, [key.to_owned()].into_iter(), bytes);
+/// Stores in memory: a file is replaced in two steps, and a read between them would see what S3 never shows.
+fn put(fixture: &SoakFixture, key: &str, bytes: Bytes) {
+    fixture.s3.put_copies(BUCKET, [key.to_owned()].into_iter(), bytes);
 }
 
 /// A registry row, as a producer writes it.

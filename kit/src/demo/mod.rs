@@ -220,7 +220,7 @@ fn start_s3(dir: &Path) -> Result<String, String> {
 fn stop_s3(dir: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(dir.join("s3.pid")).unwrap_or_default();
     let Ok(pid) = text.trim().parse::<u32>() else { return Ok(()) };
-    // The number may be somebody else's by now.
+    // Another process may have the number by now.
     let ours = || is_running(pid) && command_line(pid).contains(SERVE);
     let start = Instant::now();
     let mut signal = "-TERM";
@@ -283,7 +283,7 @@ fn upload(endpoint: &str) -> Result<Vec<Object>, String> {
     Ok(objects)
 }
 
-/// Loads one object, as a person would, and returns the outcome; one line is shown of the report.
+/// Loads one object and returns the outcome; prints one line of the report.
 fn load(cluster: &Cluster, uri: &str) -> Result<String, String> {
     // The hourly object's key names no asset, behind which the exchange would be found.
     let options = if uri.contains("/hourly/") { r#", options => '{"exchange": "binance"}'"# } else { "" };

@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
 pub use fault::{Fault, When};
+use tokio::sync::watch;
 
 use crate::chaos::Chaos;
 use crate::http::Server;

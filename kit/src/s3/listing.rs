@@ -5,7 +5,7 @@ use s3s::{S3Result, s3_error};
 
 use crate::s3::index::{Index, Query};
 
-/// As many as real S3 puts on a page, whatever is asked for.
+/// The most keys that real S3 puts on a page.
 const PAGE: i32 = 1000;
 
 pub(crate) fn answer(index: &Index, input: ListObjectsV2Input) -> S3Result<ListObjectsV2Output> {

@@ -16,10 +16,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use s3s::service::S3ServiceBuilder;
-
 pub use counting::xml_error;
 pub use keys::Keys;
+use s3s::service::S3ServiceBuilder;
 
 use crate::http::Server;
 use crate::janitor::ScratchDir;
@@ -108,7 +107,7 @@ impl S3Server {
         &self.root
     }
 
-    /// The authority's certificate as a PEM file, readable by everybody; only for a server over TLS.
+    /// The authority's certificate as a PEM file, readable by all users; only for a server over TLS.
     pub fn ca_file(&self) -> &Path {
         self.authority.as_ref().expect("a server over TLS").file()
     }

@@ -1,4 +1,4 @@
-//! What has happened, by the tables, by the proxy and by the soak itself, and whether these three tell one story.
+//! What has happened, by the tables, by the proxy and by the soak itself, and whether these three agree.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,13 +9,13 @@ use postgres::Client;
 use super::actors::Stage;
 use super::killer::Kills;
 use super::objects::{ASSETS, Objects};
-use super::world::{WORKERS, World};
+use super::soak_fixture::{SoakFixture, WORKERS};
 
-/// Who loads: the workers, a sweep, and the backfill's worker.
+/// How many processes load: the workers, a sweep, and the backfill's worker.
 const LOADING: usize = WORKERS + 2;
-/// Objects that a process may have fetched ahead when it ends, or when a failure makes it begin anew.
-const AHEAD: usize = 8;
-/// Of an attempt that ended without a word.
+/// Objects that a process may have prefetched when it ends, or when a failure makes it begin again.
+const PREFETCHED: usize = 8;
+/// The SQLSTATE of an attempt that ended with its process.
 const LOST: &str = "57P02";
 
 /// One run.
@@ -48,14 +48,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Asks everybody.
-    pub fn take(world: &World, objects: &Objects, stage: &Stage, kills: &Kills) -> Account {
-        let mut client = world.client();
+    /// Reads the tables, the proxy and the counts of the soak.
+    pub fn take(fixture: &SoakFixture, objects: &Objects, stage: &Stage, kills: &Kills) -> Account {
+        let mut client = fixture.client();
         let history = history(&mut client);
         let [attempts, unexplained, inexact, silent] = attempts(&mut client, objects);
         let inserted = "SELECT coalesce(sum(rows_inserted), 0)::bigint FROM ingestion.load_history";
         let inserted = client.query_one(inserted, &[]).expect("the history").get(0);
-        let seen = world.proxy.requests();
+        let seen = fixture.proxy.requests();
         let mut requests = BTreeMap::new();
         let mut struck = BTreeMap::new();
         let first = |attempt: Option<u32>| attempt.is_none_or(|attempt| attempt == 1);
@@ -85,14 +85,14 @@ impl Account {
             silent,
             requests,
             struck,
-            dropped: world.dropped(),
-            refused: world.proxy.refused() as usize,
+            dropped: fixture.dropped(),
+            refused: fixture.proxy.refused() as usize,
             retried: seen.iter().filter(|seen| !first(seen.attempt)).count(),
             reads: reads.filter(|seen| first(seen.attempt)).count(),
         }
     }
 
-    /// Where the three do not agree.
+    /// Returns what these three sources contradict each other in.
     pub fn contradictions(&self) -> Vec<String> {
         let kills: usize = self.kills.values().sum();
         let lost = self.rows(|outcome, sqlstate| outcome != "loaded" && sqlstate == LOST);
@@ -134,7 +134,7 @@ impl Account {
         let loads = self.rows(|outcome, _| outcome == "loaded") as usize;
         let failed = self.rows(|outcome, _| outcome == "failed" || outcome == "quarantined") as usize;
         let kills: usize = self.kills.values().sum();
-        let for_nothing = (kills * LOADING + failed) * AHEAD;
+        let for_nothing = (kills * LOADING + failed) * PREFETCHED;
         (loads, loads + self.struck_by(&["cut"]) + failed + for_nothing)
     }
 }
@@ -179,7 +179,7 @@ impl fmt::Display for Account {
         write!(
             f,
             "S3           {} requests tried again by the SDK; {} first reads of objects: {least} by loads, \
-             {} again after faults, or ahead for nothing (kills and failures explain {})",
+             {} again after faults, or prefetched in vain (kills and failures explain {})",
             self.retried,
             self.reads,
             self.reads.saturating_sub(least),

@@ -1,4 +1,4 @@
-//! Who acts beside the workers, and what all of them know: the time, and what went wrong.
+//! The sweeper and the backfiller, and what all actors share: the time, and what went wrong.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::objects::{ASSETS, PREFIX};
 use super::options::Options;
-use super::world::{BUCKET, World};
+use super::soak_fixture::{BUCKET, SoakFixture};
 
 /// How soon an actor looks at the time again.
 const STEP: Duration = Duration::from_millis(10);
@@ -19,32 +19,32 @@ pub struct Stage {
     time: Duration,
     seed: u64,
     ended: AtomicBool,
-    troubles: Mutex<Vec<String>>,
+    errors: Mutex<Vec<String>>,
     /// Calls of `run_sweep` and of `backfill` that came to their end.
     pub sweeps: AtomicUsize,
     pub backfills: AtomicUsize,
 }
 
 impl Stage {
-    /// The time runs from now on.
+    /// Starts the time.
     pub fn new(options: &Options) -> Self {
         Self {
             began: Instant::now(),
             time: options.time,
             seed: options.seed,
             ended: AtomicBool::new(false),
-            troubles: Mutex::default(),
+            errors: Mutex::default(),
             sweeps: AtomicUsize::new(0),
             backfills: AtomicUsize::new(0),
         }
     }
 
-    /// Of everything that is random.
+    /// Returns the seed of everything that is random.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Nobody begins anything more.
+    /// Lets no actor begin anything more.
     pub fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
     }
@@ -53,7 +53,7 @@ impl Stage {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Waits until such a part of the time has passed. False: it is over.
+    /// Waits until such a part of the time has passed. Returns false if the soak has ended.
     pub fn wait_for_part(&self, part: f64) -> bool {
         self.wait_until(self.began + self.time.mul_f64(part))
     }
@@ -65,43 +65,43 @@ impl Stage {
         !self.has_ended()
     }
 
-    /// For whoever watches.
+    /// Prints a line for the person who watches.
     pub fn say(&self, text: &str) {
         eprintln!("{:>6.1} s  {text}", self.began.elapsed().as_secs_f64());
     }
 
-    /// Notes what should not have happened.
-    pub fn trouble(&self, text: &str) {
+    /// Records what should not have happened.
+    pub fn report_error(&self, text: &str) {
         self.say(&format!("NOT as it should be: {text}"));
-        self.troubles.lock().unwrap().push(text.to_owned());
+        self.errors.lock().unwrap().push(text.to_owned());
     }
 
-    /// All of it.
-    pub fn troubles(&self) -> Vec<String> {
-        self.troubles.lock().unwrap().clone()
+    /// Returns everything that should not have happened.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap().clone()
     }
 }
 
-/// A session that sweeps again and again, as a job of TimescaleDB's does.
-pub fn sweeper(world: &World, stage: &Stage) {
+/// Sweeps again and again in one session, as a job of TimescaleDB does.
+pub fn sweeper(fixture: &SoakFixture, stage: &Stage) {
     let sweep = r#"CALL btc_ingest.run_sweep(NULL, '{"max_slices": 25, "max_runtime": "3 seconds"}')"#;
-    again_and_again(world, stage, sweep, &stage.sweeps);
+    again_and_again(fixture, stage, sweep, &stage.sweeps);
 }
 
-/// A session that backfills one asset again and again: it lists what is registered, and what is not yet.
-pub fn backfiller(world: &World, stage: &Stage) {
+/// Backfills one asset again and again in one session: it lists objects that are registered and others that are not yet.
+pub fn backfiller(fixture: &SoakFixture, stage: &Stage) {
     let prefix =
         format!("s3://{BUCKET}/{PREFIX}/{}/{{yyyy}}/{{mm}}/{{dd}}/{{*}}_{{yyyy}}{{mm}}{{dd}}T{{hh}}{{mi}}Z", ASSETS[1]);
     let backfill = format!("CALL btc_ingest.backfill(ARRAY['{prefix}'], parallel => 1)");
-    again_and_again(world, stage, &backfill, &stage.backfills);
+    again_and_again(fixture, stage, &backfill, &stage.backfills);
 }
 
-fn again_and_again(world: &World, stage: &Stage, sql: &str, ended: &AtomicUsize) {
-    let mut session = world.session();
+fn again_and_again(fixture: &SoakFixture, stage: &Stage, sql: &str, ended: &AtomicUsize) {
+    let mut session = fixture.session();
     while stage.wait_until(Instant::now() + PAUSE) {
         match session.run(|client| client.batch_execute(sql)) {
             Ok(()) => drop(ended.fetch_add(1, Ordering::SeqCst)),
-            Err(error) => stage.trouble(&format!("{sql}: {error}")),
+            Err(error) => stage.report_error(&format!("{sql}: {error}")),
         }
     }
 }

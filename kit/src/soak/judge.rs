@@ -1,4 +1,4 @@
-//! What must be true in the end, whatever has happened.
+//! What must be true in the end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,40 +7,42 @@ use postgres::Client;
 
 use super::actors::Stage;
 use super::objects::Objects;
-use super::world::World;
+use super::soak_fixture::SoakFixture;
 use crate::fixture::plain;
 
-/// What is not done by then hangs.
+/// Work that is not done by then hangs.
 const LIMIT: Duration = Duration::from_secs(240);
 /// For claims of objects that turned out to need nothing.
 const SOON: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(100);
 
-/// Objects, registry rows and backfills that somebody still has to care for.
+/// Counts objects, registry rows and backfills that are not finished.
 const WAITING: &str = "SELECT (SELECT count(*) FROM btc_ingest.queue) + (SELECT count(*) FROM btc_ingest.progress)
     + (SELECT count(*) FROM landing.raw_blobs_5m WHERE status IN ('pending', 'failed'))";
-/// Locks that are not those by which workers number themselves.
+/// Counts the locks, but for those by which workers reserve their numbers.
 const LOCKS: &str = "SELECT (count(*) - count(DISTINCT a.pid) FILTER (WHERE a.backend_type = 'btc_ingest loader'))
       FROM pg_locks l JOIN pg_database d ON d.oid = l.database LEFT JOIN pg_stat_activity a ON a.pid = l.pid
      WHERE l.locktype = 'advisory' AND d.datname = current_database()";
 
 /// Waits until there is nothing left to do.
-pub fn wait_until_nothing_waits(world: &World, stage: &Stage) {
-    let mut session = world.session();
+pub fn wait_until_nothing_waits(fixture: &SoakFixture, stage: &Stage) {
+    let mut session = fixture.session();
     let began = Instant::now();
     loop {
         match session.number(WAITING) {
             Ok(0) => return,
-            Ok(left) if began.elapsed() > LIMIT => return stage.trouble(&format!("{left} still wait after {LIMIT:?}")),
+            Ok(left) if began.elapsed() > LIMIT => {
+                return stage.report_error(&format!("{left} still wait after {LIMIT:?}"));
+            }
             Ok(_) => std::thread::sleep(STEP),
-            Err(error) => return stage.trouble(&format!("the queue cannot be read: {error}")),
+            Err(error) => return stage.report_error(&format!("the queue cannot be read: {error}")),
         }
     }
 }
 
-/// Everything that is not as it should be.
-pub fn judge(world: &World, objects: &Objects) -> Vec<String> {
-    let mut client = world.client();
+/// Returns everything that is wrong.
+pub fn judge(fixture: &SoakFixture, objects: &Objects) -> Vec<String> {
+    let mut client = fixture.client();
     let mut wrong = sums(&mut client, objects);
     wrong.extend(slices(&mut client, objects));
     wrong.extend(statuses(&mut client, objects));
@@ -109,7 +111,7 @@ fn statuses(client: &mut Client, objects: &Objects) -> Vec<String> {
     few(wrong)
 }
 
-/// Nobody holds, is at, or has left anything.
+/// Checks that no lock, no attempt and no backfill is left.
 fn left_behind(client: &mut Client) -> Vec<String> {
     let mut wrong = Vec::new();
     let questions = [
@@ -136,7 +138,7 @@ fn left_behind(client: &mut Client) -> Vec<String> {
     wrong
 }
 
-/// The first ones, and how many there are.
+/// Shortens a long list to its first entries and the number of the others.
 fn few(mut wrong: Vec<String>) -> Vec<String> {
     let all = wrong.len();
     if all > 10 {

@@ -1,4 +1,4 @@
-//! The killer: takes processes of the server away with SIGKILL, at random moments, when there is something to lose.
+//! The killer: ends processes of the server with SIGKILL, at random moments while they load.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 use super::actors::Stage;
 use super::options::Options;
 use super::session::Session;
-use super::world::World;
-use crate::command::run;
-use crate::process::is_running;
+use super::soak_fixture::SoakFixture;
+use crate::process::{is_running, kill};
 use crate::ticks::Random;
 use crate::wait::wait_until;
 
-/// How long it waits for somebody to be at work before it strikes all the same.
+/// How long it waits for a process that loads before it kills an idle one.
 const PATIENCE: Duration = Duration::from_secs(3);
 const STEP: Duration = Duration::from_millis(3);
 const SOON: Duration = Duration::from_secs(60);
 
-/// Whom it strikes.
+/// What it kills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Victim {
     /// A worker that loads what is registered.
@@ -27,7 +26,7 @@ pub enum Victim {
     Backfill,
     /// A client's backend, in which a sweep runs.
     Sweep,
-    /// The postmaster, and with it everybody.
+    /// The postmaster, and with it all processes.
     Postmaster,
 }
 
@@ -42,27 +41,27 @@ impl fmt::Display for Victim {
     }
 }
 
-/// How often it struck whom.
+/// How often it killed a process of each kind.
 pub type Kills = BTreeMap<Victim, usize>;
 
-/// Strikes as often as the options say, over the time that there is.
-pub fn kill_at_random(world: &World, stage: &Stage, options: &Options) -> Kills {
+/// Kills as often as the options say, spread over the time of the soak.
+pub fn kill_at_random(fixture: &SoakFixture, stage: &Stage, options: &Options) -> Kills {
     let mut random = Random(options.seed ^ 0x6b69_6c6c);
-    let mut session = world.session();
+    let mut session = fixture.session();
     let mut kills = Kills::new();
     for number in 0..options.kills {
         let part = (number as f64 + random.fraction()) / options.kills as f64;
         if !stage.wait_for_part(part) {
             break;
         }
-        // Every fifth is a postmaster; the others are whoever is at work.
+        // Every fifth is a postmaster; the others are processes that load.
         let wanted = match number % 5 {
             4 => Victim::Postmaster,
             1 => Victim::Sweep,
             3 if random.below(2) == 0 => Victim::Backfill,
             _ => Victim::Loader,
         };
-        match strike(world, &mut session, wanted) {
+        match strike(fixture, &mut session, wanted) {
             Ok(victim) => {
                 *kills.entry(victim).or_default() += 1;
                 let loaded = session.number("SELECT count(*) FROM ingestion.objects WHERE status = 'loaded'");
@@ -73,29 +72,29 @@ pub fn kill_at_random(world: &World, stage: &Stage, options: &Options) -> Kills 
                     loaded.unwrap_or(0)
                 ));
             }
-            Err(error) => stage.trouble(&format!("cannot kill: {error}")),
+            Err(error) => stage.report_error(&format!("cannot kill: {error}")),
         }
     }
     kills
 }
 
-/// Kills one, and waits until the server is there again.
-fn strike(world: &World, session: &mut Session, wanted: Victim) -> Result<Victim, String> {
+/// Kills one process and waits until the server answers again.
+fn strike(fixture: &SoakFixture, session: &mut Session, wanted: Victim) -> Result<Victim, String> {
     let victim = if wanted == Victim::Postmaster { Some((wanted, 0)) } else { find(session, wanted)? };
     let lost = session.lost;
     let victim = match victim {
         Some((Victim::Postmaster, _)) | None => {
-            world.cluster.kill_postmaster();
-            world.cluster.start();
+            fixture.cluster.kill_postmaster();
+            fixture.cluster.start();
             Victim::Postmaster
         }
         Some((victim, pid)) => {
-            run(std::process::Command::new("kill").args(["-9", &pid.to_string()]))?;
+            kill(pid);
             wait_until("the killed process", SOON, || !is_running(pid));
             victim
         }
     };
-    // The postmaster ends all other sessions before it lets anybody in again.
+    // The postmaster ends all other sessions before it accepts new ones.
     let deadline = Instant::now() + SOON;
     while session.lost == lost {
         session.number("SELECT 1::bigint")?;
@@ -106,7 +105,7 @@ fn strike(world: &World, session: &mut Session, wanted: Victim) -> Result<Victim
     Ok(victim)
 }
 
-/// Somebody of that kind who loads something; if there is none, whoever does; if nobody does, somebody of that kind.
+/// Finds a process of that kind that loads. Without one, any process that loads; without that, an idle one of that kind.
 fn find(session: &mut Session, wanted: Victim) -> Result<Option<(Victim, u32)>, String> {
     let working = "SELECT a.pid, CASE WHEN a.backend_type = 'btc_ingest loader' THEN 'loader'
                                       WHEN a.backend_type = 'btc_ingest backfill' THEN 'backfill' ELSE 'sweep' END
@@ -127,7 +126,7 @@ fn find(session: &mut Session, wanted: Victim) -> Result<Option<(Victim, u32)>, 
             return Ok(Some(found));
         }
         if late {
-            let pid = session.number(anybody(wanted))?;
+            let pid = session.number(idle(wanted))?;
             let victim = if wanted == Victim::Sweep { wanted } else { Victim::Loader };
             return Ok((pid > 0).then_some((victim, pid as u32)));
         }
@@ -135,8 +134,8 @@ fn find(session: &mut Session, wanted: Victim) -> Result<Option<(Victim, u32)>, 
     }
 }
 
-/// The process of somebody who has nothing to do, or 0.
-fn anybody(wanted: Victim) -> &'static str {
+/// Returns the statement that finds an idle process of that kind, or 0.
+fn idle(wanted: Victim) -> &'static str {
     match wanted {
         Victim::Sweep => {
             "SELECT coalesce(max(pid), 0)::bigint FROM pg_stat_activity WHERE query LIKE 'CALL btc_ingest.run_sweep(%'"

@@ -6,19 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::options::Options;
-use super::world::{BUCKET, World};
+use super::soak_fixture::{BUCKET, SoakFixture};
 use crate::ticks::{Random, slice_key, time_us};
 use crate::{Generator, ParquetFile, Sums, Tick};
 
-/// Who trades.
+/// The assets that are traded.
 pub const ASSETS: [&str; 3] = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
-/// Below this lies everything; a backfill takes the second asset's.
+/// The folder of all objects; a backfill lists the second asset's.
 pub const PREFIX: &str = "soak/Binance";
-/// Objects that nobody can load.
+/// How many objects cannot be loaded.
 pub const POISONED: usize = 20;
 /// The first bucket.
 const START: &str = "2024-08-08T12:00:00Z";
-/// Makes a few hundred ticks a slice.
+/// Ticks per second: a few hundred ticks a slice.
 const PER_SECOND: f64 = 1.0;
 /// One of so many slices is registered twice, and one of so many of these has grown meanwhile.
 const TWICE: u64 = 10;
@@ -45,7 +45,7 @@ pub struct Objects {
     pub counts: BTreeMap<(&'static str, i64), i64>,
     /// Objects that are registered once and that no backfill sees.
     pub plain: BTreeSet<String>,
-    /// Objects that nobody can load.
+    /// Objects that cannot be loaded.
     pub poisoned: BTreeSet<String>,
     /// How many there are of each kind: good, registered twice, grown in between.
     pub good: usize,
@@ -54,7 +54,7 @@ pub struct Objects {
 }
 
 /// Generates and stores them.
-pub fn make(world: &World, options: &Options) -> Objects {
+pub fn make(fixture: &SoakFixture, options: &Options) -> Objects {
     let mut random = Random(options.seed);
     let mut objects = Objects::default();
     let mut timed = Vec::new();
@@ -69,13 +69,13 @@ pub fn make(world: &World, options: &Options) -> Objects {
     for number in 0..options.slices {
         let asset = number % ASSETS.len();
         let slice = generators[asset].next_slice();
-        timed.extend(good(world, &mut objects, ASSETS[asset], &slice, &mut random));
+        timed.extend(good(fixture, &mut objects, ASSETS[asset], &slice, &mut random));
     }
     for number in 0..POISONED {
         let asset = number % ASSETS.len();
         let bucket_us = generators[asset].next_bucket_us();
         let ticks = generators[asset].next_slice();
-        let uri = poison(world, number, ASSETS[asset], bucket_us, &ticks);
+        let uri = poison(fixture, number, ASSETS[asset], bucket_us, &ticks);
         objects.poisoned.insert(uri.clone());
         let registration = Registration { bucket_us, asset: ASSETS[asset], uri, replaced: None };
         timed.push((random.fraction(), registration));
@@ -87,7 +87,7 @@ pub fn make(world: &World, options: &Options) -> Objects {
 
 /// A slice, and when it is registered: once, or twice.
 fn good(
-    world: &World,
+    fixture: &SoakFixture,
     objects: &mut Objects,
     asset: &'static str,
     ticks: &[Tick],
@@ -103,7 +103,7 @@ fn good(
     let whole = ParquetFile::new().bytes(ticks);
     let (twice, grown) = (random.below(TWICE) == 0, random.below(GROWN) == 0);
     let at_first = if twice && grown { ParquetFile::new().bytes(&ticks[..ticks.len() / 2]) } else { whole.clone() };
-    let uri = world.put(&key, at_first);
+    let uri = fixture.put(&key, at_first);
     let at = random.fraction();
     let first = Registration { bucket_us, asset, uri, replaced: None };
     if !twice {
@@ -119,13 +119,13 @@ fn good(
 }
 
 /// Truncated, garbage, without a column, or not there at all.
-fn poison(world: &World, number: usize, asset: &str, bucket_us: i64, ticks: &[Tick]) -> String {
+fn poison(fixture: &SoakFixture, number: usize, asset: &str, bucket_us: i64, ticks: &[Tick]) -> String {
     let key = slice_key(PREFIX, asset, bucket_us);
     let whole = ParquetFile::new().bytes(ticks);
     match number % 4 {
-        0 => world.put(&key, whole.slice(..whole.len() / 2)),
-        1 => world.put(&key, Bytes::from("these are no ticks; ".repeat(50))),
-        2 => world.put(&key, ParquetFile::new().without("price").bytes(ticks)),
+        0 => fixture.put(&key, whole.slice(..whole.len() / 2)),
+        1 => fixture.put(&key, Bytes::from("these are no ticks; ".repeat(50))),
+        2 => fixture.put(&key, ParquetFile::new().without("price").bytes(ticks)),
         _ => format!("s3://{BUCKET}/{key}"),
     }
 }

@@ -1,17 +1,17 @@
-//! A session that goes on when its server was killed: with a new connection, from the beginning of what it was at.
+//! A session that survives the death of its server: it connects again and repeats its work from the beginning.
 
 use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
 
-/// A server that is not back by then will not come.
+/// A server that does not answer by then counts as lost.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Between two tries.
 const STEP: Duration = Duration::from_millis(50);
-/// The server goes, is going or is coming.
+/// SQLSTATEs of a server that stops or starts.
 const GONE: [&str; 5] = ["57P01", "57P02", "57P03", "08006", "53300"];
 
-/// See above.
+/// A session that connects again.
 pub struct Session {
     connection: String,
     client: Option<Client>,
@@ -20,12 +20,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects when it is used.
+    /// Makes a session that connects when it is used.
     pub fn new(connection: String) -> Self {
         Self { connection, client: None, lost: 0 }
     }
 
-    /// Does some work, once more for every time that the server is gone meanwhile. An error is anything else.
+    /// Does some work, and repeats it each time that the server is lost meanwhile. Returns any other error.
     pub fn run<T>(&mut self, mut work: impl FnMut(&mut Client) -> Result<T, postgres::Error>) -> Result<T, String> {
         let mut alone = Instant::now();
         loop {
@@ -57,7 +57,7 @@ impl Session {
         }
     }
 
-    /// One number.
+    /// Returns the one number of a statement.
     pub fn number(&mut self, sql: &str) -> Result<i64, String> {
         self.run(|client| Ok(client.query_one(sql, &[])?.get(0)))
     }

@@ -39,7 +39,7 @@ impl SurvivorFixture {
         SurvivorFixture { client, pid, slowest: Default::default(), outcomes: BTreeMap::new(), _db: db }
     }
 
-    /// Loads; whatever comes of it, it comes soon, under one of our SQLSTATEs, and the same backend still answers.
+    /// Loads. The result comes soon, an error has one of our SQLSTATEs, and the same backend still answers.
     #[track_caller]
     fn load(&mut self, uri: &str, args: &str) -> Result<Report, Refusal> {
         let what = format!("{uri} ({args})");

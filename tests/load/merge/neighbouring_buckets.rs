@@ -86,7 +86,7 @@ fn a_tick_that_is_stored_in_its_own_bucket_and_a_neighbouring_one_is_counted_onc
         let all = ticks(1, 10);
         let uri = fixture.put("a.parquet", &all);
         fixture.load(&uri, "");
-        // Only somebody else than a load can store one id on both sides.
+        // Only another client than a load can store one id on both sides.
         for buckets in ["-5", "5"] {
             fixture.run(&format!(
                 "INSERT INTO market_data.btc_ticks (bucket_5m, event_time, symbol, trade_id, price, quantity)

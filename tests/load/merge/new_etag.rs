@@ -51,7 +51,7 @@ fn abort_fails_on_the_first_conflict_and_changes_nothing() {
     assert!(refusal.hint.contains("on_conflict"), "{refusal:?}");
     assert_eq!(fixture.rows_everywhere(), before);
     must_hold(&mut fixture.client, &old);
-    // The old version is still what is loaded, so the new one loads when somebody says how.
+    // The old version is still what is loaded, so the new one loads when the caller says how.
     assert_eq!(fixture.load(&uri, "").counts(), [70, 50, 15, 5, 0, 0]);
 }
 

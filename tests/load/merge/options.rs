@@ -48,7 +48,7 @@ fn other_options_on_the_same_etag_load_it_again() {
 }
 
 #[test]
-fn options_that_nobody_knows_are_refused_before_the_network() {
+fn unknown_options_are_refused_before_the_network() {
     let mut fixture = LoadFixture::new();
     let proxy = FaultProxy::before(&fixture.server.s3);
     fixture.run(&format!("SET btc_ingest.s3_endpoint = '{}'", proxy.endpoint()));

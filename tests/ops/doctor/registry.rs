@@ -144,7 +144,7 @@ fn a_producers_row_is_pending_until_its_object_is_loaded_and_again_when_it_is_re
     assert_eq!(loaded(&mut client, &uri, "").outcome, "already loaded");
     assert_eq!(registry(&mut client), [line("2024-08-08 12:00", &uri, "loaded")]);
 
-    // Another object in its place: pending until that one is loaded, whatever becomes of the first.
+    // Another object in its place: pending until that one is loaded, also when the first one is loaded.
     let more = Generator::new(1, "BTCUSDT", time_us(NOON), 1).per_second(2.0).next_slice();
     let other = put("producer, second.parquet", ParquetFile::new(), &more[..rows / 2]);
     producer.batch_execute(&upsert(&other)).unwrap();

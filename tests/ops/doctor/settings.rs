@@ -46,7 +46,7 @@ fn a_healthy_installation_passes_every_check() {
 }
 
 #[test]
-fn an_empty_allow_list_is_found_and_the_hint_mends_it() {
+fn an_empty_allow_list_is_found_and_the_hint_fixes_it() {
     let server = ServerFixture::shared();
     let db = server.db();
     let mut client = session(&db, &server.s3.endpoint(), &[("btc_ingest.allowed_prefixes", "")]);
@@ -89,7 +89,7 @@ fn an_s3_that_is_down_is_found() {
 }
 
 #[test]
-fn an_s3_whose_answer_stops_halfway_is_not_waited_for_for_ever() {
+fn an_answer_of_s3_that_stops_halfway_is_not_waited_for_for_ever() {
     let server = ServerFixture::shared();
     let db = server.db();
     let proxy = FaultProxy::before(&server.s3);
@@ -153,7 +153,7 @@ fn a_restore_that_was_not_finished_is_found() {
 }
 
 #[test]
-fn tables_that_are_missing_old_or_somebodys_are_found() {
+fn tables_that_are_missing_old_or_of_another_owner_are_found() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     let cases = [

@@ -1,4 +1,4 @@
-//! doctor() about the hypertable, indexes, disks and clocks: each check is seen failing, and mended by its own hint.
+//! doctor() about the hypertable, indexes, disks and clocks: each check is seen failing, and fixed by its own hint.
 
 use btc_ingest_kit::fixture::{loaded, session};
 use btc_ingest_kit::rows::ticks;
@@ -101,7 +101,7 @@ fn migrate_makes_every_missing_index_again() {
 // ── the hypertable ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
-fn another_chunk_interval_than_the_settings_is_found_and_either_way_mends_it() {
+fn another_chunk_interval_than_the_settings_is_found_and_either_way_fixes_it() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     assert_eq!(check(&mut client, "chunk interval").detail, "7 days");
@@ -111,8 +111,8 @@ fn another_chunk_interval_than_the_settings_is_found_and_either_way_mends_it() {
     assert_eq!(checks["chunk interval"].detail, "1 day; btc_ingest.chunk_time_interval is 7 days");
     let hint = &checks["chunk interval"].hint;
     assert!(hint.contains("ALTER SYSTEM SET btc_ingest.chunk_time_interval = '1 day';"), "{hint}");
-    let mend = hint.split(": ").nth(1).unwrap().split(" or,").next().unwrap();
-    follow(&mut client, mend);
+    let fix = hint.split(": ").nth(1).unwrap().split(" or,").next().unwrap();
+    follow(&mut client, fix);
     assert!(check(&mut client, "chunk interval").ok);
     // Another word for the same is the same.
     execute(&mut client, "SET btc_ingest.chunk_time_interval = '168 hours'");
@@ -232,7 +232,7 @@ fn a_tablespace_of_the_ticks_that_is_nearly_full_is_found() {
     assert_eq!(of_disks(&mut client).len(), 1, "the data directory's");
     let space = format!("small_{}", db.name());
     execute(&mut client, &format!("CREATE TABLESPACE {space} LOCATION '{}'", disk.path().display()));
-    assert_eq!(of_disks(&mut client).len(), 1, "somebody else's tablespace");
+    assert_eq!(of_disks(&mut client).len(), 1, "another database's tablespace");
     execute(&mut client, &format!("SELECT attach_tablespace('{space}', 'market_data.btc_ticks')"));
     let found = of_disks(&mut client);
     assert!(found.len() == 2 && !found[1].0, "{found:?}");

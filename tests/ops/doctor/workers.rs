@@ -107,9 +107,9 @@ fn a_server_without_room_for_the_workers_says_how_many_processes_it_needs() {
     assert!(checks["workers"].detail.starts_with("no scheduler, 0 of 2 loaders"), "{checks:#?}");
     let room = &checks["worker processes"];
     assert!(room.detail.starts_with("7 of max_worker_processes = 3 are always taken"), "{room:?}");
-    let (mend, then) = room.hint.split_once(';').unwrap();
+    let (fix, then) = room.hint.split_once(';').unwrap();
     assert_eq!(then, " then restart the server.");
-    execute(&mut client, mend);
+    execute(&mut client, fix);
     fixture.cluster.restart();
     let mut client = fixture.client();
     wait_until("a loader", SOON, || failing(&doctor(&mut client)).is_empty());
@@ -141,7 +141,7 @@ fn a_queue_that_stands_still_although_workers_are_there_is_found() {
     assert_eq!(check(&mut client, "queue").detail, "nothing waits");
     let pid = loaders(&mut client)[0];
     signal("STOP", pid);
-    // What has just come is nobody's fault.
+    // A row that has just come is no reason to complain.
     let uri = fixture.put("a.parquet", 1);
     register(&mut client, &uri, "0s");
     assert!(check(&mut client, "queue").ok);
@@ -182,7 +182,7 @@ fn a_load_that_takes_its_time_is_no_standstill() {
 }
 
 #[test]
-fn what_waits_where_nobody_is_there_to_load_it_is_found_and_a_sweep_or_a_job_mends_it() {
+fn what_waits_without_a_worker_to_load_it_is_found_and_a_sweep_or_a_job_fixes_it() {
     let server = ServerFixture::shared();
     let db = server.db();
     let mut client = db.client();
@@ -199,7 +199,7 @@ fn what_waits_where_nobody_is_there_to_load_it_is_found_and_a_sweep_or_a_job_men
     execute(&mut client, "SELECT btc_ingest.sweep()");
     assert_eq!(check(&mut client, "queue").detail, "nothing waits");
 
-    // Whoever came within the hour may come again.
+    // A client that swept within the hour may sweep again.
     let uri = server.put("nobody/b.parquet", ParquetFile::new().bytes(&ticks(11, 10)));
     register(&mut client, &uri, "10 minutes");
     assert!(check(&mut client, "queue").ok);
@@ -212,7 +212,7 @@ fn what_waits_where_nobody_is_there_to_load_it_is_found_and_a_sweep_or_a_job_men
         println!("skipped: needs the Community edition");
         return;
     }
-    // A job is somebody, until it should have come three times.
+    // A job counts as a worker, until it has missed three of its runs.
     execute(
         &mut client,
         "SELECT add_job('btc_ingest.run_sweep', '5 minutes', initial_start => now() + interval '1 day')",
@@ -239,7 +239,7 @@ fn a_pause_is_found_with_who_has_ordered_it() {
 }
 
 #[test]
-fn failures_are_counted_with_their_causes_until_somebody_decides() {
+fn failures_are_counted_with_their_causes_until_they_are_decided() {
     let server = ServerFixture::shared();
     let db = server.db();
     let mut client = db.client();

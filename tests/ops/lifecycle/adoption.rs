@@ -78,7 +78,7 @@ fn documented(extra: &[&str]) -> TestDb<'static> {
     db
 }
 
-/// The documented columns of every row, whatever was added.
+/// The documented columns of every row, without those that were added.
 fn documented_rows(client: &mut Client) -> Vec<String> {
     [
         "SELECT concat_ws('|', bucket_5m, asset, s3_uri, object_size_bytes, ingested_tick_span, metadata, created_at)
@@ -115,7 +115,7 @@ fn must_adopt(db: &TestDb<'_>, what: &str) {
         // TimescaleDB's own index, which create_hypertable() makes unless it is told not to, may stay.
         lines.retain(|line| !line.contains("_timescaledb_internal") && !line.contains("(bucket_5m DESC)"));
         for line in lines.iter_mut() {
-            // A table with ticks keeps its collation; names of indexes and triggers are anybody's.
+            // A table with ticks keeps its collation; names of indexes and triggers may differ.
             *line = line.replace("\"C\"", "\"default\"").replace(" COLLATE \"default\"", "");
             if line.starts_with("CREATE ") && line.contains(" INDEX ") {
                 *line = line.split(" ON ").nth(1).unwrap().to_owned();
@@ -129,7 +129,7 @@ fn must_adopt(db: &TestDb<'_>, what: &str) {
         what,
     );
     let status = "SELECT string_agg(DISTINCT status, ',') FROM landing.raw_blobs_5m";
-    assert_eq!(texts(&mut client, status), ["pending"], "{what}: nobody knows yet whether they are loaded");
+    assert_eq!(texts(&mut client, status), ["pending"], "{what}: it is not known yet whether they are loaded");
 
     // A load merges with what stands, and the key is per asset now.
     let object = ticks(1, 20);
@@ -202,11 +202,11 @@ fn tables_of_another_owner_are_refused() {
     execute(&mut client, &format!("CREATE ROLE {role}; ALTER TABLE market_data.btc_ticks OWNER TO {role}"));
     let refused = refusal(&mut client, INSTALL, "42501");
     assert!(refused.message.contains(&format!("market_data.btc_ticks is a table of \"{role}\"")), "{refused:?}");
-    assert!(!refused.message.contains("landing.raw_blobs_5m"), "only what is somebody else's: {refused:?}");
+    assert!(!refused.message.contains("landing.raw_blobs_5m"), "only what belongs to another role: {refused:?}");
     assert!(refused.hint.contains("OWNER TO postgres"), "{refused:?}");
     execute(&mut client, "ALTER TABLE market_data.btc_ticks OWNER TO postgres");
     execute(&mut client, INSTALL);
-    // And later, when somebody calls migrate() or loads.
+    // And later, at a call of migrate() or a load.
     execute(&mut client, &format!("ALTER TABLE landing.raw_blobs_5m OWNER TO {role}"));
     refusal(&mut client, "SELECT btc_ingest.migrate()", "42501");
     let uri = put(&db, "a.parquet", &ticks(1, 5));

@@ -7,11 +7,11 @@ fn dropping_the_extension_leaves_all_data_and_creating_it_adopts_them() {
     let db = ServerFixture::shared().db();
     let (all, uris) = filled(&db);
     let mut client = db.client();
-    let (sums, rows, before) = (stored(&mut client), books(&mut client), shape(&mut client));
+    let (sums, rows, before) = (stored(&mut client), records(&mut client), shape(&mut client));
 
     execute(&mut client, "DROP EXTENSION btc_ingest");
     assert_eq!(stored(&mut client), sums);
-    must_be_equal(&books(&mut client), &rows, "books after DROP");
+    must_be_equal(&records(&mut client), &rows, "records after DROP");
     let gone = |line: &&String| {
         line.starts_with("member ")
             || line.contains("btc_ingest.registry_pending")
@@ -32,7 +32,7 @@ fn dropping_the_extension_leaves_all_data_and_creating_it_adopts_them() {
 
     execute(&mut client, INSTALL);
     must_be_equal(&shape(&mut client), &before, "after CREATE");
-    must_be_equal(&books(&mut client), &rows, "books after CREATE");
+    must_be_equal(&records(&mut client), &rows, "records after CREATE");
     for uri in &uris {
         assert_eq!(loaded(&mut client, uri, "").outcome, "already loaded");
     }
@@ -55,12 +55,12 @@ fn drop_extension_needs_no_cascade_and_timescaledb_cannot_be_dropped_before_it()
 fn migrate_twice_changes_nothing() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
-    let (before, rows) = (shape(&mut client), books(&mut client));
+    let (before, rows) = (shape(&mut client), records(&mut client));
     for _ in 0..2 {
         let answer = texts(&mut client, "SELECT btc_ingest.migrate()");
         assert_eq!(answer, ["schema version 3; nothing was missing"]);
         must_be_equal(&shape(&mut client), &before, "after migrate()");
-        must_be_equal(&books(&mut client), &rows, "after migrate()");
+        must_be_equal(&records(&mut client), &rows, "after migrate()");
     }
 }
 

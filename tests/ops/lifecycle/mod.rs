@@ -89,7 +89,7 @@ fn must_be_equal(found: &[String], wanted: &[String], what: &str) {
 }
 
 /// Every row of the tables beside the ticks.
-fn books(client: &mut Client) -> Vec<String> {
+fn records(client: &mut Client) -> Vec<String> {
     let tables = [
         "landing.raw_blobs_5m",
         "landing.rejected_ticks",
@@ -144,7 +144,7 @@ fn must_survive_a_dump(db: &TestDb<'_>, format: &str, loaded_uri: &str, what: &s
     let (mut old, mut new) = (db.client(), copy.client());
     assert_eq!(stored(&mut new), stored(&mut old), "{what}: sums");
     must_be_equal(&shape(&mut new), &shape(&mut old), what);
-    must_be_equal(&books(&mut new), &books(&mut old), what);
+    must_be_equal(&records(&mut new), &records(&mut old), what);
     assert_eq!(texts(&mut new, "SELECT pg_relation_size('market_data.btc_ticks')::text"), ["0"], "{what}: the root");
 
     // It works: what was loaded is known, what is new is loaded, a producer's row is pending, ids go on.

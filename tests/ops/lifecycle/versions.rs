@@ -55,7 +55,7 @@ fn tables_of_version_2_get_what_version_3_added_and_their_pending_rows_are_loade
     let (done, waiting) = (put(&db, "a.parquet", &old), put(&db, "b.parquet", &new));
     assert_eq!(loaded(&mut client, &done, "").inserted, 5);
     let wanted = shape(&mut client);
-    // As version 2 left them: a producer's row waits, and nobody has ever looked at it.
+    // As version 2 left them: a producer's row waits, and no process has looked at it.
     execute(
         &mut client,
         "UPDATE ingestion.schema_version SET version = 2;
@@ -127,7 +127,7 @@ fn a_missing_table_is_named_and_migrate_makes_it_again() {
 }
 
 #[test]
-fn ticks_that_are_no_hypertable_are_refused_and_migrate_mends_it() {
+fn ticks_that_are_no_hypertable_are_refused_and_migrate_fixes_it() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     let uri = put(&db, "a.parquet", &ticks(1, 5));

@@ -25,15 +25,15 @@ impl Owned {
     }
 
     #[track_caller]
-    fn nobody_rose(&self, how: &str) {
+    fn must_have_no_new_superuser(&self, how: &str) {
         let sql = format!(
             "SELECT count(*) = 0 FROM pg_roles WHERE rolname IN ('{}', '{}') AND rolsuper",
             self.mallory, self.loader
         );
-        assert!(truth(&mut self.db.client(), &sql), "{how} made somebody superuser");
+        assert!(truth(&mut self.db.client(), &sql), "{how} made a role superuser");
     }
 
-    /// The superuser and the loader: whoever calls, mallory's code must not run as them.
+    /// The superuser and the loader: mallory's code must run as neither, although both call.
     fn callers(&self) -> [Client; 2] {
         [self.db.client(), self.db.client_as(&self.loader)]
     }
@@ -52,7 +52,7 @@ fn loads_work_when_an_ordinary_role_owns_all_tables() {
     superuser.query_one("SELECT * FROM btc_ingest.register_s3_slice($1, 'BTCUSDT')", &[&uri]).unwrap();
     let sql = "SELECT ok FROM btc_ingest.doctor() WHERE \"check\" = 'tables'";
     assert!(truth(&mut loader, sql));
-    // The caller is herself again.
+    // The current user is the caller again.
     assert_eq!(column(&mut loader, "SELECT current_user::text"), [owned.loader.as_str()]);
 }
 
@@ -76,7 +76,7 @@ fn must_fail_openly(owned: &Owned, author: &mut Client, uri: &str, table: &str, 
         assert!(!refusal.message.is_empty());
         assert_eq!(traces(&mut caller), [], "{how}: {refusal:?}");
     }
-    owned.nobody_rose(&how);
+    owned.must_have_no_new_superuser(&how);
 }
 
 /// A load succeeds if the trigger catches every error, and all that the trigger tried was tried as mallory.
@@ -107,7 +107,7 @@ fn must_be_harmless_in_silence(owned: &Owned, author: &mut Client, object: (&str
     let [mut superuser, mut loader] = owned.callers();
     loaded(&mut superuser, uri, "");
     loaded(&mut loader, uri, "force => true");
-    owned.nobody_rose("silently");
+    owned.must_have_no_new_superuser("silently");
     stored(&mut superuser).must_be(sums, "past a trigger that tries everything");
     assert_eq!(column(&mut superuser, "SELECT DISTINCT who FROM mallory.seen"), [mallory.as_str()]);
     assert_eq!(column(&mut superuser, "SELECT DISTINCT how FROM mallory.seen"), ["ran"]);
@@ -162,19 +162,19 @@ fn an_owners_trigger_that_waits_for_the_commit_is_refused() {
         .unwrap();
     for mut caller in owned.callers() {
         refused(&mut caller, &uri, "", "42501");
-        owned.nobody_rose("a deferred trigger");
+        owned.must_have_no_new_superuser("a deferred trigger");
         assert_eq!(traces(&mut caller), []);
         assert!(caller.query("SELECT * FROM btc_ingest.register_s3_slice($1, 'BTCUSDT')", &[&uri]).is_err());
-        owned.nobody_rose("a deferred trigger of a registration");
+        owned.must_have_no_new_superuser("a deferred trigger of a registration");
     }
 }
 
 #[test]
 fn tables_of_several_owners_are_refused_before_s3_is_asked() {
     let db = ServerFixture::shared().db();
-    let silence = Silence::new();
+    let silence = SilentEndpoint::new();
     let mallory = user(&db, "mallory", &[]);
-    let mut client = silence.session(&db);
+    let mut client = silent_session(&silence, &db);
     let written = TABLES.iter().filter(|table| !matches!(**table, "signals.btc_embeddings" | "ops.retention_jobs"));
     for table in written {
         client.batch_execute(&format!("BEGIN; ALTER TABLE {table} OWNER TO {mallory}; SAVEPOINT s")).unwrap();
@@ -186,30 +186,31 @@ fn tables_of_several_owners_are_refused_before_s3_is_asked() {
         assert_eq!(Refusal::from(error).sqlstate, "42501");
         client.batch_execute("ROLLBACK").unwrap();
     }
-    silence.must_be_unbroken();
+    silence.must_be_unused();
 }
 
 #[test]
 fn a_schemas_owner_cannot_put_a_view_in_a_tables_place_and_become_superuser() {
     let db = ServerFixture::shared().db();
-    let silence = Silence::new();
+    let silence = SilentEndpoint::new();
     let mallory = user(&db, "mallory", &["btc_ingest_loader"]);
-    let mut client = silence.session(&db);
+    let mut client = silent_session(&silence, &db);
     client.batch_execute(&format!("ALTER SCHEMA ingestion OWNER TO {mallory}")).unwrap();
     let refusal = refused(&mut client, "s3://landing/x.parquet", "", "42501");
     assert!(refusal.message.contains("ingestion") && refusal.message.contains(&mallory), "{refusal:?}");
     assert_eq!(Refusal::from(client.query("SELECT btc_ingest.migrate()", &[]).unwrap_err()).sqlstate, "42501");
 
-    let mut hers = db.client_as(&mallory);
-    hers.batch_execute(&format!(
-        "DROP TABLE ingestion.schema_version;
+    let mut mallory_session = db.client_as(&mallory);
+    mallory_session
+        .batch_execute(&format!(
+            "DROP TABLE ingestion.schema_version;
          CREATE FUNCTION ingestion.version() RETURNS int LANGUAGE plpgsql AS $f$
          BEGIN EXECUTE 'ALTER ROLE {mallory} SUPERUSER'; RETURN 1; END $f$;
          CREATE VIEW ingestion.schema_version AS SELECT true AS only_row, ingestion.version() AS version"
-    ))
-    .unwrap();
+        ))
+        .unwrap();
     for call in ["doctor()", "load_s3_slice('s3://landing/x.parquet')", "register_s3_slice('s3://landing/x', 'A')"] {
-        let _ = hers.query(&format!("SELECT btc_ingest.{call}"), &[]);
+        let _ = mallory_session.query(&format!("SELECT btc_ingest.{call}"), &[]);
         let _ = client.query(&format!("SELECT btc_ingest.{call}"), &[]);
     }
     let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = $1";
@@ -217,11 +218,11 @@ fn a_schemas_owner_cannot_put_a_view_in_a_tables_place_and_become_superuser() {
 }
 
 #[test]
-fn somebody_elses_function_on_a_superusers_table_is_refused_before_s3_is_asked() {
+fn another_roles_function_on_a_superusers_table_is_refused_before_s3_is_asked() {
     let db = ServerFixture::shared().db();
-    let silence = Silence::new();
+    let silence = SilentEndpoint::new();
     let mallory = user(&db, "mallory", &[]);
-    let mut client = silence.session(&db);
+    let mut client = silent_session(&silence, &db);
     client.batch_execute(&format!("CREATE SCHEMA mallory AUTHORIZATION {mallory}")).unwrap();
     db.client_as(&mallory)
         .batch_execute(
@@ -266,8 +267,8 @@ fn somebody_elses_function_on_a_superusers_table_is_refused_before_s3_is_asked()
         client.batch_execute("ROLLBACK").unwrap();
     }
     assert!(open.is_empty(), "{open:#?}");
-    silence.must_be_unbroken();
-    // Functions of a superuser's own are nobody else's.
+    silence.must_be_unused();
+    // Functions that belong to a superuser may be called.
     client
         .batch_execute(
             "CREATE TRIGGER t BEFORE INSERT ON ingestion.objects FOR EACH ROW EXECUTE FUNCTION public.ours()",
@@ -278,7 +279,7 @@ fn somebody_elses_function_on_a_superusers_table_is_refused_before_s3_is_asked()
 }
 
 #[test]
-fn a_trigger_of_somebody_else_on_a_chunk_is_refused() {
+fn a_trigger_of_another_role_on_a_chunk_is_refused() {
     let db = ServerFixture::shared().db();
     let (uri, _) = object("chunk");
     loaded(&mut db.client(), &uri, "");
@@ -304,13 +305,13 @@ fn a_trigger_of_somebody_else_on_a_chunk_is_refused() {
 #[test]
 fn row_security_is_refused_before_s3_is_asked() {
     let db = ServerFixture::shared().db();
-    let silence = Silence::new();
-    let mut client = silence.session(&db);
+    let silence = SilentEndpoint::new();
+    let mut client = silent_session(&silence, &db);
     for table in ["market_data.btc_ticks", "landing.raw_blobs_5m", "ingestion.objects", "landing.rejected_ticks"] {
         client.batch_execute(&format!("BEGIN; ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")).unwrap();
         let refusal = refused(&mut client, "s3://landing/x.parquet", "", "TK010");
         assert!(refusal.message.contains(table) && !refusal.hint.is_empty(), "{refusal:?}");
         client.batch_execute("ROLLBACK").unwrap();
     }
-    silence.must_be_unbroken();
+    silence.must_be_unused();
 }

@@ -1,15 +1,13 @@
-//! Who may do what, and that nobody becomes more than she is through a load.
+//! What each role may do. A load gives no role more privileges than it has.
 
 mod foreign_tables;
 mod roles;
 mod settings;
 mod transactions;
 
-use std::net::TcpListener;
-
 use btc_ingest_kit::fixture::{BUCKET, Refusal, load, loaded, refused, session, stored, traces};
 use btc_ingest_kit::ticks::time_us;
-use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture, Sums, TestDb};
+use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture, SilentEndpoint, Sums, TestDb};
 use postgres::Client;
 
 /// Every table of the contract.
@@ -34,7 +32,10 @@ const SCHEMAS: [&str; 5] = ["landing", "market_data", "signals", "ingestion", "o
 /// An object in the server's bucket, and what it comes to.
 fn object(key: &str) -> (String, Sums) {
     let ticks = Generator::new(1, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 1).per_second(2.0).next_slices(2);
-    (ServerFixture::shared().put(&format!("rights/{key}.parquet"), ParquetFile::new().bytes(&ticks)), Sums::of(&ticks))
+    (
+        ServerFixture::shared().put(&format!("privileges/{key}.parquet"), ParquetFile::new().bytes(&ticks)),
+        Sums::of(&ticks),
+    )
 }
 
 /// Makes a login role of this database's own, a member of these roles, and returns its name.
@@ -69,29 +70,8 @@ fn truth(client: &mut Client, sql: &str) -> bool {
     client.query_one(sql, &[]).unwrap().get(0)
 }
 
-/// An endpoint to which nobody may connect.
-struct Silence(TcpListener);
-
-impl Silence {
-    fn new() -> Silence {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        Silence(listener)
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.0.local_addr().unwrap())
-    }
-
-    /// A superuser's session that would ask here, and not wait long for an answer.
-    fn session(&self, db: &TestDb<'_>) -> Client {
-        let settings = [("btc_ingest.s3_read_timeout", "200ms"), ("btc_ingest.s3_max_attempts", "1")];
-        session(db, &self.endpoint(), &settings)
-    }
-
-    #[track_caller]
-    fn must_be_unbroken(&self) {
-        let caller = self.0.accept().map(|(_, address)| address);
-        assert_eq!(caller.map_err(|e| e.kind()), Err(std::io::ErrorKind::WouldBlock), "somebody connected");
-    }
+/// Opens a superuser's session that would ask here, and not wait long for an answer.
+fn silent_session(endpoint: &SilentEndpoint, db: &TestDb<'_>) -> Client {
+    let settings = [("btc_ingest.s3_read_timeout", "200ms"), ("btc_ingest.s3_max_attempts", "1")];
+    session(db, &endpoint.endpoint(), &settings)
 }

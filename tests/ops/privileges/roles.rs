@@ -15,22 +15,22 @@ fn three_roles_exist_and_cannot_log_in() {
 }
 
 #[test]
-fn somebody_without_a_role_can_call_nothing_and_read_nothing() {
+fn a_user_without_a_role_can_call_nothing_and_read_nothing() {
     let server = ServerFixture::shared();
     let db = server.db();
-    let (uri, _) = object("nobody");
+    let (uri, _) = object("outsider");
     loaded(&mut db.client(), &uri, "");
-    let nobody = user(&db, "nobody", &[]);
+    let outsider = user(&db, "outsider", &[]);
     let mut admin = db.client();
     let functions = "FROM pg_proc WHERE pronamespace = 'btc_ingest'::regnamespace";
     assert!(column(&mut admin, &format!("SELECT proname::text {functions}")).len() >= 7);
-    let callable = format!("SELECT proname::text {functions} AND has_function_privilege('{nobody}', oid, 'execute')");
+    let callable = format!("SELECT proname::text {functions} AND has_function_privilege('{outsider}', oid, 'execute')");
     assert_eq!(column(&mut admin, &callable), [""; 0]);
-    // Chunks as well: their schema is open to everybody.
+    // Chunks as well: their schema is open to all roles.
     let readable = format!(
         "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v', 'S')
             AND (relnamespace::regnamespace::text IN ('btc_ingest', '{}') OR oid IN (SELECT inhrelid FROM pg_inherits))
-            AND has_table_privilege('{nobody}', oid, 'select, insert, update, delete, truncate, trigger, references')",
+            AND has_table_privilege('{outsider}', oid, 'select, insert, update, delete, truncate, trigger, references')",
         SCHEMAS.join("', '")
     );
     assert_eq!(column(&mut admin, &readable), [""; 0]);
@@ -39,7 +39,7 @@ fn somebody_without_a_role_can_call_nothing_and_read_nothing() {
         "SELECT count(*) > 0 FROM pg_inherits WHERE inhparent = 'market_data.btc_ticks'::regclass"
     ));
 
-    let mut client = db.client_as(&nobody);
+    let mut client = db.client_as(&outsider);
     let refusal = refused(&mut client, &uri, "", "42501");
     assert!(refusal.message.contains("permission denied for schema btc_ingest"), "{refusal:?}");
     for call in ["doctor()", "inspect_s3('s3://landing/x')", "register_s3_slice('s3://landing/x', 'A')", "migrate()"] {
@@ -51,11 +51,11 @@ fn somebody_without_a_role_can_call_nothing_and_read_nothing() {
 }
 
 #[test]
-fn usage_of_the_schema_alone_lets_nobody_call_anything() {
+fn usage_of_the_schema_alone_lets_no_role_call_anything() {
     let db = ServerFixture::shared().db();
-    let nobody = user(&db, "guest", &[]);
-    db.client().batch_execute(&format!("GRANT USAGE ON SCHEMA btc_ingest TO {nobody}")).unwrap();
-    let refusal = refused(&mut db.client_as(&nobody), "s3://landing/x", "", "42501");
+    let outsider = user(&db, "guest", &[]);
+    db.client().batch_execute(&format!("GRANT USAGE ON SCHEMA btc_ingest TO {outsider}")).unwrap();
+    let refusal = refused(&mut db.client_as(&outsider), "s3://landing/x", "", "42501");
     assert!(refusal.message.contains("permission denied for function load_s3_slice"), "{refusal:?}");
 }
 
@@ -90,7 +90,7 @@ fn a_loader_loads_and_registers_and_writes_no_tick_herself() {
     loaded(&mut loader, &uri, "");
     stored(&mut loader).must_be(&sums, "as a loader");
     for table in TABLES {
-        // A producer registers what she uploaded, and an outside job writes its vectors.
+        // A producer registers what it uploaded, and an external job writes its vectors.
         if !matches!(table, "landing.raw_blobs_5m" | "signals.btc_embeddings") {
             denied(&mut loader, &format!("INSERT INTO {table} DEFAULT VALUES"));
         }

@@ -60,7 +60,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
 fn what_was_set_before_the_library_was_loaded_does_not_count() {
     let server = ServerFixture::shared();
     let db = server.db();
-    let silence = Silence::new();
+    let silence = SilentEndpoint::new();
     let (uri, _) = object("placeholder");
     let loader = user(&db, "early", &["btc_ingest_loader"]);
     let attack = |client: &mut Client| {
@@ -95,11 +95,11 @@ fn what_was_set_before_the_library_was_loaded_does_not_count() {
     let mut client = Client::connect(&options, postgres::NoTls).unwrap();
     refused(&mut client, "s3://elsewhere/x.parquet", "", "S3002");
 
-    // Nor may she keep it for her next sessions.
+    // Nor may the role keep it for its next sessions.
     let mut client = db.client_as(&loader);
     denied(&mut client, &format!("ALTER ROLE {loader} SET btc_ingest.allowed_prefixes = 's3://elsewhere'"));
     attack(&mut db.client_as(&loader));
-    silence.must_be_unbroken();
+    silence.must_be_unused();
 }
 
 #[test]

@@ -5,28 +5,28 @@ use super::*;
 #[test]
 fn a_read_only_transaction_is_refused_before_s3_is_asked() {
     let db = ServerFixture::shared().db();
-    let silence = Silence::new();
-    let mut client = silence.session(&db);
+    let silence = SilentEndpoint::new();
+    let mut client = silent_session(&silence, &db);
     for begin in ["BEGIN READ ONLY", "BEGIN; SET TRANSACTION READ ONLY"] {
         client.batch_execute(begin).unwrap();
         let refusal = refused(&mut client, "s3://landing/x.parquet", "", "25006");
         assert!(refusal.message.contains("read-only"), "{refusal:?}");
         client.batch_execute("ROLLBACK").unwrap();
     }
-    silence.must_be_unbroken();
+    silence.must_be_unused();
 }
 
 #[test]
 fn a_load_while_timescaledb_restores_is_refused_before_s3_is_asked() {
     let db = ServerFixture::shared().db();
-    let silence = Silence::new();
-    let mut client = silence.session(&db);
+    let silence = SilentEndpoint::new();
+    let mut client = silent_session(&silence, &db);
     client.batch_execute("SET timescaledb.restoring = on").unwrap();
     let refusal = refused(&mut client, "s3://landing/x.parquet", "", "TK007");
     assert!(refusal.hint.contains("timescaledb_post_restore()"), "{refusal:?}");
     client.batch_execute("SET timescaledb.restoring = off; SELECT timescaledb_pre_restore()").unwrap();
-    refused(&mut silence.session(&db), "s3://landing/x.parquet", "", "TK007");
-    silence.must_be_unbroken();
+    refused(&mut silent_session(&silence, &db), "s3://landing/x.parquet", "", "TK007");
+    silence.must_be_unused();
 
     client.batch_execute("SELECT timescaledb_post_restore()").unwrap();
     let (uri, sums) = object("restored");

@@ -29,7 +29,7 @@ fn the_roles_cannot_log_in_and_include_each_other() {
 }
 
 #[test]
-fn tables_and_schemas_are_granted_thus_and_to_nobody_else() {
+fn tables_and_schemas_are_granted_to_these_roles_only() {
     let mut client = client();
     let found = texts(
         &mut client,
@@ -146,7 +146,7 @@ fn functions_are_granted_thus_and_never_to_public() {
 }
 
 #[test]
-fn a_reader_reads_a_loader_registers_an_admin_sets_policies_and_nobody_else_sees_anything() {
+fn a_reader_reads_a_loader_registers_an_admin_sets_policies_and_other_roles_see_nothing() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     let role = |name: &str| format!("{name}_{}", db.name());

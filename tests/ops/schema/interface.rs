@@ -174,7 +174,7 @@ fn everything_has_a_comment() {
 }
 
 #[test]
-fn the_comment_of_the_maker_flag_says_whose_it_is() {
+fn the_comment_of_the_maker_flag_says_that_the_buyer_was_the_maker() {
     let found = texts(
         &mut client(),
         "SELECT col_description(attrelid, attnum) FROM pg_attribute

@@ -1,4 +1,5 @@
-//! What a soak stands on: a cluster with workers, an S3 server, and a proxy between the two that fails at random.
+//! What the soak and the crowd use: a cluster with workers, an S3 server, and a proxy between the two that fails at
+//! random.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,23 +15,22 @@ pub const BUCKET: &str = "landing";
 const DATABASE: &str = "soak";
 const ACCESS: &str = "SOAKACCESSKEY";
 const SECRET: &str = "soak-secret-key";
-/// Loaders.
+/// How many loaders the cluster has.
 pub const WORKERS: usize = 2;
-/// Of the requests are struck.
+/// The part of the requests that a fault strikes.
 const STRUCK: f64 = 0.05;
 
-/// All of it goes with this value.
-pub struct World {
+/// The cluster, the S3 server and the proxy. All of them end with this value.
+pub struct SoakFixture {
     pub cluster: Cluster,
     pub s3: S3Server,
     pub proxy: FaultProxy,
     dropped: AtomicUsize,
 }
 
-impl World {
-    /// Starts all of it, with the extension installed, so many attempts of an object and further settings of the
-    /// server.
-    pub fn start(attempts: u64, settings: &[(&str, &str)]) -> World {
+impl SoakFixture {
+    /// Starts all of them and installs the extension. `attempts` limits the attempts of an object.
+    pub fn start(attempts: u64, settings: &[(&str, &str)]) -> SoakFixture {
         let s3 = S3Server::start(ACCESS, SECRET);
         s3.create_bucket(BUCKET);
         let proxy = FaultProxy::before(&s3);
@@ -46,7 +46,7 @@ impl World {
         let cluster = settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value)).start();
         cluster.create_database(DATABASE);
         cluster.install_extension(DATABASE);
-        World { cluster, s3, proxy, dropped: AtomicUsize::new(0) }
+        SoakFixture { cluster, s3, proxy, dropped: AtomicUsize::new(0) }
     }
 
     /// Stores an object and returns its uri.
@@ -54,33 +54,33 @@ impl World {
         self.s3.put(BUCKET, key, bytes)
     }
 
-    /// How to get there.
+    /// Returns the connection string of the database.
     pub fn connection_string(&self) -> String {
         self.cluster.connection_string(DATABASE)
     }
 
-    /// A session that comes back when the server does.
+    /// Returns a session that connects again after the server has restarted.
     pub fn session(&self) -> Session {
         Session::new(self.connection_string())
     }
 
-    /// A session of a server that is not about to die any more.
+    /// Opens a session in a server that no test kills any more.
     pub fn client(&self) -> Client {
         self.cluster.client(DATABASE)
     }
 
-    /// From now on requests are struck.
+    /// Lets faults strike requests by chance from now on.
     pub fn fail_at_random(&self, seed: u64) {
         self.proxy.at_random(Some(Chaos::usual(seed, STRUCK)));
     }
 
-    /// No more.
+    /// Ends the faults by chance.
     pub fn calm_down(&self) {
         self.proxy.at_random(None);
     }
 
-    /// S3 is gone for a while: connections are refused, those that stand break at their next request. One asset is
-    /// registered anew meanwhile, so that somebody wants it.
+    /// Makes S3 unreachable for a while: new connections are refused, open ones break at their next request. One asset is
+    /// registered again meanwhile, so that the workers have objects to load.
     pub fn outage(&self, time: Duration) {
         if time.is_zero() {
             return;
@@ -101,7 +101,7 @@ impl World {
         self.proxy.remove(gone);
     }
 
-    /// Requests that an outage has broken.
+    /// Returns how many requests an outage has broken.
     pub fn dropped(&self) -> usize {
         self.dropped.load(Ordering::SeqCst)
     }
