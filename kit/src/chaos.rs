@@ -19,7 +19,7 @@ impl Chaos {
         Self { random: Random(seed), part, faults }
     }
 
-    /// What real networks and stores do: 503, a body that pauses, one that is cut, a reset.
+    /// Strikes as real networks and stores do: 503, a body that pauses, one that is cut, a reset.
     pub fn usual(seed: u64, part: f64) -> Self {
         let faults = vec![
             ("503", Fault::slow_down()),
@@ -30,7 +30,7 @@ impl Chaos {
         Self::new(seed, part, faults)
     }
 
-    /// What happens to the next request.
+    /// Returns what happens to the next request.
     pub(crate) fn strike(&mut self, method: &str) -> Option<(&'static str, Fault)> {
         if self.random.fraction() > self.part {
             return None;

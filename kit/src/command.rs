@@ -15,14 +15,14 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }
 
-/// The directory of PostgreSQL's programs: what `pg_config --bindir` says; the variable `PG_CONFIG` names another
-/// pg_config.
+/// Returns the directory of PostgreSQL's programs, as `pg_config --bindir` prints it. The variable `PG_CONFIG` names
+/// another pg_config.
 pub fn bindir() -> PathBuf {
     static BINDIR: OnceLock<PathBuf> = OnceLock::new();
     BINDIR.get_or_init(|| pg_config("--bindir")).clone()
 }
 
-/// The directory of the server's loadable libraries, from the same pg_config.
+/// Returns the directory of the server's loadable libraries, from the same pg_config.
 pub fn library_dir() -> PathBuf {
     pg_config("--pkglibdir")
 }
@@ -33,19 +33,20 @@ fn pg_config(what: &str) -> PathBuf {
     PathBuf::from(text.trim())
 }
 
-/// One of PostgreSQL's client programs, free of what the caller's environment would tell libpq.
+/// Returns the command of a client program of PostgreSQL, without the variables by which the caller's environment
+/// configures libpq.
 pub fn client_program(name: &str) -> Command {
     let mut command = Command::new(bindir().join(name));
     clean_environment(&mut command);
     command
 }
 
-/// The prefix of a command line that must not run as root.
+/// Returns the prefix of a command line that must not run as root.
 pub fn unprivileged() -> &'static [&'static str] {
     if is_root() { &["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] } else { &[] }
 }
 
-/// One of PostgreSQL's server programs: as [`OS_USER`] when we are root, else as ourselves.
+/// Returns the command of a server program of PostgreSQL, which runs as [`OS_USER`] if this process is root.
 pub fn server_program(name: &str) -> Command {
     let program = bindir().join(name);
     let mut command = match unprivileged() {
@@ -85,7 +86,7 @@ pub fn run(command: &mut Command) -> Result<String, String> {
     outcome(command.get_program(), output)
 }
 
-/// The result of a finished program as text.
+/// Returns the output of a finished program as text.
 pub fn outcome(program: &OsStr, output: std::io::Result<Output>) -> Result<String, String> {
     let program = program.to_string_lossy();
     let output = output.map_err(|e| format!("{program}: {e}"))?;

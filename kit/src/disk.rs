@@ -14,7 +14,8 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// A disk of this size, as mount words it, e.g. `4m`; nothing where we may not mount, which one line says.
+    /// Mounts a disk of this size in mount's notation, e.g. `4m`. Returns `None` and prints one line where mounting is
+    /// not allowed.
     pub fn mount(size: &str) -> Option<SmallDisk> {
         let path = fresh_dir("btc_ingest-disk-").expect("a temporary directory");
         let janitor = Janitor::new(r#"umount -l -- "$1"; rmdir -- "$1""#, [&path]).expect("a shell to clean up with");
@@ -28,7 +29,7 @@ impl SmallDisk {
         Some(SmallDisk { path, _janitor: janitor })
     }
 
-    /// Where it is.
+    /// Returns the mount point.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -29,7 +29,7 @@ pub fn restore(db: &TestDb<'_>, format: &str, file: &Path) {
     db.psql("SELECT timescaledb_post_restore();").unwrap();
 }
 
-/// A new database that is a database's dump in custom format, restored.
+/// Makes a new database from a database's dump in custom format.
 pub fn copy<'a>(db: &TestDb<'a>) -> TestDb<'a> {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let file = scratch.path().join("dump");

@@ -26,7 +26,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A body of any kind.
 pub type Body = BoxBody<Bytes, BoxError>;
 
-/// A body that is all there.
+/// Returns a body that is complete.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed()
 }
@@ -64,7 +64,7 @@ impl Server {
         Ok(Self { runtime: Some(runtime), address })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -84,9 +84,8 @@ impl Drop for Server {
     }
 }
 
-/// Speaks HTTP/1.1 on one connection until it closes.
-///
-/// Boxed, because the compiler cannot prove the nested future `Send` across two levels of generics.
+/// Serves HTTP/1.1 on one connection until it closes. The future is boxed, because the compiler cannot prove the nested
+/// future `Send` across two levels of generics.
 pub fn serve<S, H, R>(stream: S, handler: H) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -107,7 +106,7 @@ pub struct Resettable {
 }
 
 impl Resettable {
-    /// Once `reset` is true, closing resets.
+    /// Wraps a stream, which closes with a reset once `reset` is true.
     pub fn new(stream: TcpStream, reset: Arc<AtomicBool>) -> Self {
         Self { stream, reset }
     }

@@ -36,7 +36,7 @@ pub struct FakeImds {
 }
 
 impl FakeImds {
-    /// A service that hands out these credentials.
+    /// Starts a service that hands out these credentials.
     pub fn start(access: &str, secret: &str, token: &str) -> Self {
         let state = Arc::new(Mutex::new(State {
             access: access.to_owned(),
@@ -53,28 +53,28 @@ impl FakeImds {
         Self { state, server: Server::start(0, connection).expect("a metadata service") }
     }
 
-    /// What `AWS_EC2_METADATA_SERVICE_ENDPOINT` wants.
+    /// Returns what `AWS_EC2_METADATA_SERVICE_ENDPOINT` needs.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.server.address())
     }
 
-    /// Hands out other credentials from now on.
+    /// Changes the credentials that the service hands out.
     pub fn rotate(&self, access: &str, secret: &str, token: &str) {
         let mut state = self.state.lock().unwrap();
         (state.access, state.secret, state.token) = (access.to_owned(), secret.to_owned(), token.to_owned());
     }
 
-    /// Credentials handed out from now on say that they end after this time.
+    /// Sets the time after which credentials that are handed out from now on expire.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.state.lock().unwrap().lifetime = lifetime;
     }
 
-    /// How many requests came so far, by method and path.
+    /// Counts the requests so far, by method and path.
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.state.lock().unwrap().counts.clone()
     }
 
-    /// How often credentials were handed out.
+    /// Counts how often credentials were handed out.
     pub fn handed_out(&self) -> u64 {
         self.requests().get(&format!("GET {CREDENTIALS}{ROLE}")).copied().unwrap_or_default()
     }

@@ -17,7 +17,7 @@ pub struct Janitor {
 }
 
 impl Janitor {
-    /// `script` is run by `sh` with `args` as `$1`, `$2` … once this value or the process is gone.
+    /// Starts a shell that runs `script` with `args` as `$1`, `$2` … once this value or the process is gone.
     pub fn new<A: AsRef<std::ffi::OsStr>>(script: &str, args: impl IntoIterator<Item = A>) -> io::Result<Self> {
         // The signals of a terminal go to its whole foreground group: the janitor must outlive the test they end. Its
         // output goes nowhere, because a program that reads our output would otherwise wait for the janitor, too.
@@ -57,7 +57,7 @@ impl ScratchDir {
         Ok(Self { path, _janitor: janitor })
     }
 
-    /// Where it is.
+    /// Returns the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

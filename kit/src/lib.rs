@@ -6,7 +6,8 @@
 //!   which a test asks for or which strike by chance ([`chaos`]);
 //!   [`imds`]: an instance metadata service that hands out credentials that can be rotated;
 //! - [`ticks`] and [`parquet`]: generated trades, as Parquet of any physical shape, with exact sums to compare against;
-//! - [`silence`]: an endpoint that no request may reach; [`disk`]: a disk that is too small; [`dump`]: pg_dump and pg_restore;
+//! - [`silence`]: an endpoint that no request may reach; [`disk`]: a disk that is too small; [`dump`]: pg_dump and
+//!   pg_restore;
 //! - [`rows`]: a few hand-made trades, compared value by value; [`real_files`]: files of real trades;
 //! - [`fixture`]: cluster and server together, a load's report and refusal, the exact sums of what is stored;
 //! - [`demo`], [`soak`], [`crowd`] and [`s3::program`]: the programs of this package;

@@ -121,76 +121,76 @@ impl Default for ParquetFile {
 }
 
 impl ParquetFile {
-    /// The usual file.
+    /// Returns the usual file.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How both times are stored.
+    /// Sets how both times are stored.
     pub fn time(self, time: Time) -> Self {
         self.event_time(time).trade_time(time)
     }
 
-    /// How the event time is stored.
+    /// Sets how the event time is stored.
     pub fn event_time(mut self, time: Time) -> Self {
         self.event_time = time;
         self
     }
 
-    /// How the trade time is stored.
+    /// Sets how the trade time is stored.
     pub fn trade_time(mut self, time: Time) -> Self {
         self.trade_time = time;
         self
     }
 
-    /// How price and quantity are stored.
+    /// Sets how price and quantity are stored.
     pub fn number(self, number: Number) -> Self {
         self.price(number).quantity(number)
     }
 
-    /// How the price is stored.
+    /// Sets how the price is stored.
     pub fn price(mut self, number: Number) -> Self {
         self.price = number;
         self
     }
 
-    /// How the quantity is stored.
+    /// Sets how the quantity is stored.
     pub fn quantity(mut self, number: Number) -> Self {
         self.quantity = number;
         self
     }
 
-    /// How the trade id is stored.
+    /// Sets how the trade id is stored.
     pub fn trade_id(mut self, id: Id) -> Self {
         self.trade_id = id;
         self
     }
 
-    /// How both order ids are stored.
+    /// Sets how both order ids are stored.
     pub fn order_id(mut self, id: Id) -> Self {
         self.order_id = id;
         self
     }
 
-    /// The Arrow type of all text: Utf8, LargeUtf8, Utf8View, Binary, or a dictionary of them.
+    /// Sets the Arrow type of all text: Utf8, LargeUtf8, Utf8View, Binary, or a dictionary of them.
     pub fn text(mut self, text: DataType) -> Self {
         self.text = text;
         self
     }
 
-    /// The compression.
+    /// Sets the compression.
     pub fn codec(mut self, codec: Compression) -> Self {
         self.codec = codec;
         self
     }
 
-    /// Data pages of version 2.
+    /// Writes data pages of version 2.
     pub fn v2(mut self) -> Self {
         self.version = WriterVersion::PARQUET_2_0;
         self
     }
 
-    /// No dictionary pages.
+    /// Writes no dictionary pages.
     pub fn plain(mut self) -> Self {
         self.dictionary = false;
         self
@@ -202,25 +202,25 @@ impl ParquetFile {
         self
     }
 
-    /// No statistics, so no page and no row group says what it holds.
+    /// Writes no statistics, so that no page and no row group tells what it holds.
     pub fn without_statistics(mut self) -> Self {
         self.statistics = EnabledStatistics::None;
         self
     }
 
-    /// Rows per row group, at most.
+    /// Limits the rows of a row group.
     pub fn row_group_rows(mut self, rows: usize) -> Self {
         self.row_group_rows = rows;
         self
     }
 
-    /// Bytes per data page, about.
+    /// Sets the approximate size of a data page in bytes.
     pub fn page_bytes(mut self, bytes: usize) -> Self {
         self.page_bytes = Some(bytes);
         self
     }
 
-    /// Rows per data page, about.
+    /// Sets the approximate number of rows of a data page.
     pub fn page_rows(mut self, rows: usize) -> Self {
         self.page_rows = Some(rows);
         self
@@ -232,7 +232,7 @@ impl ParquetFile {
         self
     }
 
-    /// What the footer says of the writer.
+    /// Sets what the footer tells of the writer.
     pub fn created_by(mut self, writer: &str) -> Self {
         self.created_by = Some(writer.to_owned());
         self
@@ -256,19 +256,19 @@ impl ParquetFile {
         self
     }
 
-    /// Puts this array in the place of the column of that name, or at the end when there is none.
+    /// Replaces the column of that name by this array, or adds it at the end.
     pub fn column(mut self, name: &str, array: ArrayRef) -> Self {
         self.replaced.push((Field::new(name, array.data_type().clone(), true), array));
         self
     }
 
-    /// These columns first, in this order, by the names in the file.
+    /// Writes these columns first, in this order, by their names in the file.
     pub fn order(mut self, names: &[&str]) -> Self {
         self.order = names.iter().map(|&name| name.to_owned()).collect();
         self
     }
 
-    /// The ticks as a record batch.
+    /// Returns the ticks as a record batch.
     pub fn batch(&self, ticks: &[Tick]) -> RecordBatch {
         let mut columns = self.columns(ticks);
         for (field, array) in &self.replaced {
@@ -293,7 +293,7 @@ impl ParquetFile {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("columns of one length")
     }
 
-    /// The ticks as the bytes of a file.
+    /// Returns the ticks as the bytes of a file.
     pub fn bytes(&self, ticks: &[Tick]) -> Bytes {
         let batch = self.batch(ticks);
         let mut properties = WriterProperties::builder()

@@ -22,13 +22,13 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Both together.
+    /// Returns the sum of both.
     pub fn total(self) -> u64 {
         self.rss_anon + self.memfd
     }
 }
 
-/// What process `pid` holds now; nothing when it is gone.
+/// Returns what process `pid` holds now, or `None` if it has ended.
 pub fn memory(pid: u32) -> Option<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let rss_anon = field(&status, "RssAnon:")? * 1024;
@@ -45,13 +45,13 @@ pub fn memory(pid: u32) -> Option<Memory> {
     Some(Memory { rss_anon, memfd })
 }
 
-/// How many threads process `pid` has; 0 when it is gone.
+/// Counts the threads of process `pid`; 0 if it has ended.
 pub fn threads(pid: u32) -> usize {
     count(&format!("/proc/{pid}/task"))
 }
 
-/// How many descriptors of each kind (`socket:`, `anon_inode:`, a path) process `pid` has open; none when it is gone.
-/// Files of a cluster's data are left out: PostgreSQL keeps those open as it likes.
+/// Counts the open descriptors of process `pid` by kind (`socket:`, `anon_inode:`, a path); none if it has ended. Files
+/// of a cluster's data are left out, because PostgreSQL keeps them open at will.
 pub fn descriptors(pid: u32) -> BTreeMap<String, usize> {
     let mut open = BTreeMap::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
@@ -71,7 +71,7 @@ pub fn is_running(pid: u32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-/// The processes that process `pid` has started and that run.
+/// Returns the running children of process `pid`.
 pub fn children(pid: u32) -> Vec<u32> {
     let parent = |child: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
@@ -88,7 +88,7 @@ pub fn kill(pid: u32) {
     run(Command::new("kill").args(["-9", &pid.to_string()])).expect("a process that runs");
 }
 
-/// The command line of process `pid`, words separated by spaces; empty when it is gone.
+/// Returns the command line of process `pid`, words separated by spaces; an empty text if it has ended.
 pub fn command_line(pid: u32) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
@@ -132,7 +132,7 @@ impl MemoryWatch {
         Self { stop, peak, thread: Some(thread) }
     }
 
-    /// The largest sample so far.
+    /// Returns the largest sample so far.
     pub fn peak(&self) -> Memory {
         *self.peak.lock().unwrap()
     }

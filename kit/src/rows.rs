@@ -7,12 +7,12 @@ use crate::ticks::{BUCKET_US, PRICE_UNIT, QUANTITY_UNIT, Tick, decimal_text, tim
 /// Where [`ticks`] begin: the start of a bucket.
 pub const START: &str = "2024-08-08T12:00:00Z";
 
-/// `count` ticks of BTCUSDT, one per second from [`START`] on, with ids from `first_id` on and no two alike.
+/// Makes `count` ticks of BTCUSDT, one per second from [`START`] on, with ids from `first_id` on and no two alike.
 pub fn ticks(first_id: i64, count: usize) -> Vec<Tick> {
     ticks_of("BTCUSDT", first_id, count)
 }
 
-/// The same of any symbol.
+/// Makes such ticks of any symbol.
 pub fn ticks_of(symbol: &str, first_id: i64, count: usize) -> Vec<Tick> {
     let start = time_us(START);
     (0..count as i64)
@@ -30,19 +30,19 @@ pub fn ticks_of(symbol: &str, first_id: i64, count: usize) -> Vec<Tick> {
         .collect()
 }
 
-/// A tick with something changed.
+/// Returns a changed copy of a tick.
 pub fn but(tick: &Tick, change: impl FnOnce(&mut Tick)) -> Tick {
     let mut changed = tick.clone();
     change(&mut changed);
     changed
 }
 
-/// The tick so many buckets later.
+/// Returns a copy of a tick, so many buckets later.
 pub fn moved(tick: &Tick, buckets: i64) -> Tick {
     but(tick, |tick| tick.event_time_us += buckets * BUCKET_US)
 }
 
-/// All a table must hold of a tick, as text.
+/// Returns everything that a table must hold of a tick, as text.
 pub fn line(tick: &Tick) -> String {
     let text = |value: Option<i64>| value.map_or("null".to_owned(), |value| value.to_string());
     format!(
@@ -60,7 +60,7 @@ pub fn line(tick: &Tick) -> String {
     )
 }
 
-/// Every stored tick as [`line()`] would write it, in the order of the lines.
+/// Returns every stored tick as [`line()`] would write it, in the order of the lines.
 pub fn stored_lines(client: &mut Client) -> Vec<String> {
     let sql = "SELECT format('%s %s in %s at %s traded %s: %s x %s, orders %s %s, maker %s', symbol, trade_id,
                              (extract(epoch FROM bucket_5m) * 1000000)::bigint,
@@ -74,7 +74,7 @@ pub fn stored_lines(client: &mut Client) -> Vec<String> {
     lines
 }
 
-/// The table holds exactly these ticks, each once, and every value of each.
+/// Checks that the table holds exactly these ticks, each once, with every value of each.
 #[track_caller]
 pub fn must_hold<'a>(client: &mut Client, ticks: impl IntoIterator<Item = &'a Tick>) {
     let mut wanted: Vec<String> = ticks.into_iter().map(line).collect();

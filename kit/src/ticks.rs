@@ -46,28 +46,28 @@ pub struct Tick {
 }
 
 impl Tick {
-    /// The start of the tick's bucket, in microseconds since 1970.
+    /// Returns the start of the tick's bucket, in microseconds since 1970.
     pub fn bucket_us(&self) -> i64 {
         bucket_of(self.event_time_us)
     }
 }
 
-/// The start of the bucket that a time lies in.
+/// Returns the start of the bucket of a time.
 pub fn bucket_of(time_us: i64) -> i64 {
     time_us.div_euclid(BUCKET_US) * BUCKET_US
 }
 
-/// A time such as `2024-08-08T12:00:00Z` in microseconds since 1970.
+/// Returns a time such as `2024-08-08T12:00:00Z` in microseconds since 1970.
 pub fn time_us(text: &str) -> i64 {
     DateTime::parse_from_rfc3339(text).unwrap_or_else(|e| panic!("{text}: {e}")).timestamp_micros()
 }
 
-/// A time as text, UTC, in a format of strftime.
+/// Formats a time in UTC, in a format of strftime.
 pub fn time_text(time_us: i64, format: &str) -> String {
     DateTime::from_timestamp_micros(time_us).expect("a time within chrono's years").format(format).to_string()
 }
 
-/// The key under which a slice is usually kept: `PREFIX/SYMBOL/2024/08/08/SYMBOL_20240808T1200Z.parquet`.
+/// Returns the usual key of a slice: `PREFIX/SYMBOL/2024/08/08/SYMBOL_20240808T1200Z.parquet`.
 pub fn slice_key(prefix: &str, symbol: &str, bucket_us: i64) -> String {
     let (day, minute) = (time_text(bucket_us, "%Y/%m/%d"), time_text(bucket_us, "%Y%m%dT%H%MZ"));
     format!("{prefix}/{symbol}/{day}/{symbol}_{minute}.parquet")
@@ -90,7 +90,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// The first trade comes at or shortly after `start_time_us`.
+    /// Makes a generator. The first trade comes at or shortly after `start_time_us`.
     pub fn new(seed: u64, symbol: &str, start_time_us: i64, first_trade_id: i64) -> Self {
         Self {
             random: Random(seed),
@@ -106,24 +106,24 @@ impl Generator {
         }
     }
 
-    /// How many trades there are per second, about; 33, which makes ten thousand per slice, when this is not called.
+    /// Sets the approximate number of trades per second. The default is 33, which makes ten thousand per slice.
     pub fn per_second(mut self, rate: f64) -> Self {
         self.per_second = rate;
         self
     }
 
-    /// Where the price starts, in whole units of the quote currency; 60,000 when this is not called.
+    /// Sets the first price, in whole units of the quote currency. The default is 60,000.
     pub fn starting_at(mut self, price: i64) -> Self {
         self.price = price * PRICE_UNIT;
         self
     }
 
-    /// The bucket that [`Generator::next_slice`] fills next.
+    /// Returns the bucket that [`Generator::next_slice`] fills next.
     pub fn next_bucket_us(&self) -> i64 {
         self.next_bucket_us
     }
 
-    /// All trades of the next bucket.
+    /// Generates all trades of the next bucket.
     pub fn next_slice(&mut self) -> Vec<Tick> {
         let end = self.next_bucket_us + BUCKET_US;
         self.next_bucket_us = end;
@@ -139,17 +139,17 @@ impl Generator {
         }
     }
 
-    /// All trades of the next `buckets` buckets.
+    /// Generates all trades of the next `buckets` buckets.
     pub fn next_slices(&mut self, buckets: usize) -> Vec<Tick> {
         (0..buckets).flat_map(|_| self.next_slice()).collect()
     }
 
-    /// All trades of the next 288 buckets.
+    /// Generates all trades of the next 288 buckets.
     pub fn day(&mut self) -> Vec<Tick> {
         self.next_slices(288)
     }
 
-    /// One order of a taker and all the makers it meets, at one moment.
+    /// Generates the trades of one taker's order with all the makers that it meets, at one moment.
     fn burst(&mut self) {
         let gap = -self.random.fraction().ln() * MEAN_BURST / self.per_second * 1e6;
         self.clock_us += gap;
@@ -207,7 +207,7 @@ pub struct Random(
 );
 
 impl Random {
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -216,17 +216,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to `end` − 1; the bias of the remainder does not matter here.
+    /// Returns a number from 0 to `end` − 1; the bias of the remainder does not matter here.
     pub fn below(&mut self, end: u64) -> u64 {
         self.bits() % end
     }
 
-    /// More than 0, at most 1.
+    /// Returns a number that is more than 0 and at most 1.
     pub fn fraction(&mut self) -> f64 {
         ((self.bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
-    /// At least 1, with a heavy tail: the heavier, the smaller `alpha`.
+    /// Returns a number that is at least 1, with a heavy tail: the heavier, the smaller `alpha`.
     pub fn pareto(&mut self, alpha: f64) -> f64 {
         self.fraction().powf(-1.0 / alpha)
     }
@@ -246,7 +246,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Of all these ticks.
+    /// Returns the sums of these ticks.
     pub fn of<'a>(ticks: impl IntoIterator<Item = &'a Tick>) -> Self {
         let mut sums = Self::default();
         for tick in ticks {
@@ -255,7 +255,7 @@ impl Sums {
         sums
     }
 
-    /// One more tick.
+    /// Adds one more tick.
     pub fn add(&mut self, tick: &Tick) {
         self.rows += 1;
         self.first_id = Some(self.first_id.map_or(tick.trade_id, |id| id.min(tick.trade_id)));
@@ -264,13 +264,13 @@ impl Sums {
         self.amount = amount.expect("sums below 10^18");
     }
 
-    /// As PostgreSQL writes `sum(price * quantity)::text`: the scales of both columns add up to 20.
+    /// Formats the amount as PostgreSQL writes `sum(price * quantity)::text`: the scales of both columns add up to 20.
     pub fn amount_text(&self) -> String {
         decimal_text(self.amount, 20, 20)
     }
 }
 
-/// `units` of 10^-`scale` as text with at least `places` decimal places, and no more than it needs beyond.
+/// Formats `units` of 10^-`scale` with at least `places` decimal places, and no more than it needs beyond.
 pub fn decimal_text(units: i128, scale: usize, places: usize) -> String {
     let digits = format!("{:0>width$}", units.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);

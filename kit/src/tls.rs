@@ -26,7 +26,7 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// A new authority and a certificate for `127.0.0.1` and `localhost`.
+    /// Makes an authority and a certificate for `127.0.0.1` and `localhost`.
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names to be wrong");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -54,17 +54,17 @@ impl Authority {
         Self { pem: issuer.pem(), file, acceptor: TlsAcceptor::from(Arc::new(config)), _scratch: scratch }
     }
 
-    /// The authority's certificate.
+    /// Returns the authority's certificate.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// The same as a file.
+    /// Returns the authority's certificate as a file.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// What turns connections into TLS ones, with the server certificate.
+    /// Returns what turns connections into TLS ones, with the server certificate.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.acceptor.clone()
     }

@@ -8,7 +8,7 @@ use btc_ingest_kit::sql::{Session, text};
 use btc_ingest_kit::wait::{SOON, wait_until};
 use btc_ingest_kit::{Fault, FaultProxy, Tick, When};
 
-/// A backfill of forty objects that takes seconds, and its proxy.
+/// Begins a backfill of forty objects that takes seconds, and returns its proxy.
 fn slow() -> (BackfillFixture, FaultProxy, Vec<Tick>, Vec<String>) {
     let mut fixture = BackfillFixture::new();
     let proxy = FaultProxy::before(&fixture.server.s3);
@@ -41,7 +41,7 @@ fn closing_the_connection_does_not_stop_the_work_and_the_same_call_watches_the_s
 fn a_statement_timeout_ends_the_watching_and_not_the_work() {
     let (mut fixture, proxy, all, prefixes) = slow();
     proxy.on(When::get().key("T1300Z"), Fault::Hang);
-    // A script, as a client that sends several statements at once is inside a transaction block.
+    // psql runs it as a script, because several statements in one message form a transaction block.
     let script = format!("\\set VERBOSITY verbose\nSET statement_timeout = '400ms';\n{};", statement(&prefixes, ""));
     let answer = fixture.db.psql(&script).unwrap_err();
     assert!(answer.contains("57014") && answer.contains("statement timeout"), "{answer}");
@@ -146,7 +146,7 @@ fn a_dry_run_reads_nothing_that_may_not_be_read() {
     fixture.set("allowed_prefixes", &allowed);
     let proxy = FaultProxy::before(&fixture.server.s3);
     fixture.through(&proxy);
-    // Above what is allowed: the listing shows both folders.
+    // A prefix above the allowed one: the listing shows both folders.
     let above = fixture.prefix("");
     let sql = format!("SELECT concat_ws(' ', objects, passed_over) FROM btc_ingest.survey_backfill(ARRAY['{above}'])");
     assert_eq!(fixture.text(&sql), "3 1");
@@ -278,7 +278,7 @@ fn workers_that_find_no_room_are_an_error_that_says_what_to_raise() {
     assert_eq!(called.sqlstate(), "TK015", "{called:#?}");
     assert!(called.refusal.unwrap().hint.contains("max_worker_processes"));
     let mut client = db.client();
-    // No reason not to let everything else go on.
+    // The rest of the call must still succeed.
     let paused = "SELECT btc_ingest.pause_ingest() || '; ' || btc_ingest.resume_ingest()";
     let answer = text(&mut client, paused);
     let short = "; resumed; backfill 1: no background worker could be started. \

@@ -1,4 +1,4 @@
-//! Backfills onto a disk that is too small: what a dry run says of it, and what becomes of the work when it is full.
+//! Backfills onto a disk that is too small: what a dry run reports, and what happens when the disk is full.
 
 use btc_ingest_kit::fixture::backfill::{BackfillFixture, owned_by};
 use btc_ingest_kit::fixture::traces;
@@ -11,7 +11,7 @@ use btc_ingest_kit::{Generator, ParquetFile, SmallDisk, Tick};
 struct Short {
     fixture: BackfillFixture,
     all: Vec<Tick>,
-    // Goes after the database.
+    // Dropped after the database.
     disk: SmallDisk,
 }
 
@@ -29,7 +29,7 @@ impl Short {
         Some(short)
     }
 
-    /// The hypertable's chunks are made on the small disk from now on.
+    /// Lets TimescaleDB create new chunks on the small disk.
     fn move_there(&mut self) {
         let (name, path) = (format!("small_{}", self.fixture.db.name()), self.disk.path().display());
         // A statement of its own: it may not be in a transaction.
@@ -93,7 +93,7 @@ fn a_dry_run_knows_the_disk_where_the_owner_is_no_superuser() {
     fixture.must_hold(&all);
 }
 
-/// It stops when the disk is full, keeps what it has, and goes on when there is space.
+/// Checks that a backfill stops when the disk is full, keeps what is stored, and goes on when there is space.
 fn a_full_disk_stops_it(mode: &str, fixture: BackfillFixture) {
     let Some(mut short) = Short::new(fixture) else { return };
     short.move_there();

@@ -187,7 +187,7 @@ fn a_load_by_hand_of_an_object_of_the_queue_is_waited_for_without_haste() {
     held.wait_until_stalled(SOON);
     let call = fixture.begin(&[fixture.prefix("Binance/")], "parallel => 1");
     wait_until("the other two", SOON, || fixture.loaded() == 2);
-    // As long as it is held, the worker may look again now and then.
+    // While the lock is held, the worker may look again from time to time.
     let begun = Instant::now();
     let asked = proxy.requests().len();
     wait_until("a second", SOON, || begun.elapsed() > Duration::from_secs(1));
@@ -262,7 +262,7 @@ fn a_terminated_worker_comes_back_by_itself() {
     fixture.client.query_one("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
     assert_eq!(call.join().unwrap().refusal, None);
     fixture.must_hold(&all);
-    // A worker that is asked to go has time to give its attempt back, or burns this one.
+    // A worker that is asked to end may release its attempt, or this one counts.
     let attempts = fixture.number("SELECT sum(attempts) FROM ingestion.objects");
     assert!((30..=31).contains(&attempts), "{attempts}");
 }
@@ -308,7 +308,7 @@ fn workers_of_a_dropped_database_are_not_started_again_and_again() {
     drop(db);
     watching.join().unwrap();
     assert!(try_client(&server.cluster.connection_string(&name)).is_none(), "the database is gone");
-    // Five seconds is when the postmaster starts a worker again that has failed.
+    // The postmaster restarts a failed worker after five seconds.
     let begun = Instant::now();
     wait_until("twelve seconds", SOON, || begun.elapsed() > Duration::from_secs(12));
     let failed = server.cluster.log().matches("does not exist").count();

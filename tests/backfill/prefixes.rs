@@ -13,7 +13,7 @@ use btc_ingest_kit::ticks::{BUCKET_US, slice_key, time_us};
 use btc_ingest_kit::wait::{SOON, wait_for, wait_until};
 use btc_ingest_kit::{Fault, FaultProxy, Generator, ParquetFile, ServerFixture, TestDb, Tick, When};
 
-/// How often each key was read.
+/// Counts how often each key was read.
 fn reads(proxy: &FaultProxy) -> BTreeMap<String, usize> {
     let mut reads = BTreeMap::new();
     for seen in proxy.requests().iter().filter(|seen| seen.method == "GET" && !seen.path.contains("list-type")) {
@@ -22,7 +22,7 @@ fn reads(proxy: &FaultProxy) -> BTreeMap<String, usize> {
     reads
 }
 
-/// Two markets, one of them over several chunks.
+/// Stores two markets, one of them over several chunks.
 fn two_markets(fixture: &BackfillFixture) -> (Vec<String>, Vec<Tick>) {
     let mut all = fixture.put_small(20);
     let folder = format!("{}/Kraken", fixture.db.name());
@@ -81,7 +81,7 @@ fn no_object_is_read_twice_or_asked_for_beforehand() {
         let (prefixes, all) = two_markets(&fixture);
         fixture.done(&prefixes, &format!("parallel => {parallel}"));
         fixture.must_hold(&all);
-        // A listing says how large an object is and which version.
+        // A listing tells size and version of an object.
         let reads = reads(&proxy);
         assert_eq!((reads.len(), proxy.count("HEAD")), (28, 0));
         assert!(reads.values().all(|times| *times == 1), "{parallel} workers: {reads:#?}");
@@ -193,7 +193,7 @@ fn a_dry_run_says_what_a_backfill_would_take_and_writes_nothing() {
         let free: i64 = row.get(3);
         let rows: i64 = row.get(1);
         let (disk, seconds): (i64, f64) = (row.get(2), row.get(4));
-        // Nothing is needed for no rows, and a tick takes more than its nine values and less than a page.
+        // No rows need no space, and a tick takes more than its nine values and less than a page.
         assert!(free > 1 << 20 && (100 * rows..=1000 * rows).contains(&disk), "{disk} bytes, {free} free");
         assert_eq!(seconds > 0.0, rows > 0, "{seconds} s");
         (row.get::<_, String>(0), rows)
@@ -239,7 +239,7 @@ fn a_live_slice_is_loaded_before_the_queue_of_a_backfill() {
         "SELECT count(*) FROM ingestion.objects o, ingestion.objects l
           WHERE l.s3_uri = '{uri}' AND o.loaded_at > l.loaded_at"
     );
-    // Eight that are on their way already may come first, and a few more that were loaded while it was registered.
+    // Up to eight prefetched objects may come first, and a few more that were loaded during the registration.
     let later = fixture.number(&later);
     assert!(later >= 30, "only {later} of 60 after the live slice");
 }
@@ -301,7 +301,7 @@ fn an_object_that_changes_after_it_was_listed_is_loaded_as_it_is_then() {
     let call = fixture.begin(&[fixture.prefix("Binance/")], "parallel => 1");
     proxy.wait_until_stalled(SOON);
     fixture.wait_for("the end of the listing", "SELECT status = 'loading' FROM ingestion.backfills");
-    // One of those that are not on their way yet.
+    // One of the objects that are not prefetched yet.
     let last = time_us(START) + 19 * BUCKET_US;
     let key = slice_key(&format!("{}/Binance", fixture.db.name()), "BTCUSDT", last);
     let mut changed: Vec<Tick> = all.iter().filter(|tick| tick.bucket_us() == last).cloned().collect();
@@ -342,7 +342,7 @@ fn an_object_of_the_queue_that_is_registered_as_live_is_loaded_once_and_first() 
 
 #[test]
 fn a_listing_of_two_hundred_thousand_keys_takes_little_memory_and_is_taken_up_where_it_was_killed() {
-    // How many it takes for a figure of one's own; the bounds on memory are the same for any number.
+    // The variable sets the number of keys; the limits on memory are the same for any number.
     let keys: usize = std::env::var("BTC_INGEST_TEST_KEYS").map_or(200_000, |text| text.parse().unwrap());
     let soon = SOON * (keys / 200_000).max(1) as u32;
     // Killing a worker restarts the whole server.

@@ -8,10 +8,10 @@ use btc_ingest_kit::wait::{SOON, wait_until};
 use btc_ingest_kit::{Cluster, Fault, FaultProxy, When};
 use postgres::Client;
 
-/// Processes of ours, on the whole server.
+/// Counts the processes of btc_ingest on the whole server.
 const OURS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'btc\\_ingest%'";
 
-/// A primary that gets no further than some objects, and its standby, which reaches S3 by a way of its own.
+/// A primary that stops after some objects, and its standby, which reaches S3 through another proxy.
 struct Pair {
     doomed: DoomedFixture,
     standby: Cluster,
@@ -36,13 +36,13 @@ impl Pair {
         self.standby.client("doomed")
     }
 
-    /// Waits until the standby shows what the primary does.
+    /// Waits until the standby has replayed what the primary has written.
     fn follow(&self, sql: &str) {
         let (mut there, mut here) = (self.doomed.client(), self.on_the_standby());
         wait_until(sql, SOON, || text(&mut here, sql) == text(&mut there, sql));
     }
 
-    /// The primary is lost, and the standby is promoted; what the call on the primary said.
+    /// Kills the primary and promotes the standby. Returns what the call on the primary said.
     fn take_over(mut self, call: std::thread::JoinHandle<Called>) -> (DoomedFixture, FaultProxy) {
         assert_eq!(number(&mut self.on_the_standby(), OURS), 0);
         assert_eq!(self.proxy.requests().len(), 0, "requests of the standby");
@@ -54,7 +54,7 @@ impl Pair {
     }
 }
 
-/// The backfill in its middle, on both servers.
+/// Waits for the middle of the backfill, on both servers.
 fn in_the_middle(folder: &str, preloaded: bool) -> (Pair, std::thread::JoinHandle<Called>) {
     let pair = Pair::new(folder, preloaded);
     let call = pair.doomed.begin();
@@ -86,7 +86,7 @@ fn on_a_promoted_standby_that_has_not_preloaded_the_library_the_next_call_ends_t
 #[test]
 fn a_chunk_that_the_lost_primary_was_filling_is_made_by_the_promoted_standby() {
     let mut pair = Pair::new("promoted-chunk", true);
-    // So that no footer is asked for.
+    // So that no request for a footer is sent.
     pair.doomed.prefixes[0].push_str("{asset}/{yyyy}/{mm}/{dd}/{*}_{yyyy}{mm}{dd}T{hh}{mi}Z");
     let mut primary = pair.doomed.client();
     if text(&mut primary, "SHOW timescaledb.license") != "timescale" {

@@ -8,7 +8,7 @@ use btc_ingest_kit::sql::{Session, number, text};
 use btc_ingest_kit::wait::{SOON, wait_until};
 use btc_ingest_kit::{Fault, FaultProxy, Tick, When};
 
-/// An aggregate of this width, and newer ticks that its watermark lies behind.
+/// Creates an aggregate of this width, and newer ticks that move its watermark past the chunks.
 fn with_aggregate(fixture: &mut BackfillFixture, width: &str) -> Vec<Tick> {
     let newer = some_ticks("BTCUSDT", week(10), 4);
     fixture.put("newer/a.parquet", &newer);
@@ -23,7 +23,7 @@ fn with_aggregate(fixture: &mut BackfillFixture, width: &str) -> Vec<Tick> {
     newer
 }
 
-/// Buckets in which the aggregate differs from the ticks.
+/// Counts the buckets in which the aggregate differs from the ticks.
 fn differing(fixture: &mut BackfillFixture, width: &str) -> i64 {
     fixture.number(&format!(
         "SELECT count(*) FROM (SELECT time_bucket('{width}', bucket_5m) AS bucket, symbol, count(*) AS n,
@@ -82,7 +82,7 @@ fn a_refresh_that_a_cancelled_backfill_owes_is_not_forgotten() {
     let Some(mut fixture) = chunk_fixture() else { return };
     with_aggregate(&mut fixture, "1 hour");
     put_weeks(&fixture, 0..1, 2);
-    // As another worker would that is at it.
+    // As another worker would that refreshes at this moment.
     let mut other = fixture.db.client();
     other.batch_execute("SELECT pg_advisory_lock(hashtextextended('btc_ingest.refresh', 0))").unwrap();
     let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 1");
@@ -145,7 +145,7 @@ fn an_aggregate_of_a_role_that_is_no_superuser_is_left_to_it_and_reported() {
 const JOB: &str =
     "SELECT bool_and(scheduled)::text FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'";
 
-/// The worker lets it run when it has said that it is over.
+/// Waits until the policy runs again: the worker resumes it after it has reported the end.
 fn must_run_again(fixture: &mut BackfillFixture, when: &str) {
     fixture.wait_for(&format!("the policy {when}"), &format!("({JOB})::boolean"));
 }
@@ -201,7 +201,7 @@ fn a_policy_is_paused_again_when_a_stopped_backfill_is_taken_up() {
     let Some(mut fixture) = chunk_fixture() else { return };
     with_policy(&mut fixture, "7 days");
     let all = put_weeks(&fixture, 0..2, 2);
-    // What a full disk says.
+    // The error of a full disk.
     fixture.run(
         "CREATE FUNCTION ingestion.full() RETURNS trigger LANGUAGE plpgsql AS $$
              BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$;

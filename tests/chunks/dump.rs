@@ -1,4 +1,4 @@
-//! Attached chunks in a dump: what is restored is what is restored of slices, and goes on living.
+//! Attached chunks in a dump: the restored chunks equal those of loaded objects, and stay usable.
 
 use btc_ingest_kit::dump::copy;
 use btc_ingest_kit::fixture::backfill::BackfillFixture;
@@ -9,21 +9,21 @@ use btc_ingest_kit::ticks::BUCKET_US;
 
 use crate::pair_fixture::{Pair, changed};
 
-/// The fixture's database, dumped and restored.
+/// Dumps and restores the fixture's database.
 fn restored(fixture: &BackfillFixture) -> BackfillFixture {
     let db = copy(&fixture.db);
     let client = db.client();
     BackfillFixture { server: fixture.server, db, client }
 }
 
-/// The names of the chunks and what each of them holds, as TimescaleDB and PostgreSQL say it.
+/// Returns names and contents of the chunks, from the catalogs of TimescaleDB and PostgreSQL.
 const CHUNKS: &str =
     "SELECT string_agg(concat_ws(' ', c.chunk_name, c.range_start, c.range_end, t.n), ', ' ORDER BY c.range_start)
       FROM timescaledb_information.chunks c
       LEFT JOIN (SELECT tableoid, count(*) AS n FROM market_data.btc_ticks GROUP BY 1) AS t
         ON t.tableoid = format('%I.%I', c.chunk_schema, c.chunk_name)::regclass";
 
-/// Both sides of the pair, restored; what is restored of the chunks lives on.
+/// Restores both sides of the pair, compares them, and checks that the chunks are usable.
 fn must_survive(prepare: &str) {
     let Some(mut pair) = Pair::new(prepare) else { return };
     let chunks = pair.chunks.text(CHUNKS);
@@ -31,7 +31,7 @@ fn must_survive(prepare: &str) {
     assert_eq!(copies.chunks.text(CHUNKS), chunks);
     copies.must_be_alike();
 
-    // What was loaded is known.
+    // A loaded object is known.
     let (fixture, mut all) = (&mut copies.chunks, copies.all);
     let prefixes = pair.slices.by_bucket();
     let said = fixture.done(&prefixes, "mode => 'chunk'");
@@ -43,7 +43,7 @@ fn must_survive(prepare: &str) {
     let twice = "INSERT INTO market_data.btc_ticks SELECT * FROM market_data.btc_ticks LIMIT 1";
     assert_eq!(fixture.client.batch_execute(twice).unwrap_err().code().unwrap().code(), "23505");
 
-    // What is new goes into the chunk that is there, and a new week makes a chunk as before.
+    // New ticks are stored in the existing chunk, and a new week creates a chunk.
     let late = some_ticks("LATE", week(1) + 10 * BUCKET_US, 1);
     let uri = fixture.put("elsewhere/late.parquet", &late);
     assert_eq!(loaded(&mut fixture.client, &uri, "").inserted, late.len() as i64);

@@ -1,4 +1,4 @@
-//! Backfills by chunks: what comes of them is what slices make of the same objects, and works as any chunk does.
+//! Backfills by chunks: the chunks equal those that loads of the same objects create, and work as any chunk.
 
 use btc_ingest_kit::Tick;
 use btc_ingest_kit::fixture::backfill::{owned_by, role};
@@ -109,7 +109,7 @@ fn indexes_stand_before_the_hypertable_is_locked() {
     }
     put_weeks(&fixture, 0..2, 3);
     fixture.chunked(&fixture.by_bucket(), "parallel => 1");
-    // What create_chunk makes is the CHECK of the chunk's borders.
+    // create_chunk makes the CHECK of the chunk's borders.
     let sql = "SELECT concat(count(DISTINCT x.indexrelid), ' ', bool_and(x.indexrelid < k.oid))
                  FROM show_chunks('market_data.btc_ticks') AS c JOIN pg_index x ON x.indrelid = c
                  JOIN pg_constraint k ON k.conrelid = c AND k.contype = 'c' AND k.conname LIKE 'constraint%'";
@@ -128,7 +128,7 @@ fn a_live_load_into_an_attached_chunk_finds_duplicates_and_stores_the_rest() {
     assert_eq!((report.inserted, report.duplicate), (fresh.len() as i64, 20));
     all.extend(fresh);
     fixture.must_hold_chunks(&all);
-    // Straight into the chunk's indexes, as any client's INSERT is.
+    // Appended to the chunk's indexes, as a client's INSERT is.
     let copy = "INSERT INTO market_data.btc_ticks SELECT * FROM market_data.btc_ticks LIMIT 1";
     let error = fixture.client.batch_execute(copy).unwrap_err();
     assert_eq!(error.code().unwrap().code(), "23505");

@@ -1,5 +1,5 @@
-//! Backfills by chunks that end while a chunk is being filled, objects that cannot be stored, and hypertables of
-//! which no plain table may become a chunk.
+//! Backfills by chunks that end while a chunk is being filled, objects that cannot be stored, and hypertables to
+//! which no table can be attached as a chunk.
 
 use std::thread::JoinHandle;
 
@@ -44,14 +44,14 @@ impl Filling {
         );
     }
 
-    /// What the call said until it ended; the session is a new one, as the server may be.
+    /// Returns what the call said until it ended, and opens a new session, because the server may have restarted.
     fn called(&mut self) -> Called {
         let called = self.call.take().unwrap().join().unwrap();
         self.fixture.client = wait_for("the server", SOON, || try_client(&self.fixture.db.connection_string()));
         called
     }
 
-    /// Nothing of the chunk, and nothing at work.
+    /// Checks that no part of the chunk is left, and that nothing is in work.
     #[track_caller]
     fn must_be_nothing(&mut self) {
         self.fixture.must_have_no_stage();
@@ -59,7 +59,7 @@ impl Filling {
         assert_eq!(self.fixture.text(STATUSES), "pending");
     }
 
-    /// Calls again, and lets the third object pass when the call watches.
+    /// Calls again, and releases the third object when the call watches.
     fn again(&mut self, args: &str) -> Called {
         let call = self.fixture.begin(&self.fixture.by_bucket(), &format!("mode => 'chunk', {args}"));
         self.fixture.wait_for(
@@ -74,7 +74,8 @@ impl Filling {
         called
     }
 
-    /// Both chunks came as a whole, no tick is missing or there twice, and no object is told that it failed.
+    /// Checks that both chunks were attached, no tick is missing or stored twice, and no object is recorded as
+    /// failed.
     #[track_caller]
     fn must_be_whole(&mut self) {
         let Filling { fixture, all, .. } = self;
@@ -276,7 +277,8 @@ fn the_apache_edition_makes_no_chunks() {
     assert_eq!(number(&mut db.client(), "SELECT count(*) FROM ingestion.backfills"), 0);
 }
 
-/// The objects of two chunks, of which the third one cannot be stored: what it says, and that it costs no other.
+/// Backfills the objects of two chunks, of which the third one cannot be stored: checks its error, and that all
+/// others are loaded.
 fn one_is_quarantined(
     prepare: impl FnOnce(&mut BackfillFixture, i64, &[Tick]),
     fix: impl FnOnce(&mut BackfillFixture),
@@ -326,7 +328,7 @@ fn an_object_with_a_row_that_a_constraint_refuses_is_quarantined_and_the_others_
     one_is_quarantined(forbid, allow, "23514");
 }
 
-/// Every chunk is left to the slices, for this reason, and holds all of its ticks.
+/// Checks that every chunk is filled by loads of its objects, for this reason, and holds all of its ticks.
 fn slices_must_do_it(prepare: &str, why: &str) {
     let Some(mut fixture) = chunk_fixture() else { return };
     fixture.run(prepare);

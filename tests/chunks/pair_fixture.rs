@@ -1,4 +1,4 @@
-//! The same objects by slices and by chunks, and everything that could tell one from the other.
+//! The same objects, loaded one by one and by chunks, and everything in which the results could differ.
 
 use btc_ingest_kit::Tick;
 use btc_ingest_kit::fixture::backfill::{BackfillFixture, role};
@@ -111,11 +111,11 @@ const SHAPE: &str = r"
     SELECT concat(name, ': ', regexp_replace(regexp_replace(regexp_replace(text, '_hyper_\d+_\d+_chunk', 'CHUNK', 'g'),
                   '\m\d+_(\d+_)?btc', 'N_btc', 'g'), 'constraint_\d+', 'constraint_N', 'g')) FROM line ORDER BY 1";
 
-/// What TimescaleDB's catalog says of a chunk's slice.
+/// TimescaleDB's catalog rows of a chunk's dimension slice.
 const SLICES: &str = "SELECT s.chunk_id, concat_ws(' ', 'slice', s.range_start, s.range_end, d.column_name)
     FROM _timescaledb_catalog.dimension_slice s JOIN _timescaledb_catalog.dimension d ON d.id = s.dimension_id";
 
-/// The same where chunks share slices, and the catalog knows their constraints and indexes as well.
+/// The same for older versions, where chunks share slices and the catalog lists their constraints and indexes.
 const OLDER_SLICES: &str = "SELECT k.chunk_id, concat_ws(' ', 'slice', s.range_start, s.range_end, d.column_name,
                                    to_jsonb(k) - '{chunk_id, dimension_slice_id}'::text[])
        FROM _timescaledb_catalog.chunk_constraint k LEFT
@@ -129,7 +129,7 @@ fn shape(client: &mut Client) -> Vec<String> {
     texts(client, &SHAPE.replace("SLICES", if older { OLDER_SLICES } else { SLICES }))
 }
 
-/// The same objects and the same preparation in two databases, one by slices and one by chunks.
+/// The same objects and the same preparation in two databases: one loads them one by one, one by chunks.
 pub struct Pair {
     pub slices: BackfillFixture,
     pub chunks: BackfillFixture,
@@ -183,7 +183,7 @@ impl Pair {
     }
 }
 
-/// A hypertable with about everything changed that a chunk takes over.
+/// Returns statements that change most properties that a chunk inherits from its hypertable.
 pub fn changed() -> String {
     format!("{}{}{CHANGED}", role("chunk_one"), role("chunk_two"))
 }

@@ -1,4 +1,4 @@
-//! Objects that do not keep to one chunk or to themselves, and hypertables that no plain table may become a chunk of.
+//! Objects that reach into several chunks or overlap, and hypertables to which no table can be attached as a chunk.
 
 use btc_ingest_kit::fixture::chunks::{chunk_fixture, put_slice, put_weeks, some_ticks, week};
 use btc_ingest_kit::fixture::loaded;
@@ -67,7 +67,7 @@ fn a_month_over_several_chunks_is_loaded_exactly_by_two_workers() {
         month.extend(some_ticks("BTCUSDT", week(number), 1));
     }
     fixture.put("Binance/BTCUSDT/2024/08/all.parquet", &month);
-    // Keeps the first chunk in work behind the month.
+    // Keeps the first chunk in work while the month is built.
     let late = week(0) + 1000 * BUCKET_US;
     let slice = some_ticks("OTHER", late, 1);
     fixture.put("Binance/BTCUSDT/2024/08/slow.parquet", &slice);
@@ -111,7 +111,7 @@ fn two_workers_fill_two_chunks_at_once() {
     let all = put_weeks(&fixture, 0..2, 3);
     let proxy = FaultProxy::before(&fixture.server.s3);
     fixture.through(&proxy);
-    // The first chunk is held up behind its first object.
+    // The first chunk waits at its first object.
     proxy.on(When::get().key("20240808T1205Z").times(1), Fault::Hang);
     let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 2");
     fixture.wait_for(
@@ -142,7 +142,7 @@ fn ticks_outside_the_chunk_that_a_key_names_are_stored_once() {
     fixture.must_hold_chunks(&all);
 }
 
-/// Ticks of the last bucket of the first week and of the first bucket of the second one, with one id in common.
+/// Makes ticks of the last bucket of the first week and of the first bucket of the second one, with one id in common.
 fn across_the_border() -> (Vec<Tick>, Vec<Tick>) {
     let (before, mut behind) = (some_ticks("BTCUSDT", week(1) - BUCKET_US, 1), some_ticks("BTCUSDT", week(1), 1));
     behind[0].trade_id = before.last().unwrap().trade_id;

@@ -24,13 +24,13 @@ pub struct DiscoveryFixture {
 }
 
 impl DiscoveryFixture {
-    /// The one of this test binary.
+    /// Returns the fixture of this test binary.
     pub fn shared() -> &'static DiscoveryFixture {
         static SHARED: OnceLock<DiscoveryFixture> = OnceLock::new();
         SHARED.get_or_init(|| DiscoveryFixture::start(&[]))
     }
 
-    /// One of its own, with further settings. Polling is out of the question: what happens, happens because it is due.
+    /// Starts a fixture of its own with further settings. It polls so rarely that only what is due happens.
     pub fn start(settings: &[(&str, &str)]) -> DiscoveryFixture {
         let s3 = fixture::server();
         let proxy = FaultProxy::before(&s3);
@@ -50,7 +50,7 @@ impl DiscoveryFixture {
         self.cluster.client(DATABASE)
     }
 
-    /// A folder of its own.
+    /// Returns a folder of its own.
     pub fn folder(&self) -> Folder<'_> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
@@ -59,7 +59,7 @@ impl DiscoveryFixture {
         Folder { fixture: self, name: format!("f{number}"), symbol, generator, client: self.client() }
     }
 
-    /// The process that lists.
+    /// Returns the process that lists.
     pub fn scheduler(&self) -> u32 {
         let mut client = self.client();
         let mut found = None;
@@ -82,17 +82,17 @@ pub struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// `s3://landing/<folder>/<text>`.
+    /// Returns `s3://landing/<folder>/<text>`.
     pub fn prefix(&self, text: &str) -> String {
         format!("s3://{BUCKET}/{}/{text}", self.name)
     }
 
-    /// The prefix by which keys of [`Folder::put_next`] say everything.
+    /// Returns the pattern of the keys of [`Folder::put_next`].
     pub fn pattern(&self) -> String {
         self.prefix(PATTERN)
     }
 
-    /// The key of a bucket.
+    /// Returns the key of a bucket.
     pub fn key(&self, bucket_us: i64) -> String {
         slice_key(&format!("{}/Binance", self.name), &self.symbol, bucket_us)
     }
@@ -102,7 +102,7 @@ impl Folder<'_> {
         self.fixture.s3.put(BUCKET, key, ParquetFile::new().bytes(ticks))
     }
 
-    /// Stores the next slice; its uri and ticks.
+    /// Stores the next slice and returns its uri and ticks.
     pub fn put_next(&mut self) -> (String, Vec<Tick>) {
         let key = self.key(self.generator.next_bucket_us());
         let ticks = self.generator.next_slice();
@@ -119,7 +119,7 @@ impl Folder<'_> {
         row.get::<_, Option<String>>(0).unwrap_or_else(|| "null".to_owned())
     }
 
-    /// Columns of an object's row, with spaces between.
+    /// Returns columns of an object's row, separated by spaces.
     #[track_caller]
     pub fn object(&mut self, uri: &str, columns: &str) -> String {
         let sql = format!("SELECT concat_ws(' ', {columns}) FROM ingestion.objects WHERE s3_uri = $1");
@@ -138,24 +138,24 @@ impl Folder<'_> {
         wait_until(&what, SOON, || self.object(uri, columns) == value);
     }
 
-    /// Columns of a watch, with spaces between.
+    /// Returns columns of a watch, separated by spaces.
     #[track_caller]
     pub fn watched(&mut self, prefix: &str, columns: &str) -> String {
         let sql = format!("SELECT concat_ws(' ', {columns}) FROM btc_ingest.watches WHERE prefix = $1");
         self.client.query_opt(&sql, &[&prefix]).unwrap().map_or_else(|| "none".to_owned(), |row| row.get(0))
     }
 
-    /// Waits until a watch was listed so many times more, from beginning to end.
+    /// Waits until a watch has been listed so many more times, from beginning to end.
     #[track_caller]
     pub fn wait_for_listings(&mut self, prefix: &str, times: usize) {
-        // One may have begun before.
+        // The first listing may have begun earlier.
         for _ in 0..=times {
             let before = self.watched(prefix, "last_listed_at");
             wait_until(&format!("a listing of {prefix}"), SOON, || self.watched(prefix, "last_listed_at") != before);
         }
     }
 
-    /// What discover() says of a prefix: listed, new, changed, known, passed over, skipped.
+    /// Calls discover() and returns its counts: listed, new, changed, known, passed over, skipped.
     #[track_caller]
     pub fn discover(&mut self, prefix: &str) -> String {
         let sql = "SELECT concat_ws(' ', listed, registered_new, changed, known, passed_over, skipped)
@@ -163,7 +163,7 @@ impl Folder<'_> {
         self.text(sql, &[&prefix])
     }
 
-    /// The ticks of the folder's symbol are these, each once.
+    /// Checks that exactly these ticks of the folder's symbol are stored.
     #[track_caller]
     pub fn must_hold(&mut self, ticks: &[Tick]) {
         let condition = format!("symbol = '{}'", self.symbol);

@@ -53,7 +53,7 @@ fn a_forbidden_prefix_and_one_that_does_not_answer_hold_up_no_other() {
     for prefix in [&forbidden, &silent, &outside] {
         folder.watch(prefix, PLAIN);
     }
-    // What was allowed once may not be any more.
+    // A prefix that was allowed is not allowed any more.
     let allowed = format!("ALTER SYSTEM SET btc_ingest.allowed_prefixes = 's3://landing/{}'", folder.name);
     for sql in ["LOAD 'btc_ingest'", &allowed, "SELECT pg_reload_conf()"] {
         folder.client.batch_execute(sql).unwrap();
@@ -76,7 +76,7 @@ fn a_forbidden_prefix_and_one_that_does_not_answer_hold_up_no_other() {
     wait_until("the other to be refused", SOON, || other.watched(&outside, "sqlstate") == "S3002");
     folder.wait_for_listings(&forbidden, 2);
 
-    // By hand, one that cannot be listed is a row of its own.
+    // In a call, a prefix that cannot be listed is a row of its own.
     folder.text("SELECT btc_ingest.unwatch($1)", &[&silent]);
     let found = "SELECT string_agg(concat_ws(' ', listed, problem IS NOT NULL), ', '
                   ORDER BY watched_prefix <> $1, watched_prefix) FROM btc_ingest.discover()";
@@ -97,7 +97,7 @@ fn the_scheduler_ends_within_a_second_while_a_listing_hangs() {
     wait_until("the scheduler's end", SOON, || !is_running(pid));
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 
-    // Another one comes, and finds what is there.
+    // Another scheduler starts and finds the objects.
     fixture.proxy.release();
     let (uri, ticks) = folder.put_next();
     folder.wait_for(&uri, "loaded");
@@ -112,7 +112,7 @@ fn nothing_is_listed_while_the_ingest_is_paused() {
     folder.watch(&pattern, OFTEN);
     folder.wait_for_listings(&pattern, 1);
     folder.text("SELECT btc_ingest.pause_ingest()", &[]);
-    // The round that was under way, and one in which the pause is seen.
+    // The listing in work, and the one that notices the pause.
     let mut seen = fixture.proxy.count("GET");
     let mut still = Instant::now();
     wait_until("listings to end", SOON, || {

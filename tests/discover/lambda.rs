@@ -12,11 +12,11 @@ use crate::discover_fixture::{DATABASE, DiscoveryFixture, Folder};
 
 /// Debian's own Python, which sees Debian's psycopg2; another one may come before it on the PATH.
 const PYTHON: &str = "/usr/bin/python3";
-/// What Lambda does: calls the handler with an event, and shows what it returned, or its error.
+/// The program that acts as Lambda: it calls the handler with an event and prints the result or the error.
 const CALL: &str =
     "import json, sys, register_slice; print(json.dumps(register_slice.handler(json.load(sys.stdin), None)))";
 
-/// One folder with the function set up for it.
+/// A folder, and the function that is configured for it.
 struct LoadFixture {
     folder: Folder<'static>,
     role: String,
@@ -30,7 +30,7 @@ impl LoadFixture {
         LoadFixture { folder, role }
     }
 
-    /// Calls the handler; its answer, or what Python said.
+    /// Calls the handler and returns its answer, or Python's error.
     fn call(&self, event: &str) -> Result<String, String> {
         let pattern = format!(
             "{}/Binance/{{asset}}/{{yyyy}}/{{mm}}/{{dd}}/{{*}}_{{yyyy}}{{mm}}{{dd}}T{{hh}}{{mi}}Z",
@@ -47,7 +47,7 @@ impl LoadFixture {
         outcome(command.get_program(), child.wait_with_output()).map(|text| text.trim().to_owned())
     }
 
-    /// Stores an object; the event that S3 sends for it.
+    /// Stores an object and returns the event that S3 sends for it.
     fn put(&self, key: &str, ticks: &[Tick], sequencer: &str) -> String {
         let bytes = ParquetFile::new().bytes(ticks);
         let size = bytes.len();
@@ -72,7 +72,7 @@ fn an_uploaded_object_is_registered_and_its_ticks_are_there_exactly() {
     for n in 0..3 {
         let bucket = fixture.folder.generator.next_bucket_us();
         let ticks = fixture.folder.generator.next_slice();
-        // Keys come encoded as in a form.
+        // Keys are encoded as in a form.
         let key = fixture.folder.key(bucket).replace(".parquet", &format!(" part={n}.parquet"));
         let event = fixture.put(&key, &ticks, "0055AED6DCD90281E5");
         assert_eq!(fixture.call(&event).unwrap(), r#"{"registered": 1}"#);

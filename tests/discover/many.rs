@@ -28,7 +28,7 @@ fn site_with_many() -> DiscoveryFixture {
     fixture
 }
 
-/// The start-after of every listing so far, decoded as far as keys need it; those without have none.
+/// Returns the start-after of every listing so far that has one, decoded as far as keys need it.
 fn starts(fixture: &DiscoveryFixture) -> Vec<Option<String>> {
     let lists = fixture.proxy.requests().into_iter().filter(|seen| seen.path.contains("list-type"));
     let start = |path: &str| {
@@ -64,7 +64,7 @@ fn a_hundred_thousand_keys_are_registered_by_the_worker_and_only_new_ones_are_li
     assert!(grown < MOST_MEMORY, "{grown}");
     assert_eq!(starts(&fixture).len() as i64, KEYS / 1000);
 
-    // The next ones jump from asset to asset, and ask for no page but the last ones.
+    // Later listings jump from asset to asset, and read only the last pages.
     let moments: Vec<_> = (0..ASSETS)
         .map(|n| {
             let key = slice_key("many/Binance", &format!("ASSET{n}"), time_us(START));

@@ -1,12 +1,13 @@
-//! Watched prefixes: what a producer only uploads is found by the worker and loaded, once, and again when it changes.
+//! Watched prefixes: the worker finds objects that a producer only uploads, and loads them once, and again when they
+//! change.
 
 use btc_ingest_kit::fixture::{BUCKET, Refusal};
 
 use crate::discover_fixture::DiscoveryFixture;
 
-/// Often, and never from the beginning again.
+/// Lists often, and never again from the beginning.
 const OFTEN: &str = r#"{"interval": "200 ms", "full_interval": "1 day"}"#;
-/// Often, and always from the beginning.
+/// Lists often, and always from the beginning.
 const ALL: &str = r#"{"interval": "200 ms", "full_interval": "100 ms"}"#;
 
 #[test]
@@ -27,7 +28,7 @@ fn what_is_uploaded_under_a_watched_prefix_is_loaded_by_itself() {
         folder.wait_for(&uri, "loaded");
     }
     folder.must_hold(&all);
-    // What the key says goes with the object.
+    // The key's values are stored with the object.
     let facts = "metadata ->> 'exchange', metadata ->> 'symbol', span_from, span_to, attempts, backfill";
     let span = "2024-08-08 12:00:00+00 2024-08-08 12:05:00+00";
     assert_eq!(folder.object(&first, facts), format!("binance {} {span} 1", folder.symbol));
@@ -35,7 +36,7 @@ fn what_is_uploaded_under_a_watched_prefix_is_loaded_by_itself() {
     let found =
         folder.text("SELECT max(last_sequence)::text FROM ingestion.stream_offsets WHERE source = $1", &[&offset]);
     assert_eq!(found, all.last().unwrap().trade_id.to_string());
-    // What lies beside is counted and registered nowhere.
+    // Other keys are counted and not registered.
     let objects = "SELECT count(*)::text FROM ingestion.objects WHERE starts_with(s3_uri, $1)";
     assert_eq!(folder.text(objects, &[&folder.prefix("")]), "4");
     assert_eq!(folder.discover(&pattern), "8 0 0 4 4 0");
@@ -125,7 +126,7 @@ fn a_changed_object_is_loaded_again_and_no_tick_is_doubled() {
     let ticks = folder.generator.next_slice();
     let (half, rest) = ticks.split_at(ticks.len() / 2);
     let uri = folder.put(&key, half);
-    // Its producer says how many rows there are, of this version.
+    // The producer's row names the number of rows of this version.
     let registered = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata)
                       VALUES ('2024-08-08 12:00+00', $1, $2, jsonb_build_object('rows', $3::bigint))";
     let (symbol, rows) = (folder.symbol.clone(), half.len() as i64);

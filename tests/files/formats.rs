@@ -24,7 +24,7 @@ fn ticks() -> Vec<Tick> {
     Generator::new(11, "BTCUSDT", time_us(START), 1000).per_second(4.0).next_slice()
 }
 
-/// A database that knows what should be in it, and the connection that loads.
+/// A database, the ticks that it should hold, and the connection that loads.
 struct LoadFixture {
     client: Client,
     test: &'static str,
@@ -40,7 +40,7 @@ impl LoadFixture {
         LoadFixture { client, test, files: 0, _db: db }
     }
 
-    /// Says which ticks are to come out of the following files.
+    /// Sets the ticks that the following files must produce.
     fn expect(&mut self, ticks: &[Tick]) {
         self.client.batch_execute("TRUNCATE expected").unwrap();
         let sql = "COPY expected (bucket_5m, event_time, trade_time, symbol, trade_id, price, quantity,
@@ -117,7 +117,7 @@ fn every_codec_page_version_and_layout_holds_the_same_ticks() {
             ("v1", file.clone()),
             ("v2", file.clone().v2()),
             ("v1 plain", file.clone().plain()),
-            // Without dictionaries version 2 means the delta encodings.
+            // Without dictionaries, version 2 uses the delta encodings.
             ("v2 plain", file.clone().v2().plain()),
             ("v1, small pages and row groups", small.clone()),
             ("v2, small pages and row groups", small.v2()),
@@ -184,7 +184,7 @@ fn every_type_of_time_holds_the_same_moment() {
             assert!(refusal.message.contains(&format!("{column} is INT64 without a unit")), "{refusal:?}");
         }
     }
-    // A type that says its unit is not overruled.
+    // An option does not overrule the unit of a timestamp type.
     let file = ParquetFile::new().event_time(Time::Stamp(TimeUnit::Microsecond, true));
     fixture.check(
         "both",
@@ -390,7 +390,7 @@ fn columns_are_found_by_name_in_any_order_and_case() {
     }
     let options = r#"options => '{"columns": {"price": "px", "event_time": "when it was", "trade_id": "Ünïque"}}'"#;
     fixture.check("mapped", &mapped, &ticks, options);
-    // A mapping beats a column of the tick's own name.
+    // A mapping has precedence over a column of the tick's own name.
     let decoy =
         ParquetFile::new().rename("price", "px").column("decoy", Arc::new(Int64Array::from(vec![1; ticks.len()])));
     fixture.check("decoy", &decoy.rename("decoy", "price"), &ticks, r#"options => '{"columns": {"price": "px"}}'"#);
@@ -420,7 +420,7 @@ fn extra_columns_are_not_read() {
     let mut noise = || (0..800).map(|_| format!("{:016x}", random.bits())).collect::<String>();
     let noise: StringArray = ticks.iter().map(|_| Some(noise())).collect();
     let file = ParquetFile::new().codec(Compression::UNCOMPRESSED).plain().column("a_note", Arc::new(noise));
-    // The note stands between columns that are needed.
+    // The extra column lies between columns that are needed.
     let file = file.order(&["event_time", "trade_id", "a_note"]);
     let size = file.bytes(&ticks).len() as i64;
     assert!(size > 12_000_000, "{size}");
@@ -483,7 +483,7 @@ fn an_hour_of_two_symbols_is_one_registry_row_per_asset_and_bucket() {
     let offset = |symbol: &str| (format!("s3:binance:{symbol}"), newest(symbol).trade_id, newest(symbol).event_time_us);
     assert_eq!(offsets, [offset("BTCUSDT"), offset("ETHUSDT")]);
 
-    // An older object moves no offset back, a source of its own has its own.
+    // An older object moves no offset back, and another source has its own offset.
     let older = Generator::new(3, "BTCUSDT", time_us("2024-08-08T11:00:00Z"), 100).per_second(1.0).next_slice();
     let uri = ServerFixture::shared().put("Binance/older.parquet", ParquetFile::new().bytes(&older));
     loaded(&mut client, &uri, r#"options => '{"exchange": "binance"}'"#);

@@ -54,7 +54,7 @@ fn every_real_file_loads_to_its_exact_sums_and_a_second_pass_inserts_nothing() {
         let forced = loaded(&mut client, &uri, "force => true");
         assert_eq!((forced.counts(), forced.outcome.as_str()), ([rows, 0, rows, 0, 0, 0], "loaded"), "{uri}");
         assert_eq!(stored(&mut client), file.expected(), "{uri} after two more passes");
-        // The files of one dataset overlap, and each one's sums are to be seen alone.
+        // The files of one dataset overlap, and each file's sums are checked alone.
         empty(&mut client);
     }
 }
@@ -93,7 +93,7 @@ fn register(client: &mut Client, uri: &str, file: &RealFile, metadata: &str) {
     assert_eq!(status, "pending");
 }
 
-/// What the variants of other writers, types and codecs are, beside the nine columns.
+/// The variants by other writers, types and codecs, with their options.
 const COLUMNS: &str = "bucket_5m, event_time, trade_time, symbol, trade_id, price, quantity, is_market_maker";
 
 #[test]
@@ -192,7 +192,7 @@ fn two_objects_that_serve_one_bucket_share_one_registry_row() {
     for part in parts(&data, "spot_btcusdt_20230405") {
         let uri = put(&part, "shared-bucket");
         if part.name().contains("T2355Z") {
-            // Its producer goes by trade time: by event time none of its ticks belongs to this bucket.
+            // The producer uses the trade time: by event time none of the ticks belongs to this bucket.
             let sql = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri)
                        VALUES ('2023-04-04 23:55+00', 'BTCUSDT', $1)";
             client.execute(sql, &[&uri]).unwrap();
@@ -237,7 +237,7 @@ fn spot_and_futures_lie_side_by_side_under_their_own_symbols() {
 
 // ── clashes; made, because the real markets' keys do not meet ───────────────────────────────────────────────────────
 
-/// Two markets' ticks with the same keys; all prices differ.
+/// Makes ticks of two markets with the same keys and other prices.
 fn clash() -> (Vec<Tick>, Vec<Tick>) {
     let spot = Generator::new(5, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 1000).per_second(8.0).next_slice();
     let futures = spot.iter().cloned().map(|tick| Tick { price: tick.price + PRICE_UNIT, ..tick }).collect();
@@ -295,7 +295,7 @@ fn every_clash_is_counted_and_as_many_are_kept_as_may_be() {
         .get(0);
     assert_eq!(kept, 50);
 
-    // And the other two ways to treat them.
+    // The other two ways to treat them.
     refused(&mut client, &uri, r#"force => true, options => '{"on_conflict": "abort"}'"#, "TK004");
     let report = loaded(&mut client, &uri, r#"force => true, options => '{"on_conflict": "replace"}'"#);
     assert_eq!(report.counts(), [rows + 4, 0, 7, 0, rows - 3, 0]);

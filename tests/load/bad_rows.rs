@@ -21,7 +21,7 @@ fn put(test: &str, file: &ParquetFile, ticks: &[Tick]) -> String {
     ServerFixture::shared().put(&format!("{test}/{number}.parquet"), file.bytes(ticks))
 }
 
-/// A file of 60 ticks in row groups of 25 with one bad value each, and what is said of it.
+/// Files of 60 ticks in row groups of 25 with one bad value each, and their messages.
 fn defects() -> Vec<(&'static str, ParquetFile)> {
     let all = ticks();
     let ticks = &all[..60];
@@ -77,7 +77,7 @@ fn defects() -> Vec<(&'static str, ParquetFile)> {
     ]
 }
 
-/// The bad row, in row group 1.
+/// The bad row, which is in row group 1.
 const BAD: usize = 37;
 
 #[test]
@@ -131,7 +131,7 @@ fn rejects_beyond_the_limit_are_counted_and_not_kept() {
         client.batch_execute("TRUNCATE market_data.btc_ticks").unwrap();
         let report = loaded(&mut client, &uri, "on_bad_row => 'reject', force => true");
         assert_eq!(report.counts(), [rows, rows - rejected, 0, 0, 0, rejected], "keep {keep}");
-        // What an earlier load of the same version kept is not kept twice.
+        // Rejects that an earlier load of the same version kept are not kept twice.
         let sql = "SELECT count(*), max(row_number), count(DISTINCT row_number) FROM landing.rejected_ticks";
         let row = client.query_one(sql, &[]).unwrap();
         assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(2)), (expected, expected), "keep {keep}");

@@ -14,19 +14,19 @@ use btc_ingest_kit::{Fault, FaultProxy, Generator, ParquetFile, ServerFixture, S
 use parquet::basic::Compression;
 use postgres::Client;
 
-/// What is promised is 200 ms; this much more is the machine's, where everything else runs at the same time.
+/// The limit is 200 ms; the rest is for a machine that runs other tests at the same time.
 const PROMPT: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(20);
 /// How often each end is measured.
 const TIMES: usize = 5;
-/// So that an object of a few megabytes is read by ranges and inserted in many batches.
+/// Small, so that an object of a few megabytes is read by ranges and inserted in many batches.
 const SMALL_MEMORY: (&str, &str) = ("btc_ingest.memory_limit", "8MB");
 
 fn ticks(seed: u64, slices: usize) -> Vec<Tick> {
     Generator::new(seed, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 1).next_slices(slices)
 }
 
-/// A session that has loaded once, on its way to S3 a proxy, and another one that watches it.
+/// A session that has loaded once, a proxy between it and S3, and a second session that watches.
 struct LoadFixture {
     db: TestDb<'static>,
     proxy: FaultProxy,
@@ -83,14 +83,14 @@ impl LoadFixture {
         })
     }
 
-    /// Takes the faults away; a stall that is still counted would be taken for the next call's.
+    /// Removes the faults and waits for the stalls to end, because the next call would be taken for stalled.
     fn calm(&self) {
         self.proxy.clear();
         self.proxy.release();
         wait_until("the stalls to end", SOON, || self.proxy.stalled() == 0);
     }
 
-    /// Nothing is left of the ended call, and the session works on.
+    /// Checks that nothing is left of the ended call, and that the session still works.
     #[track_caller]
     fn must_be_as_before(&mut self, uri: &str, sums: &Sums) {
         let pid = self.pid;
@@ -109,13 +109,13 @@ impl LoadFixture {
     }
 }
 
-/// The load must not have ended by itself.
+/// Checks that the load has not ended by itself.
 #[track_caller]
 fn must_wait<T>(ended: &Receiver<T>) {
     assert!(ended.try_recv().is_err(), "the load ended before it was told to");
 }
 
-/// Prints what was measured and holds it to the limit.
+/// Prints what was measured and compares it with the limit.
 #[track_caller]
 fn must_be_prompt(what: &str, mut times: Vec<Duration>) {
     times.sort();
@@ -196,7 +196,7 @@ fn a_call_can_be_cancelled_while_a_connection_hangs_in_accept() {
     let mut times = Vec::new();
     for _ in 0..TIMES {
         fixture.client.batch_execute(&hang).unwrap();
-        // The two of the waking pair, and then that to S3.
+        // The two sockets of the wake-up pair, and the connection to S3.
         let (pid, before) = (fixture.pid, fixture.held["socket:"]);
         let connected = |_: &mut Client| wait_until("a connection", SOON, || descriptors(pid)["socket:"] > before + 2);
         let (result, time) = fixture.ends(&uri, connected, "pg_cancel_backend");
@@ -233,7 +233,7 @@ fn a_call_that_waits_for_another_load_of_its_object_can_be_cancelled() {
             assert_eq!(Refusal::from(result.unwrap_err()).sqlstate, "57014");
             times.push(time);
         }
-        // The holder can be cancelled as well, and then the way is free.
+        // The holder can be cancelled as well, which releases the lock.
         fixture.watcher.query_one(&format!("SELECT pg_cancel_backend({other_pid})"), &[]).unwrap();
         assert_eq!(Refusal::from(first.join().unwrap().unwrap_err()).sqlstate, "57014");
     });
@@ -250,7 +250,7 @@ fn a_terminated_backend_ends_while_the_body_stalls() {
         fixture.proxy.on(When::get().nth(3), Fault::StallAfter(1000));
         let proxy = std::mem::replace(&mut fixture.proxy, FaultProxy::before(&ServerFixture::shared().s3));
         let (result, time) = fixture.ends(&uri, |_| proxy.wait_until_stalled(SOON), "pg_terminate_backend");
-        // The client may read the closed connection before it reads why.
+        // The client may see the closed connection before the error.
         result.unwrap_err();
         assert!(fixture.db.log().contains("terminating connection due to administrator command"));
         times.push(time);
@@ -284,7 +284,7 @@ fn a_terminated_backend_ends_while_it_inserts_and_the_reader_is_ahead() {
             let sql = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1";
             let waits = |client: &mut Client| client.query_one(sql, &[&pid]).unwrap().get::<_, Option<bool>>(0);
             wait_until("the other transaction's tick", SOON, || waits(watcher) == Some(true));
-            // Once nothing is asked for any more, the reader has two batches ready and no room for a third.
+            // When no more requests come, the reader has two batches ready and no room for a third.
             let mut asked = (0, Instant::now());
             wait_until("the reader to be ahead", SOON, || {
                 let now = proxy.requests().len();

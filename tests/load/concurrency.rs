@@ -24,7 +24,7 @@ fn adds_up(report: &Report) {
     assert!(parts.iter().all(|count| *count >= 0), "a count below zero: {report:?}");
 }
 
-/// What a client that knows nothing of btc_ingest would write.
+/// Returns the INSERT of a client that knows nothing of btc_ingest.
 fn insert(tick: &Tick) -> String {
     let text = |value: Option<i64>| value.map_or("NULL".to_owned(), |value| format!("'{value}'"));
     format!(
@@ -46,7 +46,7 @@ fn insert(tick: &Tick) -> String {
     )
 }
 
-/// Tries again after errors that say so, as every client of a database must; any other error fails the test.
+/// Repeats a load after a transient error, as every client of a database must. Any other error fails the test.
 #[track_caller]
 fn until_it_succeeds<T>(what: &str, mut attempt: impl FnMut() -> Result<T, postgres::Error>) -> T {
     for _ in 0..20 {
@@ -84,7 +84,7 @@ fn loads_of_overlapping_objects_and_a_client_store_every_tick_once() {
                 object.swap(at, random.below(at as u64 + 1) as usize);
             }
         }
-        // By hand: ticks of both objects, of the overlap as well.
+        // A client inserts ticks of both objects, of the overlap as well.
         let by_hand: Vec<&Tick> = (0..40).map(|_| &all[random.below(all.len() as u64) as usize]).collect();
         let uris = [put(&db, "a.parquet", &objects[0]), put(&db, "b.parquet", &objects[1])];
         let ready = Barrier::new(3);
@@ -130,7 +130,7 @@ fn many_loads_of_overlapping_objects_of_several_batches_store_every_tick_once() 
     let all = Generator::new(77, "BTCUSDT", start, 1).per_second(150.0).next_slices(3);
     assert!(all.len() > 100_000, "{}", all.len());
     let third = all.len() / 3;
-    // Each holds two thirds, the last one from the end to the front: deadlocks are allowed, wrong results are not.
+    // Each object holds two thirds, the last one in reverse order: deadlocks are allowed, wrong results are not.
     let backwards: Vec<Tick> = all[third / 2..all.len() - third / 2].iter().rev().cloned().collect();
     let objects = [all[..2 * third].to_vec(), all[third..].to_vec(), backwards];
     let uris: Vec<String> =
@@ -201,8 +201,8 @@ fn a_second_load_of_an_object_waits_for_the_first_and_loads_when_that_rolls_back
     must_hold(&mut first, &ticks(1, 50));
 }
 
-/// A client inserts `by_hand` and does not commit; a load of a hundred ticks meets that, waits, and goes on when
-/// `end` is said.
+/// Lets a client insert `by_hand` without a commit. A load of a hundred ticks meets these ticks, waits, and goes on
+/// after `end`.
 fn beside_an_open_insert(by_hand: &Tick, end: &str, args: &str) -> (Result<Report, Refusal>, TestDb<'static>) {
     let db = ServerFixture::shared().db();
     let uri = put(&db, "a.parquet", &ticks(1, 100));
@@ -313,7 +313,7 @@ fn ticks_that_come_between_two_batches_of_a_load_are_merged() {
     });
 }
 
-/// Proves that the object is read in more requests than the test above lets pass.
+/// Checks that the object is read in more requests than the test above lets pass.
 fn must_be_read_in_many_requests(proxy: &FaultProxy, db: &TestDb<'_>, uri: &str) {
     let mut client = db.client();
     execute(&mut client, &format!("SET btc_ingest.s3_endpoint = '{}'; BEGIN", proxy.endpoint()));
@@ -345,7 +345,7 @@ fn a_producers_upsert_does_not_wait_for_a_running_load() {
         execute(&mut loader, &format!("SET btc_ingest.s3_endpoint = '{}'", proxy.endpoint()));
         let running = scope.spawn(|| loaded(&mut { loader }, &uri, ""));
         proxy.wait_until_stalled(SOON);
-        // Were it to wait for the load, it would wait for us.
+        // If it waited for the load, it would wait for this test.
         execute(&mut producer, "SET lock_timeout = '5s'");
         execute(&mut producer, &upsert("BTCUSDT"));
         execute(&mut producer, &upsert("ETHUSDT"));
@@ -358,8 +358,7 @@ fn a_producers_upsert_does_not_wait_for_a_running_load() {
     });
     let rows = "SELECT string_agg(concat_ws(' ', to_char(bucket_5m, 'HH24:MI'), asset, status), ', '
                                   ORDER BY bucket_5m, asset) FROM landing.raw_blobs_5m";
-    // The load may have read another version than the one that these rows are about: they are looked at again, which
-    // costs a HEAD.
+    // The load may have read an older version than these rows name: they are checked again, which costs a HEAD.
     assert_eq!(text(&mut producer, rows), "12:00 BTCUSDT pending, 12:00 ETHUSDT pending, 12:05 BTCUSDT loaded");
     let swept = "SELECT string_agg(outcome, ', ') FROM btc_ingest.sweep()";
     assert_eq!(text(&mut producer, swept), "already loaded");
@@ -371,7 +370,7 @@ fn a_load_ends_by_itself_while_a_producer_holds_its_registry_row() {
     let db = ServerFixture::shared().db();
     let uri = put(&db, "a.parquet", &ticks(1, 10));
     let mut producer = db.client();
-    // Another object's row of the same bucket and asset is none of the load's business, locked or not.
+    // The load ignores another object's row of the same bucket and asset, locked or not.
     let row = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri)
                VALUES ('2024-08-08T12:00:00Z', 'BTCUSDT', 's3://landing/other.parquet')";
     execute(&mut producer, row);

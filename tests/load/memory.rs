@@ -20,7 +20,7 @@ const ALLOWANCE: u64 = 64 * MB;
 /// How much memory a session may keep after a load.
 const KEPT: u64 = MEMORY_LIMIT / 2;
 
-/// One test at a time: the objects are large, and all of it happens on one machine.
+/// Lets one test run at a time, because the objects are large.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|failed| failed.into_inner())
@@ -30,8 +30,8 @@ fn generator(per_second: f64) -> Generator {
     Generator::new(1, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 3_000_000_000).per_second(per_second)
 }
 
-/// Stores, loads with the backend's memory watched, and forgets the object. Most of what the load took must be given
-/// back.
+/// Stores an object, loads it while the backend's memory is watched, and removes it. The backend must free most of
+/// the memory.
 fn measured(client: &mut Client, what: &str, file: &Bytes, args: &str) -> (Report, u64) {
     let size = file.len();
     let server = ServerFixture::shared();
@@ -62,14 +62,14 @@ fn measured(client: &mut Client, what: &str, file: &Bytes, args: &str) -> (Repor
     (report, growth)
 }
 
-/// What a file's row groups unpack to.
+/// Returns the uncompressed size of a file's row groups.
 fn unpacked(file: &Bytes) -> (usize, u64) {
     let reader = SerializedFileReader::new(file.clone()).unwrap();
     let groups = reader.metadata().row_groups();
     (groups.len(), groups.iter().map(|group| group.total_byte_size() as u64).sum())
 }
 
-/// Random ids of 180 characters, which no codec and no dictionary makes smaller by much.
+/// Makes random ids of 180 characters, which no codec and no dictionary compresses by much.
 fn long_ids(seed: u64, rows: usize) -> ArrayRef {
     let mut random = Random(seed);
     let mut id = || (0..11).map(|_| format!("{:016x}", random.bits())).collect::<String>() + "abcd";
@@ -92,7 +92,7 @@ fn a_row_group_of_a_million_rows_loads_within_the_default_limit() {
     stored(&mut client).must_be(&sums, "one row group");
     assert!(growth < MEMORY_LIMIT + ALLOWANCE, "{growth} bytes more");
 
-    // The merge compares tick by tick, and keeping bad rows holds arrays for longer: no more memory for either.
+    // A merge compares tick by tick, and kept bad rows hold arrays for longer: neither may take more memory.
     let mut client = db.client();
     let (report, growth) = measured(&mut client, "all of it again", &file, "on_bad_row => 'reject'");
     assert_eq!(report.duplicate, 1_048_576);

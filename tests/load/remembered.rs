@@ -12,7 +12,7 @@ const CHUNK: &str = "(SELECT format('%I.%I', chunk_schema, chunk_name)::regclass
 /// Ticks of a slice.
 const TICKS: i64 = 50;
 
-/// A session that has loaded two slices: its second one went straight into the chunk that the first one had made.
+/// A session that has loaded two slices: the second one was appended to the chunk that the first one had made.
 struct Session {
     db: TestDb<'static>,
     client: Client,
@@ -121,7 +121,7 @@ fn a_chunk_that_is_dropped_between_two_loads_is_made_again() {
 fn a_load_that_was_rolled_back_leaves_nothing_remembered_that_is_not_so() {
     let mut session = Session::new();
     session.lose_chunks();
-    // The chunk that these two fill is gone with their transaction.
+    // The chunk that these two fill goes with their transaction.
     session.client.batch_execute("BEGIN").unwrap();
     session.load();
     session.load();
@@ -160,7 +160,7 @@ fn a_continuous_aggregate_that_comes_between_two_loads_learns_of_the_second() {
     );
     session.meanwhile(refresh);
     session.load();
-    // Only what was noted as changed is counted anew.
+    // Only chunks that were marked as changed are counted again.
     session.meanwhile(refresh);
     assert_eq!(number(&mut session.client, "SELECT sum(count)::bigint FROM public.counts"), 3 * TICKS);
 }

@@ -8,7 +8,7 @@ use postgres::Client;
 
 use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, server, text};
 
-/// `object was became`, one after the other, without what all uris begin with.
+/// Runs a command and returns `object was became` of each object, without the common start of the uris.
 #[track_caller]
 fn said(queue: &mut QueueFixture, call: &str) -> String {
     let sql = format!(
@@ -18,13 +18,13 @@ fn said(queue: &mut QueueFixture, call: &str) -> String {
     queue.text(&sql)
 }
 
-/// The SQLSTATE of a statement that must fail.
+/// Returns the error of a statement that must fail.
 #[track_caller]
 fn refused(client: &mut Client, sql: &str) -> Refusal {
     Refusal::from(client.batch_execute(sql).expect_err(sql))
 }
 
-/// Five objects that S3 answers with an error that is final, in the buckets 0 to 4.
+/// Registers five objects that S3 answers with a permanent error, in the buckets 0 to 4.
 fn quarantined(proxy: &FaultProxy) -> (QueueFixture, Vec<Slice>) {
     proxy.on(When::any().key("USDT"), Fault::access_denied());
     let mut queue = QueueFixture::through(proxy, &[]);
@@ -49,7 +49,7 @@ fn retry_takes_what_uri_asset_bucket_or_age_name_and_says_what_it_changed() {
     // An object that is loaded is not retried.
     assert_eq!(said(&mut queue, &format!("retry('{uri}')")), "");
     assert_eq!(said(&mut queue, &format!("retry(asset => 'BTCUSDT', bucket_5m => '{}')", bucket(4))), "");
-    // Any time of the bucket names it.
+    // Any time within the bucket names it.
     let time = bucket(1).replace(":05:00Z", ":07:30Z");
     assert_eq!(
         said(&mut queue, &format!("retry(asset => 'BTCUSDT', bucket_5m => '{time}')")),
@@ -116,7 +116,7 @@ fn what_is_skipped_stays_so_until_retry_or_its_producer_says_otherwise() {
     queue.wait_loaded(&slices[..1]);
     assert_eq!(queue.state(&slices[4].uri), "skipped skipped 1");
     queue.must_hold(&slices[..4]);
-    // What waits can be skipped, too.
+    // An object that waits can be skipped, too.
     queue.run("SELECT btc_ingest.pause_ingest()");
     let waiting = queue.put("BTCUSDT", 8);
     queue.run(&format!("SELECT * FROM btc_ingest.register_s3_slice('{}', 'BTCUSDT')", waiting.uri));
@@ -161,7 +161,7 @@ fn a_slice_that_is_reloaded_holds_what_its_objects_hold() {
     let refusal =
         refused(&mut queue.client, &format!("SELECT * FROM btc_ingest.reload_slice('BTCUSDT', '{}')", bucket(50)));
     assert!(refusal.sqlstate == "TK002" && refusal.message.contains("nothing was deleted"), "{refusal:?}");
-    // An object that is gone by now: all or nothing.
+    // One object is gone meanwhile: the command changes all objects or none.
     queue.server.s3.delete("landing", slice.uri.strip_prefix("s3://landing/").unwrap());
     assert_eq!(refused(&mut queue.client, &call).sqlstate, "S3004");
     must_hold(&mut queue.client, &all);

@@ -12,7 +12,7 @@ use postgres::Client;
 
 use crate::queue_fixture::{QueueFixture, SOON, Slice, register, server, text, wait_until_true};
 
-/// A load that hangs until the proxy's release; the slice, and the pid of its loader.
+/// Begins a load that hangs until the proxy's release. Returns the slice and the pid of its loader.
 fn hanging(proxy: &FaultProxy, settings: &[(&str, &str)]) -> (QueueFixture, Slice, i32) {
     proxy.on(When::get(), Fault::StallAfter(300));
     let mut queue = QueueFixture::through(proxy, settings);
@@ -22,7 +22,7 @@ fn hanging(proxy: &FaultProxy, settings: &[(&str, &str)]) -> (QueueFixture, Slic
     (queue, slice, loader)
 }
 
-/// When the server last wrote a line with this text: milliseconds of the day.
+/// Returns the time of the last log line with this text, in milliseconds of the day.
 #[track_caller]
 fn logged_at(log: &str, text: &str) -> i64 {
     let line = log.lines().rev().find(|line| line.contains(text)).expect(text);
@@ -67,7 +67,7 @@ fn a_loader_that_is_ended_while_it_plans_gives_its_attempts_back_and_takes_no_pr
     queue.run("CREATE INDEX folded ON ingestion.objects (attempts) WHERE public.folded()");
     let first = queue.register_slices("BTCUSDT", 0..1);
     queue.wait_loaded(&first);
-    // It has an attempt begun and more claimed when it plans anew.
+    // It has begun an attempt and claimed more objects when it plans again.
     proxy.on(When::get(), Fault::StallAfter(300));
     let slices = queue.register_slices("BTCUSDT", 1..5);
     proxy.wait_until_stalled(SOON);
@@ -85,7 +85,7 @@ fn a_loader_that_is_ended_while_it_plans_gives_its_attempts_back_and_takes_no_pr
     queue.run(&folded("NULL;"));
     queue.client.execute("SELECT pg_terminate_backend($1)", &[&loader]).unwrap();
     wait_until("its end", SOON, || !is_running(loader.unsigned_abs()));
-    // In this same session: a crash would have ended it.
+    // This is still the same session: a crash would have ended it.
     queue.wait_loaded(&slices);
     for slice in &slices {
         assert_eq!(queue.state(&slice.uri), "loaded loaded 1");
@@ -100,7 +100,7 @@ fn a_loader_whose_commits_wait_for_a_standby_that_is_gone_ends_all_the_same() {
     proxy.on(When::get(), Fault::StallAfter(300));
     let mut queue = QueueFixture::through(&proxy, &[("workers", "1")]);
     queue.run("SET synchronous_commit = local");
-    // All at once, so that the loader has claimed further ones when the first one's commit waits.
+    // Registered at once, so that the loader has claimed more objects when the first commit waits.
     queue.run("BEGIN");
     let slices = queue.register_slices("BTCUSDT", 0..12);
     queue.run("COMMIT");
@@ -136,7 +136,7 @@ fn a_server_stops_at_once_while_s3_hangs_and_goes_on_after_its_start() {
     let took = began.elapsed();
     proxy.release();
     queue.server.cluster.start();
-    // The checkpoint, and pg_ctl's own steps, are part of it; the workers are gone before.
+    // The time includes the checkpoint and pg_ctl's own steps; the workers have ended before.
     assert!(took < Duration::from_secs(3), "{took:?}");
     let log = queue.db.log();
     let workers = logged_at(&log, "LOG:  shutting down") - logged_at(&log, "received fast shutdown request");
@@ -243,7 +243,7 @@ fn an_owner_without_other_privileges_drops_the_database_and_no_other_role_distur
     let took = began.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
 
-    // Under its new name it is worked in again, and what was in work is loaded.
+    // The workers return to the database under its new name, and load what was in work.
     proxy.release();
     elsewhere.batch_execute(&format!("ALTER SYSTEM SET btc_ingest.database = '{name}_renamed'")).unwrap();
     elsewhere.batch_execute("SELECT pg_reload_conf()").unwrap();
@@ -294,7 +294,7 @@ fn a_standby_does_nothing_until_it_is_promoted() {
         "the producer's row",
         "SELECT count(*) = 3 FROM landing.raw_blobs_5m WHERE status = 'loaded'",
     );
-    // What the primary was at had begun: its end is not known here.
+    // The attempt that the primary had begun has no known end here.
     assert_eq!(
         text(&mut there, "SELECT string_agg(attempts::text, ' ' ORDER BY s3_uri) FROM ingestion.objects"),
         "2 1 1"

@@ -30,8 +30,7 @@ fn an_object_that_hangs_holds_up_the_next_one_at_most() {
     queue.must_hold(&slices);
 }
 
-/// A sweep in an open transaction has queued eight slices and loaded one, and two loaders have found nothing to do
-/// meanwhile.
+/// Lets a sweep in an open transaction queue eight slices and load one, while two loaders find nothing to do.
 fn loaders_beside_an_open_sweep() -> (QueueFixture, Vec<Slice>, Client) {
     let mut queue = QueueFixture::with(&[("workers", "0")]);
     let slices = queue.register_slices("BTCUSDT", 0..8);
@@ -104,7 +103,7 @@ fn a_locked_offset_is_written_by_a_later_load() {
     let offset = "SELECT max(last_sequence) FROM ingestion.stream_offsets";
     assert_eq!(queue.number(offset), TICKS as i64);
     holder.batch_execute("COMMIT").unwrap();
-    // Older than what was left out: what counts is the furthest.
+    // Older than the offset that was left out: the furthest one counts.
     let last = queue.register_slices("BTCUSDT", 50..51);
     queue.wait_loaded(&last);
     queue.wait_for(
@@ -118,7 +117,7 @@ fn a_locked_offset_is_written_by_a_later_load() {
 #[test]
 fn ticks_of_a_load_that_is_not_committed_are_waited_for_without_holding_up_others() {
     let mut queue = QueueFixture::new();
-    // A chunk that only an open transaction sees would have to be waited for by all that belongs into it.
+    // All ticks of a chunk would wait for the open transaction that creates it.
     let first = queue.register_slices("SOLUSDT", 0..1);
     queue.wait_loaded(&first);
     let slice = queue.put("BTCUSDT", 0);
@@ -178,7 +177,7 @@ fn an_open_transaction_over_registered_objects_holds_up_no_other() {
     let mut queue = QueueFixture::with(&[("poll_interval", "200ms")]);
     queue.run("SELECT btc_ingest.pause_ingest()");
     let slices = queue.register_slices("BTCUSDT", 0..3);
-    // In the queue, as after a load of theirs that failed.
+    // They are in the queue, as after a failed load.
     queue.run(&format!(
         "INSERT INTO ingestion.objects (s3_uri, span_from, span_to) SELECT s3_uri, bucket_5m,
                 bucket_5m + interval '5 minutes' FROM landing.raw_blobs_5m;
@@ -202,7 +201,7 @@ fn an_attempt_that_ended_with_its_process_holds_up_no_other_while_a_producer_has
     let mut queue = QueueFixture::with(&[("poll_interval", "200ms")]);
     queue.run("SELECT btc_ingest.pause_ingest()");
     let slices = queue.register_slices("BTCUSDT", 0..3);
-    // As a process leaves them that is killed at its load.
+    // This is the state that a process leaves when it is killed during its load.
     queue.run(
         "INSERT INTO ingestion.objects (s3_uri, span_from, span_to, attempts, attempt_started_at)
          SELECT s3_uri, bucket_5m, bucket_5m + interval '5 minutes', 1, now() FROM landing.raw_blobs_5m;

@@ -9,7 +9,7 @@ use btc_ingest_kit::{Fault, FaultProxy, S3Server, When};
 
 use crate::outage_fixture::{SOON, builder, client, count, must_hold, put_slices, register, start, wait_until_loaded};
 
-/// Processes of ours, on the whole server.
+/// Counts the processes of btc_ingest on the whole server.
 const OURS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'btc\\_ingest%'";
 
 #[test]
@@ -19,7 +19,7 @@ fn an_s3_server_that_was_stopped_and_started_again_needs_no_operator() {
     let server = serve(0).unwrap();
     server.create_bucket(BUCKET);
     let port = server.port();
-    // An outage of seconds in the place of one of minutes: what is tried meanwhile must not be given up.
+    // The outage takes seconds instead of minutes: no object may be quarantined meanwhile.
     let patient = builder(&server.endpoint()).setting("btc_ingest.max_attempts", "100");
     let cluster = start(patient.setting("btc_ingest.s3_max_attempts", "1"));
     let mut client = client(&cluster);
@@ -29,7 +29,7 @@ fn an_s3_server_that_was_stopped_and_started_again_needs_no_operator() {
 
     drop(server);
     register(&mut client, &slices[20..]);
-    // Every one of them has been tried, and more than once.
+    // Each of them has been tried more than once.
     wait_until("failures", SOON, || {
         let sql = "SELECT count(*) FROM ingestion.objects WHERE attempts > 1 AND status <> 'loaded'";
         client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 40
@@ -53,7 +53,7 @@ fn a_promoted_standby_goes_on_with_what_is_registered_by_itself() {
     standby.psql("postgres", &endpoint).unwrap();
     standby.psql("postgres", "SELECT pg_reload_conf()").unwrap();
 
-    // The primary gets no further than the middle: every read from then on hangs.
+    // The primary stops in the middle: every later read hangs.
     let slices = put_slices(&s3, 300);
     there.on(When::get().from(120), Fault::Hang);
     register(&mut client(&primary), &slices);
@@ -73,7 +73,7 @@ fn a_promoted_standby_goes_on_with_what_is_registered_by_itself() {
     wait_until_loaded(&mut client, 300);
     must_hold(&mut client, &slices);
     assert!(here.count("GET") >= 300 - 120, "{} reads after the promotion", here.count("GET"));
-    // Each was inserted once, and only what was at work when the primary died was tried twice.
+    // Each was inserted once, and only the objects in work when the primary died were tried twice.
     let sql = "SELECT concat_ws(' ', sum(attempts) BETWEEN 300 AND 302, count(*) FILTER (WHERE attempts > 2),
                       (SELECT sum(rows_inserted) = (SELECT count(*) FROM market_data.btc_ticks)
                           FROM ingestion.load_history))

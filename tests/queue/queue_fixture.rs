@@ -89,7 +89,7 @@ impl QueueFixture {
         queue
     }
 
-    /// Changes settings of the server, without a restart, and waits until its processes have been told.
+    /// Changes settings of the server without a restart, and waits until they are in force.
     pub fn set(&mut self, settings: &[(&str, &str)]) {
         for (name, value) in settings {
             self.run(&format!("ALTER SYSTEM SET btc_ingest.{name} = '{value}'"));
@@ -97,7 +97,7 @@ impl QueueFixture {
         let began = self.text("SELECT clock_timestamp()::text");
         self.run("SELECT pg_reload_conf()");
         let loaded = format!("SELECT (pg_conf_load_time() >= '{began}')::text");
-        // What a session begins with is what the postmaster knows.
+        // A new session shows what the postmaster has read.
         wait_until("the settings", SOON, || text(&mut self.db.client(), &loaded) == "true");
     }
 
@@ -199,7 +199,7 @@ impl QueueFixture {
         let sql = "SELECT coalesce(max(state_change)::text, '') FROM pg_stat_activity
                     WHERE backend_type = 'btc_ingest loader' AND datname = current_database() AND state = 'idle'";
         let mut last = self.text(sql);
-        // The first change may be the end of a look that began before.
+        // The first change may be the end of a look that began earlier.
         for _ in 0..2 {
             let client = &mut self.client;
             last = wait_for("a loader that looks", SOON, || Some(text(client, sql)).filter(|now| *now > last));
@@ -209,7 +209,7 @@ impl QueueFixture {
     /// Waits until no claim and no lock on an object is held.
     #[track_caller]
     pub fn must_hold_no_claims(&mut self) {
-        // Loaders hold one lock each, on their number.
+        // Each loader holds one lock, on its number.
         let sql = "(SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                      WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted)
                    <= (SELECT count(*) FROM pg_stat_activity

@@ -25,8 +25,8 @@ fn what_is_loaded_by_hand_just_before_a_loader_begins_is_not_loaded_again() {
     proxy.wait_until_stalled(SOON);
     let uri = slices[1].uri.clone();
     let mut hand = queue.session();
-    // A load looks at the schema's version first. The loader's next one has to wait there, and its attempt began when
-    // the first one was committed.
+    // A load reads the schema's version first. The loader's next load waits there, and its attempt began when the
+    // first one was committed.
     let by_hand = std::thread::spawn(move || {
         hand.batch_execute("BEGIN; LOCK TABLE ingestion.schema_version").unwrap();
         let report = loaded(&mut hand, &uri, "");
@@ -55,7 +55,7 @@ fn what_is_registered_anew_just_before_a_loader_begins_is_loaded_once() {
     proxy.wait_until_stalled(SOON);
     let uri = slices[7].uri.clone();
     let mut other = queue.session();
-    // As above; and what taking a registry row into the queue does to its object.
+    // As above; the UPDATE does what enqueueing a registry row does to its object.
     let anew = std::thread::spawn(move || {
         let again = "UPDATE ingestion.objects SET generation = generation + 1, attempts = 0, attempt_started_at = NULL
                       WHERE s3_uri = $1 AND status = 'pending' AND attempt_started_at IS NOT NULL";
@@ -88,7 +88,7 @@ fn an_upsert_of_the_same_uri_loads_its_new_version_and_merges_it() {
     must_hold(&mut queue.client, &both);
     assert_eq!(queue.state(&slice.uri), "loaded loaded 1");
     assert_eq!(queue.text("SELECT concat_ws(' ', rows_inserted, rows_duplicate) FROM ingestion.objects"), "10 15");
-    // The same version once more costs a question, and is said.
+    // The same version again costs a HEAD, and the history records it.
     upsert(&mut queue.client, &slice.uri, 0);
     queue.wait_for("the third", "EXISTS (SELECT FROM ingestion.load_history WHERE outcome = 'already loaded')");
     queue.wait_status(&slice.uri, "loaded");
@@ -107,7 +107,7 @@ fn an_upsert_of_the_same_uri_loads_its_new_version_and_merges_it() {
     );
 }
 
-/// What a producer that replaces an object says, with no knowledge of our columns.
+/// Replaces an object as a producer does that knows only the documented columns.
 fn upsert(client: &mut Client, uri: &str, n: i64) {
     let sql =
         "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ($1::text::timestamptz, 'BTCUSDT', $2)
@@ -120,7 +120,7 @@ fn an_upsert_during_a_load_does_not_wait_and_its_version_is_loaded_afterwards() 
     for (fails, by_function) in [(false, false), (true, false), (false, true), (true, true)] {
         let proxy = FaultProxy::before(&server().s3);
         proxy.on(When::get(), Fault::StallAfter(300));
-        // What failed would not be tried again in a test's time; what is new is.
+        // A failed object would not be retried within the test; a new version is loaded.
         let mut queue = QueueFixture::through(&proxy, &[("retry_backoff", "1h"), ("retry_backoff_max", "1h")]);
         let slice = queue.register_slices("BTCUSDT", 0..1).remove(0);
         proxy.wait_until_stalled(SOON);
@@ -167,7 +167,7 @@ fn many_rows_of_one_object_are_one_load() {
     queue.wait_for("all rows", "SELECT count(*) = 4 AND bool_and(status = 'loaded') FROM landing.raw_blobs_5m");
     assert_eq!(queue.history(&uri), "loaded");
     must_hold(&mut queue.client, &ticks);
-    // One more row of it is a question to S3, and no load.
+    // One more row of it costs a HEAD, and no load.
     let before = proxy.count("GET");
     queue.register_uri(&uri, "BTCUSDT", 7);
     queue.wait_for("the row", "SELECT count(*) = 5 AND bool_and(status = 'loaded') FROM landing.raw_blobs_5m");

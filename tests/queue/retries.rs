@@ -18,7 +18,7 @@ fn what_passes_is_tried_again_after_pauses_that_grow_and_every_attempt_is_a_row(
     assert_eq!(queue.state(uri), "loaded loaded 3");
     assert_eq!(queue.history(uri), "failed S3009, failed S3009, loaded");
     assert_eq!(queue.text("SELECT string_agg(attempts::text, ' ' ORDER BY s3_uri) FROM ingestion.objects"), "1 3 1 1");
-    // 50 and 100 ms, each a quarter more or less.
+    // The pauses are 50 and 100 ms, each a quarter more or less.
     let pauses = format!(
         "SELECT string_agg((pause >= place * interval '37 ms')::text, ' ' ORDER BY place)
            FROM (SELECT row_number() OVER w - 1 AS place, started_at - lag(finished_at) OVER w AS pause
@@ -61,7 +61,7 @@ fn an_outage_of_s3_needs_no_operator() {
     let before = queue.register_slices("BTCUSDT", 0..1);
     queue.wait_loaded(&before);
     proxy.refuse_connections(true);
-    // Connections that were open already serve as well as before.
+    // Open connections would still work.
     proxy.on(When::any(), Fault::Drop);
     let during = queue.register_slices("BTCUSDT", 1..6);
     for slice in &during {
@@ -153,7 +153,7 @@ fn what_is_no_parquet_by_its_own_word_is_skipped_with_the_reason() {
     }
     assert_eq!(queue.number("SELECT count(*) FROM ingestion.load_history"), 0);
     assert_eq!(queue.number("SELECT count(*) FROM btc_ingest.queue"), 0);
-    // Its word counts for more than its name.
+    // The metadata count for more than the name.
     let slice = queue.put("BTCUSDT", 9);
     let named = queue.put_bytes("parquet-in-fact.json", ParquetFile::new().bytes(&slice.ticks));
     queue.run(&format!(
@@ -182,7 +182,7 @@ fn what_never_passes_is_quarantined_after_max_attempts() {
         format!("{uri} quarantined pending")
     );
     queue.wait_loaded(&slices);
-    // With all of its attempts again.
+    // It has all of its attempts again.
     assert_eq!(queue.state(&uri), "loaded loaded 1");
     queue.must_hold(&slices);
 }

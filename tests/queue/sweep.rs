@@ -13,12 +13,12 @@ use postgres::{Client, NoTls};
 
 use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, number, server};
 
-/// A server without loaders, so that nothing moves but by a sweep.
+/// Makes a server without loaders, so that only a sweep loads.
 fn still(proxy: &FaultProxy) -> QueueFixture {
     QueueFixture::through(proxy, &[("workers", "0")])
 }
 
-/// A session, and the warnings that it hears.
+/// Opens a session and returns the warnings that it receives.
 fn listening(queue: &QueueFixture) -> (Client, Arc<Mutex<Vec<String>>>) {
     let warnings: Arc<Mutex<Vec<String>>> = Arc::default();
     let heard = warnings.clone();
@@ -31,14 +31,14 @@ fn listening(queue: &QueueFixture) -> (Client, Arc<Mutex<Vec<String>>>) {
     (config.connect(NoTls).unwrap(), warnings)
 }
 
-/// Key and outcome of what a sweep reports.
+/// Sweeps and returns key and outcome of each report.
 fn sweep(client: &mut Client, args: &str) -> Vec<(String, String)> {
     let rows = client.query(&format!("SELECT * FROM btc_ingest.sweep({args})"), &[]).unwrap();
     let key = |report: Report| (report.uri.rsplit('/').next().unwrap().to_owned(), report.outcome);
     rows.into_iter().map(Report::from).map(key).collect()
 }
 
-/// `CALL run_sweep` in a session and a thread of its own; the pid of its backend.
+/// Calls `run_sweep` in a session and a thread of its own, and returns the pid of its backend.
 fn begin_sweep(queue: &QueueFixture, config: &str) -> (u32, JoinHandle<Result<(), Refusal>>) {
     let mut client = queue.session();
     let pid = backend_pid(&mut client);
@@ -46,7 +46,7 @@ fn begin_sweep(queue: &QueueFixture, config: &str) -> (u32, JoinHandle<Result<()
     (pid, std::thread::spawn(move || client.batch_execute(&call).map_err(Refusal::from)))
 }
 
-/// Keys in the order in which they were loaded.
+/// Returns the keys in the order in which they were loaded.
 fn order(queue: &mut QueueFixture) -> String {
     queue.text(
         "SELECT coalesce(string_agg(substring(s3_uri FROM '[A-Z]+/\\d+'), ' ' ORDER BY id), '')
@@ -115,7 +115,7 @@ fn run_sweep_commits_after_every_object_and_records_what_fails() {
         "opening t"
     );
 
-    // Cancelled in the middle, nothing is left of it but the attempt.
+    // A sweep that is cancelled in the middle leaves only the attempt.
     queue.client.execute("SELECT pg_cancel_backend($1)", &[&(pid as i32)]).unwrap();
     assert_eq!(call.join().unwrap().expect_err("a cancelled sweep goes on").sqlstate, "57014");
     queue.must_hold_no_claims();
@@ -150,7 +150,7 @@ fn run_sweep_does_what_its_config_says() {
     assert_eq!(order(&mut queue), "BTCUSDT/00000 BTCUSDT/00001");
     call(&mut queue, r#"{"max_slices": 2, "assets": ["ETHUSDT", "SOLUSDT"], "order": "newest"}"#);
     assert_eq!(order(&mut queue), "BTCUSDT/00000 BTCUSDT/00001 ETHUSDT/00005 ETHUSDT/00004");
-    // An object that was begun is brought to its end.
+    // The object in work is loaded to its end.
     proxy.on(When::get(), Fault::Latency(Duration::from_millis(300)));
     let began = Instant::now();
     call(&mut queue, r#"{"max_runtime": "100 ms"}"#);
@@ -213,7 +213,7 @@ fn run_sweep_is_refused_where_it_could_not_commit_and_claims_nothing() {
     let refusal = Refusal::from(queue.client.batch_execute("BEGIN; CALL btc_ingest.run_sweep()").unwrap_err());
     assert_eq!(refusal.sqlstate, "2D000", "{refusal:?}");
     queue.run("ROLLBACK");
-    // Also where the refusal is caught, and the transaction goes on.
+    // Also if the refusal is caught and the transaction goes on.
     queue.run(
         "DO $$ BEGIN CALL btc_ingest.run_sweep(); EXCEPTION WHEN invalid_transaction_termination THEN NULL; END $$",
     );
@@ -276,7 +276,7 @@ fn sweeps_workers_a_backfill_and_a_hand_load_every_object_exactly_once() {
     let assets = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
     let slices: Vec<Slice> =
         assets.iter().flat_map(|asset| (0..20).map(|n| queue.put(asset, n)).collect::<Vec<_>>()).collect();
-    // In no order, by fives.
+    // Registered in no order, five at a time.
     let mut shuffled: Vec<&Slice> = slices.iter().collect();
     shuffled.sort_by_key(|slice| {
         slice
@@ -339,7 +339,7 @@ fn a_job_of_timescaledb_sweeps() {
     let job = queue.text(r#"SELECT add_job('btc_ingest.run_sweep', '1 second', config => '{"max_slices": 3}')::text"#);
     queue.wait_loaded(&slices);
     queue.must_hold(&slices);
-    // Registered while the job stands.
+    // Registered while the job exists.
     let more = queue.register_slices("BTCUSDT", 5..6);
     queue.wait_loaded(&more);
     queue.wait_for(

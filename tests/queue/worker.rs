@@ -60,7 +60,7 @@ fn what_was_rolled_back_wakes_no_worker_and_what_was_not_is_loaded() {
     let mut queue = QueueFixture::new();
     let slices: Vec<_> = (0..6).map(|n| queue.put("BTCUSDT", n)).collect();
     let mut producer = queue.session();
-    // Before a savepoint that is rolled back, after one, and in one that is kept.
+    // Rows before a savepoint that is rolled back, after one, and in one that is released.
     for (n, (before, within)) in [("", "ROLLBACK TO s"), ("", "RELEASE s"), ("", "ROLLBACK TO s")].iter().enumerate() {
         let (outer, inner) = (&slices[2 * n], &slices[2 * n + 1]);
         producer.batch_execute(&format!("BEGIN; {before}")).unwrap();
@@ -76,7 +76,7 @@ fn what_was_rolled_back_wakes_no_worker_and_what_was_not_is_loaded() {
         producer.batch_execute("COMMIT").unwrap();
         queue.wait_loaded(std::slice::from_ref(outer));
     }
-    // The same session, after a transaction that came to nothing.
+    // The same session, after a transaction that was rolled back.
     producer.batch_execute("BEGIN").unwrap();
     register(&mut producer, &slices[1]);
     producer.batch_execute("ROLLBACK").unwrap();
@@ -244,7 +244,7 @@ fn workers_move_to_the_database_that_the_setting_names() {
         Some(text(&mut there, "SELECT count(*)::text FROM market_data.btc_ticks"))
             .filter(|ticks| *ticks == TICKS.to_string())
     });
-    // None, and back again: one that is not there yet is waited for.
+    // No database, and back again: the workers wait for a database that does not exist yet.
     queue.set(&[("database", "")]);
     queue.wait_for(
         "no worker but the launcher",
@@ -325,19 +325,19 @@ fn slices_flow_on_while_timescaledb_is_updated_under_the_workers() {
         println!("skipped: needs an older version of timescaledb beside the installed one");
         return;
     }
-    // A session has one version of TimescaleDB's library for good.
+    // A session keeps one version of TimescaleDB's library until it ends.
     let script = |queue: &QueueFixture, sql: &str| queue.db.psql(sql).unwrap();
     script(&queue, &format!("CREATE EXTENSION timescaledb VERSION '{older}'; CREATE EXTENSION btc_ingest CASCADE;"));
     queue.client = queue.session();
     let mut all = queue.register_slices("BTCUSDT", 0..3);
     queue.wait_loaded(&all);
     let before = queue.pids("loader");
-    // Some are registered before, some after, and the workers are at them all the time.
+    // Some are registered before, some after, and the workers load all the time.
     let coming: Vec<_> = (3..60).map(|n| queue.put("BTCUSDT", n)).collect();
     let connection = queue.db.connection_string();
     let producer = std::thread::spawn({
         let coming = coming.clone();
-        // Sessions that meet the update are ended by TimescaleDB; a producer tries again.
+        // TimescaleDB ends sessions that meet the update; a producer tries again.
         move || {
             coming.iter().for_each(|slice| wait_until("a producer's row", SOON, || try_register(&connection, slice)))
         }
@@ -362,7 +362,7 @@ fn a_scheduler_that_is_woken_again_and_again_starts_each_worker_of_a_backfill_on
     let proxy = FaultProxy::before(&server().s3);
     let hanging = proxy.on(When::list(), Fault::Hang);
     let mut queue = QueueFixture::through(&proxy, &[]);
-    // The postmaster says then which process it starts.
+    // At this level the postmaster logs which process it starts.
     queue.run("ALTER SYSTEM SET log_min_messages = 'debug1'");
     queue.set(&[]);
     let slices: Vec<Slice> = (0..8).map(|n| queue.put("BTCUSDT", n)).collect();

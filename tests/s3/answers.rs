@@ -37,11 +37,11 @@ fn a_policy_that_denies_is_s3005() {
     let get = fixture.proxy.on(When::get(), Fault::access_denied());
     let refusal = fixture.refuses(&[], &uri, "S3005");
     assert!(refusal.message.contains("403, AccessDenied"), "{refusal:?}");
-    // A refusal is not tried again.
+    // The SDK does not repeat a refused request.
     assert_eq!((fixture.proxy.acted(head), fixture.proxy.acted(get)), (0, 1));
     fixture.proxy.clear();
 
-    // Of a loaded object, the GET only asks why: a HEAD's answer has no body.
+    // For a loaded object, the GET only reads the reason: a HEAD's answer has no body.
     let mut client = fixture.session(&[]);
     loaded(&mut client, &uri, "");
     let head = fixture.proxy.on(When::head(), Fault::access_denied());
@@ -75,7 +75,7 @@ fn a_server_that_stays_overloaded_is_s3009() {
     assert_eq!(fixture.proxy.acted(rule), 2);
     fixture.proxy.clear();
 
-    // Of a loaded object: twice the HEAD, and twice the GET that asks why.
+    // For a loaded object: two HEADs, and two GETs that read the reason.
     let mut client = fixture.session(&[("btc_ingest.s3_max_attempts", "2")]);
     loaded(&mut client, &uri, "");
     let rule = fixture.proxy.on(When::any(), Fault::slow_down());

@@ -15,7 +15,7 @@ fn https_with_an_authority_of_ones_own_works_once_it_is_trusted() {
     assert!(refusal.message.to_lowercase().contains("certificate"), "{refusal:?}");
     assert!(refusal.hint.contains("btc_ingest.s3_ca_file"), "{refusal:?}");
 
-    // Another authority is no better than none.
+    // Another authority is as bad as none.
     let other = S3Server::https(ACCESS, SECRET);
     let ca = other.ca_file().to_str().unwrap();
     stranger.batch_execute(&format!("SET btc_ingest.s3_ca_file = '{ca}'")).unwrap();
@@ -82,7 +82,7 @@ fn credentials_of_an_instance_role_may_rotate_between_two_loads() {
     assert_eq!(report.inserted as u64, second.1.rows);
     assert_eq!(imds.handed_out(), 2);
 
-    // And where S3 does not know the role's new keys, neither pair is shown.
+    // If S3 does not know the role's new keys, the error shows neither pair.
     server.revoke("ROLEKEY2");
     let refusal = refused(&mut client, &uris[1], "force => true", "S3005");
     for text in [format!("{refusal:?}"), cluster.log()] {

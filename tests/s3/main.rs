@@ -22,7 +22,7 @@ use bytes::Bytes;
 use parquet::basic::Compression;
 use postgres::Client;
 
-/// So that an object of more than a megabyte is read by ranges, which is what larger ones are.
+/// Small, so that an object of more than a megabyte is read by ranges, as larger ones are.
 const SMALL_MEMORY: (&str, &str) = ("btc_ingest.memory_limit", "8MB");
 
 /// A database, and a proxy between it and the shared S3 server.
@@ -40,7 +40,7 @@ impl S3Fixture {
         session(&self.db, &self.proxy.endpoint(), settings)
     }
 
-    /// The load must fail with this SQLSTATE, name the object, say what to do, and leave no row and no secret.
+    /// Checks that a load fails with this SQLSTATE, names the object, has a hint, and leaves no row and no secret.
     #[track_caller]
     fn refuses(&self, settings: &[(&str, &str)], uri: &str, sqlstate: &str) -> Refusal {
         let mut client = self.session(settings);
@@ -64,13 +64,13 @@ fn ticks(seed: u64, slices: usize) -> Vec<Tick> {
     Generator::new(seed, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 1).next_slices(slices)
 }
 
-/// A slice, well below a megabyte.
+/// Makes a slice of well below a megabyte.
 fn small(seed: u64) -> (Bytes, Sums) {
     let ticks = ticks(seed, 1);
     (ParquetFile::new().bytes(&ticks), Sums::of(&ticks))
 }
 
-/// Several megabytes.
+/// Makes an object of several megabytes.
 fn large(seed: u64) -> (Bytes, Sums) {
     let ticks = ticks(seed, 4);
     let bytes = ParquetFile::new().plain().codec(Compression::UNCOMPRESSED).bytes(&ticks);

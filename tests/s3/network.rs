@@ -132,7 +132,7 @@ fn every_range_of_a_large_object_may_break_off_once() {
 fn an_object_that_changes_while_it_is_read_is_s3011() {
     let fixture = S3Fixture::new();
     let uri = ServerFixture::shared().put("changes.parquet", large(6).0);
-    // The first GET asks which version is there, the second one is the footer's; later ones are the columns'.
+    // The first GET learns the version, the second one reads the footer; later ones read the columns.
     for n in [2, 3, 7] {
         let rule = fixture.proxy.on(When::get().from(n), Fault::Etag("\"0123456789abcdef\""));
         let refusal = fixture.refuses(&[SMALL_MEMORY], &uri, "S3011");
@@ -143,7 +143,7 @@ fn an_object_that_changes_while_it_is_read_is_s3011() {
         assert_eq!(refusal.detail, detail);
         fixture.proxy.clear();
     }
-    // A server that honours If-Match says so itself.
+    // A server that honours If-Match refuses by itself.
     fixture.proxy.on(When::get().from(3), Fault::precondition_failed());
     fixture.refuses(&[SMALL_MEMORY], &uri, "S3011");
 }

@@ -53,7 +53,7 @@ fn a_large_object_is_read_by_ranges_of_one_version_and_only_where_needed() {
     assert_eq!(seen[1].range.as_deref().unwrap().rsplit('-').next(), Some((size - 1).to_string().as_str()));
     let read = report.bytes as u64;
     assert!(read < needed + (200 << 10), "{read} of {size} bytes, {needed} are needed");
-    // The first answer only says how large the object is; what was on its way already is lost.
+    // The first answer only tells the size of the object; the bytes under way are lost.
     let fetched = fixture.proxy.bytes();
     assert!((read..=read + (1 << 20)).contains(&fetched), "{fetched} of {size} bytes, {read} were read");
 }

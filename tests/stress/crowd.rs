@@ -1,4 +1,4 @@
-//! A short meeting of the crowd: what `make crowd` does for many minutes.
+//! A short run of the crowd: what `make crowd` does for many minutes.
 
 use std::time::Duration;
 

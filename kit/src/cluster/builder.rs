@@ -35,19 +35,19 @@ impl ClusterBuilder {
         self
     }
 
-    /// A line of postgresql.conf; the value is quoted here.
+    /// Adds a line to postgresql.conf and quotes the value.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// A variable of the server's environment. The caller's own `AWS_*`, `PG*` and proxy variables never reach it.
+    /// Sets a variable of the server's environment. The caller's own `AWS_*`, `PG*` and proxy variables never reach it.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Both keys of an AWS user, as the server's environment.
+    /// Sets both keys of an AWS user in the server's environment.
     pub fn aws_keys(self, access: &str, secret: &str) -> Self {
         self.env("AWS_ACCESS_KEY_ID", access).env("AWS_SECRET_ACCESS_KEY", secret)
     }
@@ -66,7 +66,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// The port to listen on when it is free; any free port otherwise, and when this is not called.
+    /// Sets the port to listen on. If it is in use, or if this is not called, the cluster takes any free port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self

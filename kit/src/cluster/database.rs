@@ -15,7 +15,7 @@ pub struct TestDb<'a> {
 }
 
 impl<'a> TestDb<'a> {
-    /// An empty database.
+    /// Makes an empty database.
     pub fn new(cluster: &'a Cluster) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("t{}", NUMBER.fetch_add(1, Ordering::SeqCst));
@@ -24,34 +24,34 @@ impl<'a> TestDb<'a> {
         Self { cluster, name, log_start }
     }
 
-    /// A database with btc_ingest installed.
+    /// Makes a database with btc_ingest installed.
     pub fn with_extension(cluster: &'a Cluster) -> Self {
         let db = Self::new(cluster);
         cluster.install_extension(&db.name);
         db
     }
 
-    /// The database's name.
+    /// Returns the name of the database.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The cluster it is in.
+    /// Returns the cluster of the database.
     pub fn cluster(&self) -> &'a Cluster {
         self.cluster
     }
 
-    /// A connection as the superuser.
+    /// Opens a connection as the superuser.
     pub fn client(&self) -> Client {
         self.cluster.client(&self.name)
     }
 
-    /// A connection as `user`.
+    /// Opens a connection as `user`.
     pub fn client_as(&self, user: &str) -> Client {
         self.cluster.client_as(&self.name, user)
     }
 
-    /// For libpq and the postgres crate alike, as the superuser.
+    /// Returns the superuser's connection string, for libpq and the postgres crate alike.
     pub fn connection_string(&self) -> String {
         self.cluster.connection_string(&self.name)
     }
@@ -61,7 +61,7 @@ impl<'a> TestDb<'a> {
         self.cluster.psql(&self.name, sql)
     }
 
-    /// What the server has logged since this database was made; other tests' lines may be among it.
+    /// Returns what the server has logged since this database was made, lines of other tests included.
     pub fn log(&self) -> String {
         self.cluster.log().split_off(self.log_start)
     }

@@ -49,33 +49,33 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster to be, with TimescaleDB preloaded.
+    /// Returns the builder of a cluster with TimescaleDB preloaded.
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder::default()
     }
 
-    /// The directory of the cluster: `data`, `server.log`, and the socket; also the server's `HOME`.
+    /// Returns the directory of the cluster: `data`, `server.log`, and the socket; also the server's `HOME`.
     pub fn dir(&self) -> &Path {
         &self.base
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.base.join("data")
     }
 
-    /// The port on 127.0.0.1, also the number of the socket.
+    /// Returns the port on 127.0.0.1, which is also the number of the socket.
     pub fn port(&self) -> u16 {
         self.port.load(Ordering::SeqCst) as u16
     }
 
-    /// The process id of the postmaster.
+    /// Returns the process id of the postmaster.
     pub fn pid(&self) -> u32 {
         let text = std::fs::read_to_string(self.data_dir().join("postmaster.pid")).expect("a running server");
         text.lines().next().and_then(|line| line.trim().parse().ok()).expect("a process id in postmaster.pid")
     }
 
-    /// The server's log so far.
+    /// Returns the server's log so far.
     pub fn log(&self) -> String {
         std::fs::read(self.log_file()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
@@ -154,8 +154,8 @@ impl Cluster {
         self.remove_locks();
     }
 
-    /// Removes the lock files of a killed server. A next start would believe them: the dead process may still be a zombie,
-    /// or another process has its id.
+    /// Removes the lock files of a killed server. A next start would believe them: the dead process may still be a
+    /// zombie, or another process has its id.
     fn remove_locks(&self) {
         for file in [self.data_dir().join("postmaster.pid"), self.base.join(format!(".s.PGSQL.{}.lock", self.port()))] {
             std::fs::remove_file(file).expect("a lock file of a killed server");
@@ -167,7 +167,7 @@ impl Cluster {
         run(command.arg("-D").arg(self.data_dir()).args(["-s", "-m", mode, "-w", "-t", DEADLINE, "stop"]))
     }
 
-    /// A streaming standby of this cluster, with the same settings and environment, that answers queries.
+    /// Makes a streaming standby of this cluster, with the same settings and environment, that answers queries.
     pub fn standby(&self) -> Cluster {
         let base = fresh_dir("btc_ingest-pg-").expect("a temporary directory");
         let janitor = janitor(&base);
@@ -200,22 +200,22 @@ impl Cluster {
         run(&mut command).unwrap_or_else(|e| panic!("cannot promote: {e}"));
     }
 
-    /// For libpq and the postgres crate alike, as the superuser.
+    /// Returns the superuser's connection string, for libpq and the postgres crate alike.
     pub fn connection_string(&self, db: &str) -> String {
         self.connection_string_as(db, "postgres")
     }
 
-    /// For libpq and the postgres crate alike.
+    /// Returns a connection string for libpq and the postgres crate alike.
     pub fn connection_string_as(&self, db: &str, user: &str) -> String {
         format!("host=127.0.0.1 port={} user={user} dbname={db}", self.port())
     }
 
-    /// A connection as the superuser.
+    /// Opens a connection as the superuser.
     pub fn client(&self, db: &str) -> Client {
         self.client_as(db, "postgres")
     }
 
-    /// A connection as `user`; the cluster trusts all roles.
+    /// Opens a connection as `user`; the cluster trusts all roles.
     pub fn client_as(&self, db: &str, user: &str) -> Client {
         Client::connect(&self.connection_string_as(db, user), NoTls)
             .unwrap_or_else(|e| panic!("cannot connect to {db} as {user}: {e}\n{}", tail(&self.log(), LOG_LINES)))
@@ -228,7 +228,7 @@ impl Cluster {
         self.psql_with(db, &["-A", "-t"], sql)
     }
 
-    /// The same with psql's own options, for example `-x`, or none for its usual tables.
+    /// Runs a script with psql's own options, for example `-x`, or none for its usual tables.
     pub fn psql_with(&self, db: &str, options: &[&str], sql: &str) -> Result<String, String> {
         let mut command = client_program("psql");
         command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.connection_string(db)]).args(options);
@@ -255,7 +255,7 @@ impl Cluster {
             .unwrap_or_else(|e| panic!("cannot create database {name}: {e:?}"));
     }
 
-    /// `CREATE EXTENSION btc_ingest CASCADE`, with what it requires.
+    /// Runs `CREATE EXTENSION btc_ingest CASCADE`.
     pub fn install_extension(&self, db: &str) {
         self.client(db)
             .batch_execute("SET client_min_messages = warning; CREATE EXTENSION btc_ingest CASCADE")
@@ -273,7 +273,7 @@ impl Drop for Cluster {
     }
 }
 
-/// A name as an SQL identifier.
+/// Returns a name as an SQL identifier.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -289,7 +289,7 @@ pub fn client_again(connection: &str) -> Client {
     wait_for("the server", SOON, || try_client(connection))
 }
 
-/// The process id of the backend behind `client`.
+/// Returns the process id of the backend behind `client`.
 pub fn backend_pid(client: &mut Client) -> u32 {
     let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("a live connection").get(0);
     pid.unsigned_abs()
@@ -316,14 +316,14 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-/// `wanted`, or the first free port after it.
+/// Returns `wanted`, or the first free port after it.
 fn free_port_from(wanted: u16) -> u16 {
     (wanted..wanted.saturating_add(100))
         .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
         .unwrap_or_else(free_port)
 }
 
-/// The last `count` lines of `text`.
+/// Returns the last `count` lines of `text`.
 pub fn tail(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")

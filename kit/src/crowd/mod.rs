@@ -1,6 +1,7 @@
-//! The crowd: producers, calls by hand, sweeps, a backfill and commands meet the workers at a few objects, all at random
-//! moments, round after round. Transactions stay open for a while, statements are cancelled, and S3 pauses or fails.
-//! The workers poll once an hour: an object that no process looks at again is still there when the round is judged.
+//! The crowd: producers, calls by hand, sweeps, a backfill and commands meet the workers at a few objects, all at
+//! random moments, round after round. Transactions stay open for a while, statements are cancelled, and S3 pauses or
+//! fails. The workers poll once an hour: an object that no process looks at again is still there when the round is
+//! judged.
 //!
 //! In reading order: [`Options`] says for how long; `round` is what lies in S3 and what must be true of it in the
 //! end; `acts` are the actors and what each does.

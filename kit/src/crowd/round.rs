@@ -208,7 +208,7 @@ fn put(fixture: &SoakFixture, key: &str, bytes: Bytes) {
     fixture.s3.put_copies(BUCKET, [key.to_owned()].into_iter(), bytes);
 }
 
-/// A registry row, as a producer writes it.
+/// Inserts a registry row, as a producer does.
 pub fn register(client: &mut impl postgres::GenericClient, slice: &Slice) -> Result<(), postgres::Error> {
     let sql = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ($1::text::timestamptz, $2, $3)
                ON CONFLICT (bucket_5m, asset) DO UPDATE SET s3_uri = excluded.s3_uri";

@@ -257,7 +257,7 @@ struct Object {
     ticks: Vec<Tick>,
 }
 
-/// An hour of slices, one object each, and one object with the hour after it and two symbols.
+/// Uploads an hour of slices, one object each, and one object with the hour after it and two symbols.
 fn upload(endpoint: &str) -> Result<Vec<Object>, String> {
     let start = time_us("2024-08-08T12:00:00Z");
     let mut btc = Generator::new(2024, "BTCUSDT", start, 3_740_000_000).per_second(14.0).starting_at(57_300);
@@ -316,7 +316,7 @@ fn show(cluster: &Cluster, sql: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What is in the table against what the generator made, exactly.
+/// Compares the table with what the generator made, exactly.
 fn compare(cluster: &Cluster, objects: &[Object]) -> Result<(), String> {
     let sums = Sums::of(objects.iter().flat_map(|object| &object.ticks));
     let sql = "SELECT count(*), sum(price * quantity)::text FROM market_data.btc_ticks;";

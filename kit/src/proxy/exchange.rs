@@ -91,7 +91,7 @@ fn note(state: &State, request: &Request<Incoming>) -> Vec<Fault> {
     faults
 }
 
-/// Of `attempt=2; max=4`.
+/// Returns the number of the attempt from `attempt=2; max=4`.
 fn sdk_attempt(header: &str) -> Option<u32> {
     header.split(';').find_map(|part| part.trim().strip_prefix("attempt="))?.parse().ok()
 }

@@ -14,45 +14,45 @@ pub struct When {
 }
 
 impl When {
-    /// Every request.
+    /// Matches every request.
     pub fn any() -> Self {
         Self { method: None, text: None, first: 1, times: u64::MAX }
     }
 
-    /// Reads of objects, and listings.
+    /// Matches reads of objects, and listings.
     pub fn get() -> Self {
         Self { method: Some("GET"), ..Self::any() }
     }
 
-    /// Questions for etag and size.
+    /// Matches questions for etag and size.
     pub fn head() -> Self {
         Self { method: Some("HEAD"), ..Self::any() }
     }
 
-    /// Listings only.
+    /// Matches listings only.
     pub fn list() -> Self {
         Self::get().key("list-type=2")
     }
 
-    /// Only where the path or the query, as sent, contains `text`.
+    /// Matches only where the path or the query, as sent, contains `text`.
     pub fn key(mut self, text: &str) -> Self {
         self.text = Some(text.to_owned());
         self
     }
 
-    /// Only the `n`th request that matches otherwise, counted from 1.
+    /// Matches only the `n`th request that matches otherwise, counted from 1.
     pub fn nth(mut self, n: u64) -> Self {
         (self.first, self.times) = (n, 1);
         self
     }
 
-    /// From the `n`th request on that matches otherwise, counted from 1.
+    /// Matches from the `n`th request on that matches otherwise, counted from 1.
     pub fn from(mut self, n: u64) -> Self {
         (self.first, self.times) = (n, u64::MAX);
         self
     }
 
-    /// Not more than `n` times.
+    /// Matches no more than `n` times.
     pub fn times(mut self, n: u64) -> Self {
         self.times = n;
         self
@@ -99,48 +99,48 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Any error that S3 words.
+    /// Answers with any error of S3.
     pub fn answer(status: u16, code: &'static str) -> Self {
         Self::Answer { status, code, headers: Vec::new() }
     }
 
-    /// 503: slow down, to be tried again.
+    /// Answers 503 SlowDown, which is transient.
     pub fn slow_down() -> Self {
         Self::answer(503, "SlowDown")
     }
 
-    /// 500: to be tried again.
+    /// Answers 500 InternalError, which is transient.
     pub fn internal_error() -> Self {
         Self::answer(500, "InternalError")
     }
 
-    /// 403: a policy says no.
+    /// Answers 403: a policy denies the request.
     pub fn access_denied() -> Self {
         Self::answer(403, "AccessDenied")
     }
 
-    /// 404: no such object.
+    /// Answers 404: there is no such object.
     pub fn no_such_key() -> Self {
         Self::answer(404, "NoSuchKey")
     }
 
-    /// 412: the object is another one by now.
+    /// Answers 412: the object has changed.
     pub fn precondition_failed() -> Self {
         Self::answer(412, "PreconditionFailed")
     }
 
-    /// 400: the credentials' time is over.
+    /// Answers 400: the credentials have expired.
     pub fn expired_token() -> Self {
         Self::answer(400, "ExpiredToken")
     }
 
-    /// 301: the bucket is in another region.
+    /// Answers 301: the bucket is in another region.
     pub fn moved_to(region: &str) -> Self {
         let headers = vec![("x-amz-bucket-region", region.to_owned())];
         Self::Answer { status: 301, code: "PermanentRedirect", headers }
     }
 
-    /// 400: signed for the wrong region.
+    /// Answers 400: the request is signed for another region.
     pub fn wrong_region(region: &str) -> Self {
         let headers = vec![("x-amz-bucket-region", region.to_owned())];
         Self::Answer { status: 400, code: "AuthorizationHeaderMalformed", headers }

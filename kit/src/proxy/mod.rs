@@ -75,7 +75,7 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// A proxy in front of a server over plain HTTP, without any fault yet.
+    /// Starts a proxy in front of a server over plain HTTP, without any fault yet.
     pub fn start(upstream: SocketAddr) -> Self {
         let state = Arc::new(State {
             upstream,
@@ -95,12 +95,12 @@ impl FaultProxy {
         Self { state, server }
     }
 
-    /// A proxy in front of `server`.
+    /// Starts a proxy in front of `server`.
     pub fn before(server: &crate::s3::S3Server) -> Self {
         Self::start(SocketAddr::from(([127, 0, 0, 1], server.port())))
     }
 
-    /// What `btc_ingest.s3_endpoint` wants.
+    /// Returns what `btc_ingest.s3_endpoint` needs.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.server.address())
     }
@@ -112,7 +112,7 @@ impl FaultProxy {
         id
     }
 
-    /// How often a rule has acted; 0 when it was cleared.
+    /// Counts how often a rule has acted; 0 if the rule was cleared.
     pub fn acted(&self, id: RuleId) -> u64 {
         self.state.rules.lock().unwrap().iter().find(|rule| rule.id == id).map_or(0, |rule| rule.acted)
     }
@@ -122,7 +122,7 @@ impl FaultProxy {
         self.state.rules.lock().unwrap().retain(|rule| rule.id != id);
     }
 
-    /// From now on requests are struck by chance; nothing: no more.
+    /// Strikes requests by chance from now on, or no more if `chaos` is `None`.
     pub fn at_random(&self, chaos: Option<Chaos>) {
         *self.state.chaos.lock().unwrap() = chaos;
     }
@@ -138,7 +138,7 @@ impl FaultProxy {
         self.state.release.send_modify(|generation| *generation += 1);
     }
 
-    /// How many requests stall now.
+    /// Counts the requests that stall now.
     pub fn stalled(&self) -> usize {
         self.state.stalled.load(Ordering::SeqCst)
     }
@@ -149,27 +149,27 @@ impl FaultProxy {
         wait_until("a request that stalls", limit, || self.stalled() > 0);
     }
 
-    /// New connections are served only after this time, although they are made at once.
+    /// Serves new connections only after this time, although they are made at once.
     pub fn delay_accept(&self, delay: Duration) {
         *self.state.accept_delay.lock().unwrap() = delay;
     }
 
-    /// New connections are reset at once, or served again.
+    /// Resets new connections at once, or serves them again.
     pub fn refuse_connections(&self, refuse: bool) {
         self.state.refuse.store(refuse, Ordering::SeqCst);
     }
 
-    /// How many connections were reset at once.
+    /// Counts the connections that were reset at once.
     pub fn refused(&self) -> u64 {
         self.state.refused.load(Ordering::SeqCst)
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub fn requests(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
     }
 
-    /// How many requests of one method came so far.
+    /// Counts the requests of one method so far.
     pub fn count(&self, method: &str) -> usize {
         self.state.seen.lock().unwrap().iter().filter(|seen| seen.method == method).count()
     }
@@ -180,7 +180,7 @@ impl FaultProxy {
         self.state.bytes.store(0, Ordering::SeqCst);
     }
 
-    /// How many bytes of bodies were passed on.
+    /// Counts the bytes of bodies that were passed on.
     pub fn bytes(&self) -> u64 {
         self.state.bytes.load(Ordering::SeqCst)
     }

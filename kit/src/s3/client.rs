@@ -56,7 +56,7 @@ pub struct S3Client {
 }
 
 impl S3Client {
-    /// `ca`: the PEM certificate to trust, for an endpoint over TLS.
+    /// Makes a client. `ca` is the PEM certificate to trust, for an endpoint over TLS.
     pub fn new(endpoint: &str, access: &str, secret: &str, ca: Option<&str>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -85,7 +85,7 @@ impl S3Client {
         Self { runtime: Some(runtime), client, endpoint: endpoint.to_owned() }
     }
 
-    /// Where it sends its requests.
+    /// Returns the endpoint.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
@@ -102,29 +102,29 @@ impl S3Client {
         Ok(stored.e_tag.unwrap_or_default())
     }
 
-    /// Etag and size.
+    /// Asks for etag and size.
     pub fn head(&self, bucket: &str, key: &str) -> Result<Head, String> {
         let head = self.wait(self.client.head_object().bucket(bucket).key(key).send())?;
         let size = head.content_length.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
         Ok(Head { etag: head.e_tag.unwrap_or_default(), size })
     }
 
-    /// The same, if its etag is still this one.
+    /// Asks for etag and size, if the object still has this etag.
     pub fn head_if_match(&self, bucket: &str, key: &str, etag: &str) -> Result<(), String> {
         self.wait(self.client.head_object().bucket(bucket).key(key).if_match(etag).send()).map(drop)
     }
 
-    /// The whole object, if its etag is still this one.
+    /// Reads the whole object, if it still has this etag.
     pub fn get_if_match(&self, bucket: &str, key: &str, etag: &str) -> Result<Bytes, String> {
         self.read(self.client.get_object().bucket(bucket).key(key).if_match(etag))
     }
 
-    /// The whole object.
+    /// Reads the whole object.
     pub fn get(&self, bucket: &str, key: &str) -> Result<Bytes, String> {
         self.read(self.client.get_object().bucket(bucket).key(key))
     }
 
-    /// Some bytes of an object.
+    /// Reads some bytes of an object.
     pub fn get_range(&self, bucket: &str, key: &str, range: Range<u64>) -> Result<Bytes, String> {
         let range = format!("bytes={}-{}", range.start, range.end - 1);
         self.read(self.client.get_object().bucket(bucket).key(key).range(range))
@@ -163,7 +163,7 @@ impl S3Client {
         self.wait(complete.multipart_upload(done.build()).send()).map(drop)
     }
 
-    /// One page of a listing.
+    /// Reads one page of a listing.
     pub fn page(&self, bucket: &str, listing: &Listing<'_>) -> Result<Page, String> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let ask = self.client.list_objects_v2().bucket(bucket).prefix(listing.prefix);
@@ -178,7 +178,7 @@ impl S3Client {
         Ok(Page { objects: objects.collect(), groups: groups.collect(), next: list.next_continuation_token })
     }
 
-    /// The keys under a prefix, in order; the first page of them.
+    /// Lists the keys under a prefix, in order; only the first page of them.
     pub fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<String>, String> {
         let page = self.page(bucket, &Listing { prefix, ..Listing::default() })?;
         Ok(page.objects.into_iter().map(|(key, _)| key).collect())

@@ -73,7 +73,7 @@ impl Index {
         self.0.write().unwrap().remove(bucket);
     }
 
-    /// `None` takes the object away. False when there is no such bucket.
+    /// Sets what is stored under a key; `None` removes it. Returns false if there is no such bucket.
     pub fn set(&self, bucket: &str, key: &str, stored: Option<Arc<Stored>>) -> bool {
         let mut buckets = self.0.write().unwrap();
         let Some(objects) = buckets.get_mut(bucket) else { return false };
@@ -84,7 +84,7 @@ impl Index {
         true
     }
 
-    /// The same object under many keys. False when there is no such bucket.
+    /// Stores the same object under many keys. Returns false if there is no such bucket.
     pub fn set_all(&self, bucket: &str, keys: impl Iterator<Item = String>, stored: &Arc<Stored>) -> bool {
         // Taken from the caller's iterator before the lock: it may itself ask the server.
         let mut new: Objects = keys.map(|key| (key, stored.clone())).collect();
@@ -102,7 +102,7 @@ impl Index {
         Some((stored, bytes))
     }
 
-    /// `None` when there is no such bucket.
+    /// Returns a page, or `None` if there is no such bucket.
     pub fn page(&self, bucket: &str, query: &Query<'_>) -> Option<Page> {
         self.0.read().unwrap().get(bucket).map(|objects| page(objects, query))
     }
@@ -144,7 +144,7 @@ fn page(objects: &Objects, query: &Query<'_>) -> Page {
     page
 }
 
-/// The smallest text that is greater than every text that begins with `prefix`.
+/// Returns the smallest text that is greater than every text that begins with `prefix`.
 fn behind(prefix: &str) -> Option<String> {
     // UTF-8 sorts as its characters do, so the next character makes the next text.
     let mut text = prefix.to_owned();

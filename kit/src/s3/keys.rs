@@ -27,7 +27,7 @@ impl Keys {
         self.set(access, secret, Some(token));
     }
 
-    /// Keeps this user out.
+    /// Denies this user from now on.
     pub fn revoke(&self, access: &str) {
         self.0.lock().unwrap().remove(access);
     }

@@ -49,12 +49,12 @@ pub(crate) fn answer(index: &Index, input: ListObjectsV2Input) -> S3Result<ListO
     })
 }
 
-/// A token is no key, so that a client that takes one for the other is found out.
+/// Returns the token of a key. The two differ, so that a client that confuses them fails.
 fn token_of(key: &str) -> String {
     key.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a token stands for.
+/// Returns the key of a token.
 pub(crate) fn key_of(token: &str) -> S3Result<String> {
     let pairs = token.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     let bytes: Option<Vec<u8>> = pairs.collect();
@@ -62,7 +62,7 @@ pub(crate) fn key_of(token: &str) -> S3Result<String> {
     key.ok_or_else(|| s3_error!(InvalidArgument, "The continuation token provided is incorrect"))
 }
 
-/// A key or a part of one as the asker wants it: boto3 always asks for it encoded.
+/// Encodes a key or a part of one as the request asks for it: boto3 always asks for it encoded.
 pub(crate) fn worded(encoding: Option<&EncodingType>, text: String) -> String {
     if encoding.is_none_or(|kind| kind.as_str() != EncodingType::URL) {
         return text;

@@ -44,17 +44,17 @@ pub struct S3Server {
 }
 
 impl S3Server {
-    /// A server over plain HTTP that knows one user.
+    /// Starts a server over plain HTTP that knows one user.
     pub fn start(access: &str, secret: &str) -> Self {
         Self::make(access, secret, None)
     }
 
-    /// The same over TLS, with a certificate for `127.0.0.1` and `localhost` of an authority of its own.
+    /// Starts a server over TLS, with a certificate for `127.0.0.1` and `localhost` of an authority of its own.
     pub fn https(access: &str, secret: &str) -> Self {
         Self::make(access, secret, Some(Authority::new()))
     }
 
-    /// A server over files that stay: `root` is made when it is not there. For the program of its own.
+    /// Starts a server over files that stay, for the program of its own. Makes `root` if it is missing.
     pub fn over(root: &Path, port: u16, access: &str, secret: &str) -> std::io::Result<Self> {
         std::fs::create_dir_all(root)?;
         Self::serve(root, port, (access, secret), None, None)
@@ -92,27 +92,27 @@ impl S3Server {
         Ok(Self { service, store, server, client, root: root.to_owned(), authority, _scratch: scratch })
     }
 
-    /// What `btc_ingest.s3_endpoint` wants.
+    /// Returns what `btc_ingest.s3_endpoint` needs.
     pub fn endpoint(&self) -> String {
         self.client.endpoint().to_owned()
     }
 
-    /// The port on 127.0.0.1.
+    /// Returns the port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.server.address().port()
     }
 
-    /// The directory of its files.
+    /// Returns the directory of its files.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The authority's certificate as a PEM file, readable by all users; only for a server over TLS.
+    /// Returns the authority's certificate as a PEM file that all users can read; only for a server over TLS.
     pub fn ca_file(&self) -> &Path {
         self.authority.as_ref().expect("a server over TLS").file()
     }
 
-    /// Who may use it.
+    /// Returns the keys that the server accepts.
     pub fn keys(&self) -> &Keys {
         self.service.keys()
     }
@@ -127,7 +127,7 @@ impl S3Server {
         self.keys().revoke(access);
     }
 
-    /// A client with the kit's own keys, which is not counted in [`S3Server::requests`].
+    /// Returns a client with the kit's own keys, which is not counted in [`S3Server::requests`].
     pub fn client(&self) -> &S3Client {
         &self.client
     }
@@ -149,7 +149,7 @@ impl S3Server {
         assert!(self.store.put_copies(bucket, keys, bytes.into()), "there is no bucket {bucket}");
     }
 
-    /// With true, reads ignore If-Match, as servers do that are almost S3; with false, the default, they compare it.
+    /// Sets whether reads ignore If-Match, as some imitations of S3 do. By default they compare it.
     pub fn ignore_if_match(&self, ignore: bool) {
         self.store.ignore_if_match(ignore);
     }
@@ -159,22 +159,22 @@ impl S3Server {
         self.client.delete(bucket, key).unwrap_or_else(|e| panic!("cannot delete {key}: {e}"));
     }
 
-    /// The object's etag as the server sends it, quotes included.
+    /// Returns the object's etag as the server sends it, quotes included.
     pub fn etag(&self, bucket: &str, key: &str) -> String {
         self.client.head(bucket, key).unwrap_or_else(|e| panic!("cannot head {key}: {e}")).etag
     }
 
-    /// How many requests came so far, by method; those of [`S3Server::client`] aside.
+    /// Counts the requests so far by method, but for those of [`S3Server::client`].
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.service.counts()
     }
 
-    /// How many requests of one method came so far.
+    /// Counts the requests of one method so far.
     pub fn count(&self, method: &str) -> u64 {
         self.requests().get(method).copied().unwrap_or_default()
     }
 
-    /// How many requests of any method came so far.
+    /// Counts the requests of any method so far.
     pub fn total(&self) -> u64 {
         self.service.total()
     }

@@ -32,7 +32,7 @@ struct Inner {
 }
 
 impl Store {
-    /// The store of what is below `root`, which is walked once. Not to be called from within a runtime.
+    /// Opens the store of what is below `root`, which is walked once. Not to be called from within a runtime.
     pub fn open(root: &Path) -> std::io::Result<Self> {
         let files = FileSystem::new(root).map_err(|e| std::io::Error::other(format!("{}: {e:?}", root.display())))?;
         let inner = Inner { files, index: Index::default(), ignore_if_match: false.into(), refreshing: ().into() };
@@ -59,17 +59,17 @@ impl Store {
         self.0.ignore_if_match.store(ignore, Ordering::SeqCst);
     }
 
-    /// See [`crate::S3Server::put_copies`]. False when there is no such bucket.
+    /// See [`crate::S3Server::put_copies`]. Returns false if there is no such bucket.
     pub fn put_copies(&self, bucket: &str, keys: impl Iterator<Item = String>, bytes: Bytes) -> bool {
         self.0.index.set_all(bucket, keys, &Stored::in_memory(bytes))
     }
 
-    /// What lies on the disk.
+    /// Returns the objects that are files.
     pub fn files(&self) -> &FileSystem {
         &self.0.files
     }
 
-    /// What is known of it, and of what lies nowhere.
+    /// Returns the index of all objects, those without a file included.
     pub fn index(&self) -> &Index {
         &self.0.index
     }
@@ -99,7 +99,7 @@ impl Store {
         answer
     }
 
-    /// What the file is now.
+    /// Returns the etag and the size of the file as it is now.
     pub async fn head(&self, bucket: &str, key: &str) -> S3Result<HeadObjectOutput> {
         let input = HeadObjectInput { bucket: bucket.to_owned(), key: key.to_owned(), ..Default::default() };
         let request = S3Request {
@@ -125,7 +125,7 @@ impl Store {
         Err(s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"))
     }
 
-    /// s3s-fs would say that there is no such object, which would be no help.
+    /// Refuses to copy an object without a file: s3s-fs would report that there is no such object.
     pub fn must_be_file(&self, source: &CopySource) -> S3Result<()> {
         match source {
             CopySource::Bucket { bucket, key, .. } if self.0.index.in_memory(bucket, key).is_some() => {

@@ -197,9 +197,9 @@ fn history(client: &mut Client) -> BTreeMap<(String, String), i64> {
     client.query(sql, &[]).expect("the history").iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect()
 }
 
-/// Attempts of the good objects: all; those that no row of the history tells of; plain objects for which it is not
-/// exactly the rows; objects without a load. A registration begins the count anew, and what was no object's fault
-/// does not count.
+/// Counts the attempts of the good objects: all; those without a row in the history; the plain objects with another
+/// number of attempts than rows; the objects without a load. A registration restarts the count, and an attempt that
+/// failed for other reasons than the object does not count.
 fn attempts(client: &mut Client, objects: &Objects) -> [i64; 4] {
     let sql = "
         WITH told AS (

@@ -88,7 +88,8 @@ pub fn sweeper(fixture: &SoakFixture, stage: &Stage) {
     again_and_again(fixture, stage, sweep, &stage.sweeps);
 }
 
-/// Backfills one asset again and again in one session: it lists objects that are registered and others that are not yet.
+/// Backfills one asset again and again in one session: it lists objects that are registered and others that are not
+/// yet.
 pub fn backfiller(fixture: &SoakFixture, stage: &Stage) {
     let prefix =
         format!("s3://{BUCKET}/{PREFIX}/{}/{{yyyy}}/{{mm}}/{{dd}}/{{*}}_{{yyyy}}{{mm}}{{dd}}T{{hh}}{{mi}}Z", ASSETS[1]);

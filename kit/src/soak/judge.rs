@@ -50,7 +50,7 @@ pub fn judge(fixture: &SoakFixture, objects: &Objects) -> Vec<String> {
     wrong
 }
 
-/// Counts and sums per asset are the generator's.
+/// Checks that counts and sums per asset are the generator's.
 fn sums(client: &mut Client, objects: &Objects) -> Vec<String> {
     let sql = "SELECT count(*), count(DISTINCT (bucket_5m, trade_id)), min(trade_id), max(trade_id),
                       coalesce(sum(price * quantity), 0)::text
@@ -68,7 +68,7 @@ fn sums(client: &mut Client, objects: &Objects) -> Vec<String> {
     wrong
 }
 
-/// Every slice has its ticks, and there are no others.
+/// Checks that every slice has its ticks, and that there are no others.
 fn slices(client: &mut Client, objects: &Objects) -> Vec<String> {
     let sql = "SELECT symbol, (extract(epoch FROM bucket_5m) * 1000000)::bigint, count(*) FROM market_data.btc_ticks
                 GROUP BY 1, 2";
@@ -86,7 +86,7 @@ fn slices(client: &mut Client, objects: &Objects) -> Vec<String> {
     few(wrong)
 }
 
-/// Good objects and their rows are loaded, poisoned ones quarantined, each for what it is.
+/// Checks that good objects and their rows are loaded, and poisoned ones quarantined, each with its own reason.
 fn statuses(client: &mut Client, objects: &Objects) -> Vec<String> {
     let sql =
         "SELECT o.s3_uri, o.status, coalesce(o.last_sqlstate, ''), coalesce(string_agg(b.status, ' '), 'unregistered')

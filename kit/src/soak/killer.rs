@@ -105,7 +105,8 @@ fn strike(fixture: &SoakFixture, session: &mut Session, wanted: Victim) -> Resul
     Ok(victim)
 }
 
-/// Finds a process of that kind that loads. Without one, any process that loads; without that, an idle one of that kind.
+/// Finds a process of that kind that loads. Without one, any process that loads; without that, an idle one of that
+/// kind.
 fn find(session: &mut Session, wanted: Victim) -> Result<Option<(Victim, u32)>, String> {
     let working = "SELECT a.pid, CASE WHEN a.backend_type = 'btc_ingest loader' THEN 'loader'
                                       WHEN a.backend_type = 'btc_ingest backfill' THEN 'backfill' ELSE 'sweep' END

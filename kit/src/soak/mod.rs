@@ -2,8 +2,9 @@
 //! processes are killed. In the end every good slice is there exactly once, and everything that happened is accounted
 //! for.
 //!
-//! In reading order: [`Options`] says how much; `soak_fixture` is the cluster, `objects` what is to be loaded; `producer`,
-//! `sweeper`, `backfiller` and `killer` act; `judge` compares what is stored, `account` what has happened.
+//! In reading order: [`Options`] says how much; `soak_fixture` is the cluster, `objects` what is to be loaded;
+//! `producer`, `sweeper`, `backfiller` and `killer` act; `judge` compares what is stored, `account` what has
+//! happened.
 
 mod account;
 mod actors;

@@ -85,7 +85,7 @@ pub fn make(fixture: &SoakFixture, options: &Options) -> Objects {
     objects
 }
 
-/// A slice, and when it is registered: once, or twice.
+/// Makes a slice and decides when it is registered: once, or twice.
 fn good(
     fixture: &SoakFixture,
     objects: &mut Objects,
@@ -118,7 +118,7 @@ fn good(
     vec![(at, first), (at + (1.0 - at) * random.fraction(), second)]
 }
 
-/// Truncated, garbage, without a column, or not there at all.
+/// Makes an object that is truncated, garbage, without a column, or absent.
 fn poison(fixture: &SoakFixture, number: usize, asset: &str, bucket_us: i64, ticks: &[Tick]) -> String {
     let key = slice_key(PREFIX, asset, bucket_us);
     let whole = ParquetFile::new().bytes(ticks);

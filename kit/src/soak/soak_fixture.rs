@@ -79,8 +79,8 @@ impl SoakFixture {
         self.proxy.at_random(None);
     }
 
-    /// Makes S3 unreachable for a while: new connections are refused, open ones break at their next request. One asset is
-    /// registered again meanwhile, so that the workers have objects to load.
+    /// Makes S3 unreachable for a while: new connections are refused, open ones break at their next request. One
+    /// asset is registered again meanwhile, so that the workers have objects to load.
     pub fn outage(&self, time: Duration) {
         if time.is_zero() {
             return;

@@ -77,7 +77,7 @@ fn nothing_is_left_of_a_process_that_was_killed() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("victim");
     let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "nothing_is_left_of_a_process_that_was_killed"])
+        .args(["--exact", "cluster::nothing_is_left_of_a_process_that_was_killed"])
         .env("KIT_VICTIM", &file)
         .stdout(std::process::Stdio::null())
         .spawn()

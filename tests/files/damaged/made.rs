@@ -51,7 +51,7 @@ fn a_file_that_ends_early_anywhere_is_refused() {
     fixture.must_be_alone();
 }
 
-/// The header of a column's first page as its first fields, and the bytes that follow them.
+/// The first fields of the header of a column's first page, and the bytes that follow them.
 struct FirstPage {
     file: Vec<u8>,
     start: usize,
@@ -61,7 +61,7 @@ struct FirstPage {
 }
 
 impl FirstPage {
-    /// Of the last column of a file, so that a header of another length moves no other column.
+    /// Finds it in the last column of a file, so that a header of another length moves no other column.
     fn of_last_column(file: &[u8]) -> FirstPage {
         let reader = SerializedFileReader::new(bytes::Bytes::copy_from_slice(file)).unwrap();
         let group = reader.metadata().row_group(0);
@@ -85,7 +85,7 @@ impl FirstPage {
         FirstPage { file: file.to_vec(), start, rest: at, fields }
     }
 
-    /// The file with other fields in that header.
+    /// Returns the file with other fields in that header.
     fn with(&self, fields: [i64; 3]) -> Vec<u8> {
         let mut file = self.file[..self.start].to_vec();
         for field in fields {
@@ -97,7 +97,7 @@ impl FirstPage {
     }
 }
 
-/// An integer as Thrift's compact protocol writes it.
+/// Encodes an integer as Thrift's compact protocol does.
 fn number(value: i64) -> Vec<u8> {
     let mut left = ((value << 1) ^ (value >> 63)) as u64;
     let mut bytes = Vec::new();
@@ -133,7 +133,7 @@ fn a_page_whose_header_lies_is_refused_before_anything_is_made_by_it() {
             let file = if v2 { file.v2() } else { file };
             let page = FirstPage::of_last_column(&file.bytes(&ticks));
             let [kind, unpacked, packed] = page.fields;
-            // What the longer number takes, the page must lose to stay within its column.
+            // The page loses the bytes that the longer number takes, to stay within its column.
             let longer = (number(huge).len() - number(unpacked).len()) as i64;
             let lies = [
                 ("nothing", page.fields, "loaded"),
@@ -182,7 +182,7 @@ fn no_spoiled_byte_crashes_the_backend() {
         let file = &files[round % files.len()];
         let mut spoiled = file.to_vec();
         for _ in 0..1 + random.below(3) {
-            // Every other one hits the footer, where most of what can be wrong is.
+            // Every second one hits the footer, where most errors are possible.
             let from = if random.below(2) == 0 { file.len() as u64 * 3 / 4 } else { 0 };
             let at = from + random.below(file.len() as u64 - from);
             spoiled[at as usize] = random.bits() as u8;
@@ -212,7 +212,7 @@ fn nothing_is_left_of_a_hundred_failed_loads() {
     let fail = |fixture: &mut SurvivorFixture| {
         refused(&mut fixture.client, &uri, "", "PQ005");
     };
-    // What PostgreSQL and the libraries keep for good is there after the first.
+    // After the first call, PostgreSQL and the libraries hold what they keep.
     (0..10).for_each(|_| fail(&mut fixture));
     let before = (descriptors(fixture.pid), memory(fixture.pid).unwrap().total());
     (0..100).for_each(|_| fail(&mut fixture));

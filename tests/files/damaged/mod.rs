@@ -1,4 +1,4 @@
-//! Files that are broken, hostile or simply no ticks: a clean error each, never a crash, and the backend goes on.
+//! Files that are broken, hostile or no ticks: each is refused with an error, and the backend still works.
 
 mod made;
 
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const MEMORY_LIMIT: u64 = 64 << 20;
 const ALLOWANCE: u64 = 64 << 20;
 
-/// A connection that must survive everything, and what every call on it must look like.
+/// A connection that must survive every file, and the checks of each call.
 struct SurvivorFixture {
     client: Client,
     pid: u32,
@@ -67,13 +67,13 @@ impl SurvivorFixture {
         result
     }
 
-    /// What a call must never leave behind.
+    /// Checks that a call has left no thread and no descriptor.
     fn must_be_alone(&self) {
         assert_eq!(threads(self.pid), 1, "threads are left");
     }
 }
 
-/// Every file of a folder and the folders in it that is Parquet, broken or not.
+/// Returns every Parquet file below a folder, broken or not.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -93,7 +93,7 @@ fn put(data: &Path, path: &Path) -> String {
     ServerFixture::shared().put(key, std::fs::read(path).unwrap())
 }
 
-/// The columns of a file by what a tick column could be made of them.
+/// The columns of a file, by the columns of a tick that they could fill.
 #[derive(Debug, Default)]
 struct Columns {
     times: Vec<String>,
@@ -136,7 +136,7 @@ fn columns(fixture: &mut SurvivorFixture, uri: &str) -> Result<Columns, Refusal>
     Ok(columns)
 }
 
-/// Options that make ticks of the file, so that its pages are really read: each column that can be one is one once.
+/// Returns options that map each suitable column to a tick's column once, so that its pages are read.
 fn mappings(columns: &Columns) -> Vec<String> {
     let (Some(time), Some(id)) = (columns.times.first(), columns.integers.first()) else { return Vec::new() };
     let Some(number) = columns.numbers.first() else { return Vec::new() };
@@ -218,7 +218,7 @@ fn read_as_ticks(
 fn every_file_of_parquet_testing_is_loaded_or_refused_in_words() {
     let Some(data) = test_data() else { return };
     let mut fixture = SurvivorFixture::new();
-    // Values of foreign files meet each other as ticks; that is no matter here.
+    // Values of unrelated files may conflict as ticks, which does not matter here.
     fixture.client.batch_execute("SET btc_ingest.max_conflict_fraction = 1").unwrap();
     let files = files(&data.join("parquet-testing"));
     assert!(files.len() >= 80, "{files:?}");

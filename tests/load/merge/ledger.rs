@@ -36,7 +36,7 @@ fn an_offset_never_goes_back() {
     }
     let wanted =
         ["60 12:00:59.000001 1.parquet", "60 12:00:59.000001 1.parquet", "90 12:01:29.000001 2.parquet"].map(|t| {
-            // The second load is older and leaves the first one's.
+            // The second object is older and keeps the first one's offset.
             format!("{} t", t.replace(" 1.parquet", " 0.parquet"))
         });
     assert_eq!(seen, wanted);
@@ -135,7 +135,7 @@ fn slices_say_how_many_ticks_came_from_which_version() {
     let wanted = "BTCUSDT 12:00 300 1 300 00:00.000001 04:59.000001 | BTCUSDT 12:05 100 301 400 05:00.000001 \
                   06:39.000001 | ETHUSDT 12:00 10 1001 1010 00:00.000001 00:09.000001";
     assert_eq!(fixture.text(slices), wanted);
-    // The same version again adds nothing, a new one its own.
+    // The same version adds nothing, a new version adds its own rows.
     fixture.load(&uri, KEEP);
     assert_eq!(fixture.text(slices), wanted);
     fixture.put("a.parquet", &eth);

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Everything at once, over several batches of 65,536 rows: shuffled rows, some stored before with other values, some
-/// twice in the object, some of them in batches far apart.
+/// Covers all cases over several batches of 65,536 rows: shuffled rows, rows stored before with other values, rows
+/// twice in the object and in batches far apart.
 #[test]
 fn many_batches_of_shuffled_rows_are_stored_exactly() {
     for args in [KEEP, REPLACE] {
@@ -68,7 +68,7 @@ fn an_id_in_neighbouring_buckets_is_found_across_batches() {
     let good = Generator::new(12, "BTCUSDT", start, 1).per_second(250.0).next_slices(2);
     assert!(good.len() > 2 * 65_536, "{}", good.len());
     let border = good.iter().position(|tick| tick.event_time_us >= start + BUCKET_US).unwrap();
-    // The first ten ticks again as the last rows of the file, in the bucket behind.
+    // The first ten ticks again as the last rows of the file, in the next bucket.
     let strays: Vec<Tick> = good[..10].iter().map(|tick| moved(tick, 1)).collect();
     let object = [&good[..], &strays].concat();
     let rows = object.len() as i64;

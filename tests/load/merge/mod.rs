@@ -51,13 +51,13 @@ impl LoadFixture {
         self.server.put(&format!("{}/{key}", self.db.name()), file.bytes(ticks))
     }
 
-    /// Loads, and checks that the counts add up.
+    /// Loads an object and checks that the counts add up.
     #[track_caller]
     fn load(&mut self, uri: &str, args: &str) -> Report {
         loads(&mut self.client, uri, args)
     }
 
-    /// How many rows each table that a load writes has.
+    /// Returns how many rows each table has that a load writes.
     fn rows_everywhere(&mut self) -> String {
         self.text(
             "SELECT concat_ws(' ',
@@ -71,7 +71,7 @@ impl LoadFixture {
         )
     }
 
-    /// (row, reason, row_data) of everything that was kept aside.
+    /// Returns (row, reason, row_data) of all kept rejects.
     fn rejected(&mut self) -> Vec<(i64, String, String)> {
         let sql = "SELECT row_number, reason, row_data::text FROM landing.rejected_ticks ORDER BY id";
         self.client.query(sql, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
@@ -91,11 +91,11 @@ const NOTHING: &str = "ticks 0 registry 0 rejected 0 objects 0 slices 0 offsets 
 const KEEP: &str = "force => true";
 const REPLACE: &str = r#"force => true, options => '{"on_conflict": "replace"}'"#;
 const ABORT: &str = r#"force => true, options => '{"on_conflict": "abort"}'"#;
-/// Some tests are about conflicts in most rows.
+/// For tests in which most rows conflict.
 const ANY_CONFLICTS: &str = "SET btc_ingest.max_conflict_fraction = 1";
 
-/// Fifty ticks are stored; of the new object's seventy, ids 31 to 45 are the same, 46 to 50 have changed, 51 to 100
-/// are new.
+/// Makes fifty ticks to store, and seventy of a new object: ids 31 to 45 are the same, 46 to 50 have changed, 51 to
+/// 100 are new.
 fn old_and_new() -> (Vec<Tick>, Vec<Tick>) {
     let all = ticks(1, 100);
     let old = all[..50].to_vec();

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A hundred ticks of the bucket 12:00 are stored; the object has the last two of them by another bucket's time, and
-/// 98 others.
+/// Stores a hundred ticks of the bucket 12:00, and an object that has the last two of them with another bucket's
+/// time, and 98 others.
 fn neighbour_case(fixture: &mut LoadFixture, buckets: i64) -> (Vec<Tick>, Vec<Tick>, String) {
     let all = ticks(1, 100);
     let stored = fixture.put("stored.parquet", &all);
@@ -98,7 +98,7 @@ fn a_tick_that_is_stored_in_its_own_bucket_and_a_neighbouring_one_is_counted_onc
         let report = fixture.load(&uri, args);
         assert_eq!((report.read, report.inserted), (10, 0), "{report:?}");
         if args == REPLACE {
-            // What stands in the object's own bucket is right already; the other two are gone.
+            // The tick in the object's own bucket is right; the other two are gone.
             must_hold(&mut fixture.client, &all);
         } else {
             assert_eq!(report.counts(), [10, 0, 9, 1, 0, 0]);
@@ -139,7 +139,7 @@ fn an_id_in_adjacent_buckets_of_one_object_is_stored_once() {
         if args == KEEP {
             must_hold(&mut fixture.client, object.iter().filter(|tick| **tick != object[100]));
         }
-        // Again: the same tick is the odd one, once.
+        // Again: the same tick is counted once.
         let report = fixture.load(&uri, args);
         assert_eq!((report.inserted, report.duplicate + report.replaced), (0, 150), "{args}: {report:?}");
         assert_eq!(stored_lines(&mut fixture.client), before);

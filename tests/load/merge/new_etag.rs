@@ -103,12 +103,12 @@ fn null_on_either_side_is_no_conflict() {
     assert_eq!(fixture.load(&without, ABORT).counts(), [10, 10, 0, 0, 0, 0]);
     assert_eq!(fixture.text("SELECT count(trade_time)::text FROM market_data.btc_ticks"), "5");
     assert_eq!(fixture.load(&with, ABORT).counts(), [10, 0, 10, 0, 0, 0]);
-    // A null hides nothing else: the price of one of them has changed.
+    // A null hides no other difference: one price has changed.
     let mut changed = ticks.clone();
     changed[0].price += 1;
     let changed = fixture.put_as("changed.parquet", nulls(), &changed);
     assert_eq!(fixture.load(&changed, "").counts(), [10, 0, 9, 1, 0, 0]);
-    // A stored price that is null, as a client may leave it, differs from nothing either.
+    // A stored price that is null conflicts with no price.
     fixture.run("UPDATE market_data.btc_ticks SET price = NULL, quantity = NULL WHERE trade_id = 1");
     assert_eq!(fixture.load(&changed, KEEP).counts(), [10, 0, 10, 0, 0, 0]);
 }
@@ -125,7 +125,7 @@ fn only_max_kept_rejects_conflicts_are_kept_and_all_are_counted() {
     fixture.run("SET btc_ingest.max_kept_rejects = 20");
     assert_eq!(fixture.load(&uri, "").counts(), [200, 0, 0, 200, 0, 0]);
     assert_eq!(fixture.rejected().len(), 20);
-    // The same version again: its rejects are found again, not added to.
+    // The same version again: its rejects replace the earlier ones.
     fixture.run("SET btc_ingest.max_kept_rejects = 30");
     assert_eq!(fixture.load(&uri, KEEP).counts(), [200, 0, 0, 200, 0, 0]);
     assert_eq!(fixture.rejected().len(), 30);
@@ -171,7 +171,7 @@ fn too_many_conflicts_fail_the_load_and_nothing_is_kept() {
         assert_eq!(fixture.rows_everywhere(), before);
     }
     must_hold(&mut fixture.client, &all[..100]);
-    // A tenth is not above a tenth.
+    // A fraction that equals the limit is allowed.
     fixture.put("a.parquet", &with_conflicts(10));
     assert_eq!(fixture.load(&uri, "").counts(), [100, 90, 0, 10, 0, 0]);
 }

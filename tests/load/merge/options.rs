@@ -20,7 +20,7 @@ fn two_markets_under_one_symbol_fit_with_options_symbol() {
                                  FROM landing.raw_blobs_5m",
     );
     assert_eq!(assets, format!("BTCUSDT={a} BTCUSDT-PERP={b}"));
-    // Every clash is counted when the limit does not stop the load.
+    // Every conflict is counted when the limit does not stop the load.
     fixture.run(ANY_CONFLICTS);
     let c = fixture.put("perp-again.parquet", &perp);
     assert_eq!(fixture.load(&c, "").counts(), [100, 0, 0, 100, 0, 0]);
@@ -35,13 +35,13 @@ fn other_options_on_the_same_etag_load_it_again() {
     let report = fixture.load(&uri, perp);
     assert_eq!((report.counts(), report.outcome.as_str()), ([10, 10, 0, 0, 0, 0], "loaded"));
     assert_eq!(fixture.load(&uri, perp).outcome, "already loaded");
-    // What decides nothing about the ticks does not count as different.
+    // Options that do not affect the ticks do not count as different.
     let same = r#"options => '{"symbol": "BTCUSDT-PERP", "on_conflict": "abort", "source": "x", "exchange": "y"}'"#;
     assert_eq!(fixture.load(&uri, same).outcome, "already loaded");
     assert_eq!(fixture.load(&uri, r#"options => '{"symbol": "THIRD"}'"#).outcome, "loaded");
     // An object keeps the options that it was loaded with last.
     assert_eq!(fixture.load(&uri, "").outcome, "already loaded");
-    // Other columns, other ticks.
+    // Other columns make other ticks.
     let mapped = r#"options => '{"symbol": "THIRD", "columns": {"price": "trade_id"}}'"#;
     fixture.run(ANY_CONFLICTS);
     assert_eq!(fixture.load(&uri, mapped).counts(), [10, 0, 0, 10, 0, 0]);

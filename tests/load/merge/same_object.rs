@@ -17,7 +17,7 @@ fn the_same_etag_again_is_already_loaded_and_costs_one_head() {
     assert_eq!((again.counts(), again.outcome.as_str()), ([0; 6], "already loaded"));
     assert_eq!((again.slices, again.bytes, again.etag), (0, 0, first.etag));
     assert_eq!((proxy.count("HEAD"), proxy.count("GET")), (1, 0));
-    // The attempt itself is all that it leaves.
+    // Only the history grows.
     assert_eq!(fixture.rows_everywhere(), before.replace("history 1", "history 2"));
     must_hold(&mut fixture.client, &ticks(1, 100));
 }

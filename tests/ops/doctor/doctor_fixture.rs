@@ -15,7 +15,7 @@ pub struct Check {
     pub hint: String,
 }
 
-/// All lines by name; where a name comes several times, the last.
+/// Returns all lines by name. If several lines have one name, the last one counts.
 pub fn doctor(client: &mut Client) -> BTreeMap<String, Check> {
     let rows = client.query("SELECT * FROM btc_ingest.doctor()", &[]).unwrap_or_else(|e| panic!("{e:?}"));
     let checks: BTreeMap<String, Check> = rows
@@ -35,13 +35,13 @@ pub fn doctor(client: &mut Client) -> BTreeMap<String, Check> {
     checks
 }
 
-/// One line, as it is now.
+/// Returns one line, as it is now.
 #[track_caller]
 pub fn check(client: &mut Client, name: &str) -> Check {
     doctor(client).remove(name).unwrap_or_else(|| panic!("doctor() has no line {name:?}"))
 }
 
-/// The names of the lines that fail. How full the disk of this machine is, is not the tests' business.
+/// Returns the names of the lines that fail, but for the free space on the disk of this machine.
 pub fn failing(checks: &BTreeMap<String, Check>) -> Vec<&str> {
     let failing = checks.iter().filter(|(name, check)| !check.ok && *name != "free disk");
     failing.map(|(name, _)| name.as_str()).collect()

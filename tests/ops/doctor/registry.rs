@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Bucket, asset, uri and status of every registry row.
+/// Returns bucket, asset, uri and status of every registry row.
 fn registry(client: &mut Client) -> Vec<(String, String, String, String)> {
     let sql = "SELECT to_char(bucket_5m, 'YYYY-MM-DD HH24:MI'), asset, s3_uri, status
                  FROM landing.raw_blobs_5m ORDER BY bucket_5m, asset";
@@ -37,7 +37,7 @@ fn a_slice_is_registered_in_the_bucket_that_is_named_without_asking_s3() {
     let row = client.query_one("SELECT s3_uri, status, metadata ->> 'rows' FROM ingestion.objects", &[]).unwrap();
     let (object, status, rows): (String, String, String) = (row.get(0), row.get(1), row.get(2));
     assert_eq!((object.as_str(), status.as_str(), rows.as_str()), (uri, "pending", "3"));
-    // Twice is once.
+    // To register it twice changes nothing.
     register(&mut client, &args).unwrap();
     assert_eq!(registry(&mut client).len(), 1);
     assert!(silence.accept().is_err());
@@ -85,7 +85,7 @@ fn a_second_object_of_a_bucket_is_registered_beside_the_first() {
     assert_eq!(client.query_one(sql, &[]).unwrap().get::<_, i64>(0), 2);
 }
 
-/// The one registry row tells size, span, etag, writer, fingerprint and rows of the object that was loaded.
+/// Checks that the registry row tells size, span, etag, writer, fingerprint and rows of the object that was loaded.
 #[track_caller]
 fn must_tell_what_was_loaded(client: &mut Client, uri: &str, size: i64, rows: usize) {
     let row = client
@@ -134,11 +134,11 @@ fn a_producers_row_is_pending_until_its_object_is_loaded_and_again_when_it_is_re
     loaded(&mut client, &uri, "");
     assert_eq!(registry(&mut client), [line("2024-08-08 12:00", &uri, "loaded")]);
     must_tell_what_was_loaded(&mut client, &uri, size, rows);
-    // The producer's keys went into the load.
+    // The load has used the producer's keys.
     let sources = "SELECT string_agg(source, ',') FROM ingestion.stream_offsets";
     assert_eq!(client.query_one(sources, &[]).unwrap().get::<_, String>(0), "s3:kit:BTCUSDT");
 
-    // The same object upserted again: pending, and loaded by one HEAD, with what is known of it.
+    // The same object is upserted again: it is pending, and one HEAD is enough to find it loaded.
     producer.batch_execute(&upsert(&uri)).unwrap();
     assert_eq!(registry(&mut client), [line("2024-08-08 12:00", &uri, "pending")]);
     assert_eq!(loaded(&mut client, &uri, "").outcome, "already loaded");
@@ -157,7 +157,7 @@ fn a_producers_row_is_pending_until_its_object_is_loaded_and_again_when_it_is_re
     loaded(&mut client, &other, "");
     assert_eq!(registry(&mut client), [line("2024-08-08 12:00", &other, "loaded")]);
 
-    // Other columns are the producer's to change, without making it pending.
+    // A producer may change the other columns, which does not make the row pending.
     producer.batch_execute("UPDATE landing.raw_blobs_5m SET metadata = metadata || '{\"seen\": true}'").unwrap();
     assert_eq!(registry(&mut client), [line("2024-08-08 12:00", &other, "loaded")]);
 }
@@ -177,7 +177,7 @@ fn what_a_producer_said_of_one_object_is_not_held_against_the_next() {
         )
     };
     client.batch_execute(&register(&first, &format!("{{\"rows\": {}, \"exchange\": \"kit\"}}", all.len()))).unwrap();
-    // Never loaded, another object: the claim about the first one goes, the other keys stay.
+    // Another object replaces one that was never loaded: the claim about the first one goes, the other keys stay.
     client.batch_execute(&register(&second, "{}")).unwrap();
     assert_eq!(loaded(&mut client, &second, "").outcome, "loaded");
     let sql = "SELECT metadata ->> 'rows', metadata ->> 'exchange', metadata ->> 'row_count' FROM landing.raw_blobs_5m";
@@ -196,7 +196,7 @@ fn what_a_producer_says_of_an_object_must_be_true() {
     let bytes = ParquetFile::new().bytes(&all);
     let (rows, size) = (all.len(), bytes.len());
     let uri = server.put("doctor/claims.parquet", bytes);
-    // The SDK of the tests knows no digest of its own, PostgreSQL does.
+    // PostgreSQL computes the digest, because the tests' SDK offers none.
     let file = server.s3.root().join(BUCKET).join("doctor/claims.parquet");
     let content = std::fs::read(file).unwrap();
     let sha256: String = client.query_one("SELECT encode(sha256($1), 'hex')", &[&content.as_slice()]).unwrap().get(0);
@@ -217,7 +217,7 @@ fn what_a_producer_says_of_an_object_must_be_true() {
         let refusal = refused(&mut client, &uri, "", "TK003");
         assert!(refusal.message.contains(&format!("{what} is ")), "{refusal:?}");
         client.batch_execute("ROLLBACK").unwrap();
-        // The same by the function.
+        // The function does the same.
         if size_column == "NULL" {
             client.batch_execute("BEGIN").unwrap();
             register(&mut client, &format!("'{uri}', 'BTCUSDT', metadata => '{metadata}'")).unwrap();

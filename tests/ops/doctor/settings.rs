@@ -55,7 +55,7 @@ fn an_empty_allow_list_is_found_and_the_hint_fixes_it() {
     let check = &checks["allowed_prefixes"];
     assert_eq!(check.detail, "empty, which denies every uri");
     assert!(check.hint.starts_with("ALTER SYSTEM SET btc_ingest.allowed_prefixes = "), "{check:?}");
-    // Nothing may be read, so nothing is asked.
+    // No prefix is allowed, so no request is sent.
     assert!(!checks.contains_key("S3 reachable"), "{checks:?}");
 
     client.batch_execute("SET btc_ingest.allowed_prefixes = 's3://landing, http://x'").unwrap();

@@ -9,7 +9,7 @@ use postgres::Client;
 
 use super::doctor_fixture::{check, doctor, failing, follow};
 
-/// Whether the server's edition has policies; one line says that a test is skipped without them.
+/// Whether the server's edition has policies. Prints one line if it has none, and the test is skipped.
 fn is_community(client: &mut Client) -> bool {
     let community = text(client, "SELECT current_setting('timescaledb.license')") == "timescale";
     if !community {
@@ -114,10 +114,10 @@ fn another_chunk_interval_than_the_settings_is_found_and_either_way_fixes_it() {
     let fix = hint.split(": ").nth(1).unwrap().split(" or,").next().unwrap();
     follow(&mut client, fix);
     assert!(check(&mut client, "chunk interval").ok);
-    // Another word for the same is the same.
+    // Another notation of the same interval is equal.
     execute(&mut client, "SET btc_ingest.chunk_time_interval = '168 hours'");
     assert!(check(&mut client, "chunk interval").ok);
-    // What cannot be read is a finding like any other, and the rest of the report is there.
+    // A setting that cannot be read is one finding, and the other checks still run.
     execute(&mut client, "SET btc_ingest.chunk_time_interval = 'a week or so'");
     let checks = doctor(&mut client);
     assert_eq!(failing(&checks), ["hypertable"]);
@@ -184,7 +184,7 @@ fn a_clock_that_differs_from_s3s_is_told_from_a_minute_on_and_fails_from_five() 
     let mut client = session(&db, &proxy.endpoint(), &[]);
     let found = check(&mut client, "clock");
     assert!(found.ok && found.detail == "as S3's" && found.hint.is_empty(), "{found:?}");
-    // Whole seconds, and the time between the answer and the look at the clock.
+    // The header has whole seconds, and time passes between the answer and the comparison.
     for (seconds, ok, told, says) in [
         (50, true, false, "s behind S3's"),
         (-50, true, false, "s ahead of S3's"),

@@ -37,7 +37,7 @@ impl WorkersFixture {
         self.cluster.client(DB)
     }
 
-    /// One that waits for a loader, so that the tests after it begin with one.
+    /// Starts a server and waits for a loader.
     fn running(change: impl FnOnce(ClusterBuilder) -> ClusterBuilder) -> (WorkersFixture, Client) {
         let fixture = WorkersFixture::start(change);
         let mut client = fixture.client();
@@ -50,7 +50,7 @@ impl WorkersFixture {
     }
 }
 
-/// A producer's row, as old as an interval says.
+/// Inserts a producer's row of this age.
 fn register(client: &mut Client, uri: &str, age: &str) {
     let sql = format!(
         "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, created_at)
@@ -60,7 +60,7 @@ fn register(client: &mut Client, uri: &str, age: &str) {
     execute(client, &sql);
 }
 
-/// Pids of the loaders of the client's database.
+/// Returns the pids of the loaders of the client's database.
 fn loaders(client: &mut Client) -> Vec<i32> {
     let sql = "SELECT pid FROM btc_ingest.workers() WHERE role LIKE 'loader%'";
     client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
@@ -88,7 +88,7 @@ fn workers_that_run_are_counted_and_those_of_another_database_are_not() {
     assert_eq!(elsewhere.detail, "none here: btc_ingest.database is \"flow\"");
     assert!(elsewhere.ok && elsewhere.hint.contains("add_job('btc_ingest.run_sweep'"), "{elsewhere:?}");
 
-    // None is wanted: to be known, and no fault.
+    // No worker is wanted: that is reported, and is no failure.
     execute(&mut client, "ALTER SYSTEM SET btc_ingest.workers = 0");
     execute(&mut client, "SELECT pg_reload_conf()");
     wait_until("the loaders' end", SOON, || loaders(&mut client).is_empty());
@@ -99,7 +99,7 @@ fn workers_that_run_are_counted_and_those_of_another_database_are_not() {
 
 #[test]
 fn a_server_without_room_for_the_workers_says_how_many_processes_it_needs() {
-    // Replication's launcher, TimescaleDB's and ours: no scheduler finds a place.
+    // The launchers of replication, TimescaleDB and btc_ingest take all slots: the scheduler gets none.
     let fixture = WorkersFixture::start(|builder| builder.setting("max_worker_processes", "3"));
     let mut client = fixture.client();
     let checks = doctor(&mut client);
@@ -118,7 +118,7 @@ fn a_server_without_room_for_the_workers_says_how_many_processes_it_needs() {
 #[test]
 fn the_last_error_of_a_worker_is_shown_until_loads_succeed_again() {
     let (fixture, mut client) = WorkersFixture::running(|builder| builder);
-    // A misfit is what a scheduler says once.
+    // A scheduler reports an incompatible library once.
     execute(&mut client, "UPDATE ingestion.schema_version SET version = 4");
     wait_until("the error", SOON, || !check(&mut client, "last error of a worker").ok);
     let found = check(&mut client, "last error of a worker");
@@ -152,7 +152,7 @@ fn a_queue_that_stands_still_although_workers_are_there_is_found() {
         stuck.detail.ends_with("nothing was ever tried") && stuck.hint.contains("btc_ingest.workers()"),
         "{stuck:?}"
     );
-    // The worker that hangs is the hint's.
+    // The hint names the worker that hangs.
     assert!(stuck.hint.contains("pg_terminate_backend"), "{stuck:?}");
     signal("CONT", pid);
     wait_until_true(&mut client, "the load", "SELECT count(*) = 1 FROM ingestion.objects WHERE status = 'loaded'");
@@ -257,14 +257,14 @@ fn failures_are_counted_with_their_causes_until_they_are_decided() {
     let seen: i64 = client.query_one("SELECT count(*) FROM btc_ingest.failures", &[]).unwrap().get(0);
     assert_eq!(seen, 2);
 
-    // What will be tried again is no fault yet.
+    // An object that will be tried again is no failure yet.
     execute(&mut client, "UPDATE ingestion.objects SET status = 'failed', next_attempt_at = now() + interval '1 hour'");
     let failures = check(&mut client, "failures");
     assert!(
         failures.ok && failures.detail.starts_with("0 objects are quarantined, 2 will be tried again"),
         "{failures:?}"
     );
-    // But it waits when its time has come.
+    // It counts as waiting when its next attempt is due.
     execute(&mut client, "UPDATE ingestion.objects SET next_attempt_at = now() - interval '2 hours'");
     execute(&mut client, "UPDATE ingestion.load_history SET finished_at = now() - interval '2 hours'");
     assert!(!check(&mut client, "queue").ok);
@@ -288,7 +288,7 @@ fn a_standby_is_well_says_what_it_is_and_loads_when_it_is_promoted() {
     assert_eq!(checks["workers"].detail, "none on a standby: they start when it is promoted");
     assert_eq!(checks["tables"].detail, "schema version 3");
     assert!(checks["S3 reachable"].ok && !checks.contains_key("queue"), "{checks:#?}");
-    // Its tables are looked at all the same.
+    // The checks of the tables run there as well.
     execute(&mut client, "DROP INDEX market_data.btc_ticks_bucket_5m_idx");
     wait_until("the replay", SOON, || failing(&doctor(&mut there)) == ["indexes"]);
 

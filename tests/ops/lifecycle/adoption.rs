@@ -50,7 +50,7 @@ const HYPERTABLE: &str = "
     SELECT create_hypertable('market_data.btc_ticks', 'bucket_5m', chunk_time_interval => INTERVAL '7 days');
     CREATE INDEX ON market_data.btc_ticks (symbol, event_time DESC);
     CREATE INDEX ON market_data.btc_ticks (bucket_5m);";
-/// Rows in all of them; three ticks, of which an object below has the first two, one of these with another price.
+/// Rows in all of them. An object below holds the first two of the three ticks, one of them with another price.
 const ROWS: &str = r#"
     INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, object_size_bytes, metadata)
         VALUES ('2024-08-08T12:00:00Z', 'BTCUSDT', 's3://landing/old', 5, '{"sha256": "x"}'),
@@ -97,7 +97,7 @@ fn documented_rows(client: &mut Client) -> Vec<String> {
     .collect()
 }
 
-/// Installs over the documented tables and proves that they work and that nothing was lost.
+/// Installs over the documented tables, and checks that they work and that nothing was lost.
 #[track_caller]
 fn must_adopt(db: &TestDb<'_>, what: &str) {
     let mut client = db.client();
@@ -131,7 +131,7 @@ fn must_adopt(db: &TestDb<'_>, what: &str) {
     let status = "SELECT string_agg(DISTINCT status, ',') FROM landing.raw_blobs_5m";
     assert_eq!(texts(&mut client, status), ["pending"], "{what}: it is not known yet whether they are loaded");
 
-    // A load merges with what stands, and the key is per asset now.
+    // A load merges with the ticks that exist, and the key includes the asset.
     let object = ticks(1, 20);
     let uri = put(db, "a.parquet", &object);
     let report = loaded(&mut client, &uri, "");
@@ -146,7 +146,7 @@ fn must_adopt(db: &TestDb<'_>, what: &str) {
     let rows = stored(&mut client).rows;
     assert_eq!(rows, 41, "{what}");
 
-    // Nothing of it belongs to the extension, the chunks neither.
+    // No table and no chunk belongs to the extension.
     execute(&mut client, "DROP EXTENSION btc_ingest");
     assert_eq!(stored(&mut client).rows, rows, "{what}: after DROP EXTENSION");
     execute(&mut client, "CREATE EXTENSION btc_ingest");

@@ -23,7 +23,7 @@ fn dropping_the_extension_leaves_all_data_and_creating_it_adopts_them() {
     let wanted: Vec<String> = before.iter().filter(|line| !gone(line)).cloned().collect();
     assert!(wanted.iter().any(|line| line.starts_with("grant table market_data.btc_ticks")), "{wanted:#?}");
     must_be_equal(&shape(&mut client), &wanted, "after DROP");
-    // Life goes on without it.
+    // Clients use the tables without the extension.
     execute(
         &mut client,
         "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ('2030-01-01', 'X', 'x');

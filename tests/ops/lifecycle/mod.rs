@@ -1,4 +1,4 @@
-//! Dump and restore, DROP and CREATE again, adoption of tables that stood already, and what refuses to be adopted.
+//! Dump and restore, DROP and CREATE again, adoption of existing tables, and tables that are refused.
 
 mod adoption;
 mod drop_and_create;
@@ -26,7 +26,7 @@ fn put(db: &TestDb<'_>, key: &str, ticks: &[Tick]) -> String {
     ServerFixture::shared().put(&format!("{}/{key}", db.name()), ParquetFile::new().bytes(ticks))
 }
 
-/// Everything about our tables that a person could miss: columns, keys, indexes, triggers, owners, grants, comments.
+/// Returns everything about our tables: columns, keys, indexes, triggers, owners, grants, comments.
 fn shape(client: &mut Client) -> Vec<String> {
     texts(
         client,
@@ -88,7 +88,7 @@ fn must_be_equal(found: &[String], wanted: &[String], what: &str) {
     assert!(missing.is_empty() && extra.is_empty(), "{what}: missing {missing:#?}, too many {extra:#?}");
 }
 
-/// Every row of the tables beside the ticks.
+/// Returns every row of the tables beside the ticks.
 fn records(client: &mut Client) -> Vec<String> {
     let tables = [
         "landing.raw_blobs_5m",
@@ -107,7 +107,7 @@ fn records(client: &mut Client) -> Vec<String> {
         .collect()
 }
 
-/// Some weeks of ticks, so that there are several chunks, and rows in every other table.
+/// Loads some weeks of ticks, so that there are several chunks, and fills every other table.
 fn filled(db: &TestDb<'_>) -> (Vec<Tick>, Vec<String>) {
     let mut client = db.client();
     let mut all = Vec::new();
@@ -132,7 +132,7 @@ fn filled(db: &TestDb<'_>) -> (Vec<Tick>, Vec<String>) {
     (all, uris)
 }
 
-/// Restores a dump and proves that the copy is equal and works.
+/// Restores a dump, and checks that the copy is equal and works.
 #[track_caller]
 fn must_survive_a_dump(db: &TestDb<'_>, format: &str, loaded_uri: &str, what: &str) {
     let scratch = tempfile::tempdir().unwrap();
@@ -147,7 +147,7 @@ fn must_survive_a_dump(db: &TestDb<'_>, format: &str, loaded_uri: &str, what: &s
     must_be_equal(&records(&mut new), &records(&mut old), what);
     assert_eq!(texts(&mut new, "SELECT pg_relation_size('market_data.btc_ticks')::text"), ["0"], "{what}: the root");
 
-    // It works: what was loaded is known, what is new is loaded, a producer's row is pending, ids go on.
+    // A loaded object is known, a new one is loaded, a producer's row is pending, and ids continue.
     assert_eq!(loaded(&mut new, loaded_uri, "").outcome, "already loaded", "{what}");
     let before = stored(&mut new).rows;
     let fresh = Generator::new(9, "BTCUSDT", time_us("2024-09-08T12:00:00Z"), 900_000_000).per_second(1.0).next_slice();

@@ -37,7 +37,7 @@ fn tables_of_version_1_get_what_version_2_added_and_keep_their_rows() {
          ALTER TABLE ingestion.backfills DROP COLUMN bytes_total, DROP COLUMN objects_known, DROP COLUMN requested_by,
              DROP COLUMN sqlstate, DROP COLUMN message",
     );
-    // Before the version is read, the guard misses tables; its hint is the same.
+    // The guard finds missing tables before it reads the version; the hint is the same.
     assert!(refused(&mut client, &uri, "", "TK009").hint.contains("SELECT btc_ingest.migrate()"));
     execute(&mut client, "SELECT btc_ingest.migrate()");
     assert_eq!(loaded(&mut client, &uri, "").outcome, "already loaded");

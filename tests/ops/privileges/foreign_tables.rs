@@ -56,7 +56,7 @@ fn loads_work_when_an_ordinary_role_owns_all_tables() {
     assert_eq!(column(&mut loader, "SELECT current_user::text"), [owned.loader.as_str()]);
 }
 
-/// A load fails with what the trigger may not do, and no role gains anything.
+/// Checks that a load fails with what the trigger may not do, and that no role gains a privilege.
 fn must_fail_openly(owned: &Owned, author: &mut Client, uri: &str, table: &str, climb: &str) {
     let mallory = &owned.mallory;
     let how = format!("{climb} in a trigger of {table}");
@@ -79,7 +79,7 @@ fn must_fail_openly(owned: &Owned, author: &mut Client, uri: &str, table: &str, 
     owned.must_have_no_new_superuser(&how);
 }
 
-/// A load succeeds if the trigger catches every error, and all that the trigger tried was tried as mallory.
+/// Checks that a load succeeds if the trigger catches every error, and that the trigger ran as mallory.
 fn must_be_harmless_in_silence(owned: &Owned, author: &mut Client, object: (&str, &Sums), climbs: &[String]) {
     let (mallory, (uri, sums)) = (&owned.mallory, object);
     let tries: String = climbs
@@ -135,7 +135,7 @@ fn an_owners_trigger_runs_as_the_owner_and_cannot_become_superuser() {
         "SET btc_ingest.allowed_prefixes = 's3://anything'".to_owned(),
     ];
     for table in ["market_data.btc_ticks", "landing.raw_blobs_5m", "ingestion.objects", "ingestion.stream_offsets"] {
-        // Everything on the hypertable; elsewhere the shortest ways will do.
+        // All attempts on the hypertable; the first one is enough on the other tables.
         let tried = if table == "market_data.btc_ticks" { &climbs[..] } else { &climbs[..1] };
         for climb in tried {
             must_fail_openly(&owned, &mut author, &uri, table, climb);

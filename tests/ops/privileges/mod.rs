@@ -29,7 +29,7 @@ const TABLES: [&str; 14] = [
 ];
 const SCHEMAS: [&str; 5] = ["landing", "market_data", "signals", "ingestion", "ops"];
 
-/// An object in the server's bucket, and what it comes to.
+/// Stores an object and returns its uri and sums.
 fn object(key: &str) -> (String, Sums) {
     let ticks = Generator::new(1, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 1).per_second(2.0).next_slices(2);
     (
@@ -61,7 +61,7 @@ fn denied(client: &mut Client, sql: &str) -> Refusal {
     }
 }
 
-/// The first column of every row.
+/// Returns the first column of every row.
 fn column(client: &mut Client, sql: &str) -> Vec<String> {
     client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }

@@ -26,11 +26,12 @@ fn a_user_without_a_role_can_call_nothing_and_read_nothing() {
     assert!(column(&mut admin, &format!("SELECT proname::text {functions}")).len() >= 7);
     let callable = format!("SELECT proname::text {functions} AND has_function_privilege('{outsider}', oid, 'execute')");
     assert_eq!(column(&mut admin, &callable), [""; 0]);
-    // Chunks as well: their schema is open to all roles.
+    // The same holds for chunks, although their schema is open to all roles.
     let readable = format!(
         "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v', 'S')
             AND (relnamespace::regnamespace::text IN ('btc_ingest', '{}') OR oid IN (SELECT inhrelid FROM pg_inherits))
-            AND has_table_privilege('{outsider}', oid, 'select, insert, update, delete, truncate, trigger, references')",
+            AND has_table_privilege('{outsider}', oid,
+                                    'select, insert, update, delete, truncate, trigger, references')",
         SCHEMAS.join("', '")
     );
     assert_eq!(column(&mut admin, &readable), [""; 0]);

@@ -34,7 +34,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
     }
     let error = loader.batch_execute("SET btc_ingest.memory_limt = '1GB'").unwrap_err();
     assert_eq!(Refusal::from(error).sqlstate, "42602", "a misspelt name");
-    // What workers go by is the configuration's: no session can set it at all.
+    // Only the configuration can set what workers read: no session can.
     let sql = "SELECT name FROM pg_settings WHERE name LIKE 'btc\\_ingest.%' AND context NOT IN ('user', 'superuser')
                 ORDER BY 1";
     let names = [
@@ -66,7 +66,7 @@ fn what_was_set_before_the_library_was_loaded_does_not_count() {
     let attack = |client: &mut Client| {
         let refusal = refused(client, "s3://elsewhere/x.parquet", "", "S3002");
         assert_eq!(refusal.detail, format!("Allowed are: s3://{BUCKET}."));
-        // Goes to the server's own endpoint.
+        // Uses the server's own endpoint.
         loaded(client, &uri, "force => true");
         let sql = "SELECT current_setting('btc_ingest.memory_limit') = '64MB'";
         assert!(truth(client, sql));
@@ -82,7 +82,7 @@ fn what_was_set_before_the_library_was_loaded_does_not_count() {
     assert!(truth(&mut client, "SELECT current_setting('btc_ingest.allowed_prefixes') = 's3://elsewhere'"));
     attack(&mut client);
 
-    // Also within the transaction that loads, and by the connection's options.
+    // The same holds within the transaction that loads, and for the connection's options.
     let mut client = db.client_as(&loader);
     client.batch_execute("BEGIN; SET LOCAL btc_ingest.allowed_prefixes = 's3://elsewhere'").unwrap();
     refused(&mut client, "s3://elsewhere/x.parquet", "", "S3002");
@@ -91,7 +91,7 @@ fn what_was_set_before_the_library_was_loaded_does_not_count() {
         server.cluster.connection_string_as(db.name(), &loader),
         silence.endpoint()
     );
-    // PostgreSQL forgets the file's value of a setting that the connection's options named: only less is allowed then.
+    // PostgreSQL drops the file's value of a setting that the connection's options name: the session is allowed less.
     let mut client = Client::connect(&options, postgres::NoTls).unwrap();
     refused(&mut client, "s3://elsewhere/x.parquet", "", "S3002");
 

@@ -175,7 +175,7 @@ fn a_reader_reads_a_loader_registers_an_admin_sets_policies_and_other_roles_see_
             user.batch_execute("BEGIN").unwrap();
             let code = user.batch_execute(sql).err().map(|error| error.code().unwrap().code().to_owned());
             user.batch_execute("ROLLBACK").unwrap();
-            // The empty uri is refused for what it is, not for who asks.
+            // The empty uri is refused because it is empty, not because of the role.
             let denied = code.as_deref() == Some("42501");
             assert_eq!(denied, !allowed.contains(&sql), "{name}: {sql}: {code:?}");
         }

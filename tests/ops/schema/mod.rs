@@ -8,14 +8,14 @@ use btc_ingest_kit::sql::texts;
 use btc_ingest_kit::{ServerFixture, TestDb};
 use postgres::Client;
 
-/// Everything here only looks, so one database serves all tests.
+/// Opens a session in the one database of these tests, which only read.
 fn client() -> Client {
     use std::sync::OnceLock;
     static DB: OnceLock<TestDb<'static>> = OnceLock::new();
     DB.get_or_init(|| ServerFixture::shared().db()).client()
 }
 
-/// Compares line by line, so that a failure shows the line.
+/// Compares line by line, so that a failure names the line.
 #[track_caller]
 fn must_be(found: &[String], wanted: &str) {
     let wanted: Vec<&str> = wanted.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// `name type [not null] [default …]` of every column of a table, in order.
+/// Checks `name type [not null] [default …]` of every column of a table, in order.
 #[track_caller]
 fn columns(table: &str, wanted: &str) {
     let found = texts(
@@ -308,7 +308,7 @@ fn the_chunk_interval_of_the_setting_is_honoured_at_install() {
         .unwrap();
     let interval = "SELECT time_interval::text FROM timescaledb_information.dimensions";
     assert_eq!(texts(&mut client, interval), ["1 day"]);
-    // Later it is TimescaleDB's own function that changes it, and migrate() leaves it alone.
+    // Later TimescaleDB's own function changes it, and migrate() keeps it.
     client.batch_execute("SELECT set_chunk_time_interval('market_data.btc_ticks', interval '2 days')").unwrap();
     client.batch_execute("SELECT btc_ingest.migrate()").unwrap();
     assert_eq!(texts(&mut client, interval), ["2 days"]);
