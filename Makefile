@@ -26,10 +26,10 @@ bootstrap: ## PostgreSQL 15, TimescaleDB, pgvector, cargo-pgrx: whatever is miss
 	@scripts/bootstrap.sh
 
 demo: bootstrap install ## loads two hours of generated ticks and shows them
-	cargo run -q -p btc_ingest_tests --bin btc-ingest-demo -- up
+	cargo run -q -p btc_ingest_kit --bin btc-ingest-demo -- up
 
 demo-down: ## ends the demo
-	cargo run -q -p btc_ingest_tests --bin btc-ingest-demo -- down
+	cargo run -q -p btc_ingest_kit --bin btc-ingest-demo -- down
 
 install: ## builds the extension and installs it into PostgreSQL 15
 	@scripts/install.sh
@@ -45,7 +45,7 @@ lint: bootstrap ## formatting, the rules of lint/, dependencies, clippy on every
 	cargo clippy -q -p btc_ingest_lint --all-targets -- -D warnings
 	cargo clippy -q -p btc_ingest --no-default-features --lib --tests -- -D warnings
 	cargo clippy -q -p btc_ingest --lib --tests --features pg_test -- -D warnings
-	cargo clippy -q -p btc_ingest_tests --all-targets -- -D warnings
+	cargo clippy -q -p btc_ingest_kit -p btc_ingest_tests --all-targets -- -D warnings
 	cargo clippy -q -p btc_ingest_bench --all-targets --target-dir target/bench -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc -q -p btc_ingest --no-deps --document-private-items
 
@@ -56,7 +56,7 @@ test-pg: ## what needs a backend
 	cargo pgrx test pg15 --package btc_ingest $(RUNAS)
 
 test-blackbox: install ## a real cluster and a real S3 server
-	cargo test -p btc_ingest_tests
+	cargo test -p btc_ingest_kit -p btc_ingest_tests
 
 # A target directory of its own: the bench depends on the crate's core, and cargo would put the core's shared library
 # where the extension's stands.
@@ -67,10 +67,10 @@ bench: bootstrap ## measures the loads; BENCH='--ticks 100000 --runs 1' passes o
 	echo 'The installed library is a release build now; "make install" puts the development build back.'; exit $$status
 
 soak: bootstrap install ## loads for ten minutes while S3 fails and processes are killed; SOAK='--minutes 5 --seed 7' passes options
-	cargo run -q -p btc_ingest_tests --bin btc-ingest-soak -- $(SOAK)
+	cargo run -q -p btc_ingest_kit --bin btc-ingest-soak -- $(SOAK)
 
 crowd: bootstrap install ## has all that loads and registers meet at a few objects for ten minutes; CROWD='--minutes 5 --seed 7' passes options
-	cargo run -q -p btc_ingest_tests --bin btc-ingest-crowd -- $(CROWD)
+	cargo run -q -p btc_ingest_kit --bin btc-ingest-crowd -- $(CROWD)
 
 clean: ## removes what was built
 	cargo clean

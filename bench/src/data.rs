@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use btc_ingest_tests::ticks::{time_text, time_us};
-use btc_ingest_tests::{Generator, ParquetFile, Sums, Tick};
+use btc_ingest_kit::ticks::{time_text, time_us};
+use btc_ingest_kit::{Generator, ParquetFile, Sums, Tick};
 use bytes::Bytes;
 
 use crate::pgcopy::CopyFile;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use btc_ingest_tests::{Fault, FaultProxy, Sums, When};
+use btc_ingest_kit::{Fault, FaultProxy, Sums, When};
 
 use crate::bench::Bench;
 use crate::fixtures::FAR;

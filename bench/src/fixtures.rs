@@ -1,7 +1,7 @@
 //! What single rows need besides the day: a full chunk, slices at the live edge, and a backlog of registered slices.
 
-use btc_ingest_tests::Sums;
-use btc_ingest_tests::ticks::{BUCKET_US, bucket_of, time_us};
+use btc_ingest_kit::Sums;
+use btc_ingest_kit::ticks::{BUCKET_US, bucket_of, time_us};
 
 use crate::data::{DAY, FIRST_ID, SLICE_TICKS, START, SYMBOL, parquet, ticks, ticks_from};
 use crate::servers::{COLUMNS, Servers};

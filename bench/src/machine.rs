@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use btc_ingest_tests::command::{library_dir, run};
+use btc_ingest_kit::command::{library_dir, run};
 
 use crate::servers::{SETTINGS, Servers};
 

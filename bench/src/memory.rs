@@ -1,9 +1,9 @@
 //! How much memory the backend takes while it loads a large object.
 
-use btc_ingest_tests::cluster::backend_pid;
-use btc_ingest_tests::process::{MemoryWatch, memory};
-use btc_ingest_tests::ticks::time_us;
-use btc_ingest_tests::{Generator, ParquetFile, Tick};
+use btc_ingest_kit::cluster::backend_pid;
+use btc_ingest_kit::process::{MemoryWatch, memory};
+use btc_ingest_kit::ticks::time_us;
+use btc_ingest_kit::{Generator, ParquetFile, Tick};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;

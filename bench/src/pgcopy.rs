@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use btc_ingest_tests::Tick;
+use btc_ingest_kit::Tick;
 
 /// Microseconds from 1970 to 2000, where PostgreSQL's timestamps begin.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use btc_ingest_tests::command::run;
+use btc_ingest_kit::command::run;
 
 use crate::bench::Bench;
 use crate::results::Results;

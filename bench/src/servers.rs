@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use btc_ingest_tests::janitor::ScratchDir;
-use btc_ingest_tests::stand::stored;
-use btc_ingest_tests::{Cluster, ClusterBuilder, S3Server, Sums};
+use btc_ingest_kit::fixture::stored;
+use btc_ingest_kit::janitor::ScratchDir;
+use btc_ingest_kit::{Cluster, ClusterBuilder, S3Server, Sums};
 use postgres::{Client, Error};
 
 /// The bucket of every object.

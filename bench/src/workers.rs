@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use btc_ingest_tests::ticks::time_text;
+use btc_ingest_kit::ticks::time_text;
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator;
 

@@ -1,0 +1,9 @@
+//! Backfills of whole prefixes, object by object.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod control;
+mod disk;
+mod faults;
+mod prefixes;
+mod standby;

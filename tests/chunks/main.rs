@@ -1,0 +1,10 @@
+//! Backfills that build whole chunks.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod aggregates;
+mod dump;
+mod equal;
+mod faults;
+mod pair_fixture;
+mod traps;

@@ -1,0 +1,7 @@
+//! Parquet of every shape: made, real and damaged files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod damaged;
+mod formats;
+mod real_data;

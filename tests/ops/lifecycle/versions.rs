@@ -1,0 +1,143 @@
+//! Schema versions and missing tables.
+
+use super::*;
+
+#[test]
+fn tables_of_a_newer_schema_version_are_left_alone() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    execute(&mut client, "UPDATE ingestion.schema_version SET version = 4");
+    let migrate = refusal(&mut client, "SELECT btc_ingest.migrate()", "TK011");
+    assert!(
+        migrate.message.contains("version 4, this library knows only 3") && migrate.hint.contains("ALTER EXTENSION"),
+        "{migrate:?}"
+    );
+    let load = refused(&mut client, &uri, "", "TK011");
+    assert!(load.message.contains("have schema version 4, the library needs 3"), "{load:?}");
+    execute(&mut client, "DROP EXTENSION btc_ingest");
+    refusal(&mut client, INSTALL, "TK011");
+    execute(&mut client, "UPDATE ingestion.schema_version SET version = 1");
+    execute(&mut client, INSTALL);
+    assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
+}
+
+#[test]
+fn tables_of_version_1_get_what_version_2_added_and_keep_their_rows() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 1;
+         DROP TABLE ingestion.backfill_chunks, ingestion.backfill_workers, ingestion.control;
+         ALTER TABLE ingestion.objects DROP COLUMN listed_etag, DROP COLUMN listed_size, DROP COLUMN backfill,
+             DROP COLUMN span_from, DROP COLUMN span_to, DROP COLUMN rows_staged;
+         ALTER TABLE ingestion.backfills DROP COLUMN bytes_total, DROP COLUMN objects_known, DROP COLUMN requested_by,
+             DROP COLUMN sqlstate, DROP COLUMN message",
+    );
+    // The guard finds missing tables before it reads the version; the hint is the same.
+    assert!(refused(&mut client, &uri, "", "TK009").hint.contains("SELECT btc_ingest.migrate()"));
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    assert_eq!(loaded(&mut client, &uri, "").outcome, "already loaded");
+    let call = format!("CALL btc_ingest.backfill(ARRAY['{uri}'])");
+    execute(&mut client, &call);
+    let status = "SELECT format('%s %s %s', status, objects_total, objects_known) FROM btc_ingest.backfill_status()";
+    assert_eq!(texts(&mut client, status), ["done 1 1"]);
+}
+
+#[test]
+fn tables_of_version_2_get_what_version_3_added_and_their_pending_rows_are_loaded_by_a_sweep() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let (old, new) = (ticks(1, 5), ticks(50_000_000, 5));
+    let (done, waiting) = (put(&db, "a.parquet", &old), put(&db, "b.parquet", &new));
+    assert_eq!(loaded(&mut client, &done, "").inserted, 5);
+    let wanted = shape(&mut client);
+    // As version 2 left them: a producer's row waits, and no process has looked at it.
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 2;
+         DROP INDEX landing.raw_blobs_5m_unqueued_idx, ingestion.objects_due_idx;
+         DROP TRIGGER registry_wake ON landing.raw_blobs_5m;
+         CREATE INDEX objects_live_idx ON ingestion.objects (registered_at, s3_uri)
+             WHERE status = 'pending' AND backfill IS NULL;
+         ALTER TABLE landing.raw_blobs_5m DISABLE TRIGGER registry_pending, DROP COLUMN queued_at",
+    );
+    client
+        .execute(
+            "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri)
+             VALUES ('2024-08-08T12:05:00Z', 'ETHUSDT', $1)",
+            &[&waiting],
+        )
+        .unwrap();
+    execute(&mut client, "ALTER TABLE landing.raw_blobs_5m ENABLE TRIGGER registry_pending");
+    refusal(&mut client, "SELECT btc_ingest.sweep()", "TK011");
+
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    let swept = "SELECT format('%s %s %s', uri = $1, outcome, rows_inserted) FROM btc_ingest.sweep()"
+        .replace("$1", &format!("'{waiting}'"));
+    assert_eq!(texts(&mut client, &swept), ["t loaded 5"]);
+    assert_eq!(stored(&mut client).rows, 10);
+    assert_eq!(texts(&mut client, &swept), [] as [String; 0]);
+}
+
+#[test]
+fn tables_of_an_older_schema_version_are_migrated_before_they_are_loaded() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    for sql in ["UPDATE ingestion.schema_version SET version = 0", "DELETE FROM ingestion.schema_version"] {
+        execute(&mut client, sql);
+        let refused = refused(&mut client, &uri, "", "TK011");
+        assert!(refused.hint.contains("SELECT btc_ingest.migrate();"), "{refused:?}");
+        execute(&mut client, "SELECT btc_ingest.migrate()");
+        assert_eq!(texts(&mut client, "SELECT version::text FROM ingestion.schema_version"), ["3"]);
+    }
+    execute(&mut client, "DROP TABLE ingestion.schema_version");
+    refused(&mut client, &uri, "", "TK009");
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
+}
+
+#[test]
+fn a_missing_table_is_named_and_migrate_makes_it_again() {
+    for table in [
+        "ingestion.load_history",
+        "ingestion.objects",
+        "ingestion.object_slices",
+        "landing.rejected_ticks",
+        "landing.raw_blobs_5m",
+    ] {
+        let db = ServerFixture::shared().db();
+        let mut client = db.client();
+        let uri = put(&db, "a.parquet", &ticks(1, 5));
+        let before = shape(&mut client);
+        execute(&mut client, &format!("DROP TABLE {table}"));
+        let refused = refused(&mut client, &uri, "", "TK009");
+        assert!(refused.message.contains(&format!("missing: {table}")), "{refused:?}");
+        assert!(refused.hint.contains("btc_ingest.migrate()"), "{refused:?}");
+        let answer = texts(&mut client, "SELECT btc_ingest.migrate()");
+        assert!(answer[0].contains(table), "{answer:?}");
+        must_be_equal(&shape(&mut client), &before, table);
+        assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
+    }
+}
+
+#[test]
+fn ticks_that_are_no_hypertable_are_refused_and_migrate_fixes_it() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    execute(
+        &mut client,
+        "CREATE TABLE market_data.plain (LIKE market_data.btc_ticks INCLUDING ALL); DROP TABLE market_data.btc_ticks;
+         ALTER TABLE market_data.plain RENAME TO btc_ticks",
+    );
+    let refused = refused(&mut client, &uri, "", "TK009");
+    assert!(refused.message.contains("not a hypertable"), "{refused:?}");
+    execute(&mut client, "SET client_min_messages = warning; SELECT btc_ingest.migrate()");
+    assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
+}

@@ -1,0 +1,15 @@
+//! Registered objects are loaded by background workers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod commands;
+mod ending;
+mod locks;
+mod outage;
+mod outage_fixture;
+mod queue_fixture;
+mod real_files;
+mod registered_again;
+mod retries;
+mod sweep;
+mod worker;
