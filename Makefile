@@ -2,7 +2,7 @@
 # make test   sets everything up and runs every test
 # make bench  measures the loads beside COPY and others
 # make soak   loads for minutes while S3 fails and processes are killed
-# make crowd  has everybody meet at a few objects, round after round
+# make crowd  has producers, calls, sweeps, a backfill and commands meet at a few objects
 # make help   lists the rest
 
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
@@ -22,7 +22,7 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-bootstrap: ## PostgreSQL 15, TimescaleDB, pgvector, cargo-pgrx: whatever is missing
+bootstrap: ## installs what is missing of PostgreSQL 15, TimescaleDB, pgvector and cargo-pgrx
 	@scripts/bootstrap.sh
 
 demo: bootstrap install ## loads two hours of generated ticks and shows them
@@ -66,10 +66,12 @@ bench: bootstrap ## measures the loads; BENCH='--ticks 100000 --runs 1' passes o
 	@cargo run --release --target-dir target/bench -p btc_ingest_bench -- $(BENCH); status=$$?; \
 	echo 'The installed library is a release build now; "make install" puts the development build back.'; exit $$status
 
-soak: bootstrap install ## loads for ten minutes while S3 fails and processes are killed; SOAK='--minutes 5 --seed 7' passes options
+# SOAK='--minutes 5 --seed 7' passes options.
+soak: bootstrap install ## loads for ten minutes while S3 fails and processes are killed
 	cargo run -q -p btc_ingest_kit --bin btc-ingest-soak -- $(SOAK)
 
-crowd: bootstrap install ## has all that loads and registers meet at a few objects for ten minutes; CROWD='--minutes 5 --seed 7' passes options
+# CROWD='--minutes 5 --seed 7' passes options.
+crowd: bootstrap install ## all that loads and registers meets at a few objects for ten minutes
 	cargo run -q -p btc_ingest_kit --bin btc-ingest-crowd -- $(CROWD)
 
 clean: ## removes what was built

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up everything that building, testing and the demo need on Debian 12: PostgreSQL 15 with TimescaleDB and pgvector,
-# cargo-pgrx, and pgrx's own configuration. Safe to run again: what is there is kept.
+# Sets up everything that building, testing and the demo need on Debian 12: PostgreSQL 15 with TimescaleDB and
+# pgvector, cargo-pgrx, and pgrx's configuration. Safe to run again: what is installed already is kept.
 #
 # Needs: Debian 12, Rust, and root (or sudo) for the packages.
 set -euo pipefail
@@ -22,12 +22,16 @@ quietly() {
         sleep 1; seconds=$((seconds + 1))
         [ $((seconds % 10)) -ne 0 ] || printf ' %ss' "$seconds"
     done
-    if wait "$job"; then printf ' done\n'; else printf ' failed\n'; tail -n 30 "$log" >&2; fail "the step above failed; its log is $log"; fi
+    if wait "$job"; then printf ' done\n'; return; fi
+    printf ' failed\n'
+    tail -n 30 "$log" >&2
+    fail "the step above failed; its log is $log"
 }
 
 root=
 if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail 'packages are missing rights' "su -c 'apt-get install sudo' and add yourself to sudoers"
+    command -v sudo >/dev/null ||
+        fail 'packages can only be installed by root' "su -c 'apt-get install sudo' and add yourself to sudoers"
     root=sudo
 fi
 apt() { $root env DEBIAN_FRONTEND=noninteractive apt-get "$@"; }
@@ -38,8 +42,8 @@ have cargo "$(cargo --version)"
 
 step 'Debian packages'
 command -v apt-get >/dev/null || fail 'this is not Debian' 'run it on Debian 12'
-packages=(postgresql-15 postgresql-server-dev-15 libclang-dev clang build-essential cmake pkg-config libssl-dev libkrb5-dev dpkg-dev sudo openssl ca-certificates
-          python3-psycopg2)
+packages=(postgresql-15 postgresql-server-dev-15 libclang-dev clang build-essential cmake pkg-config libssl-dev
+          libkrb5-dev dpkg-dev sudo openssl ca-certificates python3-psycopg2)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -49,7 +53,8 @@ if [ ${#missing[@]} -gt 0 ]; then
     quietly apt-update apt update
     # The test and demo clusters are our own; Debian's would only take a port.
     $root mkdir -p /etc/postgresql-common
-    [ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' | $root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    settings=/etc/postgresql-common/createcluster.conf
+    [ -e "$settings" ] || echo 'create_main_cluster = false' | $root tee "$settings" >/dev/null
     quietly apt-install apt install -y --no-install-recommends "${missing[@]}"
 fi
 # Debian's own pg_config wrapper picks the newest version; ours is 15.
@@ -68,12 +73,14 @@ source_list() {
         sed -E 's/^Types:.*/Types: deb-src/; s/bookworm/trixie/g' "$file" > "$work/parts/$(basename "$file")"
     done
     if [ -s /etc/apt/sources.list ]; then
-        grep -hE '^deb ' /etc/apt/sources.list | sed -E 's/^deb /deb-src /; s/bookworm/trixie/g' > "$work/parts/machine.list" || true
+        grep -hE '^deb ' /etc/apt/sources.list |
+            sed -E 's/^deb /deb-src /; s/bookworm/trixie/g' > "$work/parts/machine.list" || true
     fi
     ls "$work"/parts/* >/dev/null 2>&1 || fail 'no apt source list was found' 'ls /etc/apt/sources.list.d'
 }
 fetch_source() {
-    local options=(-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$work/parts" -o "Dir::State::lists=$work/lists" -o "APT::Sandbox::User=root")
+    local options=(-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$work/parts"
+                   -o "Dir::State::lists=$work/lists" -o "APT::Sandbox::User=root")
     mkdir -p "$work/parts" "$work/lists/partial"
     source_list
     apt-get "${options[@]}" update

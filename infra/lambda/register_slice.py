@@ -1,7 +1,7 @@
 """Registers what was uploaded to S3, for an AWS Lambda function: an S3 event becomes rows of landing.raw_blobs_5m.
 
-It knows the documented columns of that table and nothing else of btc_ingest, whose worker loads what is registered. README.md
-says how to set it up.
+It knows the documented columns of that table and nothing else of btc_ingest, whose worker loads what is registered.
+README.md says how to set it up.
 """
 
 import json
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 FIELDS = {"yyyy": r"\d{4}", "mm": r"\d\d", "dd": r"\d\d", "hh": r"\d\d", "mi": r"\d\d", "asset": "[^/]+?", "*": ".*?"}
 
-# S3 may deliver an event twice, and two events of one key in the wrong order: its sequencer says which one is the later.
+# S3 may deliver an event twice, and two events of one key in the wrong order. The sequencer says which one is later.
 UPSERT = """
     INSERT INTO landing.raw_blobs_5m AS known (bucket_5m, asset, s3_uri, object_size_bytes, metadata)
     VALUES (%s, %s, %s, %s, %s)
@@ -35,7 +35,7 @@ UPSERT = """
 
 
 def compiled(pattern):
-    """A key pattern such as Binance/{asset}/{yyyy}/{mm}/{dd}/{asset}_{yyyy}{mm}{dd}T{hh}{mi}Z as a regular expression."""
+    """Compiles a key pattern, e.g. Binance/{asset}/{yyyy}/{mm}/{dd}/{asset}_{yyyy}{mm}{dd}T{hh}{mi}Z."""
     seen = set()
 
     def word(match):
@@ -58,8 +58,8 @@ def compiled(pattern):
 def rows(event, pattern):
     """(bucket_5m, asset, s3_uri, object_size_bytes, metadata) of every object that an event says was created.
 
-    The event comes from S3 itself, or through SQS. Keys that are not of the pattern are left out; an event of another shape is
-    an error, so that it is delivered again and ends where somebody looks for it.
+    The event comes from S3 itself, or through SQS. Keys that are not of the pattern are left out. An event of another
+    shape is an error, so that Lambda delivers it again and finally puts it into its dead-letter queue.
     """
     if event.get("Event") == "s3:TestEvent":
         return

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use super::fill::{Filled, fill};
+use super::refused::Refused;
 use super::row::Backfill;
 use super::staging::StagingTable;
 use super::units::{Unit, UnitStatus};
@@ -19,26 +20,6 @@ use crate::pg::session::spi;
 use crate::pg::session::target::Target;
 use crate::pg::session::time::timestamp;
 use crate::pg::session::tx::{tx, tx_as_superuser};
-
-/// Why a unit is not built.
-pub enum Refused {
-    /// A reason why the chunk cannot be built as a whole.
-    Objection(String),
-    /// An error that was met.
-    Failure(Failure),
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Refused::Failure(error.into())
-    }
-}
-
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
-        Refused::Failure(failure)
-    }
-}
 
 /// The result of an attempt at a unit.
 pub enum Outcome {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pgrx::spi::SpiClient;
 
-use super::build::Refused;
+use super::refused::Refused;
 use super::row::Backfill;
 use super::staging::{Staged, StagingTable};
 use super::units::Unit;

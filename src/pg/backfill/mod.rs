@@ -10,6 +10,7 @@ mod end;
 mod fill;
 mod list;
 mod objects;
+mod refused;
 pub mod row;
 mod spans;
 mod staging;

@@ -6,7 +6,7 @@ use std::ffi::CString;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::Check;
+use super::check::Check;
 use crate::error::Result;
 use crate::pg::session::{ffi, spi};
 

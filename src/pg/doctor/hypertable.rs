@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::Check;
+use super::check::Check;
 use crate::error::Result;
 use crate::pg::session::spi;
 

@@ -4,7 +4,7 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-use super::Check;
+use super::check::Check;
 use crate::error::Result;
 use crate::pg::session::target::Target;
 use crate::pg::session::{ffi, shared, spi};

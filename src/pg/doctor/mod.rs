@@ -1,5 +1,6 @@
 //! `doctor()`: checks of an installation, each finding with the statement that fixes it.
 
+mod check;
 mod disk;
 mod hypertable;
 mod installation;
@@ -12,44 +13,9 @@ mod workers;
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
 use crate::pg::session::ffi::{self, Failure};
+pub use check::Check;
+use check::LOG;
 use installation::Server;
-
-/// One line of the report.
-pub struct Check {
-    /// What was checked.
-    pub name: &'static str,
-    /// Whether it is as it must be.
-    pub ok: bool,
-    /// What was found.
-    pub detail: String,
-    /// What to do or to know about it.
-    pub hint: Option<String>,
-}
-
-impl Check {
-    /// Reports what is as it must be.
-    fn good(name: &'static str, detail: impl Into<String>) -> Self {
-        Check { name, ok: true, detail: detail.into(), hint: None }
-    }
-
-    /// Reports what is as it must be, and what the administrator should know about it.
-    fn known(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Check { name, ok: true, detail: detail.into(), hint: Some(hint.into()) }
-    }
-
-    /// Reports a fault and its fix.
-    fn bad(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Check { name, ok: false, detail: detail.into(), hint: Some(hint.into()) }
-    }
-
-    /// Reports an error of the extension with its own hint.
-    fn error(name: &'static str, detail: impl Into<String>, error: &Error) -> Self {
-        Self::bad(name, detail, error.hint().unwrap_or(LOG))
-    }
-}
-
-/// The hint of an error that has none of its own.
-const LOG: &str = "The server's log says more.";
 
 /// Runs all checks, the local ones first.
 pub fn checks() -> Result<Vec<Check>> {

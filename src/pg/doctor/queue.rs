@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::Check;
+use super::check::Check;
 use super::workers::AUTOMATIC_LOADING;
 use crate::error::Result;
 use crate::pg::session::target::as_owner;

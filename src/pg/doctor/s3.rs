@@ -1,7 +1,7 @@
 //! S3: the allowed prefixes, the credentials, whether S3 answers, and whether its clock agrees with the
 //! server's.
 
-use super::Check;
+use super::check::Check;
 use crate::error::Result;
 use crate::load::probe::{self, Probe};
 use crate::model::uri::AllowedPrefixes;

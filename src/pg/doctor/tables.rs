@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 
-use super::Check;
+use super::check::Check;
 use super::installation::Server;
 use crate::error::Result;
 use crate::pg::session::target::{SCHEMA_VERSION, Target};

@@ -1,6 +1,6 @@
 //! The processes that load registered objects: whether they run, and whether the server has room for them.
 
-use super::Check;
+use super::check::Check;
 use super::installation::Server;
 use crate::pg::session::shared::{self, Role};
 use crate::pg::session::{ffi, guc};

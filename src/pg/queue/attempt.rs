@@ -4,7 +4,7 @@
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
-use super::claim::Claim;
+use super::claimed::Claim;
 use crate::error::{Error, Result};
 use crate::model::status::Status;
 use crate::pg::load::known::Version;

@@ -8,21 +8,10 @@ use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
 use super::attempt;
+use super::claimed::Claim;
 use crate::error::Result;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::spi;
-
-/// An object that this session has claimed.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// The object.
-    pub uri: String,
-    /// The generation of its row when it was claimed. If the row has another generation later, the object has
-    /// changed.
-    pub generation: i64,
-    /// Whether no backfill owns the object.
-    pub live: bool,
-}
 
 thread_local! {
     /// Objects that [`take`] has locked and its caller has not taken over yet.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pgrx::spi::SpiClient;
 
-use super::claim::{self, Claim};
+use super::claim;
+use super::claimed::Claim;
 use crate::error::Result;
 use crate::load::prefetch::MAX_PREFETCHED;
 use crate::model::queue_order::QueueOrder;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use pgrx::spi::SpiClient;
 
 use super::attempt;
-use super::claim::{self, Claim};
+use super::claim;
+use super::claimed::Claim;
 use super::prefetch::Prefetcher;
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};

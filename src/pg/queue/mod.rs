@@ -3,6 +3,7 @@
 
 pub mod attempt;
 pub mod claim;
+pub mod claimed;
 pub mod commands;
 pub mod control;
 pub mod enqueue;

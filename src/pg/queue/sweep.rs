@@ -6,7 +6,8 @@ use std::collections::HashSet;
 
 use pgrx::spi::SpiClient;
 
-use super::claim::{self, Claim};
+use super::claim;
+use super::claimed::Claim;
 use super::enqueue::enqueue;
 use super::live;
 use super::loading::limit_lock_waits;

@@ -9,7 +9,7 @@ use super::compatibility::{self, Compatibility};
 use crate::error::Result;
 use crate::model::report::LoadReport;
 use crate::pg::load::known::Version;
-use crate::pg::queue::claim::Claim;
+use crate::pg::queue::claimed::Claim;
 use crate::pg::queue::enqueue::enqueue;
 use crate::pg::queue::loading::{Loading, Source};
 use crate::pg::queue::{attempt, control, live};

@@ -1,0 +1,13 @@
+//! An object that this session has claimed.
+
+/// An object that this session has claimed.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The object.
+    pub uri: String,
+    /// The generation of its row when it was claimed. If the row has another generation later, the object has
+    /// changed.
+    pub generation: i64,
+    /// Whether no backfill owns the object.
+    pub live: bool,
+}
