@@ -12,7 +12,7 @@ AS 'MODULE_PATHNAME', 'unwatch_wrapper';
 COMMENT ON FUNCTION btc_ingest.unwatch(text) IS 'Ends a watch; what was found stays registered and is loaded';
 
 CREATE FUNCTION btc_ingest.discover(prefix text DEFAULT NULL)
-RETURNS TABLE (watched_prefix text, listed bigint, registered_new bigint, changed bigint, known bigint, passed_over bigint,
+RETURNS TABLE (prefix text, listed bigint, registered_new bigint, changed bigint, known bigint, passed_over bigint,
                skipped bigint, seconds double precision, problem text)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'discover_wrapper';
