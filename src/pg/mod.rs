@@ -25,7 +25,8 @@ use session::{ffi, guc, processes};
 
 // The files that CREATE EXTENSION runs, in this order.
 extension_sql_file!("../../sql/bootstrap.sql", name = "bootstrap", bootstrap);
-extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["bootstrap"]);
+extension_sql_file!("../../sql/tables.sql", name = "tables", requires = ["bootstrap"]);
+extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["tables"]);
 extension_sql_file!("../../sql/indexes.sql", name = "indexes", requires = ["adopt"]);
 extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["indexes"]);
 extension_sql_file!("../../sql/locks.sql", name = "locks", requires = ["migrate"]);
