@@ -1,6 +1,7 @@
--- Whether rows may be appended to a chunk without TimescaleDB's and the executor's help: one dimension, nothing compressed
--- or frozen, no continuous aggregate to be told, no trigger, rule or row security, the contract's columns in its order,
--- now() as the only default that matters, and plain, immediate B-tree indexes. Asked while the chunk is locked. $1: the chunk.
+-- Whether the append path may fill a chunk, which bypasses TimescaleDB and the executor. The hypertable must have one
+-- dimension and no continuous aggregate. The chunk must be neither compressed nor frozen, have no trigger, rule or
+-- row security, the contract's columns in order, now() as the only default that matters, and only plain, immediate
+-- B-tree indexes. The caller holds a lock on the chunk. $1: the chunk.
 WITH root AS (
     SELECT h.id, 'market_data.btc_ticks'::regclass AS oid FROM _timescaledb_catalog.hypertable h
      WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
@@ -18,7 +19,7 @@ SELECT (
        FROM chunk)
     AND (SELECT count(*) FROM _timescaledb_catalog.dimension d JOIN root ON d.hypertable_id = root.id) = 1
     AND NOT EXISTS (SELECT FROM _timescaledb_catalog.continuous_agg a JOIN root ON a.raw_hypertable_id = root.id)
-    -- TimescaleDB's own guard of the root, where it has one, is about the root.
+    -- ts_insert_blocker only guards the root table.
     AND NOT EXISTS (SELECT FROM pg_trigger g JOIN chunk ON g.tgrelid = chunk.oid)
     AND NOT EXISTS (SELECT FROM pg_trigger g JOIN root ON g.tgrelid = root.oid WHERE g.tgname <> 'ts_insert_blocker')
     AND (SELECT array_agg(format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
