@@ -100,7 +100,12 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE ingestion.backfills SET mode = 'object' WHERE mode = 'slice';
-    ALTER TABLE ingestion.backfills ALTER COLUMN mode SET DEFAULT 'object';
+    -- Only if necessary, because ALTER TABLE waits for the workers of backfills.
+    IF EXISTS (SELECT FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+                WHERE d.adrelid = 'ingestion.backfills'::regclass AND a.attname = 'mode'
+                  AND pg_get_expr(d.adbin, d.adrelid) LIKE '''slice''%') THEN
+        ALTER TABLE ingestion.backfills ALTER COLUMN mode SET DEFAULT 'object';
+    END IF;
     -- adopt_checks() adds the constraint again, with the new value.
     IF EXISTS (SELECT FROM pg_constraint
                 WHERE conrelid = 'ingestion.backfill_chunks'::regclass AND conname = 'backfill_chunks_status_check'

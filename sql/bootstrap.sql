@@ -63,7 +63,7 @@ COMMENT ON TYPE btc_ingest.load_report IS
     'What one load did. rows_read = inserted + duplicate + conflicting + replaced + rejected. '
     'The stages of a load overlap, so their times do not add up to elapsed_ms';
 COMMENT ON COLUMN btc_ingest.load_report.uri IS 's3://bucket/key of the object';
-COMMENT ON COLUMN btc_ingest.load_report.etag IS 'Version of the object; null if the load failed';
+COMMENT ON COLUMN btc_ingest.load_report.etag IS 'Version of the object; empty if the load failed';
 COMMENT ON COLUMN btc_ingest.load_report.slices IS 'Slices (asset and bucket) that the object''s ticks belong to';
 COMMENT ON COLUMN btc_ingest.load_report.rows_read IS 'Rows of the object';
 COMMENT ON COLUMN btc_ingest.load_report.rows_inserted IS 'Ticks that were not stored before';

@@ -29,6 +29,7 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 AS 'MODULE_PATHNAME', 'discover_wrapper';
 COMMENT ON FUNCTION btc_ingest.discover(text) IS
 'Lists prefixes from the beginning in the caller''s transaction, and registers new and changed objects as pending.
+It lists nothing between pause_ingest() and resume_ingest().
 
 prefix: prefix to list, watched or not. Default null: all watched prefixes.
 

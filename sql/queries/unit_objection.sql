@@ -3,6 +3,17 @@
 WITH root AS (
     SELECT h.id, 'market_data.btc_ticks'::regclass AS oid FROM _timescaledb_catalog.hypertable h
      WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
+), tick AS (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'btc_ingest_internal' AND c.relname = 'tick'
+), columns AS (
+    -- A dropped column is listed, too: it takes a place in the tuple.
+    SELECT a.attrelid AS oid,
+           array_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated, a.attidentity)
+                     ORDER BY a.attnum) AS columns
+      FROM pg_attribute a
+     WHERE a.attrelid IN (SELECT oid FROM root UNION ALL SELECT oid FROM tick) AND a.attnum > 0
+     GROUP BY a.attrelid
 )
 SELECT to_json(coalesce(
     (SELECT 'timescaledb.license is ' || coalesce(current_setting('timescaledb.license', true), 'not set')
@@ -25,15 +36,8 @@ SELECT to_json(coalesce(
     (SELECT 'tablespaces are attached to the hypertable' FROM _timescaledb_catalog.tablespace t
        JOIN root ON t.hypertable_id = root.id LIMIT 1),
     (SELECT 'the hypertable''s columns are not those of a new installation' FROM root
-      WHERE (SELECT array_agg(format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
-               FROM pg_attribute a
-              WHERE a.attrelid = root.oid AND a.attnum > 0 AND a.attgenerated = '' AND a.attidentity = '')
-            IS DISTINCT FROM
-            ARRAY['bucket_5m timestamp with time zone', 'event_time timestamp with time zone',
-                  'trade_time timestamp with time zone', 'symbol text', 'trade_id bigint', 'price numeric(18,8)',
-                  'quantity numeric(24,12)', 'buyer_order_id text', 'seller_order_id text', 'is_market_maker boolean',
-                  'ingested_at timestamp with time zone']
-         OR (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = root.oid AND a.attnum > 0) <> 11
+      WHERE (SELECT c.columns FROM columns c WHERE c.oid = root.oid)
+            IS DISTINCT FROM (SELECT c.columns FROM columns c JOIN tick USING (oid))
          OR (SELECT pg_get_expr(f.adbin, f.adrelid) FROM pg_attrdef f
                JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attname = 'ingested_at'
               WHERE f.adrelid = root.oid) IS DISTINCT FROM 'now()')
