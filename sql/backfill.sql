@@ -25,7 +25,7 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 AS 'MODULE_PATHNAME', 'survey_backfill_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text) IS
     'Part of backfill(dry_run => true): lists the prefixes, reads a few footers, and estimates what a backfill needs. '
-    'known: objects that are loaded already at the same etag';
+    'known: objects that are not loaded, because they are loaded already at the same etag or skipped';
 
 CREATE FUNCTION btc_ingest.backfill_status(backfill bigint DEFAULT NULL)
 RETURNS TABLE (
