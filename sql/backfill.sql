@@ -1,5 +1,5 @@
--- Backfills: whole prefixes by background workers. The procedure only starts them and watches; everything that must last is
--- in tables.
+-- Backfills: background workers load whole prefixes. The procedure only starts the workers and reports their
+-- progress. The state of a backfill is in tables.
 
 CREATE FUNCTION btc_ingest_internal.start_backfill(
     prefixes text[], "from" timestamptz, "to" timestamptz, parallel integer, mode text
@@ -7,13 +7,14 @@ CREATE FUNCTION btc_ingest_internal.start_backfill(
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'start_backfill_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.start_backfill(text[], timestamptz, timestamptz, integer, text) IS
-    'Part of backfill(): checks the arguments and writes the row, or takes up an unfinished backfill with the same arguments';
+    'Part of backfill(): checks the arguments and inserts the row, or continues an unfinished backfill with the same '
+    'arguments (taken_up)';
 
 CREATE FUNCTION btc_ingest_internal.start_backfill_workers(backfill bigint) RETURNS integer
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'start_backfill_workers_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.start_backfill_workers(bigint) IS
-    'Starts the background workers that an unfinished backfill lacks, and says how many';
+    'Part of backfill(): starts the background workers that an unfinished backfill lacks. Returns their number';
 
 CREATE FUNCTION btc_ingest_internal.survey_backfill(
     prefixes text[], "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, parallel integer DEFAULT 2,
@@ -23,7 +24,8 @@ CREATE FUNCTION btc_ingest_internal.survey_backfill(
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'survey_backfill_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text) IS
-    'What a backfill would take: lists the prefixes, reads a few footers, writes nothing. known: loaded already at the same etag';
+    'Part of backfill(dry_run => true): lists the prefixes, reads a few footers, and estimates what a backfill needs. '
+    'known: objects that are not loaded, because they are loaded already at the same etag or skipped';
 
 CREATE FUNCTION btc_ingest.backfill_status(backfill bigint DEFAULT NULL)
 RETURNS TABLE (
@@ -32,7 +34,7 @@ RETURNS TABLE (
     bytes_total bigint, bytes_done bigint, rows_inserted bigint, rows_per_second double precision, time_left interval,
     sqlstate text, message text, created_at timestamptz, finished_at timestamptz
 )
--- Not SECURITY DEFINER: it only reads what its caller may read.
+-- It runs with the privileges of its caller, who may read the tables.
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -42,9 +44,10 @@ BEGIN
            coalesce(q.quarantined, 0), coalesce(q.failed, 0), b.bytes_total, coalesce(w.bytes, 0)::bigint,
            coalesce(w.inserted, 0)::bigint,
            round((w.inserted * 1000 / nullif(w.working_ms, 0) * greatest(w.alive, 1))::numeric, 0)::double precision,
-           -- By bytes, as objects differ in size.
+           -- Estimated by bytes, because objects differ in size.
            CASE WHEN b.status = 'loading' AND w.bytes > 0 THEN
-               date_trunc('second', greatest(b.bytes_total - w.bytes, 0) * (w.working_ms / w.bytes / greatest(w.alive, 1)) * interval '1 millisecond') END,
+               date_trunc('second', greatest(b.bytes_total - w.bytes, 0)
+                                    * (w.working_ms / w.bytes / greatest(w.alive, 1)) * interval '1 millisecond') END,
            b.sqlstate, b.message, b.created_at, b.finished_at
       FROM ingestion.backfills b
      CROSS JOIN ingestion.control c
@@ -66,25 +69,58 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION btc_ingest.backfill_status(bigint) IS
-    'Backfills and how far they are; null: all. objects_known: loaded before; objects_waiting: failed, will be tried again; objects_failed: quarantined';
+'Backfills and their progress.
+
+backfill: id of one backfill. Default null: all.
+
+Returns one row per backfill:
+id: number of the backfill.
+prefixes: prefixes as they were given to backfill().
+mode: "object" or "chunk".
+status: pending or listing (keys are being listed), loading, done, stopped (fix the cause, then repeat the call) or
+  cancelled.
+paused: whether pause_ingest() holds up the backfill.
+parallel: number of workers that are wanted.
+workers: number of workers that run.
+objects_total: objects under the prefixes and within the times; null before the listing.
+objects_known: of these, objects that this backfill does not load, because they are loaded at the listed etag, skipped
+  or live.
+objects_done: objects that this backfill loaded.
+objects_failed: objects that are quarantined.
+objects_waiting: objects that failed and are tried again.
+bytes_total: size of the objects to load in bytes.
+bytes_done: bytes fetched from S3.
+rows_inserted: ticks that were stored.
+rows_per_second: ticks stored per second by all running workers; null before the first object.
+time_left: estimate of the remaining time; null unless the status is loading.
+sqlstate: SQLSTATE that belongs to message.
+message: why the backfill has stopped, or what it is waiting for; null otherwise.
+created_at: when the backfill was started.
+finished_at: when the backfill was done or cancelled.';
 
 CREATE FUNCTION btc_ingest.pause_ingest() RETURNS text
 LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'pause_ingest_wrapper';
 COMMENT ON FUNCTION btc_ingest.pause_ingest() IS
-    'Workers end what they are at and take nothing more, in this database, also after a restart, until resume_ingest()';
+'Pauses all loading in this database: workers and sweeps finish the object or chunk in work and take no further one, and
+prefixes are not listed. The pause outlasts restarts; resume_ingest() ends it. It does not affect load_s3_slice().
+Returns what was changed.';
 
 CREATE FUNCTION btc_ingest.resume_ingest() RETURNS text
 LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'resume_ingest_wrapper';
 COMMENT ON FUNCTION btc_ingest.resume_ingest() IS
-    'Ends pause_ingest(), and starts the workers of unfinished backfills that are not running, as after a restart';
+'Ends pause_ingest(), and starts the workers that unfinished backfills lack, e.g. after a restart of the server.
+Returns what was changed.';
 
 CREATE FUNCTION btc_ingest.cancel_backfill(id bigint) RETURNS text
 LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'cancel_backfill_wrapper';
 COMMENT ON FUNCTION btc_ingest.cancel_backfill(bigint) IS
-    'Ends a backfill for good: the object in work is rolled back, what was loaded stays. A later backfill of the same prefixes loads the rest';
+'Ends a backfill for good. The objects in work are rolled back, loaded objects stay. A later backfill of the same
+prefixes loads the rest. Returns what was changed.
+
+id: number of the backfill, as backfill_status() shows it.';
 
 CREATE FUNCTION btc_ingest.backfill_failures(backfill bigint, most integer DEFAULT 10)
 RETURNS TABLE (uri text, status text, attempts integer, sqlstate text, message text)
@@ -98,9 +134,20 @@ BEGIN
      ORDER BY o.s3_uri LIMIT most;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest.backfill_failures(bigint, integer) IS 'Objects that a backfill could not load (quarantined), or not yet (failed: will be tried again), and why';
+COMMENT ON FUNCTION btc_ingest.backfill_failures(bigint, integer) IS
+'Objects that a backfill has not loaded, and why.
 
--- Not SECURITY DEFINER and without SET: either forbids COMMIT.
+backfill: id of the backfill.
+most: number of rows at most. Default 10.
+
+Returns one row per object:
+uri: uri of the object.
+status: failed (is tried again) or quarantined (is not).
+attempts: number of attempts.
+sqlstate: SQLSTATE of the last failure.
+message: message of the last failure.';
+
+-- COMMIT is forbidden in a procedure that is SECURITY DEFINER or has SET. This one is neither, and qualifies all names.
 CREATE PROCEDURE btc_ingest.backfill(
     prefixes text[],
     "from" timestamptz DEFAULT NULL,
@@ -123,11 +170,13 @@ BEGIN
         RAISE EXCEPTION 'dry_run must be true or false' USING ERRCODE = 'TK013';
     ELSIF dry_run THEN
         SELECT * INTO now_at FROM btc_ingest_internal.survey_backfill(prefixes, "from", "to", parallel, mode);
-        RAISE NOTICE 'dry run: % objects, % of them loaded already; % other keys passed over', now_at.objects, now_at.known, now_at.passed_over;
+        RAISE NOTICE 'dry run: % objects, % of them loaded already; % other keys passed over',
+            now_at.objects, now_at.known, now_at.passed_over;
         RAISE NOTICE 'to load: %, about % ticks', pg_catalog.pg_size_pretty(now_at.bytes), now_at.estimated_rows;
         RAISE NOTICE 'disk: about % needed, % free; WAL and its archive need about as much again, for a while',
             pg_catalog.pg_size_pretty(now_at.disk_bytes), pg_catalog.pg_size_pretty(now_at.free_bytes);
-        RAISE NOTICE 'time: about % hours with parallel => %', pg_catalog.round((now_at.seconds / 3600)::pg_catalog.numeric, 2), parallel;
+        RAISE NOTICE 'time: about % hours with parallel => %',
+            pg_catalog.round((now_at.seconds / 3600)::pg_catalog.numeric, 2), parallel;
         IF now_at.disk_bytes OPERATOR(pg_catalog.>) now_at.free_bytes THEN
             RAISE EXCEPTION 'the disk is short: the backfill needs about %, % are free',
                 pg_catalog.pg_size_pretty(now_at.disk_bytes), pg_catalog.pg_size_pretty(now_at.free_bytes)
@@ -141,7 +190,9 @@ BEGIN
     IF started.taken_up THEN
         RAISE NOTICE 'backfill % goes on where it stood', started.backfill;
     ELSE
-        RAISE NOTICE 'backfill % has begun; it goes on without this session: SELECT * FROM btc_ingest.backfill_status(%)', started.backfill, started.backfill;
+        RAISE NOTICE
+            'backfill % has begun; it goes on without this session: SELECT * FROM btc_ingest.backfill_status(%)',
+            started.backfill, started.backfill;
     END IF;
     PERFORM btc_ingest_internal.start_backfill_workers(started.backfill);
     COMMIT;
@@ -149,13 +200,15 @@ BEGIN
     LOOP
         SELECT * INTO now_at FROM btc_ingest.backfill_status(started.backfill);
         EXIT WHEN now_at.status IS NULL OR now_at.status NOT IN ('pending', 'listing', 'loading');
-        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) said OPERATOR(pg_catalog.>) '3 seconds'::pg_catalog.interval THEN
+        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) said
+               OPERATOR(pg_catalog.>) '3 seconds'::pg_catalog.interval THEN
             said := pg_catalog.clock_timestamp();
             IF now_at.paused THEN
                 RAISE NOTICE 'backfill %: paused; SELECT btc_ingest.resume_ingest() goes on', now_at.id;
             ELSIF now_at.status = 'loading' THEN
                 RAISE NOTICE 'backfill %: %/% objects, % rows, % rows/s, % left%', now_at.id,
-                    now_at.objects_done OPERATOR(pg_catalog.+) now_at.objects_known, now_at.objects_total, now_at.rows_inserted,
+                    now_at.objects_done OPERATOR(pg_catalog.+) now_at.objects_known, now_at.objects_total,
+                    now_at.rows_inserted,
                     coalesce(now_at.rows_per_second, 0), coalesce(now_at.time_left::pg_catalog.text, 'unknown time'),
                     CASE WHEN now_at.objects_failed OPERATOR(pg_catalog.>) 0
                          THEN pg_catalog.format(', %s failed', now_at.objects_failed) ELSE '' END;
@@ -165,11 +218,11 @@ BEGIN
             IF now_at.message IS NOT NULL THEN
                 RAISE NOTICE 'backfill %: waiting: %', now_at.id, now_at.message;
             END IF;
-            -- A crash of the server has ended its workers, and the postmaster may have forgotten them.
+            -- After a crash of the server the postmaster may not start the workers again.
             PERFORM btc_ingest_internal.start_backfill_workers(started.backfill);
         END IF;
         COMMIT;
-        -- Short at first: a small backfill is over at once.
+        -- The pause is short at first, because a small backfill ends soon.
         looked := looked OPERATOR(pg_catalog.+) 1;
         PERFORM pg_catalog.pg_sleep(CASE WHEN looked OPERATOR(pg_catalog.<) 100 THEN 0.02 ELSE 0.25 END);
     END LOOP;
@@ -177,23 +230,37 @@ BEGIN
     IF now_at.status IS NULL THEN
         RAISE EXCEPTION 'backfill % is gone: its row was deleted', started.backfill USING ERRCODE = 'TK013';
     END IF;
-    RAISE NOTICE 'backfill % is %: % objects loaded, % loaded before, % failed; % rows in % s', now_at.id, now_at.status,
+    RAISE NOTICE 'backfill % is %: % objects loaded, % loaded before, % failed; % rows in % s',
+        now_at.id, now_at.status,
         now_at.objects_done, now_at.objects_known, now_at.objects_failed, now_at.rows_inserted,
-        pg_catalog.round(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began)::pg_catalog.numeric, 1);
+        pg_catalog.round(pg_catalog.date_part(
+            'epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began)::pg_catalog.numeric, 1);
     FOR failure IN SELECT * FROM btc_ingest.backfill_failures(started.backfill) LOOP
         RAISE WARNING '%: % (%, % attempts)', failure.uri, failure.message, failure.sqlstate, failure.attempts;
     END LOOP;
     IF now_at.objects_failed OPERATOR(pg_catalog.>) 10 THEN
-        RAISE WARNING '% more: SELECT * FROM btc_ingest.backfill_failures(%, 1000)', now_at.objects_failed OPERATOR(pg_catalog.-) 10, now_at.id;
+        RAISE WARNING '% more: SELECT * FROM btc_ingest.backfill_failures(%, 1000)',
+            now_at.objects_failed OPERATOR(pg_catalog.-) 10, now_at.id;
     END IF;
     IF now_at.status OPERATOR(pg_catalog.=) 'stopped' THEN
         RAISE EXCEPTION 'backfill % has stopped: %', now_at.id, now_at.message
-            USING ERRCODE = now_at.sqlstate, HINT = 'Mend that, then CALL it again with the same arguments: it goes on where it stood.';
+            USING ERRCODE = now_at.sqlstate,
+                  HINT = 'Fix the cause, then repeat the CALL with the same arguments: it continues where it stopped.';
     END IF;
 END
 $$;
 COMMENT ON PROCEDURE btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean) IS
-    'Loads whole prefixes by background workers and watches them; closing the session does not stop them. Prefixes may hold {exchange}, {asset}, {yyyy}, {mm}, {dd}, {hh}, {mi} and {*}. from and to pick objects that can hold such times. mode: slice or chunk. dry_run: what it would take';
+'Loads all objects under some prefixes by background workers, and reports their progress. The end of the session does
+not end the workers; the same CALL again reports the progress of the same backfill. CALL it outside BEGIN … COMMIT,
+because it commits.
+
+prefixes: array of s3://bucket/prefix, which may contain {exchange}, {asset}, {yyyy}, {mm}, {dd}, {hh}, {mi} and {*}.
+from: only objects that can hold times from this one on. Default null: no limit.
+to: only objects that can hold times before this one. Default null: no limit.
+parallel: number of workers, 1 to 64. Default 2.
+mode: "object" (default): each object is loaded in a transaction of its own; "chunk": chunks that do not exist yet are
+  built as a whole, which needs TimescaleDB''s Community edition.
+dry_run: true lists the prefixes, prints estimates of bytes, ticks, disk and time, and writes nothing. Default false.';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
@@ -203,5 +270,9 @@ GRANT EXECUTE ON FUNCTION
     btc_ingest.backfill_failures(bigint, integer)
 TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader;
-GRANT EXECUTE ON PROCEDURE btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean) TO btc_ingest_loader;
-GRANT EXECUTE ON FUNCTION btc_ingest.pause_ingest(), btc_ingest.resume_ingest(), btc_ingest.cancel_backfill(bigint) TO btc_ingest_admin;
+GRANT EXECUTE ON PROCEDURE
+    btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean)
+TO btc_ingest_loader;
+GRANT EXECUTE ON FUNCTION
+    btc_ingest.pause_ingest(), btc_ingest.resume_ingest(), btc_ingest.cancel_backfill(bigint)
+TO btc_ingest_admin;

@@ -1,27 +1,52 @@
--- Discovery: prefixes that workers list again and again.
+-- Discovery: prefixes that the scheduler lists again and again.
 
 CREATE FUNCTION btc_ingest.watch(prefix text, options jsonb DEFAULT '{}') RETURNS text
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'watch_wrapper';
 COMMENT ON FUNCTION btc_ingest.watch(text, jsonb) IS
-    'Has the worker list a prefix (placeholders as in backfill) again and again, and load what is new or changed. options: interval, full_interval, enabled, and options of the loads: symbol, exchange, time_unit, columns, source, on_conflict. Again: changes the options';
+'Watches a prefix: the scheduler lists it again and again, and new or changed objects are loaded. Watching a prefix that
+is watched already changes its options. Returns what was changed.
+
+prefix: s3://bucket/prefix, which may contain the placeholders of backfill(); btc_ingest.allowed_prefixes must allow it.
+options: JSON object, default {}:
+  interval: pause between two listings, at least 100 ms. Default "1 minute".
+  full_interval: pause between two listings from the beginning. Default "1 hour".
+  enabled: false suspends the watch. Default true.
+  symbol, exchange, time_unit, columns, source, on_conflict: options of the loads, as for load_s3_slice().';
 
 CREATE FUNCTION btc_ingest.unwatch(prefix text) RETURNS text
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unwatch_wrapper';
-COMMENT ON FUNCTION btc_ingest.unwatch(text) IS 'Ends a watch; what was found stays registered and is loaded';
+COMMENT ON FUNCTION btc_ingest.unwatch(text) IS
+'Ends the watch of a prefix. Objects that it found stay registered and are loaded. Returns what was changed.
+
+prefix: the prefix as it was given to watch().';
 
 CREATE FUNCTION btc_ingest.discover(prefix text DEFAULT NULL)
-RETURNS TABLE (watched_prefix text, listed bigint, registered_new bigint, changed bigint, known bigint, passed_over bigint,
-               skipped bigint, seconds double precision, problem text)
+RETURNS TABLE (prefix text, listed bigint, registered_new bigint, changed bigint, known bigint,
+               passed_over bigint, skipped bigint, seconds double precision, problem text)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'discover_wrapper';
 COMMENT ON FUNCTION btc_ingest.discover(text) IS
-    'Lists a prefix from its beginning, watched or not, or all watched ones, in the caller''s transaction, and registers what is new or changed. skipped: changed, but held by somebody at this moment';
+'Lists prefixes from the beginning in the caller''s transaction, and registers new and changed objects as pending.
+It lists nothing between pause_ingest() and resume_ingest().
+
+prefix: prefix to list, watched or not. Default null: all watched prefixes.
+
+Returns one row per prefix:
+prefix: the prefix.
+listed: keys that were listed.
+registered_new: objects that were not known before, or that a cancelled backfill left unloaded.
+changed: known objects with a new etag; they are pending again.
+known: objects that are known with this etag.
+passed_over: keys that are hidden, are no Parquet file by their name, or do not match the pattern.
+skipped: changed objects that another session holds at this moment; the next listing registers them.
+seconds: duration of the listing in seconds.
+problem: why the prefix could not be listed; null if it could.';
 
 CREATE FUNCTION btc_ingest_internal.watched()
-RETURNS TABLE (prefix text, enabled boolean, options jsonb, last_listed_at timestamptz, last_full_at timestamptz, last_counts jsonb,
-               groups bigint, sqlstate text, message text)
+RETURNS TABLE (prefix text, enabled boolean, options jsonb, last_listed_at timestamptz, last_full_at timestamptz,
+               last_counts jsonb, groups bigint, sqlstate text, message text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -36,11 +61,20 @@ BEGIN
      ORDER BY 1;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest_internal.watched() IS 'See the view watches';
+COMMENT ON FUNCTION btc_ingest_internal.watched() IS 'Rows of the view watches';
 
 CREATE VIEW btc_ingest.watches AS SELECT * FROM btc_ingest_internal.watched();
-COMMENT ON VIEW btc_ingest.watches IS
-    'Watched prefixes: when they were listed, what was found, and why the last listing failed. groups: cursors by which only new keys are listed; null: every listing begins at the beginning';
+COMMENT ON VIEW btc_ingest.watches IS 'Watched prefixes, and the result of the last listing of each';
+COMMENT ON COLUMN btc_ingest.watches.prefix IS 'The prefix as it was given to watch()';
+COMMENT ON COLUMN btc_ingest.watches.enabled IS 'Whether the prefix is listed';
+COMMENT ON COLUMN btc_ingest.watches.options IS 'Options of the watch';
+COMMENT ON COLUMN btc_ingest.watches.last_listed_at IS 'When the last listing ended; null before the first one';
+COMMENT ON COLUMN btc_ingest.watches.last_full_at IS 'When the last listing from the beginning ended';
+COMMENT ON COLUMN btc_ingest.watches.last_counts IS 'Counts of the last listing, as discover() returns them';
+COMMENT ON COLUMN btc_ingest.watches.groups IS
+    'Number of cursors from which listings continue; null if every listing begins at the beginning';
+COMMENT ON COLUMN btc_ingest.watches.sqlstate IS 'SQLSTATE of the last listing''s failure; null if it succeeded';
+COMMENT ON COLUMN btc_ingest.watches.message IS 'Message of the last listing''s failure; null if it succeeded';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION btc_ingest_internal.watched() TO btc_ingest_reader;

@@ -1,4 +1,5 @@
--- The keys and indexes of the contract, in one place: migrate() makes those that are missing, and doctor() names them.
+-- The keys and indexes of the contract, in one place: migrate() creates those that are missing, and doctor() names
+-- them.
 
 CREATE FUNCTION btc_ingest_internal.missing_indexes() RETURNS TABLE (name text, statement text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -20,26 +21,32 @@ AS $$
         ('ingestion.object_slices', '(asset, bucket_5m)', 'object_slices_asset_bucket_5m_idx', '', ''),
         ('ingestion.load_history', '(s3_uri, started_at)', 'load_history_s3_uri_started_at_idx', '', ''),
         ('ingestion.load_history', '(started_at)', 'load_history_started_at_idx', '', ''),
-        -- The queue of a backfill, and the queue of everything else: a million pending objects of one must not lie in the other's way.
-        ('ingestion.objects', '(backfill, span_from, s3_uri)', 'objects_backfill_idx', '', 'status = ''pending'' AND backfill IS NOT NULL'),
-        ('ingestion.objects', '((CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), s3_uri)', 'objects_due_idx', '',
-            'status = ''pending'' AND backfill IS NULL'),
-        ('ingestion.objects', '(backfill, next_attempt_at)', 'objects_failed_idx', '', 'status IN (''failed'', ''quarantined'')'),
-        ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_unqueued_idx', '', 'status = ''pending'' AND queued_at IS NULL')
+        -- Pending objects of backfills and live objects have an index each, so that a million objects of a backfill
+        -- do not slow down the search for live ones.
+        ('ingestion.objects', '(backfill, span_from, s3_uri)', 'objects_backfill_idx', '',
+            'status = ''pending'' AND backfill IS NOT NULL'),
+        ('ingestion.objects', '((CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), s3_uri)',
+            'objects_due_idx', '', 'status = ''pending'' AND backfill IS NULL'),
+        ('ingestion.objects', '(backfill, next_attempt_at)', 'objects_failed_idx', '',
+            'status IN (''failed'', ''quarantined'')'),
+        ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_unqueued_idx', '',
+            'status = ''pending'' AND queued_at IS NULL')
     )
     SELECT c.name,
-           -- What CREATE INDEX CONCURRENTLY has left half done is in the way.
+           -- An invalid index, which a failed CREATE INDEX CONCURRENTLY leaves, occupies the name.
            CASE WHEN EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
                               WHERE x.indrelid = to_regclass(c.on_table) AND i.relname = c.name AND NOT x.indisvalid)
                 THEN format('DROP INDEX %I.%I; ', split_part(c.on_table, '.', 1), c.name) ELSE '' END
            || CASE WHEN c.kind = 'key' THEN format('ALTER TABLE %s ADD PRIMARY KEY %s;', c.on_table, c.columns)
-                   ELSE format('CREATE %sINDEX %I ON %s %s%s%s%s;', CASE WHEN c.kind = 'unique' THEN 'UNIQUE ' ELSE '' END,
-                               c.name, c.on_table, CASE WHEN c.kind = 'ivfflat' THEN 'USING ivfflat ' ELSE '' END, c.columns,
+                   ELSE format('CREATE %sINDEX %I ON %s %s%s%s%s;',
+                               CASE WHEN c.kind = 'unique' THEN 'UNIQUE ' ELSE '' END, c.name, c.on_table,
+                               CASE WHEN c.kind = 'ivfflat' THEN 'USING ivfflat ' ELSE '' END, c.columns,
                                CASE WHEN c.kind = 'ivfflat' THEN ' WITH (lists = 200)' ELSE '' END,
                                CASE WHEN c.condition <> '' THEN ' WHERE ' || c.condition ELSE '' END) END
       FROM contract c
      WHERE to_regclass(c.on_table) IS NOT NULL
-       -- By what they are on, not by name: adopted tables may call theirs otherwise. Those with a condition are all ours.
+       -- Compared by columns, not by name, because adopted tables may use other names. Indexes with a condition are
+       -- all ours.
        AND NOT EXISTS (
             SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
              WHERE x.indrelid = to_regclass(c.on_table) AND x.indisvalid
@@ -47,4 +54,6 @@ AS $$
                         ELSE x.indpred IS NULL AND (x.indisunique OR c.kind NOT IN ('key', 'unique'))
                              AND substring(pg_get_indexdef(x.indexrelid) FROM ' USING \w+ (\([^)]*\))') = c.columns END)
 $$;
-COMMENT ON FUNCTION btc_ingest_internal.missing_indexes() IS 'Keys and indexes of the contract that are not there, each with the statement that makes it';
+COMMENT ON FUNCTION btc_ingest_internal.missing_indexes() IS
+    'Part of migrate() and doctor(): keys and indexes of the contract that are missing, each with the statement that '
+    'creates it';

@@ -1,19 +1,19 @@
--- Advisory locks for the extension's own SQL. The library takes them, so that one module knows the keys of all locks.
+-- Advisory locks for the extension's own SQL. The library takes them, so that one module defines the keys of all locks.
 
 CREATE FUNCTION btc_ingest_internal.take_migration_lock() RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'take_migration_lock_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.take_migration_lock() IS
-    'Waits until no other session runs migrate(), and excludes others until the transaction ends';
+    'Waits until no other session runs migrate(), and holds off other sessions until the transaction ends';
 
 CREATE FUNCTION btc_ingest_internal.try_compression_lock() RETURNS boolean
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'try_compression_lock_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.try_compression_lock() IS
-    'Takes the lock of workers that compress finished chunks until the transaction ends; false: another worker has it';
+    'Takes the lock for compressing finished chunks until the transaction ends. Returns false if another worker has it';
 
 CREATE FUNCTION btc_ingest_internal.backfill_worker_is_alive(backfill bigint, slot integer, pid integer) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'backfill_worker_is_alive_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.backfill_worker_is_alive(bigint, integer, integer) IS
-    'Whether the process with this pid holds the slot of a worker of the backfill';
+    'Returns whether the process with this pid holds this worker slot of the backfill';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION btc_ingest_internal.backfill_worker_is_alive(bigint, integer, integer) TO btc_ingest_reader;

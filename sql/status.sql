@@ -1,16 +1,24 @@
--- What is going on. Functions whose tables are looked up when they run, and views over them: no member of the extension may
--- name a table that is none, or a dump could not be restored. They read what their caller may read.
+-- What the extension is doing: functions, and views over them. A view of the extension must not name a table that does
+-- not belong to the extension, because a dump with such a view cannot be restored. So each view reads a function, which
+-- looks up its tables when it runs. The functions run with the privileges of their caller.
 
 CREATE FUNCTION btc_ingest_internal.running_loads()
-RETURNS TABLE (pid integer, uri text, phase text, started_at timestamptz, size_bytes bigint, rows_total bigint, rows_done bigint)
+RETURNS TABLE (pid integer, uri text, phase text, started_at timestamptz, size_bytes bigint, rows_total bigint,
+               rows_done bigint)
 LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'running_loads_wrapper';
-COMMENT ON FUNCTION btc_ingest_internal.running_loads() IS 'Loads of this database that run now; empty without btc_ingest in shared_preload_libraries';
+COMMENT ON FUNCTION btc_ingest_internal.running_loads() IS
+    'Loads that run in this database. Returns no row without btc_ingest in shared_preload_libraries';
 
 CREATE FUNCTION btc_ingest.workers() RETURNS TABLE (role text, pid integer)
 LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'workers_wrapper';
-COMMENT ON FUNCTION btc_ingest.workers() IS 'Background workers of this database that run now; empty without btc_ingest in shared_preload_libraries';
+COMMENT ON FUNCTION btc_ingest.workers() IS
+'Background workers of btc_ingest that serve this database.
+Returns no row without btc_ingest in shared_preload_libraries.
+
+role: "launcher", "scheduler", "loader" with its number, or "backfill".
+pid: process id, as in pg_stat_activity.';
 
 CREATE FUNCTION btc_ingest_internal.objects_waiting()
 RETURNS TABLE (uri text, asset text, bucket_5m timestamptz, status text, attempts integer, next_attempt_at timestamptz,
@@ -21,26 +29,44 @@ BEGIN
     RETURN QUERY
     SELECT o.s3_uri, coalesce(b.asset, o.metadata ->> 'symbol'),
            coalesce(b.bucket_5m, CASE WHEN isfinite(o.span_from) THEN o.span_from END), o.status, o.attempts,
-           o.next_attempt_at, o.registered_at, clock_timestamp() - coalesce(b.created_at, o.registered_at), o.last_sqlstate, o.last_error, o.backfill
+           o.next_attempt_at, o.registered_at, clock_timestamp() - coalesce(b.created_at, o.registered_at),
+           o.last_sqlstate, o.last_error, o.backfill
       FROM ingestion.objects o
       LEFT JOIN LATERAL (SELECT r.asset, r.bucket_5m, r.created_at FROM landing.raw_blobs_5m r
                           WHERE r.s3_uri = o.s3_uri ORDER BY r.bucket_5m, r.asset LIMIT 1) AS b ON true
      WHERE o.status IN ('pending', 'failed')
     UNION ALL
-    SELECT r.s3_uri, r.asset, r.bucket_5m, 'registered', 0, NULL, r.created_at, clock_timestamp() - r.created_at, NULL, NULL, NULL
+    SELECT r.s3_uri, r.asset, r.bucket_5m, 'registered', 0, NULL, r.created_at, clock_timestamp() - r.created_at,
+           NULL, NULL, NULL
       FROM landing.raw_blobs_5m r
      WHERE r.status = 'pending' AND r.queued_at IS NULL
-       AND NOT EXISTS (SELECT FROM ingestion.objects o WHERE o.s3_uri = r.s3_uri AND o.status IN ('pending', 'failed'));
+       AND NOT EXISTS (SELECT FROM ingestion.objects o
+                        WHERE o.s3_uri = r.s3_uri AND o.status IN ('pending', 'failed'));
 END
 $$;
-COMMENT ON FUNCTION btc_ingest_internal.objects_waiting() IS 'See the view queue';
+COMMENT ON FUNCTION btc_ingest_internal.objects_waiting() IS 'Rows of the view queue';
 
 CREATE VIEW btc_ingest.queue AS SELECT * FROM btc_ingest_internal.objects_waiting();
 COMMENT ON VIEW btc_ingest.queue IS
-    'Objects that are to be loaded: pending, failed (will be tried again at next_attempt_at), or registered and not yet seen by any worker or sweep';
+    'Objects that wait to be loaded: pending, failed, or registered and not enqueued yet';
+COMMENT ON COLUMN btc_ingest.queue.uri IS 's3://bucket/key of the object';
+COMMENT ON COLUMN btc_ingest.queue.asset IS 'Symbol by the object''s registry row or metadata; null if unknown';
+COMMENT ON COLUMN btc_ingest.queue.bucket_5m IS
+    'First bucket of the object by its registry row, key or footer; null if unknown';
+COMMENT ON COLUMN btc_ingest.queue.status IS
+    'pending: is loaded next; failed: is tried again at next_attempt_at; registered: no worker or sweep has '
+    'enqueued the registry row yet';
+COMMENT ON COLUMN btc_ingest.queue.attempts IS 'Attempts since the object became pending';
+COMMENT ON COLUMN btc_ingest.queue.next_attempt_at IS 'When a failed object is tried again';
+COMMENT ON COLUMN btc_ingest.queue.registered_at IS 'When the object, or the registry row, was registered';
+COMMENT ON COLUMN btc_ingest.queue.waiting IS 'Time since the registration';
+COMMENT ON COLUMN btc_ingest.queue.last_sqlstate IS 'SQLSTATE of the last failure; null if none';
+COMMENT ON COLUMN btc_ingest.queue.last_error IS 'Message of the last failure; null if none';
+COMMENT ON COLUMN btc_ingest.queue.backfill IS 'Id of the backfill that registered the object; null for a live object';
 
 CREATE FUNCTION btc_ingest_internal.lag_by_asset()
-RETURNS TABLE (asset text, newest_bucket timestamptz, lag interval, waiting bigint, oldest_waiting_bucket timestamptz, oldest_waiting interval)
+RETURNS TABLE (asset text, newest_bucket timestamptz, lag interval, waiting bigint, oldest_waiting_bucket timestamptz,
+               oldest_waiting interval)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -64,10 +90,17 @@ BEGIN
       FROM newest n FULL JOIN waiting w ON w.asset = n.asset;
 END
 $$;
-COMMENT ON FUNCTION btc_ingest_internal.lag_by_asset() IS 'See the view lag';
+COMMENT ON FUNCTION btc_ingest_internal.lag_by_asset() IS 'Rows of the view lag';
 
 CREATE VIEW btc_ingest.lag AS SELECT * FROM btc_ingest_internal.lag_by_asset();
-COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest bucket that is loaded and how long ago it ended, what waits, and since when';
+COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest loaded bucket, and what waits to be loaded';
+COMMENT ON COLUMN btc_ingest.lag.asset IS 'Symbol; null for waiting objects whose asset is unknown';
+COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS 'Start of the newest bucket that is loaded; null if none is';
+COMMENT ON COLUMN btc_ingest.lag.lag IS 'Time since the end of that bucket';
+COMMENT ON COLUMN btc_ingest.lag.waiting IS 'Number of objects that wait';
+COMMENT ON COLUMN btc_ingest.lag.oldest_waiting_bucket IS
+    'Start of the oldest bucket that waits; null if none waits or its bucket is unknown';
+COMMENT ON COLUMN btc_ingest.lag.oldest_waiting IS 'Longest time that an object has been waiting; null if none waits';
 
 CREATE FUNCTION btc_ingest_internal.objects_failed()
 RETURNS TABLE (uri text, status text, attempts integer, sqlstate text, message text, last_attempt_at timestamptz,
@@ -84,23 +117,49 @@ BEGIN
      WHERE o.status IN ('failed', 'quarantined', 'skipped');
 END
 $$;
-COMMENT ON FUNCTION btc_ingest_internal.objects_failed() IS 'See the view failures';
+COMMENT ON FUNCTION btc_ingest_internal.objects_failed() IS 'Rows of the view failures';
 
 CREATE VIEW btc_ingest.failures AS SELECT * FROM btc_ingest_internal.objects_failed();
-COMMENT ON VIEW btc_ingest.failures IS
-    'Objects that could not be loaded and why: failed (will be tried again), quarantined (only retry() or a new version helps), skipped (not to be loaded)';
+COMMENT ON VIEW btc_ingest.failures IS 'Objects that could not be loaded or are skipped, and why';
+COMMENT ON COLUMN btc_ingest.failures.uri IS 's3://bucket/key of the object';
+COMMENT ON COLUMN btc_ingest.failures.status IS
+    'failed: is tried again at next_attempt_at; quarantined: only retry(), a new registration or a new version '
+    'helps; skipped: is not loaded';
+COMMENT ON COLUMN btc_ingest.failures.attempts IS 'Attempts since the object became pending';
+COMMENT ON COLUMN btc_ingest.failures.sqlstate IS
+    'SQLSTATE of the last failure; null for an object that skip() was called for';
+COMMENT ON COLUMN btc_ingest.failures.message IS
+    'Message of the last failure, or the reason for which the object is skipped';
+COMMENT ON COLUMN btc_ingest.failures.last_attempt_at IS 'When the last attempt started; null if there was none';
+COMMENT ON COLUMN btc_ingest.failures.next_attempt_at IS 'When a failed object is tried again';
+COMMENT ON COLUMN btc_ingest.failures.asset IS 'Symbol by the object''s registry row or metadata; null if unknown';
+COMMENT ON COLUMN btc_ingest.failures.bucket_5m IS
+    'First bucket of the object by its registry row; null if it has none';
+COMMENT ON COLUMN btc_ingest.failures.backfill IS
+    'Id of the backfill that registered the object; null for a live object';
 
 CREATE VIEW btc_ingest.progress AS
     SELECT l.*, w.role AS worker, clock_timestamp() - l.started_at AS running
       FROM btc_ingest_internal.running_loads() l LEFT JOIN btc_ingest.workers() w ON w.pid = l.pid;
 COMMENT ON VIEW btc_ingest.progress IS
-    'What every session and worker loads at this moment, before it commits. worker: null for a session of somebody''s. Needs btc_ingest in shared_preload_libraries';
+    'Loads that sessions and workers of this database run now, with the rows that are not committed yet. Empty '
+    'without btc_ingest in shared_preload_libraries';
+COMMENT ON COLUMN btc_ingest.progress.pid IS 'Process id, as in pg_stat_activity';
+COMMENT ON COLUMN btc_ingest.progress.uri IS 's3://bucket/key of the object';
+COMMENT ON COLUMN btc_ingest.progress.phase IS
+    'opening: asks S3 and reads the footer; storing: stores ticks; recording: writes the result';
+COMMENT ON COLUMN btc_ingest.progress.started_at IS 'When the load started';
+COMMENT ON COLUMN btc_ingest.progress.size_bytes IS 'Size of the object in bytes; null until it is known';
+COMMENT ON COLUMN btc_ingest.progress.rows_total IS 'Rows of the object; null until they are known';
+COMMENT ON COLUMN btc_ingest.progress.rows_done IS 'Rows that are processed';
+COMMENT ON COLUMN btc_ingest.progress.worker IS 'Role of the worker as in workers(); null for a session of a client';
+COMMENT ON COLUMN btc_ingest.progress.running IS 'Time since the start';
 
 CREATE FUNCTION btc_ingest.stats_since(since interval DEFAULT '24 hours')
-RETURNS TABLE (loads bigint, already_loaded bigint, failures bigint, quarantined bigint, retries bigint, rows_read numeric,
-               rows_inserted numeric, bytes numeric, fetch_seconds double precision, decode_seconds double precision,
-               insert_seconds double precision, median_ms double precision, p95_ms double precision, p99_ms double precision,
-               longest_ms double precision, errors jsonb)
+RETURNS TABLE (loads bigint, already_loaded bigint, failures bigint, quarantined bigint, retries bigint,
+               rows_read numeric, rows_inserted numeric, bytes numeric, fetch_seconds double precision,
+               decode_seconds double precision, insert_seconds double precision, median_ms double precision,
+               p95_ms double precision, p99_ms double precision, longest_ms double precision, errors jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -111,13 +170,16 @@ BEGIN
           FROM ingestion.load_history h WHERE h.started_at >= now() - since
     ), errors AS (
         SELECT jsonb_object_agg(e.class, e.times) AS classes
-          FROM (SELECT left(h.sqlstate, 2) AS class, count(*) AS times FROM history h WHERE h.sqlstate IS NOT NULL GROUP BY 1) AS e
+          FROM (SELECT left(h.sqlstate, 2) AS class, count(*) AS times
+                  FROM history h WHERE h.sqlstate IS NOT NULL GROUP BY 1) AS e
     )
     SELECT count(*) FILTER (WHERE h.outcome = 'loaded'), count(*) FILTER (WHERE h.outcome = 'already loaded'),
-           count(*) FILTER (WHERE h.outcome IN ('failed', 'quarantined')), count(*) FILTER (WHERE h.outcome = 'quarantined'),
+           count(*) FILTER (WHERE h.outcome IN ('failed', 'quarantined')),
+           count(*) FILTER (WHERE h.outcome = 'quarantined'),
            count(*) FILTER (WHERE h.before = 'failed'),
            coalesce(sum(h.rows_read), 0), coalesce(sum(h.rows_inserted), 0), coalesce(sum(h.bytes), 0),
-           coalesce(sum(h.fetch_ms), 0) / 1000, coalesce(sum(h.decode_ms), 0) / 1000, coalesce(sum(h.insert_ms), 0) / 1000,
+           coalesce(sum(h.fetch_ms), 0) / 1000, coalesce(sum(h.decode_ms), 0) / 1000,
+           coalesce(sum(h.insert_ms), 0) / 1000,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
            percentile_cont(0.95) WITHIN GROUP (ORDER BY h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
            percentile_cont(0.99) WITHIN GROUP (ORDER BY h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
@@ -127,14 +189,53 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION btc_ingest.stats_since(interval) IS
-    'Counts and times of the loads and attempts since then, by ingestion.load_history. retries: attempts after a failed one. errors: attempts by class of SQLSTATE';
+'Counts and times of the attempts in ingestion.load_history.
+
+since: how far to look back. Default 24 hours.
+
+Returns one row:
+loads: Loads that committed.
+already_loaded: Loads that found the object''s version loaded already.
+failures: Attempts that failed.
+quarantined: Attempts that failed and after which the object was quarantined.
+retries: Attempts after a failed one.
+rows_read: Rows of the loaded objects.
+rows_inserted: Ticks that were stored.
+bytes: Bytes fetched from S3.
+fetch_seconds: Seconds spent waiting for S3. Stages of a load overlap.
+decode_seconds: Seconds spent decoding and encoding.
+insert_seconds: Seconds spent storing in PostgreSQL.
+median_ms: Median duration of a load in milliseconds; null if there was none.
+p95_ms: 95th percentile of the duration in milliseconds.
+p99_ms: 99th percentile of the duration in milliseconds.
+longest_ms: Longest duration in milliseconds.
+errors: JSON object: number of failed attempts by class of SQLSTATE (its first two characters).';
 
 CREATE VIEW btc_ingest.stats AS SELECT * FROM btc_ingest.stats_since('24 hours');
 COMMENT ON VIEW btc_ingest.stats IS 'Counts and times of the last 24 hours; stats_since() looks back further';
+COMMENT ON COLUMN btc_ingest.stats.loads IS 'Loads that committed';
+COMMENT ON COLUMN btc_ingest.stats.already_loaded IS 'Loads that found the object''s version loaded already';
+COMMENT ON COLUMN btc_ingest.stats.failures IS 'Attempts that failed';
+COMMENT ON COLUMN btc_ingest.stats.quarantined IS 'Attempts that failed and after which the object was quarantined';
+COMMENT ON COLUMN btc_ingest.stats.retries IS 'Attempts after a failed one';
+COMMENT ON COLUMN btc_ingest.stats.rows_read IS 'Rows of the loaded objects';
+COMMENT ON COLUMN btc_ingest.stats.rows_inserted IS 'Ticks that were stored';
+COMMENT ON COLUMN btc_ingest.stats.bytes IS 'Bytes fetched from S3';
+COMMENT ON COLUMN btc_ingest.stats.fetch_seconds IS 'Seconds spent waiting for S3. Stages of a load overlap';
+COMMENT ON COLUMN btc_ingest.stats.decode_seconds IS 'Seconds spent decoding and encoding';
+COMMENT ON COLUMN btc_ingest.stats.insert_seconds IS 'Seconds spent storing in PostgreSQL';
+COMMENT ON COLUMN btc_ingest.stats.median_ms IS 'Median duration of a load in milliseconds; null if there was none';
+COMMENT ON COLUMN btc_ingest.stats.p95_ms IS '95th percentile of the duration in milliseconds';
+COMMENT ON COLUMN btc_ingest.stats.p99_ms IS '99th percentile of the duration in milliseconds';
+COMMENT ON COLUMN btc_ingest.stats.longest_ms IS 'Longest duration in milliseconds';
+COMMENT ON COLUMN btc_ingest.stats.errors IS
+    'JSON object: number of failed attempts by class of SQLSTATE (its first two characters)';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    btc_ingest_internal.running_loads(), btc_ingest.workers(), btc_ingest_internal.objects_waiting(), btc_ingest_internal.lag_by_asset(),
-    btc_ingest_internal.objects_failed(), btc_ingest.stats_since(interval)
+    btc_ingest_internal.running_loads(), btc_ingest.workers(), btc_ingest_internal.objects_waiting(),
+    btc_ingest_internal.lag_by_asset(), btc_ingest_internal.objects_failed(), btc_ingest.stats_since(interval)
 TO btc_ingest_reader;
-GRANT SELECT ON btc_ingest.queue, btc_ingest.lag, btc_ingest.failures, btc_ingest.progress, btc_ingest.stats TO btc_ingest_reader;
+GRANT SELECT ON
+    btc_ingest.queue, btc_ingest.lag, btc_ingest.failures, btc_ingest.progress, btc_ingest.stats
+TO btc_ingest_reader;

@@ -1,5 +1,5 @@
--- Burns an attempt before the load begins, so that an object that kills its backend is counted, too. Nothing: somebody
--- else has changed the object since it was claimed, or is about to. $1 uri, $2 generation.
+-- Counts an attempt before the load begins, so that an object that ends its backend is counted too. Returns no row if
+-- another session has changed the object since it was claimed, or holds its row. $1: uri, $2: generation.
 UPDATE ingestion.objects
    SET attempts = attempts + 1, attempt_started_at = clock_timestamp()
  WHERE s3_uri = (SELECT o.s3_uri FROM ingestion.objects o

@@ -1,7 +1,8 @@
--- An attempt that failed. $1 uri, $2 sqlstate, $3 message, $4 whether it is of no use to try again, $5 the most attempts, $6 and
--- $7 the first and the longest pause in milliseconds, $8 whether the attempt counts, $9 the generation that was tried (null: the
--- present one), $10 the registry rows' versions that were seen then (null: all). An object that was registered anew meanwhile
--- stays pending, and so do its new rows.
+-- Records a failed attempt. An object that was registered anew since the attempt began stays pending, and so do its
+-- new registry rows. $1: uri, $2: SQLSTATE, $3: message, $4: whether the error is permanent, $5: attempts at most, $6
+-- and $7: the first and the longest pause in milliseconds, $8: whether the attempt counts, $9: generation of the
+-- object when the attempt began (null: accept the present one), $10: versions of the registry rows at that time
+-- (null: accept all).
 WITH tried AS (
     SELECT o.s3_uri, $9 IS NOT NULL AND o.generation <> $9 AS changed, $4 OR ($8 AND o.attempts >= $5) AS over,
            CASE WHEN $8 THEN o.attempts ELSE greatest(o.attempts - 1, 0) END AS attempts
@@ -14,7 +15,8 @@ WITH tried AS (
            status = CASE WHEN t.changed THEN 'pending' WHEN t.over THEN 'quarantined' ELSE 'failed' END,
            attempt_started_at = CASE WHEN NOT t.changed THEN o.attempt_started_at END,
            next_attempt_at = CASE WHEN NOT t.changed AND NOT t.over THEN
-               clock_timestamp() + least($7, $6 * 2 ^ least(greatest(t.attempts - 1, 0), 30)) * (0.75 + random() / 2) * interval '1 millisecond' END,
+               clock_timestamp() + least($7, $6 * 2 ^ least(greatest(t.attempts - 1, 0), 30))
+                                   * (0.75 + random() / 2) * interval '1 millisecond' END,
            last_sqlstate = $2, last_error = $3, generation = o.generation + 1
       FROM tried t
      WHERE o.s3_uri = t.s3_uri
@@ -30,4 +32,5 @@ WITH tried AS (
       FROM failed f
 )
 SELECT json_build_object('status', status, 'attempts', attempts,
-                         'pause_ms', round(extract(epoch FROM next_attempt_at - clock_timestamp()) * 1000))::text FROM failed
+                         'pause_ms', round(extract(epoch FROM next_attempt_at - clock_timestamp()) * 1000))::text
+  FROM failed

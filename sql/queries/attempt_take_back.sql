@@ -1,4 +1,5 @@
--- Attempts that did not take place, of the uris in $1. Not of a row that somebody holds: a process that ends cannot wait for him.
+-- Takes back attempts that did not take place. It leaves rows that another session holds, because a process that is
+-- ending cannot wait. $1: uris.
 UPDATE ingestion.objects
    SET attempts = greatest(attempts - 1, 0), attempt_started_at = NULL
  WHERE s3_uri IN (SELECT o.s3_uri FROM ingestion.objects o

@@ -1,6 +1,9 @@
--- The next objects of backfill $1 behind (span, uri) = ($2, $3). $4 of $5: only those whose chunk is this worker's, so that
--- two workers fill different chunks; $5 = 1 takes all. $6: the chunk interval in microseconds, $7: how many.
-SELECT coalesce(json_agg(json_build_object('uri', c.s3_uri, 'span', c.span_from::text) ORDER BY c.span_from, c.s3_uri), '[]')::text
+-- The next objects of a backfill in order of (span, uri). With several workers, each takes objects of other chunks,
+-- so that two workers fill different chunks. $1: backfill, $2 and $3: span and uri after which to continue, $4:
+-- number of this worker, $5: number of workers (1: take all objects), $6: chunk interval in microseconds, $7: objects
+-- at most.
+SELECT coalesce(json_agg(json_build_object('uri', c.s3_uri, 'span', c.span_from::text)
+                         ORDER BY c.span_from, c.s3_uri), '[]')::text
   FROM (
     SELECT o.s3_uri, o.span_from
       FROM ingestion.objects o

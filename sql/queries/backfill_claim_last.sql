@@ -1,6 +1,8 @@
--- The same from the other end, for a worker that has nothing left of its own: it meets its neighbours last. $1 backfill,
--- ($2, $3) before what, $4 how many.
-SELECT coalesce(json_agg(json_build_object('uri', c.s3_uri, 'span', c.span_from::text) ORDER BY c.span_from DESC, c.s3_uri DESC), '[]')::text
+-- The last objects of a backfill, in reverse order of (span, uri), for a worker whose own share is done: it helps the
+-- other workers from the end of their shares. $1: backfill, $2 and $3: span and uri before which to continue, $4:
+-- objects at most.
+SELECT coalesce(json_agg(json_build_object('uri', c.s3_uri, 'span', c.span_from::text)
+                         ORDER BY c.span_from DESC, c.s3_uri DESC), '[]')::text
   FROM (
     SELECT o.s3_uri, o.span_from
       FROM ingestion.objects o

@@ -1,7 +1,8 @@
--- Ends backfill $1 if nothing of it is left to do.
+-- Marks a backfill as done if no object, chunk or refresh of it is left. $1: backfill.
 UPDATE ingestion.backfills b
    SET status = 'done', finished_at = clock_timestamp(), message = NULL, sqlstate = NULL,
-       objects_done = w.done, objects_failed = (SELECT count(*) FROM ingestion.objects WHERE backfill = b.id AND status = 'quarantined'),
+       objects_done = w.done,
+       objects_failed = (SELECT count(*) FROM ingestion.objects WHERE backfill = b.id AND status = 'quarantined'),
        rows_inserted = w.inserted
   FROM (SELECT coalesce(sum(objects_done), 0) AS done, coalesce(sum(rows_inserted), 0) AS inserted
           FROM ingestion.backfill_workers WHERE backfill = $1) AS w

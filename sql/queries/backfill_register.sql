@@ -1,14 +1,17 @@
--- One batch of a listing (an empty etag: the store names none there) into the queue of backfill $1; what is loaded at the
--- listed etag stays loaded, what is a live object's turn, or was skipped by somebody, stays as it is. $2 uris, $3 etags, $4 sizes, $5 and $6 spans, $7 what the
--- keys say, $8 where the listing stands, $9 how many keys were passed over.
+-- Enqueues one batch of a listing for a backfill. An object that is loaded at the listed etag stays loaded, a live
+-- object stays live, and an object that skip() was called for stays skipped. $1: backfill, $2: uris, $3: etags
+-- (empty: the store names none), $4: sizes, $5 and $6: spans, $7: metadata from the keys, $8: state of the listing,
+-- $9: number of keys that were passed over.
 WITH listed AS (
     SELECT * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[])
         AS l (uri, etag, size, span_from, span_to, metadata)
-    -- Prefixes may overlap: what another one of this backfill has brought counts once.
-     WHERE NOT EXISTS (SELECT FROM ingestion.objects o WHERE o.s3_uri = l.uri AND o.backfill = $1 AND o.status <> 'loaded')
+    -- Prefixes may overlap: an object that another prefix of this backfill has enqueued counts once.
+     WHERE NOT EXISTS (SELECT FROM ingestion.objects o
+                        WHERE o.s3_uri = l.uri AND o.backfill = $1 AND o.status <> 'loaded')
 ), known AS (
     SELECT l.uri FROM listed l JOIN ingestion.objects o ON o.s3_uri = l.uri
-     WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped' OR (o.status = 'pending' AND o.backfill IS NULL)
+     WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped'
+        OR (o.status = 'pending' AND o.backfill IS NULL)
 ), written AS (
     INSERT INTO ingestion.objects AS o (s3_uri, listed_etag, listed_size, backfill, span_from, span_to, metadata)
     SELECT uri, nullif(etag, ''), size, $1, span_from, span_to, metadata FROM listed

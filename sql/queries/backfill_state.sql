@@ -1,4 +1,5 @@
--- What a worker must know of its backfill before it takes more work. $1: the backfill.
+-- What a worker must know of its backfill before it takes more work. Times are in microseconds since 1970. $1:
+-- backfill.
 SELECT json_build_object(
     'status', b.status, 'mode', b.mode, 'prefixes', b.prefixes, 'parallel', b.parallel,
     'from', CASE WHEN isfinite(b.from_time) THEN (extract(epoch FROM b.from_time) * 1000000)::bigint END,

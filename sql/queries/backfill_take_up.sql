@@ -1,4 +1,5 @@
--- An unfinished backfill with the same arguments goes on where it stands; each step finds what it has done already. $1 prefixes, $2 from, $3 to, $4 parallel, $5 mode.
+-- Continues an unfinished backfill with the same arguments, whose steps find what they have done already. Returns its
+-- id. $1: prefixes, $2: from, $3: to, $4: parallel, $5: mode.
 UPDATE ingestion.backfills b
    SET parallel = $4, sqlstate = NULL, message = NULL,
        status = CASE WHEN b.status = 'stopped' THEN 'pending' ELSE b.status END

@@ -1,4 +1,5 @@
--- How much waits for loaders, counted up to $1 each: objects, and registry rows that no queue knows of yet.
+-- The number of objects that wait for loaders: pending live objects, and registry rows that are not enqueued yet. $1:
+-- where to stop counting, for each of the two.
 SELECT ((SELECT count(*) FROM (SELECT FROM ingestion.objects o
                                 WHERE o.backfill IS NULL AND o.status = 'pending' LIMIT $1) AS queued)
       + (SELECT count(*) FROM (SELECT FROM landing.raw_blobs_5m b

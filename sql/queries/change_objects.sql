@@ -1,5 +1,6 @@
--- Objects by uri ($1), asset ($2), bucket ($3) and age ($4) that are in one of the states $5 become $6, for reason $7; their
--- registry rows with them. Never waits for a producer who holds one: such a row is his word, and comes later.
+-- Changes the status of objects, and of their registry rows. It never waits for a producer: a registry row that
+-- another session holds is a new registration, which is enqueued after the commit. $1: uri, $2: asset, $3: bucket,
+-- $4: age (all may be null), $5: statuses that are changed, $6: the new status, $7: reason.
 WITH chosen AS (
     SELECT o.s3_uri, o.status
       FROM ingestion.objects o

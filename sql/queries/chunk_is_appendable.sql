@@ -1,6 +1,7 @@
--- Whether rows may be appended to a chunk without TimescaleDB's and the executor's help: one dimension, nothing compressed
--- or frozen, no continuous aggregate to be told, no trigger, rule or row security, the contract's columns in its order,
--- now() as the only default that matters, and plain, immediate B-tree indexes. Asked while the chunk is locked. $1: the chunk.
+-- Whether the append path may fill a chunk, which bypasses TimescaleDB and the executor. The hypertable must have one
+-- dimension and no continuous aggregate. The chunk must be neither compressed nor frozen, have no trigger, rule or
+-- row security, the columns of a tick in order, now() as the only default that matters, and only plain, immediate
+-- B-tree indexes. The caller holds a lock on the chunk. $1: the chunk.
 WITH root AS (
     SELECT h.id, 'market_data.btc_ticks'::regclass AS oid FROM _timescaledb_catalog.hypertable h
      WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
@@ -9,6 +10,17 @@ WITH root AS (
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN _timescaledb_catalog.chunk t ON t.schema_name = n.nspname AND t.table_name = c.relname
      WHERE c.oid = $1::oid
+), tick AS (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'btc_ingest_internal' AND c.relname = 'tick'
+), columns AS (
+    -- A dropped column is listed, too: it takes a place in the tuple.
+    SELECT a.attrelid AS oid,
+           array_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated, a.attidentity)
+                     ORDER BY a.attnum) AS columns
+      FROM pg_attribute a
+     WHERE a.attrelid IN (SELECT oid FROM chunk UNION ALL SELECT oid FROM tick) AND a.attnum > 0
+     GROUP BY a.attrelid
 )
 SELECT (
     (SELECT relkind = 'r' AND relpersistence = 'p' AND NOT relhasrules AND NOT relrowsecurity
@@ -18,17 +30,11 @@ SELECT (
        FROM chunk)
     AND (SELECT count(*) FROM _timescaledb_catalog.dimension d JOIN root ON d.hypertable_id = root.id) = 1
     AND NOT EXISTS (SELECT FROM _timescaledb_catalog.continuous_agg a JOIN root ON a.raw_hypertable_id = root.id)
-    -- TimescaleDB's own guard of the root, where it has one, is about the root.
+    -- ts_insert_blocker only guards the root table.
     AND NOT EXISTS (SELECT FROM pg_trigger g JOIN chunk ON g.tgrelid = chunk.oid)
     AND NOT EXISTS (SELECT FROM pg_trigger g JOIN root ON g.tgrelid = root.oid WHERE g.tgname <> 'ts_insert_blocker')
-    AND (SELECT array_agg(format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
-           FROM pg_attribute a JOIN chunk ON a.attrelid = chunk.oid
-          WHERE a.attnum > 0 AND a.attgenerated = '' AND a.attidentity = '')
-        = ARRAY['bucket_5m timestamp with time zone', 'event_time timestamp with time zone',
-                'trade_time timestamp with time zone', 'symbol text', 'trade_id bigint', 'price numeric(18,8)',
-                'quantity numeric(24,12)', 'buyer_order_id text', 'seller_order_id text', 'is_market_maker boolean',
-                'ingested_at timestamp with time zone']
-    AND (SELECT count(*) FROM pg_attribute a JOIN chunk ON a.attrelid = chunk.oid WHERE a.attnum > 0) = 11
+    AND (SELECT c.columns FROM columns c JOIN chunk USING (oid))
+        = (SELECT c.columns FROM columns c JOIN tick USING (oid))
     AND (SELECT pg_get_expr(f.adbin, f.adrelid) FROM pg_attrdef f JOIN root ON f.adrelid = root.oid
            JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attname = 'ingested_at') = 'now()'
     AND NOT EXISTS (

@@ -1,4 +1,4 @@
--- The chunk that holds a bucket, in the catalog as TimescaleDB kept it until it dropped chunk_constraint. $1: microseconds since 1970.
+-- The chunk that holds a bucket, in catalogs with the table chunk_constraint. $1: microseconds since 1970.
 SELECT json_build_object('oid', format('%I.%I', c.schema_name, c.table_name)::regclass::oid::bigint,
                          'from', s.range_start, 'to', s.range_end)::text
   FROM _timescaledb_catalog.hypertable h

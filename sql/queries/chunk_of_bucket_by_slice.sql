@@ -1,4 +1,5 @@
--- The same in newer catalogs, where a slice of a dimension belongs to one chunk. $1: microseconds since 1970.
+-- The chunk that holds a bucket, in newer catalogs, in which a dimension slice belongs to one chunk. $1: microseconds
+-- since 1970.
 SELECT json_build_object('oid', format('%I.%I', c.schema_name, c.table_name)::regclass::oid::bigint,
                          'from', s.range_start, 'to', s.range_end)::text
   FROM _timescaledb_catalog.hypertable h

@@ -1,5 +1,5 @@
--- How many ticks of the batch are stored, and how many of those with other values. A value that is null on either side
--- differs from nothing. $1 and $2 bound the buckets.
+-- How many ticks of the batch are stored, and how many of these with other values. A null on either side differs from
+-- no value. $1 and $2: first and last bucket.
 SELECT json_build_object(
     'stored', count(*),
     'differing', count(*) FILTER (WHERE (t.price <> i.price) IS TRUE OR (t.quantity <> i.quantity) IS TRUE

@@ -1,4 +1,4 @@
--- Which versions are installed where, and whether TimescaleDB's library is there for every session.
+-- The installed versions, and whether every session has TimescaleDB's library.
 SELECT json_build_object(
     'database', current_database(),
     'btc_ingest', (SELECT extversion FROM pg_extension WHERE extname = 'btc_ingest'),

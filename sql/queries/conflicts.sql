@@ -1,6 +1,8 @@
--- The first $3 conflicts of the batch in file order: rows of the object, with what is stored. $1 and $2 bound the buckets.
+-- The first conflicts of the batch in file order, with the values of the object and those that are stored. $1 and $2:
+-- first and last bucket, $3: rows at most.
 SELECT i.row_number,
-       format('%s %s in bucket %s is stored with price %s, quantity %s, trade_time %s, is_market_maker %s; the object has %s, %s, %s, %s',
+       format('%s %s in bucket %s is stored with price %s, quantity %s, trade_time %s, is_market_maker %s; '
+              'the object has %s, %s, %s, %s',
               i.symbol, i.trade_id, t.bucket_5m, t.price, t.quantity, coalesce(t.trade_time::text, 'null'),
               coalesce(t.is_market_maker::text, 'null'), i.price, i.quantity, coalesce(i.trade_time::text, 'null'),
               coalesce(i.is_market_maker::text, 'null')) AS reason,

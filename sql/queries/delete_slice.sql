@@ -1,4 +1,4 @@
--- Deletes the ticks of asset $1 in the bucket of $2, and returns how many there were.
+-- Deletes the ticks of a slice, and returns their number. $1: asset, $2: a time in the bucket.
 WITH deleted AS (
     DELETE FROM market_data.btc_ticks
      WHERE bucket_5m = date_bin('5 minutes', $2, 'epoch'::timestamptz) AND symbol = $1

@@ -1,21 +1,22 @@
--- One batch of a listing (an empty etag: the store names none there): new keys are pending, and so is again what has another
--- version than the one that is known. $1 uris, $2 etags, $3 sizes, $4 and $5 spans, $6 what is said of each. Nothing waits for
--- an object that somebody holds: it is counted, and comes with the next listing.
+-- Registers one batch of a listing. New keys are pending, and so is an object whose etag differs from the known one.
+-- It leaves and counts objects that another session holds, because it must not wait; the next listing registers them.
+-- $1: uris, $2: etags (empty: the store names none), $3: sizes, $4 and $5: spans, $6: metadata.
 WITH listed AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::jsonb[])
         AS l (uri, etag, size, span_from, span_to, metadata)
 ), known AS MATERIALIZED (
     SELECT o.s3_uri, o.generation, o.backfill IS NOT NULL AND o.status IN ('pending', 'failed') AS left_over,
            CASE
-               -- By hand: the other reasons to skip have a code.
+               -- skip() was called for it: every other reason to skip has a SQLSTATE.
                WHEN o.status = 'skipped' AND o.last_sqlstate IS NULL THEN NULL
-               -- What an unfinished backfill has not loaded is its own.
+               -- It belongs to an unfinished backfill, which loads it.
                WHEN b.id IS NOT NULL AND o.status <> 'loaded' THEN NULL
-               -- What a cancelled one has left is nobody's.
+               -- A cancelled backfill has left it.
                WHEN o.backfill IS NOT NULL AND o.status IN ('pending', 'failed') THEN 'load'
                WHEN l.etag = '' OR (o.loaded_at IS NOT NULL AND o.etag = l.etag) OR o.listed_etag = l.etag THEN NULL
                WHEN o.status = 'loaded' OR o.listed_etag IS NOT NULL THEN 'load'
-               -- Nobody has said which version was meant. What is about to be loaded will be whichever is there.
+               -- From here on, no version is known. A load takes the version that it finds, so pending objects need no
+               -- change.
                WHEN o.status = 'quarantined' THEN 'load'
                WHEN o.status = 'skipped' THEN 'note'
            END AS verdict
@@ -23,7 +24,7 @@ WITH listed AS MATERIALIZED (
       JOIN ingestion.objects o ON o.s3_uri = l.uri
       LEFT JOIN ingestion.backfills b ON b.id = o.backfill AND b.status IN ('pending', 'listing', 'loading', 'stopped')
 ), held AS MATERIALIZED (
-    -- Whatever has changed since it was judged is judged by the next listing.
+    -- The next listing judges an object that has changed since it was judged here.
     SELECT o.s3_uri, k.left_over, k.verdict
       FROM known k JOIN ingestion.objects o ON o.s3_uri = k.s3_uri AND o.generation = k.generation
      WHERE k.verdict IS NOT NULL
@@ -33,7 +34,7 @@ WITH listed AS MATERIALIZED (
        SET status = 'pending', backfill = NULL, listed_etag = nullif(l.etag, ''), listed_size = l.size, rows_staged = 0,
            span_from = CASE WHEN isfinite(l.span_from) THEN l.span_from ELSE o.span_from END,
            span_to = CASE WHEN isfinite(l.span_to) THEN l.span_to ELSE o.span_to END,
-           -- What was claimed of the version before.
+           -- These keys described the earlier version.
            metadata = (o.metadata - '{sha256, rows, object_size_bytes}'::text[]) || l.metadata,
            attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
            generation = o.generation + 1

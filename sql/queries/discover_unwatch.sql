@@ -1,2 +1,2 @@
--- Prefix $1 is not watched any more.
+-- Ends the watch of a prefix. $1: prefix.
 DELETE FROM ingestion.stream_offsets WHERE source = 'watch:' || $1

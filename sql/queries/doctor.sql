@@ -1,6 +1,7 @@
--- What is known of the server and the installation without any table of ours.
+-- What is known of the server and the installation without the tables of btc_ingest.
 SELECT json_build_object(
-    'preload', concat_ws(',', nullif(current_setting('shared_preload_libraries'), ''), nullif(current_setting('session_preload_libraries'), '')),
+    'preload', concat_ws(',', nullif(current_setting('shared_preload_libraries'), ''),
+                              nullif(current_setting('session_preload_libraries'), '')),
     'database', current_database(),
     'in_recovery', pg_is_in_recovery(),
     'server_version', current_setting('server_version'),

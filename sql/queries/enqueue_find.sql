@@ -1,5 +1,5 @@
--- Up to $1 registry rows that are not enqueued yet, locked. A row that its producer has locked is left for the next time. The
--- etag and the size that a producer registers spare a question to S3.
+-- Registry rows that are not enqueued yet; they are locked. It leaves a row that its producer holds for the next
+-- time. The etag and the size that a producer registers save a request to S3. $1: rows at most.
 SELECT coalesce(json_agg(json_build_object('uri', f.s3_uri, 'bucket', f.bucket_5m::text, 'asset', f.asset,
                                            'etag', f.metadata ->> 'etag', 'size', f.object_size_bytes,
                                            'metadata', f.metadata)), '[]')::text

@@ -1,4 +1,4 @@
--- Those of the uris in $1 that have no object yet, or whose object's row no other session has locked; it is locked then.
+-- Those uris that have no object yet, or whose object no other session holds; the objects are locked. $1: uris.
 SELECT coalesce(json_agg(u.uri), '[]')::text
   FROM unnest($1::text[]) AS u (uri)
  WHERE NOT EXISTS (SELECT FROM ingestion.objects o WHERE o.s3_uri = u.uri)

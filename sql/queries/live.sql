@@ -1,5 +1,6 @@
--- Up to $1 live objects in queue order; an object whose span is not known counts from its registration. $2: only objects of
--- these assets (null: all). The order is filled in by `queue/live.rs`, as a plan can use an index for a fixed direction only.
+-- Live objects in queue order. An object with an unknown span counts from its registration. `queue/live.rs` fills in
+-- the direction, because a plan can use an index for a fixed direction only. $1: objects at most, $2: only objects of
+-- these assets (null: all).
 SELECT coalesce(json_agg(c.s3_uri), '[]')::text
   FROM (
     SELECT o.s3_uri

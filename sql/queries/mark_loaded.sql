@@ -1,5 +1,6 @@
--- Registry rows that their producer made pending again, although this version of their object is loaded, and the object itself.
--- $1: the uri; $2 and $3: the rows' versions and the object's generation when it was looked at; what came later stays pending.
+-- Marks an object, and registry rows that their producer made pending again, as loaded, because this version of the
+-- object is loaded already. Rows that were changed since stay pending. $1: uri, $2: versions of the registry rows,
+-- $3: generation of the object when it was read.
 WITH marked AS (
     UPDATE landing.raw_blobs_5m b
        SET status = 'loaded', loaded_at = now(), object_size_bytes = o.size_bytes,
@@ -7,7 +8,8 @@ WITH marked AS (
                'etag', o.etag, 'writer', o.metadata -> 'writer',
                'schema_fingerprint', o.metadata -> 'schema_fingerprint', 'row_count', o.metadata -> 'row_count')
       FROM ingestion.objects o
-     WHERE b.s3_uri = $1 AND o.s3_uri = $1 AND b.status <> 'loaded' AND (b.status <> 'pending' OR b.xmin::text = ANY ($2))
+     WHERE b.s3_uri = $1 AND o.s3_uri = $1 AND b.status <> 'loaded'
+       AND (b.status <> 'pending' OR b.xmin::text = ANY ($2))
 )
 UPDATE ingestion.objects
    SET status = 'loaded', last_sqlstate = NULL, last_error = NULL, next_attempt_at = NULL, generation = generation + 1

@@ -1,8 +1,9 @@
--- Ticks of the batch whose trade id stands in the bucket before as well, with the texts of the first $2 of them. $1: their
--- rows in the object.
+-- Ticks of the batch whose trade id the same object also has in the bucket before. $1: their row numbers in the
+-- object, $2: texts to return at most.
 SELECT n.row_number,
        CASE WHEN n.place <= $2 THEN
-           format('%s %s stands in the bucket before as well in this object; by this row''s event time it belongs to %s',
+           format('%s %s stands in the bucket before as well in this object; '
+                  'by this row''s event time it belongs to %s',
                   n.symbol, n.trade_id, n.bucket_5m) END AS reason,
        CASE WHEN n.place <= $2 THEN to_jsonb(n) - '{row_number, place}'::text[] END AS row_data
   FROM (

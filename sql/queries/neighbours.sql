@@ -1,5 +1,6 @@
--- Ticks of the batch whose trade id is stored in the bucket before or behind theirs, or in both. All row numbers, but the
--- texts of the first $3 only: a whole batch may be misplaced, and few are kept. $1 and $2 bound the buckets.
+-- Ticks of the batch whose trade id is stored in the bucket before theirs, in the bucket after it, or in both. It
+-- returns all row numbers but few texts, because all ticks of a batch may be misplaced and few are kept. $1 and $2:
+-- first and last bucket, $3: texts to return at most.
 SELECT n.row_number,
        CASE WHEN n.place <= $3 THEN
            format('%s %s is stored in the neighbouring bucket %s; by the object''s event time it belongs to %s',

@@ -1,4 +1,5 @@
--- The first offset of source $1: sequence $2 at time $3, with state $4. Another session may have written it meanwhile.
+-- Writes the first offset of a source. Another session may have written it meanwhile. $1: source, $2: sequence, $3:
+-- time, $4: state.
 INSERT INTO ingestion.stream_offsets AS o (source, last_sequence, last_ts, state)
 VALUES ($1, $2, $3, $4)
 ON CONFLICT (source) DO UPDATE

@@ -1,5 +1,6 @@
--- Milliseconds until a loader without work is to look again; null: when it is woken. $1: while something waits that somebody
--- else holds. He may let go of it without a word: his transaction is rolled back, or his session ends.
+-- Milliseconds until a loader without work must look for work again; null: not before it is woken. $1: milliseconds
+-- while another session holds waiting work. That session may release the work without waking a worker, by a rollback
+-- or its end.
 SELECT to_json(least(
     (SELECT CASE WHEN f.due > 0 THEN f.due WHEN f.due <= 0 THEN $1::float8 END
        FROM (SELECT extract(epoch FROM min(o.next_attempt_at) - clock_timestamp())::float8 * 1000 AS due

@@ -1,6 +1,7 @@
--- Whether a batch meets stored ticks within the id ranges of its runs: in their own bucket, or in the bucket before or behind it (event time in one
--- feed, trade time in another). Compares id ranges through the primary key; $5 and $6 bound the buckets so that only
--- their chunks are planned.
+-- Whether a batch meets stored ticks within the id ranges of its runs: in the same bucket, or in the bucket before or
+-- after it (event time in one feed, trade time in another). It compares id ranges by the primary key. $1: buckets,
+-- $2: symbols, $3 and $4: first and last ids of the runs, $5 and $6: first and last bucket, so that only their chunks
+-- are planned.
 SELECT json_build_object(
     'own', coalesce(bool_or(own), false),
     'near', coalesce(bool_or(near), false)

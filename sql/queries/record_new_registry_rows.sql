@@ -1,7 +1,8 @@
--- One registry row per bucket and asset that has none yet; rows of other objects are left alone, and looked for first:
--- ON CONFLICT alone waits for a producer who holds one. In key order, so that two loads never wait for each other in a
--- circle. $1 uri, $2 etag, $3 size, $4 what the load knows of the object.
-INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, object_size_bytes, ingested_tick_span, metadata, status, loaded_at)
+-- Inserts a registry row for each bucket and asset of the object that has none yet. Rows of other objects stay as
+-- they are; they are searched for first, because ON CONFLICT alone waits for a producer that holds one. Rows are
+-- inserted in key order, so that two loads cannot deadlock. $1: uri, $2: etag, $3: size, $4: metadata of the load.
+INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, object_size_bytes, ingested_tick_span, metadata,
+                                  status, loaded_at)
 SELECT bucket_5m, asset, $1, $3,
        tsrange(first_event_time AT TIME ZONE 'UTC', last_event_time AT TIME ZONE 'UTC', '[]'), $4, 'loaded', now()
   FROM ingestion.object_slices s

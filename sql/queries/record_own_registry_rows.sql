@@ -1,6 +1,7 @@
--- The object's own registry rows are loaded, also those of a bucket that none of its ticks belongs to by event time;
--- these get the span of the whole object. Never sets s3_uri. $1 uri, $2 etag, $3 size, $4 facts of the object,
--- $5 the rows' versions that were seen before it was read: what its producer has made pending since stays so.
+-- Marks the object's own registry rows as loaded, also those of a bucket that none of its ticks belongs to by event
+-- time; these get the span of the whole object. It never sets s3_uri. Rows that their producer has made pending since
+-- the load began stay pending. $1: uri, $2: etag, $3: size, $4: metadata of the load, $5: versions of the registry
+-- rows when the load began.
 UPDATE landing.raw_blobs_5m b
    SET status = 'loaded', loaded_at = now(), object_size_bytes = $3,
        metadata = coalesce(b.metadata, '{}') || $4,

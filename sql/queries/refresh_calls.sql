@@ -1,10 +1,11 @@
--- The statements that tell every continuous aggregate of a chunk of backfill $1 that came as a whole ($2: its beginning): plain
--- refreshes say that all is up to date where they do not look at what was noted. A bucket of theirs may reach over the chunk's edges, and only whole ones
--- are refreshed.
--- Each must run by itself: TimescaleDB refuses it inside functions.
+-- The statements that refresh every continuous aggregate over an attached chunk. The refresh is forced, because a
+-- plain one may ignore the log entry of an attached chunk. Its range is wider than the chunk, because only whole
+-- buckets are refreshed and a bucket may reach over the edges of the chunk. Each statement must run alone:
+-- TimescaleDB refuses it in functions. $1: backfill, $2: start of the chunk.
 SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, %L, %L, force => true)', n.nspname,
                                 format('%I.%I', a.view_schema, a.view_name),
-                                c.chunk_from - greatest(w.width, interval '1 day'), c.chunk_to + greatest(w.width, interval '1 day'))), '[]')::text
+                                c.chunk_from - greatest(w.width, interval '1 day'),
+                                c.chunk_to + greatest(w.width, interval '1 day'))), '[]')::text
   FROM ingestion.backfill_chunks c
  CROSS JOIN timescaledb_information.continuous_aggregates a
   LEFT JOIN LATERAL (SELECT max(f.bucket_width::interval) AS width

@@ -1,4 +1,5 @@
--- A registered object is a live one, whatever backfill it belonged to. What an earlier registration said of size, rows and digest was said of another version.
+-- Registers an object as a live one, also if it belonged to a backfill. The keys of an earlier registration that
+-- described another version are removed. $1: uri, $2: metadata.
 INSERT INTO ingestion.objects AS o (s3_uri, metadata) VALUES ($1, $2)
 ON CONFLICT (s3_uri) DO UPDATE
    SET status = 'pending',

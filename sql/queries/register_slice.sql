@@ -1,10 +1,13 @@
--- Acts as a producer does: the row becomes pending again if it names this object. A row that names another object is
--- left alone: any number of objects may serve one bucket.
+-- Registers a registry row as a producer does: the row becomes pending again if it names this object. A row that
+-- names another object is kept, because any number of objects may serve one bucket. $1: uri, $2: asset, $3: a time in
+-- the bucket, $4: metadata.
 WITH registered AS (
     INSERT INTO landing.raw_blobs_5m AS b (bucket_5m, asset, s3_uri, metadata)
     VALUES (date_bin('5 minutes', $3, 'epoch'::timestamptz), $2, $1, $4)
     ON CONFLICT (bucket_5m, asset) DO UPDATE
-       SET s3_uri = excluded.s3_uri, metadata = (coalesce(b.metadata, '{}') - '{sha256, rows, object_size_bytes}'::text[]) || coalesce(excluded.metadata, '{}')
+       SET s3_uri = excluded.s3_uri,
+           metadata = (coalesce(b.metadata, '{}') - '{sha256, rows, object_size_bytes}'::text[])
+                      || coalesce(excluded.metadata, '{}')
      WHERE b.s3_uri = excluded.s3_uri
     RETURNING 1
 )

@@ -1,4 +1,5 @@
--- Whether nobody else holds a registry row of the object $1 that a failed attempt would change; if so, they are locked.
+-- Whether no other session holds a registry row that a failed attempt of the object would change. The rows are locked
+-- then. $1: uri.
 WITH free AS MATERIALIZED (
     SELECT FROM landing.raw_blobs_5m WHERE s3_uri = $1 AND status IN ('pending', 'failed') FOR NO KEY UPDATE SKIP LOCKED
 )

@@ -1,5 +1,6 @@
--- on_conflict => replace: the tick moves to the bucket that the object's event time says. Counts the ticks that will be
--- inserted there; what stands there already is left to the merge. $1 and $2 bound the buckets, $3: rows of the object.
+-- For on_conflict => replace: removes ticks from the bucket that they are stored in, so that they move to the bucket
+-- of the object's event time. Returns the number of ticks that will be inserted there; ticks that are stored there
+-- already are left to the merge path. $1 and $2: first and last bucket, $3: row numbers in the object.
 WITH removed AS (
     DELETE FROM market_data.btc_ticks t
      USING incoming_ticks i

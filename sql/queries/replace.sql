@@ -1,4 +1,5 @@
--- on_conflict => replace: the object's values win; of several rows with one key the last one. $1 and $2 bound the buckets.
+-- For on_conflict => replace: replaces stored values by those of the object. Of several rows with the same key, the
+-- last one counts. $1 and $2: first and last bucket.
 UPDATE market_data.btc_ticks t
    SET event_time = i.event_time, trade_time = i.trade_time, price = i.price, quantity = i.quantity,
        buyer_order_id = i.buyer_order_id, seller_order_id = i.seller_order_id,

@@ -1,5 +1,5 @@
--- Failed objects whose pause is over are pending again: live ones, and those of backfill $1 (null: only live ones). A row that
--- somebody else holds is left for the next time.
+-- Makes failed objects whose pause is over pending again: live objects, and those of a backfill. It leaves a row that
+-- another session holds for the next time. $1: backfill (null: only live objects).
 UPDATE ingestion.objects SET status = 'pending', attempt_started_at = NULL, generation = generation + 1
  WHERE s3_uri IN (
     SELECT o.s3_uri FROM ingestion.objects o

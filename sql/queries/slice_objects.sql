@@ -1,4 +1,5 @@
--- Objects that are known to hold ticks of asset $1 in the bucket of $2, in the order in which they were loaded.
+-- Objects that are known to hold ticks of a slice, in the order in which they were loaded. $1: asset, $2: a time in
+-- the bucket.
 SELECT coalesce(json_agg(u.s3_uri ORDER BY u.loaded_at NULLS LAST, u.s3_uri), '[]')::text
   FROM (
     SELECT f.s3_uri, max(f.loaded_at) AS loaded_at

@@ -1,6 +1,9 @@
--- $1 backfill, $2 uris, $3 and $4 their spans, $5 whether each belongs to the backfill at all. What does not is put back as it was.
+-- Writes spans that were read from footers. An object outside the backfill's time range is restored to its earlier
+-- state, or deleted if it was not known before. $1: backfill, $2: uris, $3 and $4: spans, $5: whether each belongs to
+-- the backfill.
 WITH found AS (
-    SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::boolean[]) AS f (uri, span_from, span_to, wanted)
+    SELECT * FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::boolean[])
+        AS f (uri, span_from, span_to, wanted)
 ), kept AS (
     UPDATE ingestion.objects o
        SET span_from = f.span_from, span_to = f.span_to,
@@ -14,7 +17,8 @@ WITH found AS (
     UPDATE ingestion.backfills b
        SET objects_total = b.objects_total - n.others,
            bytes_total = b.bytes_total - n.bytes,
-           state = b.state || jsonb_build_object('passed_over', coalesce((b.state ->> 'passed_over')::bigint, 0) + n.others)
+           state = b.state || jsonb_build_object(
+               'passed_over', coalesce((b.state ->> 'passed_over')::bigint, 0) + n.others)
       FROM (SELECT count(*) AS others, coalesce(sum(o.listed_size), 0) AS bytes
               FROM found f JOIN ingestion.objects o ON o.s3_uri = f.uri WHERE NOT f.wanted) AS n
      WHERE b.id = $1 AND n.others > 0

@@ -1,4 +1,5 @@
--- Objects of backfill $1 whose times nobody knows yet; both ends at -infinity: the footer was read and does not say. $2: how many.
+-- Objects of a backfill whose footers must be read for their times. If both ends are -infinity, the footer was read
+-- and has no times. $1: backfill, $2: objects at most.
 SELECT coalesce(json_agg(o.s3_uri), '[]')::text
   FROM (SELECT s3_uri FROM ingestion.objects
          WHERE backfill = $1 AND status = 'pending' AND span_from = '-infinity' AND span_to = 'infinity'

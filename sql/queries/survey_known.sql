@@ -1,4 +1,4 @@
--- The listed objects that need no load: loaded at the listed etag, or skipped. $1 uris, $2 etags.
+-- The listed objects that need no load: loaded at the listed etag, or skipped. $1: uris, $2: etags.
 SELECT coalesce(json_agg(o.s3_uri), '[]')::text
   FROM unnest($1::text[], $2::text[]) AS l (uri, etag)
   JOIN ingestion.objects o ON o.s3_uri = l.uri

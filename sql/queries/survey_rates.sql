@@ -1,7 +1,8 @@
--- What is known of sizes and speed here: where chunks are made (a server process runs in the data directory, and its name is for
--- superusers only), bytes per tick in chunks that were analyzed, rows per second of recent loads.
+-- Figures for an estimate: the directory of new chunks, bytes per tick in analyzed chunks, and rows per second of
+-- recent loads. The directory is relative to the data directory, which only superusers may see.
 SELECT json_build_object(
-    'directory', (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''), '.')
+    'directory', (SELECT coalesce(nullif(pg_tablespace_location(
+                             coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''), '.')
                     FROM pg_class c, pg_database d
                    WHERE c.oid = 'market_data.btc_ticks'::regclass AND d.datname = current_database()),
     'bytes_per_row', (SELECT sum(pg_total_relation_size(c.oid)) / nullif(sum(c.reltuples), 0)

@@ -1,12 +1,13 @@
--- Everything a load must know of its tables before it asks S3 for anything. Catalogs only: nothing of the tables' own
--- runs here, so it is safe as the extension's owner. $1: the tables.
+-- What a load must know of its tables before it sends a request to S3. It reads catalogs only and runs no function
+-- that belongs to a table, so it is safe as the extension's owner. $1: the tables.
 WITH RECURSIVE named AS (
     SELECT name, to_regclass(name) AS rel FROM unnest($1::text[]) AS name
 ), tables AS (
     SELECT c.* FROM named JOIN pg_class c ON c.oid = named.rel
-), hanging AS (
-    -- What runs when a row is written: triggers, defaults, constraints, index expressions, rules and domains. On a chunk
-    -- of its own only a trigger can hang: everything else is the owner's, and a right to it cannot be granted.
+), attached AS (
+    -- What runs when a row is written: triggers, defaults, constraints, index expressions, rules and domains. On a
+    -- chunk, roles other than the owner can be granted only the privilege to create triggers, so only triggers are
+    -- searched there.
     SELECT t.tgrelid AS rel, 'pg_trigger'::regclass::oid AS class, t.oid AS obj FROM pg_trigger t
      WHERE NOT t.tgisinternal
        AND (t.tgrelid IN (SELECT oid FROM tables)
@@ -14,7 +15,8 @@ WITH RECURSIVE named AS (
     UNION
     SELECT a.adrelid, 'pg_attrdef'::regclass, a.oid FROM pg_attrdef a WHERE a.adrelid IN (SELECT oid FROM tables)
     UNION
-    SELECT k.conrelid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE k.conrelid IN (SELECT oid FROM tables)
+    SELECT k.conrelid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k
+     WHERE k.conrelid IN (SELECT oid FROM tables)
     UNION
     SELECT x.indrelid, 'pg_class'::regclass, x.indexrelid FROM pg_index x WHERE x.indrelid IN (SELECT oid FROM tables)
     UNION
@@ -24,7 +26,7 @@ WITH RECURSIVE named AS (
      WHERE a.attrelid IN (SELECT oid FROM tables) AND a.attnum > 0 AND NOT a.attisdropped
     UNION
     -- A function may be called through an operator, or by the constraint of a domain.
-    SELECT h.rel, further.class, further.obj FROM hanging h CROSS JOIN LATERAL (
+    SELECT h.rel, further.class, further.obj FROM attached h CROSS JOIN LATERAL (
         SELECT d.refclassid AS class, d.refobjid AS obj FROM pg_depend d
          WHERE d.classid = h.class AND d.objid = h.obj AND h.class <> 'pg_proc'::regclass
            AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)
@@ -40,17 +42,21 @@ SELECT json_build_object(
     'owners', (SELECT string_agg(format('%s of "%s"', oid::regclass, pg_get_userbyid(relowner)), ', ')
                  FROM tables HAVING count(DISTINCT relowner) > 1),
     'foreign_schemas', (SELECT string_agg(DISTINCT format('schema %I of "%s"', n.nspname, r.rolname), ', ')
-                          FROM tables t JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_roles r ON r.oid = n.nspowner
+                          FROM tables t JOIN pg_namespace n ON n.oid = t.relnamespace
+                          JOIN pg_roles r ON r.oid = n.nspowner
                          WHERE NOT r.rolsuper AND n.nspowner <> t.relowner),
     'root', to_regclass('market_data.btc_ticks')::oid::bigint,
     'owner', (SELECT min(relowner)::bigint FROM tables),
     'owner_is_superuser', (SELECT rolsuper FROM pg_roles WHERE oid = (SELECT min(relowner) FROM tables)),
-    'foreign_functions', (SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, h.rel::regclass, r.rolname), ', ')
-                            FROM hanging h JOIN pg_proc p ON p.oid = h.obj AND h.class = 'pg_proc'::regclass JOIN pg_roles r ON r.oid = p.proowner
+    'foreign_functions', (SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, h.rel::regclass,
+                                                   r.rolname), ', ')
+                            FROM attached h JOIN pg_proc p ON p.oid = h.obj AND h.class = 'pg_proc'::regclass
+                            JOIN pg_roles r ON r.oid = p.proowner
                            WHERE NOT r.rolsuper AND p.proowner <> (SELECT min(relowner) FROM tables)),
     'hypertable', EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                            WHERE schema_name = 'market_data' AND table_name = 'btc_ticks'),
-    'chunk_constraint', EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint') AND relkind = 'r'),
+    'chunk_constraint', EXISTS (SELECT FROM pg_class
+                                 WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint') AND relkind = 'r'),
     'symbol_collation', (SELECT attcollation::bigint FROM pg_attribute
                           WHERE attrelid = to_regclass('market_data.btc_ticks') AND attname = 'symbol')
 )::text

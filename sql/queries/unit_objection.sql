@@ -1,14 +1,27 @@
--- What speaks against making the chunk from $1 to $2 (microseconds since 1970) as a whole; null: nothing does.
+-- What prevents a chunk from being built as a whole; null: nothing. $1 and $2: start and end of the chunk in
+-- microseconds since 1970.
 WITH root AS (
     SELECT h.id, 'market_data.btc_ticks'::regclass AS oid FROM _timescaledb_catalog.hypertable h
      WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
+), tick AS (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'btc_ingest_internal' AND c.relname = 'tick'
+), columns AS (
+    -- A dropped column is listed, too: it takes a place in the tuple.
+    SELECT a.attrelid AS oid,
+           array_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attgenerated, a.attidentity)
+                     ORDER BY a.attnum) AS columns
+      FROM pg_attribute a
+     WHERE a.attrelid IN (SELECT oid FROM root UNION ALL SELECT oid FROM tick) AND a.attnum > 0
+     GROUP BY a.attrelid
 )
 SELECT to_json(coalesce(
     (SELECT 'timescaledb.license is ' || coalesce(current_setting('timescaledb.license', true), 'not set')
       WHERE current_setting('timescaledb.license', true) IS DISTINCT FROM 'timescale'),
     (SELECT 'the hypertable has ' || count(*) || ' dimensions' FROM _timescaledb_catalog.dimension d
        JOIN root ON d.hypertable_id = root.id HAVING count(*) <> 1),
-    (SELECT 'the chunk interval has changed' FROM _timescaledb_catalog.dimension d JOIN root ON d.hypertable_id = root.id
+    (SELECT 'the chunk interval has changed' FROM _timescaledb_catalog.dimension d
+       JOIN root ON d.hypertable_id = root.id
       WHERE d.interval_length <> $2 - $1 LIMIT 1),
     (SELECT format('the chunk exists already, or a part of it (%s.%s)', c.chunk_schema, c.chunk_name)
        FROM timescaledb_information.chunks c
@@ -16,19 +29,15 @@ SELECT to_json(coalesce(
         AND c.range_start < to_timestamp($2 / 1000000.0) AND c.range_end > to_timestamp($1 / 1000000.0) LIMIT 1),
     (SELECT 'the trigger ' || g.tgname || ' would not see the ticks' FROM pg_trigger g JOIN root ON g.tgrelid = root.oid
       WHERE NOT g.tgisinternal AND g.tgname NOT IN ('ts_insert_blocker', 'ts_cagg_invalidation_trigger') LIMIT 1),
-    (SELECT 'a foreign key stands on the hypertable' FROM pg_constraint k JOIN root ON k.conrelid = root.oid OR k.confrelid = root.oid
+    (SELECT 'a foreign key stands on the hypertable' FROM pg_constraint k
+       JOIN root ON k.conrelid = root.oid OR k.confrelid = root.oid
       WHERE k.contype = 'f' LIMIT 1),
     (SELECT 'a rule stands on the hypertable' FROM pg_class c JOIN root ON c.oid = root.oid WHERE c.relhasrules),
-    (SELECT 'tablespaces are attached to the hypertable' FROM _timescaledb_catalog.tablespace t JOIN root ON t.hypertable_id = root.id LIMIT 1),
+    (SELECT 'tablespaces are attached to the hypertable' FROM _timescaledb_catalog.tablespace t
+       JOIN root ON t.hypertable_id = root.id LIMIT 1),
     (SELECT 'the hypertable''s columns are not those of a new installation' FROM root
-      WHERE (SELECT array_agg(format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
-               FROM pg_attribute a WHERE a.attrelid = root.oid AND a.attnum > 0 AND a.attgenerated = '' AND a.attidentity = '')
-            IS DISTINCT FROM
-            ARRAY['bucket_5m timestamp with time zone', 'event_time timestamp with time zone',
-                  'trade_time timestamp with time zone', 'symbol text', 'trade_id bigint', 'price numeric(18,8)',
-                  'quantity numeric(24,12)', 'buyer_order_id text', 'seller_order_id text', 'is_market_maker boolean',
-                  'ingested_at timestamp with time zone']
-         OR (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = root.oid AND a.attnum > 0) <> 11
+      WHERE (SELECT c.columns FROM columns c WHERE c.oid = root.oid)
+            IS DISTINCT FROM (SELECT c.columns FROM columns c JOIN tick USING (oid))
          OR (SELECT pg_get_expr(f.adbin, f.adrelid) FROM pg_attrdef f
                JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attname = 'ingested_at'
               WHERE f.adrelid = root.oid) IS DISTINCT FROM 'now()')

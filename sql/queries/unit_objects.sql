@@ -1,4 +1,5 @@
--- Objects of backfill $1 that can hold ticks of the chunk from $2 to $3 (microseconds since 1970).
+-- Objects of a backfill that can hold ticks of a chunk. $1: backfill, $2 and $3: start and end of the chunk in
+-- microseconds since 1970.
 SELECT coalesce(json_agg(s3_uri ORDER BY span_from, s3_uri), '[]')::text
   FROM ingestion.objects
  WHERE backfill = $1 AND status = 'pending' AND isfinite(span_from) AND isfinite(span_to)

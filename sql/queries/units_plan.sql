@@ -1,5 +1,5 @@
--- The chunks that the objects of backfill $1 lie in, by the hypertable's interval $2 (microseconds), aligned as TimescaleDB
--- aligns them. Objects whose times are not known are left to the slices.
+-- Plans the chunks that the objects of a backfill lie in, aligned as TimescaleDB aligns them. Objects with unknown
+-- times are loaded object by object. $1: backfill, $2: chunk interval in microseconds.
 INSERT INTO ingestion.backfill_chunks (backfill, chunk_from, chunk_to)
 SELECT DISTINCT $1, to_timestamp(n * ($2::numeric / 1000000)), to_timestamp((n + 1) * ($2::numeric / 1000000))
   FROM (

@@ -25,15 +25,16 @@ use session::{ffi, guc, processes};
 
 // The files that CREATE EXTENSION runs, in this order.
 extension_sql_file!("../../sql/bootstrap.sql", name = "bootstrap", bootstrap);
-extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["bootstrap"]);
+extension_sql_file!("../../sql/tables.sql", name = "tables", requires = ["bootstrap"]);
+extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["tables"]);
 extension_sql_file!("../../sql/indexes.sql", name = "indexes", requires = ["adopt"]);
 extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["indexes"]);
 extension_sql_file!("../../sql/locks.sql", name = "locks", requires = ["migrate"]);
-extension_sql_file!("../../sql/functions.sql", name = "functions", requires = ["locks"]);
-extension_sql_file!("../../sql/chunks.sql", name = "chunks", requires = ["functions"]);
+extension_sql_file!("../../sql/load.sql", name = "load", requires = ["locks"]);
+extension_sql_file!("../../sql/chunks.sql", name = "chunks", requires = ["load"]);
 extension_sql_file!("../../sql/backfill.sql", name = "backfill", requires = ["chunks"]);
-extension_sql_file!("../../sql/ingest.sql", name = "ingest", requires = ["backfill"]);
-extension_sql_file!("../../sql/status.sql", name = "status", requires = ["ingest"]);
+extension_sql_file!("../../sql/queue.sql", name = "queue", requires = ["backfill"]);
+extension_sql_file!("../../sql/status.sql", name = "status", requires = ["queue"]);
 extension_sql_file!("../../sql/discover.sql", name = "discover", requires = ["status"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 

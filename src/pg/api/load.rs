@@ -1,4 +1,4 @@
-//! `load_s3_slice`, `inspect_s3`, `register_s3_slice` and `doctor`, which `sql/functions.sql` declares.
+//! `load_s3_slice`, `inspect_s3`, `register_s3_slice` and `doctor`, which `sql/load.sql` declares.
 
 use pgrx::prelude::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Registration, sweeps and the commands on objects, which `sql/ingest.sql` declares.
+//! Registration, sweeps and the commands on objects, which `sql/queue.sql` declares.
 
 use pgrx::prelude::*;
 
