@@ -55,7 +55,8 @@ fn a_dry_run_refuses_where_the_hypertables_disk_is_short_and_passes_when_there_i
     short.move_there();
     let sql = format!(
         "SELECT concat_ws(' ', pg_size_pretty(disk_bytes), pg_size_pretty(free_bytes), disk_bytes > 2 * free_bytes,
-                          free_bytes BETWEEN 3 << 20 AND 4 << 20) FROM btc_ingest.survey_backfill(ARRAY['{}'])",
+                          free_bytes BETWEEN 3 << 20 AND 4 << 20)
+             FROM btc_ingest_internal.survey_backfill(ARRAY['{}'])",
         prefixes[0]
     );
     let survey = short.fixture.text(&sql);
@@ -121,7 +122,7 @@ fn a_full_disk_stops_it(mode: &str, fixture: BackfillFixture) {
 
 #[test]
 fn a_full_disk_stops_a_backfill_and_the_same_call_goes_on_when_there_is_space() {
-    a_full_disk_stops_it("slice", BackfillFixture::new());
+    a_full_disk_stops_it("object", BackfillFixture::new());
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn a_standby_loads_nothing_and_says_where_to_load() {
         &statement(&pair.doomed.prefixes, "mode => 'chunk'"),
         &statement(&pair.doomed.prefixes, "dry_run => true"),
         &register,
-        "SELECT btc_ingest.start_backfill_workers(1)",
+        "SELECT btc_ingest_internal.start_backfill_workers(1)",
         "SELECT btc_ingest.pause_ingest()",
         "SELECT btc_ingest.resume_ingest()",
         "SELECT btc_ingest.cancel_backfill(1)",

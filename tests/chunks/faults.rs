@@ -207,7 +207,10 @@ fn a_column_that_is_added_while_a_chunk_is_being_filled_is_there_afterwards() {
     assert_eq!(filling.called().refusal, None);
     filling.fixture.must_hold_chunks(&filling.all);
     let units = filling.fixture.units();
-    assert!(units[0].starts_with("attached ") && units[1].starts_with("slices: the hypertable's columns"), "{units:?}");
+    assert!(
+        units[0].starts_with("attached ") && units[1].starts_with("objects: the hypertable's columns"),
+        "{units:?}"
+    );
     let columns = "SELECT string_agg(DISTINCT c.relnatts::text, ' ') FROM pg_class c
                     WHERE c.oid IN (SELECT show_chunks('market_data.btc_ticks'))";
     assert_eq!(filling.fixture.text(columns), "12");
@@ -261,7 +264,7 @@ fn a_chunk_whose_every_attempt_ended_with_its_worker_is_left_to_the_slices() {
     assert_eq!(filling.called().refusal, None);
     filling.fixture.must_hold_chunks(&filling.all);
     let units = filling.fixture.units();
-    assert_eq!(units[0], "slices: 3 attempts ended without a chunk; see the server's log");
+    assert_eq!(units[0], "objects: 3 attempts ended without a chunk; see the server's log");
     assert!(units[1].starts_with("attached "), "{units:?}");
 }
 
@@ -336,7 +339,7 @@ fn slices_must_do_it(prepare: &str, why: &str) {
     fixture.chunked(&fixture.by_bucket(), "parallel => 2");
     fixture.must_hold_chunks(&all);
     let units = fixture.units();
-    assert!(units.len() == 2 && units.iter().all(|unit| unit.starts_with(&format!("slices: {why}"))), "{units:#?}");
+    assert!(units.len() == 2 && units.iter().all(|unit| unit.starts_with(&format!("objects: {why}"))), "{units:#?}");
 }
 
 #[test]
@@ -385,6 +388,6 @@ fn a_chunk_that_exists_is_left_to_the_slices_and_the_others_are_made() {
     fixture.chunked(&fixture.by_bucket(), "parallel => 2");
     fixture.must_hold_chunks(&all);
     let units = fixture.units();
-    assert!(units[0].starts_with("slices: the chunk exists already"), "{units:?}");
+    assert!(units[0].starts_with("objects: the chunk exists already"), "{units:?}");
     assert!(units[1].starts_with("attached ") && !units[1].contains(": "), "{units:?}");
 }

@@ -84,7 +84,7 @@ impl Stage {
 
 /// Sweeps again and again in one session, as a job of TimescaleDB does.
 pub fn sweeper(fixture: &SoakFixture, stage: &Stage) {
-    let sweep = r#"CALL btc_ingest.run_sweep(NULL, '{"max_slices": 25, "max_runtime": "3 seconds"}')"#;
+    let sweep = r#"CALL btc_ingest.run_sweep(NULL, '{"max_objects": 25, "max_runtime": "3 seconds"}')"#;
     again_and_again(fixture, stage, sweep, &stage.sweeps);
 }
 

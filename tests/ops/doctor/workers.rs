@@ -2,7 +2,7 @@
 //! pause, failures, a standby. Each is seen failing, and well again.
 
 use btc_ingest_kit::command::run;
-use btc_ingest_kit::fixture::{BUCKET, cluster_of, loaded, traces};
+use btc_ingest_kit::fixture::{BUCKET, SCHEMA_VERSION, cluster_of, loaded, traces};
 use btc_ingest_kit::rows::ticks;
 use btc_ingest_kit::sql::{execute, wait_until_true};
 use btc_ingest_kit::wait::wait_until;
@@ -119,12 +119,15 @@ fn a_server_without_room_for_the_workers_says_how_many_processes_it_needs() {
 fn the_last_error_of_a_worker_is_shown_until_loads_succeed_again() {
     let (fixture, mut client) = WorkersFixture::running(|builder| builder);
     // A scheduler reports an incompatible library once.
-    execute(&mut client, "UPDATE ingestion.schema_version SET version = 4");
+    execute(&mut client, &format!("UPDATE ingestion.schema_version SET version = {}", SCHEMA_VERSION + 1));
     wait_until("the error", SOON, || !check(&mut client, "last error of a worker").ok);
     let found = check(&mut client, "last error of a worker");
-    assert!(found.detail.contains("schema version 4") && found.detail.ends_with("(TK011)"), "{found:?}");
+    assert!(
+        found.detail.contains(&format!("schema version {}", SCHEMA_VERSION + 1)) && found.detail.ends_with("(TK011)"),
+        "{found:?}"
+    );
     assert!(found.hint.contains("btc_ingest.failures"), "{found:?}");
-    execute(&mut client, "UPDATE ingestion.schema_version SET version = 3");
+    execute(&mut client, &format!("UPDATE ingestion.schema_version SET version = {SCHEMA_VERSION}"));
     assert!(!check(&mut client, "last error of a worker").ok, "nothing was loaded since");
 
     register(&mut client, &fixture.put("a.parquet", 1), "0s");
@@ -286,7 +289,7 @@ fn a_standby_is_well_says_what_it_is_and_loads_when_it_is_promoted() {
     assert_eq!(checks["standby"].detail, "in recovery: nothing is loaded here");
     assert!(checks["standby"].hint.contains("primary"), "{checks:?}");
     assert_eq!(checks["workers"].detail, "none on a standby: they start when it is promoted");
-    assert_eq!(checks["tables"].detail, "schema version 3");
+    assert_eq!(checks["tables"].detail, format!("schema version {SCHEMA_VERSION}"));
     assert!(checks["S3 reachable"].ok && !checks.contains_key("queue"), "{checks:#?}");
     // The checks of the tables run there as well.
     execute(&mut client, "DROP INDEX market_data.btc_ticks_bucket_5m_idx");
