@@ -8,16 +8,16 @@ use btc_ingest_kit::ticks::{slice_key, time_us};
 use btc_ingest_kit::{Generator, ParquetFile, SmallDisk, Tick};
 
 /// A database whose hypertable is on a disk of four megabytes, and forty objects that need more than twice as much.
-struct Short {
+struct SmallDiskFixture {
     fixture: BackfillFixture,
     all: Vec<Tick>,
     // Dropped after the database.
     disk: SmallDisk,
 }
 
-impl Short {
-    fn new(fixture: BackfillFixture) -> Option<Short> {
-        let mut short = Short { fixture, all: Vec::new(), disk: SmallDisk::mount("4m")? };
+impl SmallDiskFixture {
+    fn new(fixture: BackfillFixture) -> Option<SmallDiskFixture> {
+        let mut short = SmallDiskFixture { fixture, all: Vec::new(), disk: SmallDisk::mount("4m")? };
         let mut generator = Generator::new(3, "BTCUSDT", time_us(START), 1).per_second(3.0);
         let folder = format!("{}/Binance", short.fixture.db.name());
         for _ in 0..40 {
@@ -38,7 +38,7 @@ impl Short {
     }
 }
 
-impl Drop for Short {
+impl Drop for SmallDiskFixture {
     fn drop(&mut self) {
         let name = format!("small_{}", self.fixture.db.name());
         let sql = format!("DROP TABLE IF EXISTS market_data.btc_ticks CASCADE; DROP TABLESPACE IF EXISTS {name}");
@@ -48,7 +48,7 @@ impl Drop for Short {
 
 #[test]
 fn a_dry_run_refuses_where_the_hypertables_disk_is_short_and_passes_when_there_is_space() {
-    let Some(mut short) = Short::new(BackfillFixture::new()) else { return };
+    let Some(mut short) = SmallDiskFixture::new(BackfillFixture::new()) else { return };
     let prefixes = [short.fixture.prefix("Binance/")];
     // The data directory is not short.
     short.fixture.done(&prefixes, "dry_run => true");
@@ -96,9 +96,9 @@ fn a_dry_run_knows_the_disk_where_the_owner_is_no_superuser() {
 
 /// Checks that a backfill stops when the disk is full, keeps what is stored, and goes on when there is space.
 fn a_full_disk_stops_it(mode: &str, fixture: BackfillFixture) {
-    let Some(mut short) = Short::new(fixture) else { return };
+    let Some(mut short) = SmallDiskFixture::new(fixture) else { return };
     short.move_there();
-    let Short { fixture, all, disk } = &mut short;
+    let SmallDiskFixture { fixture, all, disk } = &mut short;
     let prefixes = fixture.by_bucket();
     let args = format!("parallel => 2, mode => '{mode}'");
     let called = fixture.call(&prefixes, &args);

@@ -12,7 +12,7 @@ const NO_WORKER_WAITS: &str = "SELECT count(*) FROM pg_stat_activity
                                     AND wait_event_type = 'Lock'";
 
 #[test]
-fn a_chunk_that_a_live_load_makes_while_it_is_being_filled_is_left_to_the_slices() {
+fn a_chunk_that_a_live_load_makes_while_it_is_being_filled_is_left_to_object_loads() {
     let Some(mut fixture) = chunk_fixture() else { return };
     let mut all = put_weeks(&fixture, 0..2, 3);
     let live = some_ticks("LIVE", week(0), 1);

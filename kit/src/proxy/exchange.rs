@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::body::Plan;
-use super::{Fault, Seen, State};
+use super::{Fault, SeenRequest, State};
 use crate::http::{Body, BoxError, Resettable, serve};
 use crate::s3::xml_error;
 
@@ -77,7 +77,7 @@ fn note(state: &State, request: &Request<Incoming>) -> Vec<Fault> {
     }
     let method = request.method().to_string();
     let chance = state.chaos.lock().unwrap().as_mut().and_then(|chaos| chaos.strike(&method));
-    let seen = Seen {
+    let seen = SeenRequest {
         method,
         path,
         range: header("range"),

@@ -22,7 +22,7 @@ use crate::wait::wait_until;
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct SeenRequest {
     /// `GET`, `HEAD` …
     pub method: String,
     /// Path and query as sent.
@@ -58,7 +58,7 @@ struct State {
     rules: Mutex<Vec<Rule>>,
     chaos: Mutex<Option<Chaos>>,
     next_rule: AtomicU64,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<SeenRequest>>,
     bytes: AtomicU64,
     stalled: AtomicUsize,
     accept_delay: Mutex<Duration>,
@@ -165,7 +165,7 @@ impl FaultProxy {
     }
 
     /// Returns all requests so far.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<SeenRequest> {
         self.state.seen.lock().unwrap().clone()
     }
 

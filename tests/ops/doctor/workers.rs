@@ -191,7 +191,7 @@ fn what_waits_without_a_worker_to_load_it_is_found_and_a_sweep_or_a_job_fixes_it
     let mut client = db.client();
     let workers = check(&mut client, "workers");
     assert!(workers.ok && workers.detail == "none: btc_ingest is not preloaded", "{workers:?}");
-    let uri = server.put("nobody/a.parquet", ParquetFile::new().bytes(&ticks(1, 10)));
+    let uri = server.put("unattended/a.parquet", ParquetFile::new().bytes(&ticks(1, 10)));
     register(&mut client, &uri, "0s");
     let checks = doctor(&mut client);
     assert_eq!(failing(&checks), ["queue"]);
@@ -203,7 +203,7 @@ fn what_waits_without_a_worker_to_load_it_is_found_and_a_sweep_or_a_job_fixes_it
     assert_eq!(check(&mut client, "queue").detail, "nothing waits");
 
     // A client that swept within the hour may sweep again.
-    let uri = server.put("nobody/b.parquet", ParquetFile::new().bytes(&ticks(11, 10)));
+    let uri = server.put("unattended/b.parquet", ParquetFile::new().bytes(&ticks(11, 10)));
     register(&mut client, &uri, "10 minutes");
     assert!(check(&mut client, "queue").ok);
     execute(&mut client, "UPDATE ingestion.load_history SET finished_at = finished_at - interval '2 hours'");

@@ -109,30 +109,30 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.unwatch: btc_ingest_admin
      btc_ingest.watch: btc_ingest_admin
      btc_ingest.workers: btc_ingest_reader
-     btc_ingest_internal.adopt_shapes: nobody
-     btc_ingest_internal.attach_chunk: nobody
+     btc_ingest_internal.adopt_shapes: no role
+     btc_ingest_internal.attach_chunk: no role
      btc_ingest_internal.backfill_worker_is_alive: btc_ingest_reader
-     btc_ingest_internal.compress_finished: nobody
-     btc_ingest_internal.compression_jobs: nobody
-     btc_ingest_internal.grant_and_comment: nobody
-     btc_ingest_internal.index_chunk: nobody
+     btc_ingest_internal.compress_finished: no role
+     btc_ingest_internal.compression_jobs: no role
+     btc_ingest_internal.grant_and_comment: no role
+     btc_ingest_internal.index_chunk: no role
      btc_ingest_internal.lag_by_asset: btc_ingest_reader
-     btc_ingest_internal.missing_indexes: nobody
+     btc_ingest_internal.missing_indexes: no role
      btc_ingest_internal.objects_failed: btc_ingest_reader
      btc_ingest_internal.objects_waiting: btc_ingest_reader
-     btc_ingest_internal.pause_compression: nobody
-     btc_ingest_internal.registry_pending: nobody
-     btc_ingest_internal.registry_wake: nobody
-     btc_ingest_internal.rename_stored_modes: nobody
-     btc_ingest_internal.resume_compression: nobody
+     btc_ingest_internal.pause_compression: no role
+     btc_ingest_internal.registry_pending: no role
+     btc_ingest_internal.registry_wake: no role
+     btc_ingest_internal.rename_stored_modes: no role
+     btc_ingest_internal.resume_compression: no role
      btc_ingest_internal.running_loads: btc_ingest_reader
-     btc_ingest_internal.stage_chunk: nobody
+     btc_ingest_internal.stage_chunk: no role
      btc_ingest_internal.start_backfill: btc_ingest_loader
      btc_ingest_internal.start_backfill_workers: btc_ingest_loader
      btc_ingest_internal.survey_backfill: btc_ingest_loader
      btc_ingest_internal.sweep_step: btc_ingest_loader
-     btc_ingest_internal.take_migration_lock: nobody
-     btc_ingest_internal.try_compression_lock: nobody
+     btc_ingest_internal.take_migration_lock: no role
+     btc_ingest_internal.try_compression_lock: no role
      btc_ingest_internal.wake_workers: btc_ingest_loader
      btc_ingest_internal.watched: btc_ingest_reader";
 
@@ -142,7 +142,7 @@ fn functions_are_granted_thus_and_never_to_public() {
         &mut client(),
         "SELECT format('%s.%s: %s', p.pronamespace::regnamespace, p.proname, coalesce(string_agg(
                       CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END,
-                       ',' ORDER BY g.grantee::regrole::text) FILTER (WHERE g.grantee <> p.proowner), 'nobody'))
+                       ',' ORDER BY g.grantee::regrole::text) FILTER (WHERE g.grantee <> p.proowner), 'no role'))
            FROM pg_proc p
            LEFT JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) g ON true
           WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)
