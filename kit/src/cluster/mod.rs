@@ -41,7 +41,7 @@ rm -rf -- "$dir""#;
 #[derive(Debug)]
 pub struct Cluster {
     base: PathBuf,
-    /// An atomic only because a restart may have to move to another port.
+    /// Atomic, because a restart may have to move to another port.
     port: AtomicU32,
     wanted_port: Option<u16>,
     environment: Mutex<BTreeMap<String, String>>,
@@ -136,9 +136,9 @@ impl Cluster {
     pub fn kill(&self) {
         let postmaster = self.pid();
         let pids = [vec![postmaster], children(postmaster)].concat();
-        // One of them may end by itself before its turn.
+        // Some processes may end before the signal.
         let _ = run(std::process::Command::new("kill").arg("-9").args(pids.iter().map(u32::to_string)));
-        // One that was started meanwhile finds its postmaster dead.
+        // A process that was started meanwhile finds its postmaster dead.
         wait_until("the killed server", Duration::from_secs(30), || !pids.iter().any(|&pid| is_running(pid)));
         self.remove_locks();
     }

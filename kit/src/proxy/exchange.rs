@@ -38,7 +38,7 @@ async fn answer(
     reset: Arc<AtomicBool>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxError> {
-    // Taken before the rules, so that a release between the two is not missed.
+    // Subscribed before the rules are read, so that a release between the two is not missed.
     let release = state.release.subscribe();
     let mut body_faults = Vec::new();
     for fault in note(&state, &request) {
@@ -106,7 +106,7 @@ async fn pass_on(state: &State, request: Request<Incoming>) -> Result<Response<I
 
 /// Holds until a release that comes after `release` was subscribed. One that came already counts.
 pub(super) async fn stall(state: &State, mut release: watch::Receiver<u64>) {
-    // Also counted down when the client gives up and this future is dropped.
+    // Also counted down when the client disconnects and this future is dropped.
     struct Stalled<'a>(&'a AtomicUsize);
     impl Drop for Stalled<'_> {
         fn drop(&mut self) {

@@ -1,7 +1,8 @@
 //! A proxy between the extension and the S3 server that fails on purpose.
 //!
-//! Requests pass unchanged, the Host header included, because signatures cover it. What goes wrong is said by rules: a
-//! [`When`] and a [`Fault`]. Every rule that matches a request acts on it, in the order in which they were made.
+//! Requests pass unchanged, the Host header included, because signatures cover it. Rules decide what goes wrong: a
+//! [`When`] and a [`Fault`]. Every rule that matches a request acts on it, in the order in which the rules were
+//! added.
 
 mod body;
 mod exchange;
@@ -20,7 +21,7 @@ use crate::http::Server;
 use crate::proxy::exchange::connection;
 use crate::wait::wait_until;
 
-/// One request as it came.
+/// One request as it arrived.
 #[derive(Debug, Clone)]
 pub struct SeenRequest {
     /// `GET`, `HEAD` …
@@ -31,15 +32,15 @@ pub struct SeenRequest {
     pub range: Option<String>,
     /// The If-Match header.
     pub if_match: Option<String>,
-    /// Which try of the SDK's it was, counted from 1; nothing: the client was another one.
+    /// The number of the SDK's attempt, from 1; `None` if another client sent the request.
     pub attempt: Option<u32>,
-    /// What struck it by chance.
+    /// The fault that struck it by chance.
     pub struck: Option<&'static str>,
-    /// When.
+    /// When it arrived.
     pub at: Instant,
 }
 
-/// Names a rule, to ask how often it acted.
+/// The id of a rule, to ask how often it has acted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuleId(u64);
 

@@ -10,7 +10,7 @@ use super::soak_fixture::{BUCKET, SoakFixture};
 
 /// How soon an actor looks at the time again.
 const STEP: Duration = Duration::from_millis(10);
-/// Between two sweeps, and between two backfills.
+/// The pause between two sweeps, and between two backfills.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What all actors share.
@@ -20,7 +20,7 @@ pub struct Stage {
     seed: u64,
     ended: AtomicBool,
     errors: Mutex<Vec<String>>,
-    /// Calls of `run_sweep` and of `backfill` that came to their end.
+    /// Calls of `run_sweep` and of `backfill` that have ended.
     pub sweeps: AtomicUsize,
     pub backfills: AtomicUsize,
 }
