@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
-use super::{Cluster, give_to_server_user, janitor};
+use super::running::{Cluster, give_to_server_user, janitor};
 use crate::command::{run, server_program};
 use crate::janitor::{Janitor, fresh_dir};
 
@@ -140,5 +140,12 @@ impl ClusterBuilder {
             text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
         }
         text
+    }
+}
+
+impl Cluster {
+    /// Returns the builder of a cluster with TimescaleDB preloaded.
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::default()
     }
 }

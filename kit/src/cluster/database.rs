@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, NoTls};
 
-use super::{Cluster, LOG_LINES, quoted, tail};
+use super::running::{Cluster, LOG_LINES, quoted, tail};
 
 /// A database of its own for one test, dropped at its end.
 #[derive(Debug)]

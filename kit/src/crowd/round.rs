@@ -9,8 +9,7 @@ use postgres::Client;
 use crate::ParquetFile;
 use crate::fixture::plain;
 use crate::rows::{moved, ticks_of};
-use crate::soak::objects::ASSETS;
-use crate::soak::soak_fixture::{BUCKET, SoakFixture};
+use crate::soak::soak_fixture::{ASSETS, BUCKET, SoakFixture};
 use crate::ticks::{BUCKET_US, Random, Sums, Tick, time_text};
 
 /// Few, so that all actors meet at each of them.

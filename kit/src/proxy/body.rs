@@ -10,8 +10,7 @@ use http_body_util::channel::Sender;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
-use super::State;
-use super::exchange::stall;
+use super::state::{State, stall};
 use crate::http::BoxError;
 
 /// What happens to one body, by offset.

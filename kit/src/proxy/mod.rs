@@ -7,66 +7,22 @@
 mod body;
 mod exchange;
 mod fault;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use fault::{Fault, When};
+use state::{Rule, State};
+pub use state::{RuleId, SeenRequest};
 use tokio::sync::watch;
 
 use crate::chaos::Chaos;
 use crate::http::Server;
 use crate::proxy::exchange::connection;
 use crate::wait::wait_until;
-
-/// One request as it arrived.
-#[derive(Debug, Clone)]
-pub struct SeenRequest {
-    /// `GET`, `HEAD` …
-    pub method: String,
-    /// Path and query as sent.
-    pub path: String,
-    /// The Range header.
-    pub range: Option<String>,
-    /// The If-Match header.
-    pub if_match: Option<String>,
-    /// The number of the SDK's attempt, from 1; `None` if another client sent the request.
-    pub attempt: Option<u32>,
-    /// The fault that struck it by chance.
-    pub struck: Option<&'static str>,
-    /// When it arrived.
-    pub at: Instant,
-}
-
-/// The id of a rule, to ask how often it has acted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RuleId(u64);
-
-#[derive(Debug)]
-struct Rule {
-    id: RuleId,
-    when: When,
-    fault: Fault,
-    matched: u64,
-    acted: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    upstream: SocketAddr,
-    rules: Mutex<Vec<Rule>>,
-    chaos: Mutex<Option<Chaos>>,
-    next_rule: AtomicU64,
-    seen: Mutex<Vec<SeenRequest>>,
-    bytes: AtomicU64,
-    stalled: AtomicUsize,
-    accept_delay: Mutex<Duration>,
-    refuse: AtomicBool,
-    refused: AtomicU64,
-    release: watch::Sender<u64>,
-}
 
 /// A running proxy.
 #[derive(Debug)]

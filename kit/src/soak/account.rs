@@ -8,8 +8,8 @@ use postgres::Client;
 
 use super::actors::Stage;
 use super::killer::Kills;
-use super::objects::{ASSETS, Objects};
-use super::soak_fixture::{SoakFixture, WORKERS};
+use super::objects::Objects;
+use super::soak_fixture::{ASSETS, SoakFixture, WORKERS};
 
 /// How many processes load: the workers, a sweep, and the backfill's worker.
 const LOADING: usize = WORKERS + 2;

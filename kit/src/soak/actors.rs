@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::objects::{ASSETS, PREFIX};
+use super::objects::PREFIX;
 use super::options::Options;
-use super::soak_fixture::{BUCKET, SoakFixture};
+use super::soak_fixture::{ASSETS, BUCKET, SoakFixture};
 
 /// How soon an actor looks at the time again.
 const STEP: Duration = Duration::from_millis(10);

@@ -6,12 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::options::Options;
-use super::soak_fixture::{BUCKET, SoakFixture};
+use super::soak_fixture::{ASSETS, BUCKET, SoakFixture};
 use crate::ticks::{Random, slice_key, time_us};
 use crate::{Generator, ParquetFile, Sums, Tick};
 
-/// The assets that are traded.
-pub const ASSETS: [&str; 3] = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
 /// The folder of all objects; a backfill lists the second asset's.
 pub const PREFIX: &str = "soak/Binance";
 /// How many objects cannot be loaded.

@@ -195,7 +195,7 @@ fn what_waits_without_a_worker_to_load_it_is_found_and_a_sweep_or_a_job_fixes_it
     register(&mut client, &uri, "0s");
     let checks = doctor(&mut client);
     assert_eq!(failing(&checks), ["queue"]);
-    assert!(checks["queue"].detail.ends_with("and nobody is there to load them"), "{checks:?}");
+    assert!(checks["queue"].detail.ends_with("and no worker or job is there to load them"), "{checks:?}");
     for way in ["btc_ingest.sweep()", "shared_preload_libraries", "add_job('btc_ingest.run_sweep', '5 minutes')"] {
         assert!(checks["queue"].hint.contains(way), "{way}: {checks:?}");
     }
