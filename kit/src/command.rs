@@ -1,4 +1,4 @@
-//! Running other programs: as the right user, in a clean environment, with their words kept for the error.
+//! Running other programs: as the right user, in a clean environment, with their output kept for the error.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -71,11 +71,11 @@ fn clean_environment(command: &mut Command) {
             command.env_remove(&name);
         }
     }
-    // Proxies are for the outside world; a server under test only ever talks to loopback.
+    // A server under test connects to loopback only, without a proxy.
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env_remove(name);
     }
-    // Every cancelled call is a panic on its way through Rust; finding its symbols would be most of what is measured.
+    // A cancelled call is a panic in Rust; the search for its symbols would dominate the measured time.
     command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
     command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
 }

@@ -54,7 +54,7 @@ impl Server {
         let address = listener.local_addr()?;
         runtime.spawn(async move {
             loop {
-                // Accepting fails for want of descriptors; there may be some again in a moment.
+                // Accepting fails without free descriptors; there may be some in a moment.
                 match listener.accept().await {
                     Ok((stream, _)) => drop(tokio::spawn(connection(stream))),
                     Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -94,7 +94,7 @@ where
 {
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(handler));
-    // An error here is the other side's doing, or a fault that was asked for.
+    // An error here comes from the client, or from a fault that a test asks for.
     Box::pin(async move { drop(connection.await) })
 }
 
@@ -137,7 +137,7 @@ impl AsyncWrite for Resettable {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         if self.reset.load(Ordering::SeqCst) {
-            // A shutdown would send the orderly end that a reset is meant to replace.
+            // A shutdown would end the connection in an orderly way, instead of the reset.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

@@ -15,7 +15,7 @@
 //!
 //! Everything that is started here ends with the process that started it, however that process ends: see [`janitor`].
 
-// A test that cannot set itself up has nothing better to do than to stop and say where.
+// A test that cannot set itself up panics and names the place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod chaos;

@@ -20,7 +20,7 @@ use crate::ticks::{Tick, decimal_text};
 /// How a time is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Time {
-    /// A timestamp that says its unit, with `UTC` as its zone or without one. Seconds become a bare INT64 in the file.
+    /// A timestamp type with a unit, with `UTC` as its zone or without one. Seconds become a bare INT64 in the file.
     Stamp(TimeUnit, bool),
     /// A bare INT64 in this unit.
     Int(TimeUnit),
@@ -62,9 +62,9 @@ pub enum Id {
 
 type Replace = (Field, ArrayRef);
 
-/// A Parquet file to be: every method returns it, [`ParquetFile::bytes`] writes it.
+/// The builder of a Parquet file; [`ParquetFile::bytes`] writes it.
 ///
-/// Without further ado: timestamps in microseconds, UTC; text for symbol, price and quantity; INT64 ids; snappy.
+/// The default: timestamps in microseconds, UTC; text for symbol, price and quantity; INT64 ids; snappy.
 #[derive(Debug, Clone)]
 pub struct ParquetFile {
     event_time: Time,
@@ -306,7 +306,7 @@ impl ParquetFile {
             properties = properties.set_data_page_size_limit(bytes);
         }
         if let Some(rows) = self.page_rows {
-            // Limits are looked at after every batch of values, so a batch must not be longer than a page.
+            // The writer checks its limits after every batch of values, so a batch must not be longer than a page.
             properties = properties.set_data_page_row_count_limit(rows).set_write_batch_size(rows.min(1024));
         }
         for (column, encoding) in &self.encodings {

@@ -39,7 +39,7 @@ pub fn memory(pid: u32) -> Option<Memory> {
         .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:")))
         .filter_map(|entry| std::fs::metadata(entry.path()).ok())
         .filter(|file| seen.insert(file.ino()))
-        // Blocks, not length: a file may be sized before it is filled.
+        // Blocks, not length: a file may get its size before its content.
         .map(|file| file.blocks() * 512)
         .sum();
     Some(Memory { rss_anon, memfd })
@@ -121,7 +121,7 @@ impl MemoryWatch {
             while !stop_too.load(Ordering::Relaxed) {
                 let Some(now) = memory(pid) else { return };
                 let mut peak = peak_too.lock().unwrap();
-                // One sample as a whole: the parts of different moments would add up to what never was.
+                // One sample as a whole: parts of different moments would add up to a wrong sum.
                 if now.total() > peak.total() {
                     *peak = now;
                 }

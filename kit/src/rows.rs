@@ -1,4 +1,4 @@
-//! Ticks value by value: small hand-made ones, and everything that is stored as lines to compare with them.
+//! Ticks value by value: small hand-made ones, and the stored ones as lines to compare with them.
 
 use postgres::Client;
 

@@ -17,9 +17,9 @@ pub const QUANTITY_UNIT: i128 = 1_000_000_000_000;
 const PRICE_STEP: i64 = PRICE_UNIT / 100;
 /// The smallest quantity step, 0.00001.
 const QUANTITY_STEP: i128 = QUANTITY_UNIT / 100_000;
-/// As many trades as real data was seen to hold in one millisecond.
+/// The most trades that real data hold in one millisecond.
 const LARGEST_BURST: f64 = 735.0;
-/// What the burst sizes below come to on average.
+/// The mean of the burst sizes below.
 const MEAN_BURST: f64 = 1.9;
 
 /// One trade.
@@ -79,7 +79,7 @@ pub struct Generator {
     random: Random,
     symbol: Arc<str>,
     per_second: f64,
-    /// Of the next burst, before its delay.
+    /// The time of the next burst, before its delay.
     clock_us: f64,
     event_time_us: i64,
     next_bucket_us: i64,
@@ -159,13 +159,13 @@ impl Generator {
         self.event_time_us = self.event_time_us.max(trade_time_us + delay_us);
         let size = if self.random.fraction() < 0.6 { 1.0 } else { self.random.pareto(1.3).min(LARGEST_BURST) };
         let is_market_maker = self.random.below(2) == 0;
-        // A buyer who takes lifts the price, a seller lowers it.
+        // A taker that buys raises the price, a taker that sells lowers it.
         let direction = if is_market_maker { -PRICE_STEP } else { PRICE_STEP };
         self.order_id += 1 + self.random.below(5) as i64;
         let taker = self.order_id;
         for _ in 0..size as usize {
             if self.random.below(4) == 0 {
-                // Never to nothing, however long it runs.
+                // The price never reaches zero.
                 let steps = 1 + self.random.below(3) as i64;
                 self.price = (self.price + direction * steps).max(100 * PRICE_STEP);
             }
@@ -232,10 +232,10 @@ impl Random {
     }
 }
 
-/// What a table must come to after loading ticks, exactly.
+/// The exact sums of a table after loads of ticks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sums {
-    /// How many.
+    /// The number of ticks.
     pub rows: u64,
     /// The smallest trade id.
     pub first_id: Option<i64>,

@@ -148,7 +148,9 @@ fn a_dry_run_reads_nothing_that_may_not_be_read() {
     fixture.through(&proxy);
     // A prefix above the allowed one: the listing shows both folders.
     let above = fixture.prefix("");
-    let sql = format!("SELECT concat_ws(' ', objects, passed_over) FROM btc_ingest.survey_backfill(ARRAY['{above}'])");
+    let sql = format!(
+        "SELECT concat_ws(' ', objects, passed_over) FROM btc_ingest_internal.survey_backfill(ARRAY['{above}'])"
+    );
     assert_eq!(fixture.text(&sql), "3 1");
     let asked: Vec<String> = proxy.requests().into_iter().map(|seen| seen.path).collect();
     assert!(asked.iter().any(|path| path.contains("Binance")), "{asked:?}");
@@ -231,7 +233,9 @@ fn a_loader_may_call_an_admin_may_pause_and_cancel_and_other_roles_may_do_nothin
             assert_eq!(answer(who, sql).sqlstate(), "42501", "{who}: {sql}");
         }
         // No role may call the functions that do the work.
-        for sql in ["SELECT btc_ingest.pause_compression()", "SELECT btc_ingest.resume_compression('[]')"] {
+        for sql in
+            ["SELECT btc_ingest_internal.pause_compression()", "SELECT btc_ingest_internal.resume_compression('[]')"]
+        {
             assert_eq!(answer(who, sql).sqlstate(), "42501", "{who}: {sql}");
         }
     }

@@ -8,16 +8,16 @@ use btc_ingest_kit::ticks::{slice_key, time_us};
 use btc_ingest_kit::{Generator, ParquetFile, SmallDisk, Tick};
 
 /// A database whose hypertable is on a disk of four megabytes, and forty objects that need more than twice as much.
-struct Short {
+struct SmallDiskFixture {
     fixture: BackfillFixture,
     all: Vec<Tick>,
     // Dropped after the database.
     disk: SmallDisk,
 }
 
-impl Short {
-    fn new(fixture: BackfillFixture) -> Option<Short> {
-        let mut short = Short { fixture, all: Vec::new(), disk: SmallDisk::mount("4m")? };
+impl SmallDiskFixture {
+    fn new(fixture: BackfillFixture) -> Option<SmallDiskFixture> {
+        let mut short = SmallDiskFixture { fixture, all: Vec::new(), disk: SmallDisk::mount("4m")? };
         let mut generator = Generator::new(3, "BTCUSDT", time_us(START), 1).per_second(3.0);
         let folder = format!("{}/Binance", short.fixture.db.name());
         for _ in 0..40 {
@@ -38,7 +38,7 @@ impl Short {
     }
 }
 
-impl Drop for Short {
+impl Drop for SmallDiskFixture {
     fn drop(&mut self) {
         let name = format!("small_{}", self.fixture.db.name());
         let sql = format!("DROP TABLE IF EXISTS market_data.btc_ticks CASCADE; DROP TABLESPACE IF EXISTS {name}");
@@ -48,14 +48,15 @@ impl Drop for Short {
 
 #[test]
 fn a_dry_run_refuses_where_the_hypertables_disk_is_short_and_passes_when_there_is_space() {
-    let Some(mut short) = Short::new(BackfillFixture::new()) else { return };
+    let Some(mut short) = SmallDiskFixture::new(BackfillFixture::new()) else { return };
     let prefixes = [short.fixture.prefix("Binance/")];
     // The data directory is not short.
     short.fixture.done(&prefixes, "dry_run => true");
     short.move_there();
     let sql = format!(
         "SELECT concat_ws(' ', pg_size_pretty(disk_bytes), pg_size_pretty(free_bytes), disk_bytes > 2 * free_bytes,
-                          free_bytes BETWEEN 3 << 20 AND 4 << 20) FROM btc_ingest.survey_backfill(ARRAY['{}'])",
+                          free_bytes BETWEEN 3 << 20 AND 4 << 20)
+             FROM btc_ingest_internal.survey_backfill(ARRAY['{}'])",
         prefixes[0]
     );
     let survey = short.fixture.text(&sql);
@@ -95,9 +96,9 @@ fn a_dry_run_knows_the_disk_where_the_owner_is_no_superuser() {
 
 /// Checks that a backfill stops when the disk is full, keeps what is stored, and goes on when there is space.
 fn a_full_disk_stops_it(mode: &str, fixture: BackfillFixture) {
-    let Some(mut short) = Short::new(fixture) else { return };
+    let Some(mut short) = SmallDiskFixture::new(fixture) else { return };
     short.move_there();
-    let Short { fixture, all, disk } = &mut short;
+    let SmallDiskFixture { fixture, all, disk } = &mut short;
     let prefixes = fixture.by_bucket();
     let args = format!("parallel => 2, mode => '{mode}'");
     let called = fixture.call(&prefixes, &args);
@@ -121,7 +122,7 @@ fn a_full_disk_stops_it(mode: &str, fixture: BackfillFixture) {
 
 #[test]
 fn a_full_disk_stops_a_backfill_and_the_same_call_goes_on_when_there_is_space() {
-    a_full_disk_stops_it("slice", BackfillFixture::new());
+    a_full_disk_stops_it("object", BackfillFixture::new());
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn a_dry_run_says_what_a_backfill_would_take_and_writes_nothing() {
     let survey = |fixture: &mut BackfillFixture| {
         let sql = format!(
             "SELECT concat_ws(' ', objects, known, passed_over, bytes), estimated_rows, disk_bytes, free_bytes, seconds
-               FROM btc_ingest.survey_backfill(ARRAY['{}'])",
+               FROM btc_ingest_internal.survey_backfill(ARRAY['{}'])",
             prefixes[0]
         );
         let row = fixture.client.query_one(&sql, &[]).unwrap();

@@ -12,14 +12,14 @@ use postgres::Client;
 const OURS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'btc\\_ingest%'";
 
 /// A primary that stops after some objects, and its standby, which reaches S3 through another proxy.
-struct Pair {
+struct StandbyFixture {
     doomed: DoomedFixture,
     standby: Cluster,
     proxy: FaultProxy,
 }
 
-impl Pair {
-    fn new(folder: &str, preloaded: bool) -> Pair {
+impl StandbyFixture {
+    fn new(folder: &str, preloaded: bool) -> StandbyFixture {
         let doomed = DoomedFixture::new(folder, preloaded);
         doomed.proxy.on(When::get().key("Binance/BTC").from(15), Fault::Hang);
         let standby = doomed.cluster.standby();
@@ -29,7 +29,7 @@ impl Pair {
             "LOAD 'btc_ingest'; ALTER SYSTEM SET btc_ingest.s3_endpoint = '{endpoint}'; SELECT pg_reload_conf();"
         );
         standby.psql("postgres", &settings).unwrap();
-        Pair { doomed, standby, proxy }
+        StandbyFixture { doomed, standby, proxy }
     }
 
     fn on_the_standby(&self) -> Client {
@@ -55,8 +55,8 @@ impl Pair {
 }
 
 /// Waits for the middle of the backfill, on both servers.
-fn in_the_middle(folder: &str, preloaded: bool) -> (Pair, std::thread::JoinHandle<Called>) {
-    let pair = Pair::new(folder, preloaded);
+fn in_the_middle(folder: &str, preloaded: bool) -> (StandbyFixture, std::thread::JoinHandle<Called>) {
+    let pair = StandbyFixture::new(folder, preloaded);
     let call = pair.doomed.begin();
     wait_until("the standby", SOON, || loaded(&mut pair.on_the_standby()) >= 8);
     (pair, call)
@@ -85,7 +85,7 @@ fn on_a_promoted_standby_that_has_not_preloaded_the_library_the_next_call_ends_t
 
 #[test]
 fn a_chunk_that_the_lost_primary_was_filling_is_made_by_the_promoted_standby() {
-    let mut pair = Pair::new("promoted-chunk", true);
+    let mut pair = StandbyFixture::new("promoted-chunk", true);
     // So that no request for a footer is sent.
     pair.doomed.prefixes[0].push_str("{asset}/{yyyy}/{mm}/{dd}/{*}_{yyyy}{mm}{dd}T{hh}{mi}Z");
     let mut primary = pair.doomed.client();
@@ -110,7 +110,7 @@ fn a_chunk_that_the_lost_primary_was_filling_is_made_by_the_promoted_standby() {
 
 #[test]
 fn a_standby_loads_nothing_and_says_where_to_load() {
-    let pair = Pair::new("standby", true);
+    let pair = StandbyFixture::new("standby", true);
     let uri = format!("{}BTCUSDT/2024/08/08/BTCUSDT_20240808T1200Z.parquet", pair.doomed.prefixes[0]);
     let mut client = pair.on_the_standby();
     let refusal = refused(&mut client, &uri, "", "25006");
@@ -123,7 +123,7 @@ fn a_standby_loads_nothing_and_says_where_to_load() {
         &statement(&pair.doomed.prefixes, "mode => 'chunk'"),
         &statement(&pair.doomed.prefixes, "dry_run => true"),
         &register,
-        "SELECT btc_ingest.start_backfill_workers(1)",
+        "SELECT btc_ingest_internal.start_backfill_workers(1)",
         "SELECT btc_ingest.pause_ingest()",
         "SELECT btc_ingest.resume_ingest()",
         "SELECT btc_ingest.cancel_backfill(1)",

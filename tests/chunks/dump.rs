@@ -7,7 +7,7 @@ use btc_ingest_kit::fixture::loaded;
 use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::ticks::BUCKET_US;
 
-use crate::pair_fixture::{Pair, changed};
+use crate::pair_fixture::{PairFixture, changed};
 
 /// Dumps and restores the fixture's database.
 fn restored(fixture: &BackfillFixture) -> BackfillFixture {
@@ -25,15 +25,16 @@ const CHUNKS: &str =
 
 /// Restores both sides of the pair, compares them, and checks that the chunks are usable.
 fn must_survive(prepare: &str) {
-    let Some(mut pair) = Pair::new(prepare) else { return };
+    let Some(mut pair) = PairFixture::new(prepare) else { return };
     let chunks = pair.chunks.text(CHUNKS);
-    let mut copies = Pair { slices: restored(&pair.slices), chunks: restored(&pair.chunks), all: pair.all.clone() };
+    let mut copies =
+        PairFixture { objects: restored(&pair.objects), chunks: restored(&pair.chunks), all: pair.all.clone() };
     assert_eq!(copies.chunks.text(CHUNKS), chunks);
     copies.must_be_alike();
 
     // A loaded object is known.
     let (fixture, mut all) = (&mut copies.chunks, copies.all);
-    let prefixes = pair.slices.by_bucket();
+    let prefixes = pair.objects.by_bucket();
     let said = fixture.done(&prefixes, "mode => 'chunk'");
     assert!(said.of("NOTICE").last().unwrap().contains("0 objects loaded, 9 loaded before"), "{said:#?}");
     let uri = fixture.text("SELECT min(s3_uri) FROM ingestion.objects");

@@ -6,17 +6,17 @@ use btc_ingest_kit::fixture::chunks::{COMPRESSIBLE, chunk_fixture, put_weeks, so
 use btc_ingest_kit::fixture::loaded;
 use btc_ingest_kit::sql::Session;
 
-use crate::pair_fixture::{Pair, changed};
+use crate::pair_fixture::{PairFixture, changed};
 
 #[test]
-fn chunks_are_what_slices_make_of_a_plain_installation() {
-    let Some(mut pair) = Pair::new("SELECT 1") else { return };
+fn chunks_are_what_object_loads_make_of_a_plain_installation() {
+    let Some(mut pair) = PairFixture::new("SELECT 1") else { return };
     pair.must_be_alike();
 }
 
 #[test]
-fn chunks_are_what_slices_make_of_a_changed_hypertable() {
-    let Some(mut pair) = Pair::new(&changed()) else { return };
+fn chunks_are_what_object_loads_make_of_a_changed_hypertable() {
+    let Some(mut pair) = PairFixture::new(&changed()) else { return };
     pair.must_be_alike();
 }
 
@@ -29,9 +29,9 @@ fn privileges_that_another_role_has_granted_go_with_its_own() {
         role("grantor_one"),
         role("grantor_two")
     );
-    let Some(mut pair) = Pair::new(&prepare) else { return };
+    let Some(mut pair) = PairFixture::new(&prepare) else { return };
     pair.must_be_alike();
-    for (fixture, by) in [(&mut pair.slices, "slices"), (&mut pair.chunks, "chunks")] {
+    for (fixture, by) in [(&mut pair.objects, "objects"), (&mut pair.chunks, "chunks")] {
         let sql = "SELECT count(*) FROM show_chunks('market_data.btc_ticks') AS c
                     WHERE has_table_privilege('grantor_two', c, 'SELECT')";
         assert_eq!(fixture.number(sql), 3);
@@ -42,7 +42,8 @@ fn privileges_that_another_role_has_granted_go_with_its_own() {
 
 #[test]
 fn chunks_lack_the_privileges_that_the_owner_has_given_up() {
-    let Some(mut pair) = Pair::new("REVOKE UPDATE, DELETE, TRUNCATE ON market_data.btc_ticks FROM postgres;") else {
+    let Some(mut pair) = PairFixture::new("REVOKE UPDATE, DELETE, TRUNCATE ON market_data.btc_ticks FROM postgres;")
+    else {
         return;
     };
     pair.must_be_alike();
@@ -52,7 +53,7 @@ fn chunks_lack_the_privileges_that_the_owner_has_given_up() {
 fn default_privileges_of_a_schema_give_no_role_a_chunk() {
     let prepare =
         format!("{}ALTER DEFAULT PRIVILEGES IN SCHEMA ingestion GRANT SELECT, DELETE ON TABLES TO nosy;", role("nosy"));
-    let Some(mut pair) = Pair::new(&prepare) else { return };
+    let Some(mut pair) = PairFixture::new(&prepare) else { return };
     pair.must_be_alike();
 }
 
@@ -65,7 +66,7 @@ fn chunks_are_alike_where_the_owner_is_no_superuser() {
          ALTER TABLE market_data.btc_ticks ADD CHECK (market_data.sane(price));",
         owned_by("plain_owner")
     );
-    let Some(mut pair) = Pair::new(&prepare) else { return };
+    let Some(mut pair) = PairFixture::new(&prepare) else { return };
     pair.must_be_alike();
 }
 
@@ -81,7 +82,7 @@ fn chunks_are_alike_with_policies_compression_and_aggregates() {
         CREATE MATERIALIZED VIEW market_data.hourly WITH (timescaledb.continuous) AS
             SELECT time_bucket('1 hour', bucket_5m) AS hour, symbol, count(*) AS n FROM market_data.btc_ticks
                 GROUP BY 1, 2 WITH NO DATA;";
-    let Some(mut pair) = Pair::new(prepare) else { return };
+    let Some(mut pair) = PairFixture::new(prepare) else { return };
     pair.must_be_alike();
 }
 

@@ -16,21 +16,21 @@ use postgres::Client;
 
 /// A backfill of two chunks whose worker has put two objects of four into the first one's table, and waits for the
 /// third.
-struct Filling {
+struct FillingFixture {
     fixture: BackfillFixture,
     proxy: FaultProxy,
     all: Vec<Tick>,
     call: Option<JoinHandle<Called>>,
 }
 
-impl Filling {
-    fn new(mut fixture: BackfillFixture) -> Filling {
+impl FillingFixture {
+    fn new(mut fixture: BackfillFixture) -> FillingFixture {
         let all = put_weeks(&fixture, 0..2, 4);
         let proxy = FaultProxy::before(&fixture.server.s3);
         fixture.through(&proxy);
         proxy.on(When::get().key("20240808T1210Z"), Fault::Hang);
         let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 1");
-        let mut filling = Filling { fixture, proxy, all, call: Some(call) };
+        let mut filling = FillingFixture { fixture, proxy, all, call: Some(call) };
         filling.wait_for_the_third();
         filling
     }
@@ -78,7 +78,7 @@ impl Filling {
     /// failed.
     #[track_caller]
     fn must_be_whole(&mut self) {
-        let Filling { fixture, all, .. } = self;
+        let FillingFixture { fixture, all, .. } = self;
         fixture.must_hold_chunks(all);
         let first = all.iter().filter(|tick| tick.event_time_us < week(1)).count();
         assert_eq!(fixture.units(), [format!("attached {first}"), format!("attached {}", all.len() - first)]);
@@ -94,7 +94,7 @@ impl Filling {
 #[test]
 fn after_a_worker_was_killed_while_filling_the_next_call_makes_the_chunks() {
     let Some(fixture) = chunk_fixture_alone() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     kill(filling.fixture.workers()[0]);
     assert_eq!(filling.called().sqlstate(), "08006");
     let called = filling.again("parallel => 1");
@@ -105,7 +105,7 @@ fn after_a_worker_was_killed_while_filling_the_next_call_makes_the_chunks() {
 #[test]
 fn after_a_crash_of_the_server_while_filling_the_next_call_makes_the_chunks() {
     let Some(fixture) = chunk_fixture_alone() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     filling.fixture.server.cluster.crash();
     assert!(filling.called().refusal.is_some());
     filling.must_be_nothing();
@@ -117,7 +117,7 @@ fn after_a_crash_of_the_server_while_filling_the_next_call_makes_the_chunks() {
 #[test]
 fn a_backfill_that_is_cancelled_while_filling_leaves_nothing_and_the_next_one_makes_the_chunks() {
     let Some(fixture) = chunk_fixture() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     let answer = filling.fixture.text("SELECT btc_ingest.cancel_backfill(1)");
     assert!(answer.contains("1 workers were ended"), "{answer}");
     assert_eq!(filling.called().refusal, None);
@@ -130,7 +130,7 @@ fn a_backfill_that_is_cancelled_while_filling_leaves_nothing_and_the_next_one_ma
 #[test]
 fn a_worker_that_is_terminated_while_filling_comes_back_and_makes_the_chunks() {
     let Some(fixture) = chunk_fixture() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     let pid = filling.fixture.workers()[0] as i32;
     filling.fixture.client.query_one("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
     filling.proxy.release();
@@ -141,7 +141,7 @@ fn a_worker_that_is_terminated_while_filling_comes_back_and_makes_the_chunks() {
 #[test]
 fn a_worker_whose_statement_is_cancelled_while_filling_makes_the_chunks_all_the_same() {
     let Some(fixture) = chunk_fixture() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     let pid = filling.fixture.workers()[0] as i32;
     filling.fixture.client.query_one("SELECT pg_cancel_backend($1)", &[&pid]).unwrap();
     let noted = "SELECT bool_or(sqlstate = '57014') FROM ingestion.backfills";
@@ -154,7 +154,7 @@ fn a_worker_whose_statement_is_cancelled_while_filling_makes_the_chunks_all_the_
 #[test]
 fn an_object_that_is_replaced_while_a_chunk_is_being_filled_is_loaded_as_it_is_then() {
     let Some(fixture) = chunk_fixture() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     let bucket = week(0) + 146 * BUCKET_US;
     let fresh: Vec<Tick> = some_ticks("BTCUSDT", bucket, 1).into_iter().skip(7).collect();
     put_slice(&filling.fixture, bucket, &fresh);
@@ -191,7 +191,7 @@ fn an_object_that_s3_does_not_hand_out_holds_up_no_other() {
 #[test]
 fn a_column_that_is_added_while_a_chunk_is_being_filled_is_there_afterwards() {
     let Some(fixture) = chunk_fixture() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     let mut other = filling.fixture.db.client();
     let change = std::thread::spawn(move || {
         other.batch_execute("ALTER TABLE market_data.btc_ticks ADD COLUMN remark text, ADD CHECK (price > 0)")
@@ -207,14 +207,17 @@ fn a_column_that_is_added_while_a_chunk_is_being_filled_is_there_afterwards() {
     assert_eq!(filling.called().refusal, None);
     filling.fixture.must_hold_chunks(&filling.all);
     let units = filling.fixture.units();
-    assert!(units[0].starts_with("attached ") && units[1].starts_with("slices: the hypertable's columns"), "{units:?}");
+    assert!(
+        units[0].starts_with("attached ") && units[1].starts_with("objects: the hypertable's columns"),
+        "{units:?}"
+    );
     let columns = "SELECT string_agg(DISTINCT c.relnatts::text, ' ') FROM pg_class c
                     WHERE c.oid IN (SELECT show_chunks('market_data.btc_ticks'))";
     assert_eq!(filling.fixture.text(columns), "12");
 }
 
 /// Opens a transaction that writes and so keeps the worker from making a chunk of the filled table.
-fn held_up(filling: &mut Filling) -> Client {
+fn held_up(filling: &mut FillingFixture) -> Client {
     let mut writer = filling.fixture.db.client();
     writer.batch_execute("BEGIN; LOCK TABLE market_data.btc_ticks IN SHARE ROW EXCLUSIVE MODE").unwrap();
     filling.proxy.release();
@@ -230,7 +233,7 @@ fn held_up(filling: &mut Filling) -> Client {
 #[test]
 fn a_chunk_is_made_when_the_writer_before_it_has_ended() {
     let Some(fixture) = chunk_fixture() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     let mut writer = held_up(&mut filling);
     writer.batch_execute("COMMIT").unwrap();
     assert_eq!(filling.called().refusal, None);
@@ -240,7 +243,7 @@ fn a_chunk_is_made_when_the_writer_before_it_has_ended() {
 #[test]
 fn a_backfill_that_is_cancelled_while_it_waits_for_the_hypertable_leaves_nothing() {
     let Some(fixture) = chunk_fixture() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     let mut writer = held_up(&mut filling);
     filling.fixture.run("SELECT btc_ingest.cancel_backfill(1)");
     assert_eq!(filling.called().refusal, None);
@@ -251,9 +254,9 @@ fn a_backfill_that_is_cancelled_while_it_waits_for_the_hypertable_leaves_nothing
 }
 
 #[test]
-fn a_chunk_whose_every_attempt_ended_with_its_worker_is_left_to_the_slices() {
+fn a_chunk_whose_every_attempt_ended_with_its_worker_is_left_to_object_loads() {
     let Some(fixture) = chunk_fixture() else { return };
-    let mut filling = Filling::new(fixture);
+    let mut filling = FillingFixture::new(fixture);
     filling.fixture.run("UPDATE ingestion.backfill_chunks SET attempts = 3 WHERE attempts = 1");
     let pid = filling.fixture.workers()[0] as i32;
     filling.fixture.client.query_one("SELECT pg_terminate_backend($1)", &[&pid]).unwrap();
@@ -261,7 +264,7 @@ fn a_chunk_whose_every_attempt_ended_with_its_worker_is_left_to_the_slices() {
     assert_eq!(filling.called().refusal, None);
     filling.fixture.must_hold_chunks(&filling.all);
     let units = filling.fixture.units();
-    assert_eq!(units[0], "slices: 3 attempts ended without a chunk; see the server's log");
+    assert_eq!(units[0], "objects: 3 attempts ended without a chunk; see the server's log");
     assert!(units[1].starts_with("attached "), "{units:?}");
 }
 
@@ -329,19 +332,19 @@ fn an_object_with_a_row_that_a_constraint_refuses_is_quarantined_and_the_others_
 }
 
 /// Checks that every chunk is filled by loads of its objects, for this reason, and holds all of its ticks.
-fn slices_must_do_it(prepare: &str, why: &str) {
+fn must_be_left_to_object_loads(prepare: &str, why: &str) {
     let Some(mut fixture) = chunk_fixture() else { return };
     fixture.run(prepare);
     let all = put_weeks(&fixture, 0..2, 3);
     fixture.chunked(&fixture.by_bucket(), "parallel => 2");
     fixture.must_hold_chunks(&all);
     let units = fixture.units();
-    assert!(units.len() == 2 && units.iter().all(|unit| unit.starts_with(&format!("slices: {why}"))), "{units:#?}");
+    assert!(units.len() == 2 && units.iter().all(|unit| unit.starts_with(&format!("objects: {why}"))), "{units:#?}");
 }
 
 #[test]
 fn a_trigger_on_the_hypertable_sees_every_tick() {
-    slices_must_do_it(
+    must_be_left_to_object_loads(
         "CREATE FUNCTION market_data.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
          CREATE TRIGGER mine BEFORE INSERT ON market_data.btc_ticks
              FOR EACH ROW EXECUTE FUNCTION market_data.nothing()",
@@ -351,7 +354,7 @@ fn a_trigger_on_the_hypertable_sees_every_tick() {
 
 #[test]
 fn a_foreign_key_of_the_hypertable_is_kept() {
-    slices_must_do_it(
+    must_be_left_to_object_loads(
         "CREATE TABLE market_data.assets (symbol text PRIMARY KEY);
          INSERT INTO market_data.assets VALUES ('BTCUSDT');
          ALTER TABLE market_data.btc_ticks ADD FOREIGN KEY (symbol) REFERENCES market_data.assets",
@@ -360,23 +363,23 @@ fn a_foreign_key_of_the_hypertable_is_kept() {
 }
 
 #[test]
-fn a_column_more_is_left_to_the_slices() {
-    slices_must_do_it(
+fn a_column_more_is_left_to_object_loads() {
+    must_be_left_to_object_loads(
         "ALTER TABLE market_data.btc_ticks ADD COLUMN remark text",
         "the hypertable's columns are not those of a new installation",
     );
 }
 
 #[test]
-fn a_second_dimension_is_left_to_the_slices() {
-    slices_must_do_it(
+fn a_second_dimension_is_left_to_object_loads() {
+    must_be_left_to_object_loads(
         "SELECT add_dimension('market_data.btc_ticks', 'symbol', number_partitions => 2)",
         "the hypertable has 2 dimensions",
     );
 }
 
 #[test]
-fn a_chunk_that_exists_is_left_to_the_slices_and_the_others_are_made() {
+fn a_chunk_that_exists_is_left_to_object_loads_and_the_others_are_made() {
     let Some(mut fixture) = chunk_fixture() else { return };
     let live = some_ticks("LIVE", week(0), 1);
     let uri = fixture.put("elsewhere/live.parquet", &live);
@@ -385,6 +388,6 @@ fn a_chunk_that_exists_is_left_to_the_slices_and_the_others_are_made() {
     fixture.chunked(&fixture.by_bucket(), "parallel => 2");
     fixture.must_hold_chunks(&all);
     let units = fixture.units();
-    assert!(units[0].starts_with("slices: the chunk exists already"), "{units:?}");
+    assert!(units[0].starts_with("objects: the chunk exists already"), "{units:?}");
     assert!(units[1].starts_with("attached ") && !units[1].contains(": "), "{units:?}");
 }

@@ -130,41 +130,44 @@ fn shape(client: &mut Client) -> Vec<String> {
 }
 
 /// The same objects and the same preparation in two databases: one loads them one by one, one by chunks.
-pub struct Pair {
-    pub slices: BackfillFixture,
+pub struct PairFixture {
+    pub objects: BackfillFixture,
     pub chunks: BackfillFixture,
     pub all: Vec<Tick>,
 }
 
-impl Pair {
-    pub fn new(prepare: &str) -> Option<Pair> {
-        let (mut slices, mut chunks) = (chunk_fixture()?, chunk_fixture()?);
-        let all = put_weeks(&slices, 0..3, 3);
-        for side in [&mut slices, &mut chunks] {
+impl PairFixture {
+    pub fn new(prepare: &str) -> Option<PairFixture> {
+        let (mut objects, mut chunks) = (chunk_fixture()?, chunk_fixture()?);
+        let all = put_weeks(&objects, 0..3, 3);
+        for side in [&mut objects, &mut chunks] {
             side.run(prepare);
         }
-        let prefixes = slices.by_bucket();
-        slices.done(&prefixes, "parallel => 2");
+        let prefixes = objects.by_bucket();
+        objects.done(&prefixes, "parallel => 2");
         chunks.chunked(&prefixes, "parallel => 2");
-        Some(Pair { slices, chunks, all })
+        Some(PairFixture { objects, chunks, all })
     }
 
     #[track_caller]
     pub fn must_be_alike(&mut self) {
-        let (wanted, found) = (shape(&mut self.slices.client), shape(&mut self.chunks.client));
+        let (wanted, found) = (shape(&mut self.objects.client), shape(&mut self.chunks.client));
         let missing: Vec<_> = wanted.iter().filter(|line| !found.contains(line)).collect();
         let extra: Vec<_> = found.iter().filter(|line| !wanted.contains(line)).collect();
-        assert!(missing.is_empty() && extra.is_empty(), "only by slices {missing:#?}, only by chunks {extra:#?}");
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "only by loads of objects {missing:#?}, only by chunks {extra:#?}"
+        );
         assert!(wanted.len() > 100);
         let units = self.chunks.units();
         assert!(
             units.len() == 3 && units.iter().all(|unit| unit.starts_with("attached ") && !unit.contains(": ")),
             "{units:?}"
         );
-        self.slices.must_hold_chunks(&self.all);
+        self.objects.must_hold_chunks(&self.all);
         self.chunks.must_hold_chunks(&self.all);
         let ticks = "SELECT to_jsonb(t) - 'ingested_at' #>> '{}' FROM market_data.btc_ticks t ORDER BY 1";
-        assert!(texts(&mut self.slices.client, ticks) == texts(&mut self.chunks.client, ticks));
+        assert!(texts(&mut self.objects.client, ticks) == texts(&mut self.chunks.client, ticks));
         let records = "SELECT (to_jsonb(o) - '{registered_at, loaded_at, attempt_started_at, backfill}'::text[])::text
                        FROM ingestion.objects o
                      UNION ALL SELECT (to_jsonb(s) - 'loaded_at')::text FROM ingestion.object_slices s
@@ -173,12 +176,12 @@ impl Pair {
                      UNION ALL SELECT (to_jsonb(f) - 'updated_at')::text FROM ingestion.stream_offsets f
                      UNION ALL SELECT concat_ws(' ', s3_uri, etag, outcome, bytes, rows_read, rows_inserted,
                          rows_duplicate, rows_rejected) FROM ingestion.load_history ORDER BY 1";
-        let (wanted, found) = (texts(&mut self.slices.client, records), texts(&mut self.chunks.client, records));
+        let (wanted, found) = (texts(&mut self.objects.client, records), texts(&mut self.chunks.client, records));
         let missing: Vec<_> = wanted.iter().filter(|line| !found.contains(line)).collect();
         let extra: Vec<_> = found.iter().filter(|line| !wanted.contains(line)).collect();
         assert!(
             missing.is_empty() && extra.is_empty(),
-            "records: only by slices {missing:#?}, only by chunks {extra:#?}"
+            "records: only by loads of objects {missing:#?}, only by chunks {extra:#?}"
         );
     }
 }
@@ -194,7 +197,7 @@ const CHANGED: &str = "
     ALTER TABLE market_data.btc_ticks ALTER trade_time SET NOT NULL, ALTER symbol SET STATISTICS 500, ALTER price
         SET STATISTICS 0,
         ALTER trade_id SET (n_distinct = -0.5, n_distinct_inherited = -0.25), ALTER buyer_order_id SET STORAGE EXTERNAL,
-        ALTER seller_order_id SET COMPRESSION pglz, ALTER seller_order_id SET DEFAULT 'nobody';
+        ALTER seller_order_id SET COMPRESSION pglz, ALTER seller_order_id SET DEFAULT 'absent';
     ALTER TABLE market_data.btc_ticks
         SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_enabled = false);
     CREATE INDEX by_price ON market_data.btc_ticks (price DESC NULLS LAST) INCLUDE (quantity) WITH (fillfactor = 60)

@@ -12,7 +12,7 @@ const NO_WORKER_WAITS: &str = "SELECT count(*) FROM pg_stat_activity
                                     AND wait_event_type = 'Lock'";
 
 #[test]
-fn a_chunk_that_a_live_load_makes_while_it_is_being_filled_is_left_to_the_slices() {
+fn a_chunk_that_a_live_load_makes_while_it_is_being_filled_is_left_to_object_loads() {
     let Some(mut fixture) = chunk_fixture() else { return };
     let mut all = put_weeks(&fixture, 0..2, 3);
     let live = some_ticks("LIVE", week(0), 1);
@@ -32,7 +32,7 @@ fn a_chunk_that_a_live_load_makes_while_it_is_being_filled_is_left_to_the_slices
     all.extend(live);
     fixture.must_hold_chunks(&all);
     let units = fixture.units();
-    assert!(units[0].starts_with("slices: the chunk exists already"), "{units:?}");
+    assert!(units[0].starts_with("objects: the chunk exists already"), "{units:?}");
     assert!(units[1].starts_with("attached"), "{units:?}");
 }
 
@@ -149,7 +149,7 @@ fn across_the_border() -> (Vec<Tick>, Vec<Tick>) {
     (before, behind)
 }
 
-const BORDER: &str = "slices: a trade of it is stored on the other side of its border as well";
+const BORDER: &str = "objects: a trade of it is stored on the other side of its border as well";
 
 #[test]
 fn a_trade_that_is_stored_beyond_the_border_while_a_chunk_is_being_filled_is_not_stored_again() {

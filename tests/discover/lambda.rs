@@ -17,17 +17,17 @@ const CALL: &str =
     "import json, sys, register_slice; print(json.dumps(register_slice.handler(json.load(sys.stdin), None)))";
 
 /// A folder, and the function that is configured for it.
-struct LoadFixture {
+struct LambdaFixture {
     folder: Folder<'static>,
     role: String,
 }
 
-impl LoadFixture {
-    fn new() -> LoadFixture {
+impl LambdaFixture {
+    fn new() -> LambdaFixture {
         let mut folder = DiscoveryFixture::shared().folder();
         let role = format!("{}_uploads", folder.name);
         folder.client.batch_execute(&format!("CREATE ROLE {role} LOGIN; GRANT btc_ingest_loader TO {role}")).unwrap();
-        LoadFixture { folder, role }
+        LambdaFixture { folder, role }
     }
 
     /// Calls the handler and returns its answer, or Python's error.
@@ -67,7 +67,7 @@ fn event(object: &str) -> String {
 
 #[test]
 fn an_uploaded_object_is_registered_and_its_ticks_are_there_exactly() {
-    let mut fixture = LoadFixture::new();
+    let mut fixture = LambdaFixture::new();
     let mut all = Vec::new();
     for n in 0..3 {
         let bucket = fixture.folder.generator.next_bucket_us();
@@ -90,7 +90,7 @@ fn an_uploaded_object_is_registered_and_its_ticks_are_there_exactly() {
 
 #[test]
 fn what_the_event_says_spares_the_question_to_s3() {
-    let mut fixture = LoadFixture::new();
+    let mut fixture = LambdaFixture::new();
     let key = fixture.folder.key(fixture.folder.generator.next_bucket_us());
     let ticks = fixture.folder.generator.next_slice();
     let event = fixture.put(&key, &ticks, "01");
@@ -103,7 +103,7 @@ fn what_the_event_says_spares_the_question_to_s3() {
 
 #[test]
 fn a_replaced_object_is_loaded_again_and_an_event_that_comes_late_or_twice_changes_nothing() {
-    let mut fixture = LoadFixture::new();
+    let mut fixture = LambdaFixture::new();
     let key = fixture.folder.key(fixture.folder.generator.next_bucket_us());
     let uri = format!("s3://{BUCKET}/{key}");
     let ticks = fixture.folder.generator.next_slice();
@@ -129,7 +129,7 @@ fn a_replaced_object_is_loaded_again_and_an_event_that_comes_late_or_twice_chang
 
 #[test]
 fn other_events_and_other_keys_register_nothing_and_a_broken_event_raises() {
-    let mut fixture = LoadFixture::new();
+    let mut fixture = LambdaFixture::new();
     let key = fixture.folder.key(fixture.folder.generator.next_bucket_us());
     let object = format!(r#""key": "{key}", "size": 1, "eTag": "e""#);
     for ignored in [

@@ -25,19 +25,19 @@ fn ticks() -> Vec<Tick> {
 }
 
 /// A database, the ticks that it should hold, and the connection that loads.
-struct LoadFixture {
+struct FormatFixture {
     client: Client,
     test: &'static str,
     files: u32,
     _db: TestDb<'static>,
 }
 
-impl LoadFixture {
-    fn new(test: &'static str) -> LoadFixture {
+impl FormatFixture {
+    fn new(test: &'static str) -> FormatFixture {
         let db = ServerFixture::shared().db();
         let mut client = db.client();
         client.batch_execute("CREATE TABLE expected (LIKE market_data.btc_ticks)").unwrap();
-        LoadFixture { client, test, files: 0, _db: db }
+        FormatFixture { client, test, files: 0, _db: db }
     }
 
     /// Sets the ticks that the following files must produce.
@@ -98,7 +98,7 @@ impl LoadFixture {
 
 #[test]
 fn every_codec_page_version_and_layout_holds_the_same_ticks() {
-    let mut fixture = LoadFixture::new("codecs");
+    let mut fixture = FormatFixture::new("codecs");
     let ticks = ticks();
     fixture.expect(&ticks);
     let codecs = [
@@ -129,7 +129,7 @@ fn every_codec_page_version_and_layout_holds_the_same_ticks() {
 
 #[test]
 fn every_encoding_holds_the_same_ticks() {
-    let mut fixture = LoadFixture::new("encodings");
+    let mut fixture = FormatFixture::new("encodings");
     let ticks = ticks();
     fixture.expect(&ticks);
     let integers = ["event_time", "trade_time", "trade_id", "buyer_order_id", "seller_order_id"];
@@ -162,7 +162,7 @@ fn every_encoding_holds_the_same_ticks() {
 
 #[test]
 fn every_type_of_time_holds_the_same_moment() {
-    let mut fixture = LoadFixture::new("times");
+    let mut fixture = FormatFixture::new("times");
     let ticks = ticks();
     fixture.expect(&ticks);
     for unit in [TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
@@ -214,7 +214,7 @@ fn every_type_of_time_holds_the_same_moment() {
 
 #[test]
 fn a_time_of_unsigned_integers_takes_its_unit_from_the_options() {
-    let mut fixture = LoadFixture::new("unsigned");
+    let mut fixture = FormatFixture::new("unsigned");
     let ticks = ticks();
     fixture.expect(&ticks);
     let times = |time: &dyn Fn(&Tick) -> i64| -> ArrayRef {
@@ -228,7 +228,7 @@ fn a_time_of_unsigned_integers_takes_its_unit_from_the_options() {
 
 #[test]
 fn nanoseconds_are_truncated_to_microseconds() {
-    let mut fixture = LoadFixture::new("nanos");
+    let mut fixture = FormatFixture::new("nanos");
     let ticks = ticks();
     fixture.expect(&ticks);
     let finer: TimestampNanosecondArray = ticks.iter().map(|tick| Some(tick.event_time_us * 1000 + 999)).collect();
@@ -238,7 +238,7 @@ fn nanoseconds_are_truncated_to_microseconds() {
 
 #[test]
 fn every_type_of_number_holds_the_same_price_and_quantity() {
-    let mut fixture = LoadFixture::new("numbers");
+    let mut fixture = FormatFixture::new("numbers");
     let ticks = ticks();
     fixture.expect(&ticks);
     let new = ParquetFile::new;
@@ -280,7 +280,7 @@ fn every_type_of_number_holds_the_same_price_and_quantity() {
 
 #[test]
 fn every_type_of_id_flag_and_text_holds_the_same_values() {
-    let mut fixture = LoadFixture::new("ids");
+    let mut fixture = FormatFixture::new("ids");
     let ticks = ticks();
     fixture.expect(&ticks);
     let new = ParquetFile::new;
@@ -329,7 +329,7 @@ fn every_type_of_id_flag_and_text_holds_the_same_values() {
 
 #[test]
 fn columns_that_a_tick_can_do_without_may_be_null_or_missing() {
-    let mut fixture = LoadFixture::new("optional");
+    let mut fixture = FormatFixture::new("optional");
     let mut ticks = ticks();
     for tick in &mut ticks {
         (tick.buyer_order_id, tick.seller_order_id) = (None, None);
@@ -352,7 +352,7 @@ fn columns_that_a_tick_can_do_without_may_be_null_or_missing() {
 
 #[test]
 fn columns_are_found_by_name_in_any_order_and_case() {
-    let mut fixture = LoadFixture::new("names");
+    let mut fixture = FormatFixture::new("names");
     let ticks = ticks();
     fixture.expect(&ticks);
     let backwards = [
@@ -400,7 +400,7 @@ fn columns_are_found_by_name_in_any_order_and_case() {
 
 #[test]
 fn a_symbol_of_the_call_replaces_the_file_s() {
-    let mut fixture = LoadFixture::new("symbol");
+    let mut fixture = FormatFixture::new("symbol");
     let ticks = ticks();
     let perp: Vec<Tick> = ticks.iter().map(|tick| Tick { symbol: "BTC-PERP".into(), ..tick.clone() }).collect();
     fixture.expect(&perp);
@@ -413,7 +413,7 @@ fn a_symbol_of_the_call_replaces_the_file_s() {
 
 #[test]
 fn extra_columns_are_not_read() {
-    let mut fixture = LoadFixture::new("extra");
+    let mut fixture = FormatFixture::new("extra");
     let ticks = ticks();
     fixture.expect(&ticks);
     let mut random = Random(3);
@@ -431,7 +431,7 @@ fn extra_columns_are_not_read() {
 
 #[test]
 fn a_file_without_rows_loads_as_no_rows() {
-    let mut fixture = LoadFixture::new("empty");
+    let mut fixture = FormatFixture::new("empty");
     let uri = fixture.put(&ParquetFile::new(), &[]);
     let report = loaded(&mut fixture.client, &uri, "");
     assert_eq!((report.counts(), report.slices, report.outcome.as_str()), ([0; 6], 0, "loaded"));

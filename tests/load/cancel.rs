@@ -27,7 +27,7 @@ fn ticks(seed: u64, slices: usize) -> Vec<Tick> {
 }
 
 /// A session that has loaded once, a proxy between it and S3, and a second session that watches.
-struct LoadFixture {
+struct CancelFixture {
     db: TestDb<'static>,
     proxy: FaultProxy,
     client: Client,
@@ -37,8 +37,8 @@ struct LoadFixture {
     warm_up: Sums,
 }
 
-impl LoadFixture {
-    fn new(name: &str) -> LoadFixture {
+impl CancelFixture {
+    fn new(name: &str) -> CancelFixture {
         let server = ServerFixture::shared();
         let proxy = FaultProxy::before(&server.s3);
         let db = server.db();
@@ -50,7 +50,7 @@ impl LoadFixture {
         let watcher = db.client();
         wait_until("the first load's threads to go", SOON, || threads(pid) == 1);
         let held = descriptors(pid);
-        LoadFixture { db, proxy, client, watcher, pid, held, warm_up: Sums::of(&first) }
+        CancelFixture { db, proxy, client, watcher, pid, held, warm_up: Sums::of(&first) }
     }
 
     /// Stores an object of several megabytes and returns its uri.
@@ -126,7 +126,7 @@ fn must_be_prompt(what: &str, mut times: Vec<Duration>) {
 
 /// Cancels several times where `fault` lets the load wait, then checks that nothing is left.
 fn cancel_where(name: &str, when: When, fault: Fault) {
-    let mut fixture = LoadFixture::new(name);
+    let mut fixture = CancelFixture::new(name);
     let (uri, sums) = fixture.object(name);
     let mut times = Vec::new();
     for _ in 0..TIMES {
@@ -166,7 +166,7 @@ fn a_call_that_waits_with_half_the_ticks_inserted_can_be_cancelled() {
 
 #[test]
 fn a_statement_timeout_ends_a_call_whose_body_stalls() {
-    let mut fixture = LoadFixture::new("statement timeout");
+    let mut fixture = CancelFixture::new("statement timeout");
     let (uri, sums) = fixture.object("statement timeout");
     let mut times = Vec::new();
     let limit = Duration::from_millis(400);
@@ -187,7 +187,7 @@ fn a_statement_timeout_ends_a_call_whose_body_stalls() {
 
 #[test]
 fn a_call_can_be_cancelled_while_a_connection_hangs_in_accept() {
-    let mut fixture = LoadFixture::new("accept");
+    let mut fixture = CancelFixture::new("accept");
     let (uri, sums) = fixture.object("accept");
     // The kernel completes the connection; no process accepts it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -211,7 +211,7 @@ fn a_call_can_be_cancelled_while_a_connection_hangs_in_accept() {
 
 #[test]
 fn a_call_that_waits_for_another_load_of_its_object_can_be_cancelled() {
-    let mut fixture = LoadFixture::new("lock");
+    let mut fixture = CancelFixture::new("lock");
     let (uri, sums) = fixture.object("lock");
     let stalling = FaultProxy::before(&ServerFixture::shared().s3);
     stalling.on(When::get(), Fault::StallAfter(1000));
@@ -245,7 +245,7 @@ fn a_call_that_waits_for_another_load_of_its_object_can_be_cancelled() {
 fn a_terminated_backend_ends_while_the_body_stalls() {
     let mut times = Vec::new();
     for n in 0..3 {
-        let mut fixture = LoadFixture::new(&format!("terminate {n}"));
+        let mut fixture = CancelFixture::new(&format!("terminate {n}"));
         let (uri, sums) = fixture.object(&format!("terminate {n}"));
         fixture.proxy.on(When::get().nth(3), Fault::StallAfter(1000));
         let proxy = std::mem::replace(&mut fixture.proxy, FaultProxy::before(&ServerFixture::shared().s3));
@@ -269,7 +269,7 @@ fn a_terminated_backend_ends_while_the_body_stalls() {
 #[test]
 fn a_terminated_backend_ends_while_it_inserts_and_the_reader_is_ahead() {
     for end in ["pg_cancel_backend", "pg_terminate_backend"] {
-        let mut fixture = LoadFixture::new(end);
+        let mut fixture = CancelFixture::new(end);
         let (uri, _) = fixture.object(end);
         // Another transaction holds a tick of the first batch, so that the unique index lets the load wait.
         let first = ticks(1, 1).remove(0);

@@ -13,18 +13,18 @@ const CHUNK: &str = "(SELECT format('%I.%I', chunk_schema, chunk_name)::regclass
 const TICKS: i64 = 50;
 
 /// A session that has loaded two slices: the second one was appended to the chunk that the first one had made.
-struct Session {
+struct RememberedFixture {
     db: TestDb<'static>,
     client: Client,
     ticks: Vec<Tick>,
     slices: i64,
 }
 
-impl Session {
-    fn new() -> Session {
+impl RememberedFixture {
+    fn new() -> RememberedFixture {
         let db = ServerFixture::shared().db();
         let client = db.client();
-        let mut this = Session { db, client, ticks: Vec::new(), slices: 0 };
+        let mut this = RememberedFixture { db, client, ticks: Vec::new(), slices: 0 };
         for _ in 0..2 {
             this.load();
         }
@@ -66,7 +66,7 @@ impl Session {
 }
 
 /// Whether code for the Community edition can run.
-fn community(session: &mut Session) -> bool {
+fn community(session: &mut RememberedFixture) -> bool {
     let community = text(&mut session.client, "SHOW timescaledb.license") == "timescale";
     if !community {
         println!("skipped: needs the Community edition");
@@ -76,7 +76,7 @@ fn community(session: &mut Session) -> bool {
 
 #[test]
 fn a_trigger_that_comes_between_two_loads_sees_every_tick_of_the_second() {
-    let mut session = Session::new();
+    let mut session = RememberedFixture::new();
     session.meanwhile(
         "CREATE TABLE public.seen (id bigint);
          CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS
@@ -92,7 +92,7 @@ fn a_trigger_that_comes_between_two_loads_sees_every_tick_of_the_second() {
 
 #[test]
 fn an_index_with_a_condition_that_comes_between_two_loads_knows_the_right_ticks_of_the_second() {
-    let mut session = Session::new();
+    let mut session = RememberedFixture::new();
     session.meanwhile("CREATE INDEX by_price ON market_data.btc_ticks (price) WHERE is_market_maker");
     session.load();
     // Every entry of the index, also of rows that are dead in the table.
@@ -111,7 +111,7 @@ fn an_index_with_a_condition_that_comes_between_two_loads_knows_the_right_ticks_
 
 #[test]
 fn a_chunk_that_is_dropped_between_two_loads_is_made_again() {
-    let mut session = Session::new();
+    let mut session = RememberedFixture::new();
     session.lose_chunks();
     session.load();
     session.load();
@@ -119,7 +119,7 @@ fn a_chunk_that_is_dropped_between_two_loads_is_made_again() {
 
 #[test]
 fn a_load_that_was_rolled_back_leaves_nothing_remembered_that_is_not_so() {
-    let mut session = Session::new();
+    let mut session = RememberedFixture::new();
     session.lose_chunks();
     // The chunk that these two fill goes with their transaction.
     session.client.batch_execute("BEGIN").unwrap();
@@ -133,7 +133,7 @@ fn a_load_that_was_rolled_back_leaves_nothing_remembered_that_is_not_so() {
 
 #[test]
 fn a_chunk_that_is_compressed_between_two_loads_takes_the_second_all_the_same() {
-    let mut session = Session::new();
+    let mut session = RememberedFixture::new();
     if !community(&mut session) {
         return;
     }
@@ -149,7 +149,7 @@ fn a_chunk_that_is_compressed_between_two_loads_takes_the_second_all_the_same() 
 
 #[test]
 fn a_continuous_aggregate_that_comes_between_two_loads_learns_of_the_second() {
-    let mut session = Session::new();
+    let mut session = RememberedFixture::new();
     if !community(&mut session) {
         return;
     }
@@ -167,7 +167,7 @@ fn a_continuous_aggregate_that_comes_between_two_loads_learns_of_the_second() {
 
 #[test]
 fn a_chunk_that_is_frozen_between_two_loads_takes_nothing_any_more() {
-    let mut session = Session::new();
+    let mut session = RememberedFixture::new();
     if !community(&mut session) {
         return;
     }

@@ -252,7 +252,7 @@ fn readers_see_loaders_load_and_only_admins_skip() {
     let (mut queue, slices) = quarantined(&proxy);
     let database = queue.db.name().to_owned();
     queue.run(
-        "CREATE ROLE flow_nobody LOGIN; CREATE ROLE flow_reader LOGIN IN ROLE btc_ingest_reader;
+        "CREATE ROLE flow_outsider LOGIN; CREATE ROLE flow_reader LOGIN IN ROLE btc_ingest_reader;
          CREATE ROLE flow_loader LOGIN IN ROLE btc_ingest_loader;
          CREATE ROLE flow_admin LOGIN IN ROLE btc_ingest_admin",
     );
@@ -271,7 +271,7 @@ fn readers_see_loaders_load_and_only_admins_skip() {
         "SELECT btc_ingest.pause_ingest()".to_owned(),
         "SELECT btc_ingest.resume_ingest()".to_owned(),
     ];
-    for (role, may) in [("flow_nobody", 0), ("flow_reader", 1), ("flow_loader", 2), ("flow_admin", 3)] {
+    for (role, may) in [("flow_outsider", 0), ("flow_reader", 1), ("flow_loader", 2), ("flow_admin", 3)] {
         let mut client = queue.db.client_as(role);
         if role == "flow_admin" {
             queue.wait_loaded(&slices[..1]);
@@ -286,7 +286,7 @@ fn readers_see_loaders_load_and_only_admins_skip() {
         }
     }
     queue.run(&format!(
-        "REVOKE ALL ON DATABASE {database} FROM flow_nobody, flow_reader, flow_loader, flow_admin;
-         DROP ROLE flow_nobody, flow_reader, flow_loader, flow_admin"
+        "REVOKE ALL ON DATABASE {database} FROM flow_outsider, flow_reader, flow_loader, flow_admin;
+         DROP ROLE flow_outsider, flow_reader, flow_loader, flow_admin"
     ));
 }

@@ -82,7 +82,7 @@ fn a_sweep_loads_what_is_due_in_its_callers_transaction() {
     );
 
     assert_eq!(sweep(&mut queue.client, "2"), all[..2]);
-    assert_eq!(sweep(&mut queue.client, "max_slices => 1"), [("00002.parquet".to_owned(), "loaded".to_owned())]);
+    assert_eq!(sweep(&mut queue.client, "max_objects => 1"), [("00002.parquet".to_owned(), "loaded".to_owned())]);
     assert_eq!(sweep(&mut queue.client, "NULL"), all[3..]);
     assert_eq!(sweep(&mut queue.client, ""), []);
     assert_eq!(queue.state(&poisoned), "quarantined quarantined 1");
@@ -142,13 +142,13 @@ fn run_sweep_does_what_its_config_says() {
                                                                                    '{config}')"
         ))
     };
-    call(&mut queue, r#"{"max_slices": 0}"#);
+    call(&mut queue, r#"{"max_objects": 0}"#);
     assert_eq!(order(&mut queue), "");
     call(&mut queue, r#"{"assets": []}"#);
     assert_eq!(order(&mut queue), "");
-    call(&mut queue, r#"{"max_slices": 2}"#);
+    call(&mut queue, r#"{"max_objects": 2}"#);
     assert_eq!(order(&mut queue), "BTCUSDT/00000 BTCUSDT/00001");
-    call(&mut queue, r#"{"max_slices": 2, "assets": ["ETHUSDT", "SOLUSDT"], "order": "newest"}"#);
+    call(&mut queue, r#"{"max_objects": 2, "assets": ["ETHUSDT", "SOLUSDT"], "order": "newest"}"#);
     assert_eq!(order(&mut queue), "BTCUSDT/00000 BTCUSDT/00001 ETHUSDT/00005 ETHUSDT/00004");
     // The object in work is loaded to its end.
     proxy.on(When::get(), Fault::Latency(Duration::from_millis(300)));
@@ -189,8 +189,8 @@ fn a_config_that_cannot_be_meant_is_refused_before_anything_is_loaded() {
     for config in [
         r#"{"slices": 1}"#,
         r#"{"order": "sideways"}"#,
-        r#"{"max_slices": "many"}"#,
-        r#"{"max_slices": 1.5}"#,
+        r#"{"max_objects": "many"}"#,
+        r#"{"max_objects": 1.5}"#,
         r#"{"max_runtime": "soon"}"#,
         r#"{"assets": "BTCUSDT"}"#,
         r#"{"assets": {"a": 1}}"#,
@@ -336,7 +336,7 @@ fn a_job_of_timescaledb_sweeps() {
         return;
     }
     let slices = queue.register_slices("BTCUSDT", 0..5);
-    let job = queue.text(r#"SELECT add_job('btc_ingest.run_sweep', '1 second', config => '{"max_slices": 3}')::text"#);
+    let job = queue.text(r#"SELECT add_job('btc_ingest.run_sweep', '1 second', config => '{"max_objects": 3}')::text"#);
     queue.wait_loaded(&slices);
     queue.must_hold(&slices);
     // Registered while the job exists.

@@ -367,9 +367,9 @@ fn a_scheduler_that_is_woken_again_and_again_starts_each_worker_of_a_backfill_on
     queue.set(&[]);
     let slices: Vec<Slice> = (0..8).map(|n| queue.put("BTCUSDT", n)).collect();
     let prefix = format!("s3://{BUCKET}/{}/", queue.db.name());
-    queue.run(&format!("SELECT btc_ingest.start_backfill(ARRAY['{prefix}'], NULL, NULL, 8, 'slice')"));
+    queue.run(&format!("SELECT btc_ingest_internal.start_backfill(ARRAY['{prefix}'], NULL, NULL, 8, 'object')"));
     for _ in 0..300 {
-        queue.run("SELECT btc_ingest.wake_workers()");
+        queue.run("SELECT btc_ingest_internal.wake_workers()");
     }
     queue.wait_for(
         "its workers",

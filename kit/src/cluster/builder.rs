@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
-use super::{Cluster, give_to_server_user, janitor};
+use super::running::{Cluster, give_to_server_user, janitor};
 use crate::command::{run, server_program};
 use crate::janitor::{Janitor, fresh_dir};
 
-/// How a cluster is to be made; every method returns it, [`ClusterBuilder::start`] makes it.
+/// The builder of a cluster; [`ClusterBuilder::start`] makes it.
 #[derive(Debug, Clone)]
 pub struct ClusterBuilder {
     preload: Vec<String>,
@@ -22,7 +22,7 @@ pub struct ClusterBuilder {
 
 impl Default for ClusterBuilder {
     fn default() -> Self {
-        // The metadata service would be asked for credentials where a test gives none, and asking takes seconds.
+        // Without credentials the SDK would ask the metadata service, which takes seconds.
         let environment = BTreeMap::from([("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned())]);
         Self { preload: vec!["timescaledb".to_owned()], settings: vec![], environment, durable: false, port: None }
     }
@@ -133,12 +133,19 @@ impl ClusterBuilder {
             text.push_str("timescaledb.telemetry_level = off\n");
         }
         if !self.durable {
-            // Commits still reach the system's cache before they are answered, so a killed server loses none.
+            // Commits still reach the system's cache before the answer, so a killed server loses none.
             text.push_str("fsync = off\nfull_page_writes = off\n");
         }
         for (name, value) in &self.settings {
             text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
         }
         text
+    }
+}
+
+impl Cluster {
+    /// Returns the builder of a cluster with TimescaleDB preloaded.
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::default()
     }
 }

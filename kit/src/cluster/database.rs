@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use postgres::{Client, NoTls};
 
-use super::{Cluster, LOG_LINES, quoted, tail};
+use super::running::{Cluster, LOG_LINES, quoted, tail};
 
 /// A database of its own for one test, dropped at its end.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Drop for TestDb<'_> {
         if std::thread::panicking() {
             eprintln!("the server's last words since {} was made:\n{}", self.name, tail(&self.log(), LOG_LINES));
         }
-        // Not worth failing a test for: the cluster goes soon anyway.
+        // An error is ignored, because the cluster is removed soon.
         if let Ok(mut client) = Client::connect(&self.cluster.connection_string("postgres"), NoTls) {
             let _ = client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(&self.name)));
         }

@@ -201,7 +201,7 @@ impl<'a> Actor<'a> {
 
     fn run_sweep(&mut self) -> Result<(), Error> {
         let order = ["oldest", "newest"][self.random.below(2) as usize];
-        let config = format!(r#"{{"max_slices": {}, "order": "{order}"}}"#, 1 + self.random.below(8));
+        let config = format!(r#"{{"max_objects": {}, "order": "{order}"}}"#, 1 + self.random.below(8));
         self.client.batch_execute(&format!("CALL btc_ingest.run_sweep(NULL, '{config}')"))
     }
 

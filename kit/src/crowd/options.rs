@@ -19,7 +19,7 @@ The server is the one that PG_CONFIG belongs to, with btc_ingest installed.";
 pub struct Options {
     /// No round begins later.
     pub time: Duration,
-    /// Of everything that is random.
+    /// The seed of everything that is random.
     pub seed: u64,
 }
 

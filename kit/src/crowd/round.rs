@@ -9,15 +9,14 @@ use postgres::Client;
 use crate::ParquetFile;
 use crate::fixture::plain;
 use crate::rows::{moved, ticks_of};
-use crate::soak::objects::ASSETS;
-use crate::soak::soak_fixture::{BUCKET, SoakFixture};
+use crate::soak::soak_fixture::{ASSETS, BUCKET, SoakFixture};
 use crate::ticks::{BUCKET_US, Random, Sums, Tick, time_text};
 
 /// Few, so that all actors meet at each of them.
 const OBJECTS: i64 = 12;
-/// Ticks of each.
+/// The number of ticks of each object.
 const TICKS: usize = 20;
-/// One of so many grows while the round goes on.
+/// One of so many objects grows during the round.
 const GROWS: u64 = 3;
 /// Work that is not done by then is forgotten.
 const LIMIT: Duration = Duration::from_secs(20);

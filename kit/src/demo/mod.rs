@@ -27,7 +27,7 @@ const SECRET: &str = "only-for-the-demo-on-loopback";
 const BUCKET: &str = "landing";
 const DATABASE: &str = "market";
 const PORT: u16 = 28815;
-/// Says that a directory is ours to remove.
+/// The file that marks a directory as the demo's own.
 const MARKER: &str = "btc_ingest-demo";
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -133,11 +133,11 @@ pub fn down() -> Result<(), String> {
 fn directory() -> PathBuf {
     let set = std::env::var_os("BTC_INGEST_DEMO_DIR").filter(|dir| !dir.is_empty());
     let dir = set.map_or_else(|| std::env::temp_dir().join("btc_ingest-demo"), PathBuf::from);
-    // The server runs elsewhere, so it must not depend on where we are.
+    // The server runs in another directory, so the path must be absolute.
     std::path::absolute(&dir).unwrap_or(dir)
 }
 
-/// Takes everything down again unless it was told that it is not needed.
+/// Takes the demo down when it is dropped, unless it was disarmed.
 struct Undo(Option<PathBuf>);
 
 impl Undo {
@@ -178,7 +178,7 @@ fn take_down(dir: &Path) -> Result<bool, String> {
     let data = dir.join("pg/data");
     if data.join("postmaster.pid").exists() {
         let stopped = run(server_program("pg_ctl").arg("-D").arg(&data).args(["-s", "-m", "immediate", "-w", "stop"]));
-        // A server that crashed leaves its file behind; only one that runs must be stopped.
+        // A crashed server leaves its file behind; only a running one must be stopped.
         if let Err(message) = stopped
             && run(server_program("pg_ctl").arg("-D").arg(&data).arg("status")).is_ok()
         {
@@ -285,7 +285,7 @@ fn upload(endpoint: &str) -> Result<Vec<Object>, String> {
 
 /// Loads one object and returns the outcome; prints one line of the report.
 fn load(cluster: &Cluster, uri: &str) -> Result<String, String> {
-    // The hourly object's key names no asset, behind which the exchange would be found.
+    // The hourly object's key names no asset, and so no exchange before it.
     let options = if uri.contains("/hourly/") { r#", options => '{"exchange": "binance"}'"# } else { "" };
     let sql = format!("SELECT * FROM btc_ingest.load_s3_slice('{uri}'{options});");
     println!("{DATABASE}=# {sql}");
@@ -310,7 +310,7 @@ fn load(cluster: &Cluster, uri: &str) -> Result<String, String> {
 /// Runs a statement through psql and shows both.
 fn show(cluster: &Cluster, sql: &str) -> Result<(), String> {
     println!("{DATABASE}=# {sql}");
-    // psql passes what the server has to say besides to standard error, and here that is only noise from CASCADE.
+    // psql writes notices to standard error; here they only come from CASCADE.
     let output = cluster.psql_with(DATABASE, &["-P", "footer=off"], sql)?;
     print!("{output}");
     Ok(())

@@ -10,14 +10,13 @@ use http_body_util::channel::Sender;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
-use super::State;
-use super::exchange::stall;
+use super::state::{State, stall};
 use crate::http::BoxError;
 
 /// What happens to one body, by offset.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Plan {
-    /// Where, and for how long; without that: until it is released.
+    /// Where the body stalls and for how long, or until the release if that is `None`.
     pub stall: Option<(u64, Option<Duration>)>,
     pub cut: Option<u64>,
     pub flip: Option<u64>,

@@ -1,7 +1,7 @@
 //! One connection, one request and its answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::body::Plan;
-use super::{Fault, Seen, State};
+use super::fault::Fault;
+use super::state::{SeenRequest, State, stall};
 use crate::http::{Body, BoxError, Resettable, serve};
 use crate::s3::xml_error;
 
@@ -38,7 +39,7 @@ async fn answer(
     reset: Arc<AtomicBool>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxError> {
-    // Taken before the rules, so that a release between the two is not missed.
+    // Subscribed before the rules are read, so that a release between the two is not missed.
     let release = state.release.subscribe();
     let mut body_faults = Vec::new();
     for fault in note(&state, &request) {
@@ -77,7 +78,7 @@ fn note(state: &State, request: &Request<Incoming>) -> Vec<Fault> {
     }
     let method = request.method().to_string();
     let chance = state.chaos.lock().unwrap().as_mut().and_then(|chaos| chaos.strike(&method));
-    let seen = Seen {
+    let seen = SeenRequest {
         method,
         path,
         range: header("range"),
@@ -102,20 +103,6 @@ async fn pass_on(state: &State, request: Request<Incoming>) -> Result<Response<I
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?)
-}
-
-/// Holds until a release that comes after `release` was subscribed. One that came already counts.
-pub(super) async fn stall(state: &State, mut release: watch::Receiver<u64>) {
-    // Also counted down when the client gives up and this future is dropped.
-    struct Stalled<'a>(&'a AtomicUsize);
-    impl Drop for Stalled<'_> {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-    state.stalled.fetch_add(1, Ordering::SeqCst);
-    let _stalled = Stalled(&state.stalled);
-    let _ = release.changed().await;
 }
 
 fn spoil(

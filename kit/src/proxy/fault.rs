@@ -67,7 +67,7 @@ impl When {
 /// What goes wrong.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// The server is not asked; this is the answer.
+    /// The proxy answers without the server.
     Answer {
         /// The HTTP status.
         status: u16,

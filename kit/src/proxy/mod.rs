@@ -1,71 +1,28 @@
 //! A proxy between the extension and the S3 server that fails on purpose.
 //!
-//! Requests pass unchanged, the Host header included, because signatures cover it. What goes wrong is said by rules: a
-//! [`When`] and a [`Fault`]. Every rule that matches a request acts on it, in the order in which they were made.
+//! Requests pass unchanged, the Host header included, because signatures cover it. Rules decide what goes wrong: a
+//! [`When`] and a [`Fault`]. Every rule that matches a request acts on it, in the order in which the rules were
+//! added.
 
 mod body;
 mod exchange;
 mod fault;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use fault::{Fault, When};
+use state::{Rule, State};
+pub use state::{RuleId, SeenRequest};
 use tokio::sync::watch;
 
 use crate::chaos::Chaos;
 use crate::http::Server;
 use crate::proxy::exchange::connection;
 use crate::wait::wait_until;
-
-/// One request as it came.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// `GET`, `HEAD` …
-    pub method: String,
-    /// Path and query as sent.
-    pub path: String,
-    /// The Range header.
-    pub range: Option<String>,
-    /// The If-Match header.
-    pub if_match: Option<String>,
-    /// Which try of the SDK's it was, counted from 1; nothing: the client was another one.
-    pub attempt: Option<u32>,
-    /// What struck it by chance.
-    pub struck: Option<&'static str>,
-    /// When.
-    pub at: Instant,
-}
-
-/// Names a rule, to ask how often it acted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RuleId(u64);
-
-#[derive(Debug)]
-struct Rule {
-    id: RuleId,
-    when: When,
-    fault: Fault,
-    matched: u64,
-    acted: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    upstream: SocketAddr,
-    rules: Mutex<Vec<Rule>>,
-    chaos: Mutex<Option<Chaos>>,
-    next_rule: AtomicU64,
-    seen: Mutex<Vec<Seen>>,
-    bytes: AtomicU64,
-    stalled: AtomicUsize,
-    accept_delay: Mutex<Duration>,
-    refuse: AtomicBool,
-    refused: AtomicU64,
-    release: watch::Sender<u64>,
-}
 
 /// A running proxy.
 #[derive(Debug)]
@@ -165,7 +122,7 @@ impl FaultProxy {
     }
 
     /// Returns all requests so far.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<SeenRequest> {
         self.state.seen.lock().unwrap().clone()
     }
 

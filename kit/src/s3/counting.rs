@@ -11,8 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http::{Body, BoxError, full, serve};
-use crate::s3::KIT_ACCESS;
-use crate::s3::keys::Keys;
+use crate::s3::keys::{KIT_ACCESS, Keys};
 
 /// Serves one connection.
 pub(super) async fn connection(service: Arc<Counting>, stream: TcpStream, acceptor: Option<TlsAcceptor>) {

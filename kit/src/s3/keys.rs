@@ -6,6 +6,10 @@ use std::sync::{Arc, Mutex};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
 
+/// The keys by which the kit itself writes, so that a test may revoke every other.
+pub(super) const KIT_ACCESS: &str = "TESTKITACCESSKEY";
+pub(super) const KIT_SECRET: &str = "test-kit-secret-key";
+
 /// Who may use a server, shared between the server and the test that changes it.
 #[derive(Debug, Clone, Default)]
 pub struct Keys(Arc<Mutex<HashMap<String, Key>>>);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 pub use counting::xml_error;
 pub use keys::Keys;
+use keys::{KIT_ACCESS, KIT_SECRET};
 use s3s::service::S3ServiceBuilder;
 
 use crate::http::Server;
@@ -26,10 +27,6 @@ use crate::s3::client::S3Client;
 use crate::s3::counting::{Counting, connection};
 use crate::s3::store::Store;
 use crate::tls::Authority;
-
-/// The keys by which the kit itself writes, so that a test may revoke every other.
-const KIT_ACCESS: &str = "TESTKITACCESSKEY";
-const KIT_SECRET: &str = "test-kit-secret-key";
 
 /// A running server. Its files go with it.
 #[derive(Debug)]

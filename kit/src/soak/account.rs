@@ -8,8 +8,8 @@ use postgres::Client;
 
 use super::actors::Stage;
 use super::killer::Kills;
-use super::objects::{ASSETS, Objects};
-use super::soak_fixture::{SoakFixture, WORKERS};
+use super::objects::Objects;
+use super::soak_fixture::{ASSETS, SoakFixture, WORKERS};
 
 /// How many processes load: the workers, a sweep, and the backfill's worker.
 const LOADING: usize = WORKERS + 2;
@@ -31,7 +31,7 @@ pub struct Account {
     /// Rows of the history by outcome and SQLSTATE.
     history: BTreeMap<(String, String), i64>,
     inserted: i64,
-    /// Good objects: their attempts; those beyond what their history explains; of the plain ones those that differ
+    /// Of the good objects: the attempts; those without a row in the history; the plain objects whose attempts differ
     /// from it.
     attempts: i64,
     unexplained: i64,

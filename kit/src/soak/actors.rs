@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::objects::{ASSETS, PREFIX};
+use super::objects::PREFIX;
 use super::options::Options;
-use super::soak_fixture::{BUCKET, SoakFixture};
+use super::soak_fixture::{ASSETS, BUCKET, SoakFixture};
 
 /// How soon an actor looks at the time again.
 const STEP: Duration = Duration::from_millis(10);
-/// Between two sweeps, and between two backfills.
+/// The pause between two sweeps, and between two backfills.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What all actors share.
@@ -20,7 +20,7 @@ pub struct Stage {
     seed: u64,
     ended: AtomicBool,
     errors: Mutex<Vec<String>>,
-    /// Calls of `run_sweep` and of `backfill` that came to their end.
+    /// Calls of `run_sweep` and of `backfill` that have ended.
     pub sweeps: AtomicUsize,
     pub backfills: AtomicUsize,
 }
@@ -84,7 +84,7 @@ impl Stage {
 
 /// Sweeps again and again in one session, as a job of TimescaleDB does.
 pub fn sweeper(fixture: &SoakFixture, stage: &Stage) {
-    let sweep = r#"CALL btc_ingest.run_sweep(NULL, '{"max_slices": 25, "max_runtime": "3 seconds"}')"#;
+    let sweep = r#"CALL btc_ingest.run_sweep(NULL, '{"max_objects": 25, "max_runtime": "3 seconds"}')"#;
     again_and_again(fixture, stage, sweep, &stage.sweeps);
 }
 

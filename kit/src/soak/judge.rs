@@ -12,7 +12,7 @@ use crate::fixture::plain;
 
 /// Work that is not done by then hangs.
 const LIMIT: Duration = Duration::from_secs(240);
-/// For claims of objects that turned out to need nothing.
+/// The time to release claims of objects that needed no load.
 const SOON: Duration = Duration::from_secs(20);
 const STEP: Duration = Duration::from_millis(100);
 
@@ -98,7 +98,7 @@ fn statuses(client: &mut Client, objects: &Objects) -> Vec<String> {
             (row.get(0), row.get(1), row.get(2), row.get(3));
         let poisoned = objects.poisoned.contains(uri);
         let wanted = if poisoned { "quarantined" } else { "loaded" };
-        // What speaks of the file, or of its not being there.
+        // Errors of the file, or of its absence.
         let its_own = !poisoned || sqlstate.starts_with("PQ") || sqlstate == "S3004";
         if status != wanted || registered != wanted || !its_own {
             wrong.push(format!("{uri}: {status} ({sqlstate}), its registry row: {registered}"));

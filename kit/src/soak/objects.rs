@@ -6,12 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::options::Options;
-use super::soak_fixture::{BUCKET, SoakFixture};
+use super::soak_fixture::{ASSETS, BUCKET, SoakFixture};
 use crate::ticks::{Random, slice_key, time_us};
 use crate::{Generator, ParquetFile, Sums, Tick};
 
-/// The assets that are traded.
-pub const ASSETS: [&str; 3] = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
 /// The folder of all objects; a backfill lists the second asset's.
 pub const PREFIX: &str = "soak/Binance";
 /// How many objects cannot be loaded.
@@ -30,16 +28,16 @@ pub struct Registration {
     pub bucket_us: i64,
     pub asset: &'static str,
     pub uri: String,
-    /// The object's key and content from now on.
+    /// The key and the new content of an object that is replaced.
     pub replaced: Option<(String, Bytes)>,
 }
 
-/// All of it.
+/// All objects of a soak.
 #[derive(Default)]
 pub struct Objects {
-    /// In the order in which they come.
+    /// The registrations in their order.
     pub registrations: Vec<Registration>,
-    /// Of each asset.
+    /// The sums of each asset.
     pub sums: BTreeMap<&'static str, Sums>,
     /// Ticks of each (asset, bucket).
     pub counts: BTreeMap<(&'static str, i64), i64>,
@@ -47,7 +45,7 @@ pub struct Objects {
     pub plain: BTreeSet<String>,
     /// Objects that cannot be loaded.
     pub poisoned: BTreeSet<String>,
-    /// How many there are of each kind: good, registered twice, grown in between.
+    /// The number of objects of each kind: good, registered twice, grown in between.
     pub good: usize,
     pub twice: usize,
     pub grown: usize,

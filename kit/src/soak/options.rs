@@ -22,13 +22,13 @@ The server is the one that PG_CONFIG belongs to, with btc_ingest installed.";
 pub struct Options {
     /// How long slices come, and processes are killed.
     pub time: Duration,
-    /// Of everything that is random.
+    /// The seed of everything that is random.
     pub seed: u64,
     /// Good slices.
     pub slices: usize,
     /// Processes that are killed.
     pub kills: usize,
-    /// For how long S3 is gone.
+    /// How long S3 is gone.
     pub outage: Duration,
 }
 

@@ -8,10 +8,10 @@ use crate::ticks::{Random, time_text};
 
 /// Rows of the largest transaction.
 const MOST: u64 = 40;
-/// All are registered when so much of the time has passed.
+/// The part of the time after which all objects are registered.
 const PART: f64 = 0.9;
 
-/// What a producer writes: nothing but the documented columns.
+/// The INSERT of a producer: only the documented columns.
 const UPSERT: &str = "
     INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ($1::text::timestamptz, $2, $3)
     ON CONFLICT (bucket_5m, asset) DO UPDATE SET s3_uri = excluded.s3_uri";

@@ -6,7 +6,7 @@ use postgres::{Client, NoTls};
 
 /// A server that does not answer by then counts as lost.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Between two tries.
+/// The pause between two attempts.
 const STEP: Duration = Duration::from_millis(50);
 /// SQLSTATEs of a server that stops or starts.
 const GONE: [&str; 5] = ["57P01", "57P02", "57P03", "08006", "53300"];
@@ -15,7 +15,7 @@ const GONE: [&str; 5] = ["57P01", "57P02", "57P03", "08006", "53300"];
 pub struct Session {
     connection: String,
     client: Option<Client>,
-    /// How often it was cut off.
+    /// How often it has lost its connection.
     pub lost: usize,
 }
 

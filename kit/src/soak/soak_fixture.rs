@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 
-use super::objects::ASSETS;
 use super::session::Session;
 use crate::{Chaos, Cluster, FaultProxy, S3Server};
 
+/// The assets that are traded.
+pub const ASSETS: [&str; 3] = ["BTCUSDT", "ETHUSDT", "SOLUSDT"];
 /// The bucket of every object.
 pub const BUCKET: &str = "landing";
 const DATABASE: &str = "soak";

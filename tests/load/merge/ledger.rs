@@ -149,7 +149,7 @@ fn an_object_gets_one_registry_row_per_bucket_and_asset_and_leaves_those_of_othe
     let all = ticks(1, 400);
     fixture.run(
         "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri)
-         VALUES ('2024-08-08T12:05:00Z', 'BTCUSDT', 's3://landing/somebody/else.parquet')",
+         VALUES ('2024-08-08T12:05:00Z', 'BTCUSDT', 's3://landing/another/else.parquet')",
     );
     let uri = fixture.put("a.parquet", &all);
     fixture.load(&uri, "");

@@ -2,7 +2,7 @@
 //! pause, failures, a standby. Each is seen failing, and well again.
 
 use btc_ingest_kit::command::run;
-use btc_ingest_kit::fixture::{BUCKET, cluster_of, loaded, traces};
+use btc_ingest_kit::fixture::{BUCKET, SCHEMA_VERSION, cluster_of, loaded, traces};
 use btc_ingest_kit::rows::ticks;
 use btc_ingest_kit::sql::{execute, wait_until_true};
 use btc_ingest_kit::wait::wait_until;
@@ -119,12 +119,15 @@ fn a_server_without_room_for_the_workers_says_how_many_processes_it_needs() {
 fn the_last_error_of_a_worker_is_shown_until_loads_succeed_again() {
     let (fixture, mut client) = WorkersFixture::running(|builder| builder);
     // A scheduler reports an incompatible library once.
-    execute(&mut client, "UPDATE ingestion.schema_version SET version = 4");
+    execute(&mut client, &format!("UPDATE ingestion.schema_version SET version = {}", SCHEMA_VERSION + 1));
     wait_until("the error", SOON, || !check(&mut client, "last error of a worker").ok);
     let found = check(&mut client, "last error of a worker");
-    assert!(found.detail.contains("schema version 4") && found.detail.ends_with("(TK011)"), "{found:?}");
+    assert!(
+        found.detail.contains(&format!("schema version {}", SCHEMA_VERSION + 1)) && found.detail.ends_with("(TK011)"),
+        "{found:?}"
+    );
     assert!(found.hint.contains("btc_ingest.failures"), "{found:?}");
-    execute(&mut client, "UPDATE ingestion.schema_version SET version = 3");
+    execute(&mut client, &format!("UPDATE ingestion.schema_version SET version = {SCHEMA_VERSION}"));
     assert!(!check(&mut client, "last error of a worker").ok, "nothing was loaded since");
 
     register(&mut client, &fixture.put("a.parquet", 1), "0s");
@@ -188,11 +191,11 @@ fn what_waits_without_a_worker_to_load_it_is_found_and_a_sweep_or_a_job_fixes_it
     let mut client = db.client();
     let workers = check(&mut client, "workers");
     assert!(workers.ok && workers.detail == "none: btc_ingest is not preloaded", "{workers:?}");
-    let uri = server.put("nobody/a.parquet", ParquetFile::new().bytes(&ticks(1, 10)));
+    let uri = server.put("unattended/a.parquet", ParquetFile::new().bytes(&ticks(1, 10)));
     register(&mut client, &uri, "0s");
     let checks = doctor(&mut client);
     assert_eq!(failing(&checks), ["queue"]);
-    assert!(checks["queue"].detail.ends_with("and nobody is there to load them"), "{checks:?}");
+    assert!(checks["queue"].detail.ends_with("and no worker or job is there to load them"), "{checks:?}");
     for way in ["btc_ingest.sweep()", "shared_preload_libraries", "add_job('btc_ingest.run_sweep', '5 minutes')"] {
         assert!(checks["queue"].hint.contains(way), "{way}: {checks:?}");
     }
@@ -200,7 +203,7 @@ fn what_waits_without_a_worker_to_load_it_is_found_and_a_sweep_or_a_job_fixes_it
     assert_eq!(check(&mut client, "queue").detail, "nothing waits");
 
     // A client that swept within the hour may sweep again.
-    let uri = server.put("nobody/b.parquet", ParquetFile::new().bytes(&ticks(11, 10)));
+    let uri = server.put("unattended/b.parquet", ParquetFile::new().bytes(&ticks(11, 10)));
     register(&mut client, &uri, "10 minutes");
     assert!(check(&mut client, "queue").ok);
     execute(&mut client, "UPDATE ingestion.load_history SET finished_at = finished_at - interval '2 hours'");
@@ -286,7 +289,7 @@ fn a_standby_is_well_says_what_it_is_and_loads_when_it_is_promoted() {
     assert_eq!(checks["standby"].detail, "in recovery: nothing is loaded here");
     assert!(checks["standby"].hint.contains("primary"), "{checks:?}");
     assert_eq!(checks["workers"].detail, "none on a standby: they start when it is promoted");
-    assert_eq!(checks["tables"].detail, "schema version 3");
+    assert_eq!(checks["tables"].detail, format!("schema version {SCHEMA_VERSION}"));
     assert!(checks["S3 reachable"].ok && !checks.contains_key("queue"), "{checks:#?}");
     // The checks of the tables run there as well.
     execute(&mut client, "DROP INDEX market_data.btc_ticks_bucket_5m_idx");

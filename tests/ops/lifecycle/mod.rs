@@ -6,7 +6,7 @@ mod dump;
 mod versions;
 
 use btc_ingest_kit::dump::{copy, dump, restore};
-use btc_ingest_kit::fixture::{Refusal, loaded, refused, stored};
+use btc_ingest_kit::fixture::{Refusal, SCHEMA_VERSION, loaded, refused, stored};
 use btc_ingest_kit::rows::{must_hold, ticks};
 use btc_ingest_kit::sql::{execute, texts};
 use btc_ingest_kit::ticks::{Tick, time_us};
@@ -32,7 +32,8 @@ fn shape(client: &mut Client) -> Vec<String> {
         client,
         r"WITH spaces AS (
               SELECT * FROM pg_namespace
-                  WHERE nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops', 'btc_ingest')
+                  WHERE nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops', 'btc_ingest',
+                                  'btc_ingest_internal')
           ), tables AS (
               SELECT c.* FROM pg_class c WHERE c.relnamespace IN (SELECT oid FROM spaces) AND c.relkind = 'r'
               UNION

@@ -7,14 +7,17 @@ fn tables_of_a_newer_schema_version_are_left_alone() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     let uri = put(&db, "a.parquet", &ticks(1, 5));
-    execute(&mut client, "UPDATE ingestion.schema_version SET version = 4");
+    let newer = SCHEMA_VERSION + 1;
+    execute(&mut client, &format!("UPDATE ingestion.schema_version SET version = {newer}"));
     let migrate = refusal(&mut client, "SELECT btc_ingest.migrate()", "TK011");
     assert!(
-        migrate.message.contains("version 4, this library knows only 3") && migrate.hint.contains("ALTER EXTENSION"),
+        migrate.message.contains(&format!("version {newer}, this library knows only {SCHEMA_VERSION}"))
+            && migrate.hint.contains("ALTER EXTENSION"),
         "{migrate:?}"
     );
     let load = refused(&mut client, &uri, "", "TK011");
-    assert!(load.message.contains("have schema version 4, the library needs 3"), "{load:?}");
+    let expected = format!("have schema version {newer}, the library needs {SCHEMA_VERSION}");
+    assert!(load.message.contains(&expected), "{load:?}");
     execute(&mut client, "DROP EXTENSION btc_ingest");
     refusal(&mut client, INSTALL, "TK011");
     execute(&mut client, "UPDATE ingestion.schema_version SET version = 1");
@@ -85,6 +88,29 @@ fn tables_of_version_2_get_what_version_3_added_and_their_pending_rows_are_loade
 }
 
 #[test]
+fn tables_of_version_3_get_the_names_of_version_4_and_keep_their_backfills() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    execute(&mut client, &format!("CALL btc_ingest.backfill(ARRAY['{uri}'])"));
+    let wanted = shape(&mut client);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 3;
+         ALTER TABLE ingestion.backfills ALTER COLUMN mode SET DEFAULT 'slice';
+         UPDATE ingestion.backfills SET mode = 'slice';
+         ALTER TABLE ingestion.backfill_chunks DROP CONSTRAINT backfill_chunks_status_check,
+             ADD CONSTRAINT backfill_chunks_status_check CHECK (status IN ('pending', 'attached', 'slices', 'done'));
+         INSERT INTO ingestion.backfill_chunks (backfill, chunk_from, chunk_to, status)
+         SELECT id, '2024-08-08', '2024-08-15', 'slices' FROM ingestion.backfills",
+    );
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    assert_eq!(texts(&mut client, "SELECT mode FROM ingestion.backfills"), ["object"]);
+    assert_eq!(texts(&mut client, "SELECT status FROM ingestion.backfill_chunks"), ["objects"]);
+}
+
+#[test]
 fn tables_of_an_older_schema_version_are_migrated_before_they_are_loaded() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
@@ -94,7 +120,8 @@ fn tables_of_an_older_schema_version_are_migrated_before_they_are_loaded() {
         let refused = refused(&mut client, &uri, "", "TK011");
         assert!(refused.hint.contains("SELECT btc_ingest.migrate();"), "{refused:?}");
         execute(&mut client, "SELECT btc_ingest.migrate()");
-        assert_eq!(texts(&mut client, "SELECT version::text FROM ingestion.schema_version"), ["3"]);
+        let version = texts(&mut client, "SELECT version::text FROM ingestion.schema_version");
+        assert_eq!(version, [SCHEMA_VERSION.to_string()]);
     }
     execute(&mut client, "DROP TABLE ingestion.schema_version");
     refused(&mut client, &uri, "", "TK009");

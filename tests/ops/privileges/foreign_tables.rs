@@ -3,14 +3,14 @@
 use super::*;
 
 /// A database whose tables belong to mallory, and a role that loads into it.
-struct Owned {
+struct OwnedFixture {
     db: TestDb<'static>,
     mallory: String,
     loader: String,
 }
 
-impl Owned {
-    fn new() -> Owned {
+impl OwnedFixture {
+    fn new() -> OwnedFixture {
         let db = ServerFixture::shared().db();
         let (mallory, loader) = (user(&db, "mallory", &[]), user(&db, "victim", &["btc_ingest_loader"]));
         let mut client = db.client();
@@ -21,7 +21,7 @@ impl Owned {
             client.batch_execute(&format!("ALTER SCHEMA {schema} OWNER TO {mallory}")).unwrap();
         }
         client.batch_execute(&format!("CREATE SCHEMA mallory AUTHORIZATION {mallory}")).unwrap();
-        Owned { db, mallory, loader }
+        OwnedFixture { db, mallory, loader }
     }
 
     #[track_caller]
@@ -41,9 +41,9 @@ impl Owned {
 
 #[test]
 fn loads_work_when_an_ordinary_role_owns_all_tables() {
-    let owned = Owned::new();
-    let (uri, sums) = object("owned");
-    let [mut superuser, mut loader] = owned.callers();
+    let fixture = OwnedFixture::new();
+    let (uri, sums) = object("fixture");
+    let [mut superuser, mut loader] = fixture.callers();
     let report = loaded(&mut loader, &uri, "");
     assert_eq!(report.inserted as u64, sums.rows);
     let report = loaded(&mut superuser, &uri, "force => true");
@@ -53,12 +53,12 @@ fn loads_work_when_an_ordinary_role_owns_all_tables() {
     let sql = "SELECT ok FROM btc_ingest.doctor() WHERE \"check\" = 'tables'";
     assert!(truth(&mut loader, sql));
     // The current user is the caller again.
-    assert_eq!(column(&mut loader, "SELECT current_user::text"), [owned.loader.as_str()]);
+    assert_eq!(column(&mut loader, "SELECT current_user::text"), [fixture.loader.as_str()]);
 }
 
 /// Checks that a load fails with what the trigger may not do, and that no role gains a privilege.
-fn must_fail_openly(owned: &Owned, author: &mut Client, uri: &str, table: &str, climb: &str) {
-    let mallory = &owned.mallory;
+fn must_fail_openly(fixture: &OwnedFixture, author: &mut Client, uri: &str, table: &str, climb: &str) {
+    let mallory = &fixture.mallory;
     let how = format!("{climb} in a trigger of {table}");
     let function = format!(
         "CREATE OR REPLACE FUNCTION mallory.climb() RETURNS trigger LANGUAGE plpgsql AS
@@ -71,17 +71,17 @@ fn must_fail_openly(owned: &Owned, author: &mut Client, uri: &str, table: &str, 
     author
         .batch_execute(&format!("DROP TRIGGER IF EXISTS climb ON {table}; {}", trigger.replace("OR REPLACE ", "")))
         .unwrap();
-    for mut caller in owned.callers() {
+    for mut caller in fixture.callers() {
         let refusal = refused(&mut caller, uri, "", "42501");
         assert!(!refusal.message.is_empty());
         assert_eq!(traces(&mut caller), [], "{how}: {refusal:?}");
     }
-    owned.must_have_no_new_superuser(&how);
+    fixture.must_have_no_new_superuser(&how);
 }
 
 /// Checks that a load succeeds if the trigger catches every error, and that the trigger ran as mallory.
-fn must_be_harmless_in_silence(owned: &Owned, author: &mut Client, object: (&str, &Sums), climbs: &[String]) {
-    let (mallory, (uri, sums)) = (&owned.mallory, object);
+fn must_be_harmless_in_silence(fixture: &OwnedFixture, author: &mut Client, object: (&str, &Sums), climbs: &[String]) {
+    let (mallory, (uri, sums)) = (&fixture.mallory, object);
     let tries: String = climbs
         .iter()
         .map(|climb| {
@@ -104,10 +104,10 @@ fn must_be_harmless_in_silence(owned: &Owned, author: &mut Client, object: (&str
             ))
             .unwrap();
     }
-    let [mut superuser, mut loader] = owned.callers();
+    let [mut superuser, mut loader] = fixture.callers();
     loaded(&mut superuser, uri, "");
     loaded(&mut loader, uri, "force => true");
-    owned.must_have_no_new_superuser("silently");
+    fixture.must_have_no_new_superuser("silently");
     stored(&mut superuser).must_be(sums, "past a trigger that tries everything");
     assert_eq!(column(&mut superuser, "SELECT DISTINCT who FROM mallory.seen"), [mallory.as_str()]);
     assert_eq!(column(&mut superuser, "SELECT DISTINCT how FROM mallory.seen"), ["ran"]);
@@ -115,10 +115,10 @@ fn must_be_harmless_in_silence(owned: &Owned, author: &mut Client, object: (&str
 
 #[test]
 fn an_owners_trigger_runs_as_the_owner_and_cannot_become_superuser() {
-    let owned = Owned::new();
+    let fixture = OwnedFixture::new();
     let (uri, sums) = object("trigger");
-    let mallory = &owned.mallory;
-    let mut author = owned.db.client_as(mallory);
+    let mallory = &fixture.mallory;
+    let mut author = fixture.db.client_as(mallory);
     author.batch_execute("CREATE TABLE mallory.seen (who text, how text)").unwrap();
     let climbs = [
         format!("ALTER ROLE {mallory} SUPERUSER"),
@@ -138,34 +138,34 @@ fn an_owners_trigger_runs_as_the_owner_and_cannot_become_superuser() {
         // All attempts on the hypertable; the first one is enough on the other tables.
         let tried = if table == "market_data.btc_ticks" { &climbs[..] } else { &climbs[..1] };
         for climb in tried {
-            must_fail_openly(&owned, &mut author, &uri, table, climb);
+            must_fail_openly(&fixture, &mut author, &uri, table, climb);
         }
         author.batch_execute(&format!("DROP TRIGGER climb ON {table}")).unwrap();
     }
 
-    must_be_harmless_in_silence(&owned, &mut author, (&uri, &sums), &climbs);
+    must_be_harmless_in_silence(&fixture, &mut author, (&uri, &sums), &climbs);
 }
 
 #[test]
 fn an_owners_trigger_that_waits_for_the_commit_is_refused() {
-    let owned = Owned::new();
+    let fixture = OwnedFixture::new();
     let (uri, _) = object("deferred");
-    let mut author = owned.db.client_as(&owned.mallory);
+    let mut author = fixture.db.client_as(&fixture.mallory);
     author
         .batch_execute(&format!(
             "CREATE FUNCTION mallory.later() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN EXECUTE 'ALTER ROLE {} SUPERUSER'; RETURN NEW; END $$;
              CREATE CONSTRAINT TRIGGER later AFTER INSERT ON ingestion.objects DEFERRABLE INITIALLY DEFERRED
              FOR EACH ROW EXECUTE FUNCTION mallory.later()",
-            owned.mallory
+            fixture.mallory
         ))
         .unwrap();
-    for mut caller in owned.callers() {
+    for mut caller in fixture.callers() {
         refused(&mut caller, &uri, "", "42501");
-        owned.must_have_no_new_superuser("a deferred trigger");
+        fixture.must_have_no_new_superuser("a deferred trigger");
         assert_eq!(traces(&mut caller), []);
         assert!(caller.query("SELECT * FROM btc_ingest.register_s3_slice($1, 'BTCUSDT')", &[&uri]).is_err());
-        owned.must_have_no_new_superuser("a deferred trigger of a registration");
+        fixture.must_have_no_new_superuser("a deferred trigger of a registration");
     }
 }
 

@@ -22,7 +22,8 @@ fn a_user_without_a_role_can_call_nothing_and_read_nothing() {
     loaded(&mut db.client(), &uri, "");
     let outsider = user(&db, "outsider", &[]);
     let mut admin = db.client();
-    let functions = "FROM pg_proc WHERE pronamespace = 'btc_ingest'::regnamespace";
+    let functions =
+        "FROM pg_proc WHERE pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)";
     assert!(column(&mut admin, &format!("SELECT proname::text {functions}")).len() >= 7);
     let callable = format!("SELECT proname::text {functions} AND has_function_privilege('{outsider}', oid, 'execute')");
     assert_eq!(column(&mut admin, &callable), [""; 0]);
@@ -99,7 +100,9 @@ fn a_loader_loads_and_registers_and_writes_no_tick_herself() {
         denied(&mut loader, &format!("TRUNCATE {table}"));
         denied(
             &mut loader,
-            &format!("CREATE TRIGGER t BEFORE INSERT ON {table} EXECUTE FUNCTION btc_ingest.registry_pending()"),
+            &format!(
+                "CREATE TRIGGER t BEFORE INSERT ON {table} EXECUTE FUNCTION btc_ingest_internal.registry_pending()"
+            ),
         );
     }
     denied(&mut loader, "UPDATE market_data.btc_ticks SET price = 0");

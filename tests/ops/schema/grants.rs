@@ -38,13 +38,15 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
                            CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END,
                            string_agg(g.privilege_type, ',' ORDER BY g.privilege_type))
                FROM pg_namespace n, aclexplode(n.nspacl) g
-              WHERE (n.nspname IN {SCHEMAS} OR n.nspname = 'btc_ingest') AND g.grantee <> n.nspowner
+              WHERE (n.nspname IN {SCHEMAS} OR n.nspname IN ('btc_ingest', 'btc_ingest_internal'))
+                AND g.grantee <> n.nspowner
               GROUP BY n.nspname, g.grantee ORDER BY 1"
         ),
     );
     must_be(
         &found,
         "btc_ingest: btc_ingest_reader USAGE
+         btc_ingest_internal: btc_ingest_reader USAGE
          ingestion: btc_ingest_reader USAGE
          landing: btc_ingest_reader USAGE
          market_data: btc_ingest_reader USAGE
@@ -84,65 +86,69 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
     );
 }
 
+/// The roles that may call each function, but for its owner and the roles that include these.
+const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
+     btc_ingest.backfill_failures: btc_ingest_loader
+     btc_ingest.backfill_status: btc_ingest_reader
+     btc_ingest.cancel_backfill: btc_ingest_admin
+     btc_ingest.discover: btc_ingest_loader
+     btc_ingest.doctor: btc_ingest_loader
+     btc_ingest.inspect_s3: btc_ingest_loader
+     btc_ingest.load_s3_slice: btc_ingest_loader
+     btc_ingest.migrate: btc_ingest_admin
+     btc_ingest.pause_ingest: btc_ingest_admin
+     btc_ingest.register_s3_slice: btc_ingest_loader
+     btc_ingest.reload_slice: btc_ingest_admin
+     btc_ingest.requeue_failed: btc_ingest_loader
+     btc_ingest.resume_ingest: btc_ingest_admin
+     btc_ingest.retry: btc_ingest_loader
+     btc_ingest.run_sweep: btc_ingest_loader
+     btc_ingest.skip: btc_ingest_admin
+     btc_ingest.stats_since: btc_ingest_reader
+     btc_ingest.sweep: btc_ingest_loader
+     btc_ingest.unwatch: btc_ingest_admin
+     btc_ingest.watch: btc_ingest_admin
+     btc_ingest.workers: btc_ingest_reader
+     btc_ingest_internal.adopt_shapes: no role
+     btc_ingest_internal.attach_chunk: no role
+     btc_ingest_internal.backfill_worker_is_alive: btc_ingest_reader
+     btc_ingest_internal.compress_finished: no role
+     btc_ingest_internal.compression_jobs: no role
+     btc_ingest_internal.grant_and_comment: no role
+     btc_ingest_internal.index_chunk: no role
+     btc_ingest_internal.lag_by_asset: btc_ingest_reader
+     btc_ingest_internal.missing_indexes: no role
+     btc_ingest_internal.objects_failed: btc_ingest_reader
+     btc_ingest_internal.objects_waiting: btc_ingest_reader
+     btc_ingest_internal.pause_compression: no role
+     btc_ingest_internal.registry_pending: no role
+     btc_ingest_internal.registry_wake: no role
+     btc_ingest_internal.rename_stored_modes: no role
+     btc_ingest_internal.resume_compression: no role
+     btc_ingest_internal.running_loads: btc_ingest_reader
+     btc_ingest_internal.stage_chunk: no role
+     btc_ingest_internal.start_backfill: btc_ingest_loader
+     btc_ingest_internal.start_backfill_workers: btc_ingest_loader
+     btc_ingest_internal.survey_backfill: btc_ingest_loader
+     btc_ingest_internal.sweep_step: btc_ingest_loader
+     btc_ingest_internal.take_migration_lock: no role
+     btc_ingest_internal.try_compression_lock: no role
+     btc_ingest_internal.wake_workers: btc_ingest_loader
+     btc_ingest_internal.watched: btc_ingest_reader";
+
 #[test]
 fn functions_are_granted_thus_and_never_to_public() {
     let found = texts(
         &mut client(),
-        "SELECT format('%s: %s', p.proname, coalesce(string_agg(
+        "SELECT format('%s.%s: %s', p.pronamespace::regnamespace, p.proname, coalesce(string_agg(
                       CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END,
-                       ',' ORDER BY g.grantee::regrole::text) FILTER (WHERE g.grantee <> p.proowner), 'nobody'))
+                       ',' ORDER BY g.grantee::regrole::text) FILTER (WHERE g.grantee <> p.proowner), 'no role'))
            FROM pg_proc p
            LEFT JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) g ON true
-          WHERE p.pronamespace = 'btc_ingest'::regnamespace
+          WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)
           GROUP BY p.oid ORDER BY 1",
     );
-    must_be(
-        &found,
-        "adopt_shapes: nobody
-         attach_chunk: nobody
-         backfill: btc_ingest_loader
-         backfill_failures: btc_ingest_loader
-         backfill_status: btc_ingest_reader
-         cancel_backfill: btc_ingest_admin
-         compress_finished: nobody
-         compression_jobs: nobody
-         discover: btc_ingest_loader
-         doctor: btc_ingest_loader
-         grant_and_comment: nobody
-         index_chunk: nobody
-         inspect_s3: btc_ingest_loader
-         lag_by_asset: btc_ingest_reader
-         load_s3_slice: btc_ingest_loader
-         loads_in_work: btc_ingest_reader
-         migrate: btc_ingest_admin
-         missing_indexes: nobody
-         objects_failed: btc_ingest_reader
-         objects_waiting: btc_ingest_reader
-         pause_compression: nobody
-         pause_ingest: btc_ingest_admin
-         register_s3_slice: btc_ingest_loader
-         registry_pending: nobody
-         registry_wake: nobody
-         reload_slice: btc_ingest_admin
-         requeue_failed: btc_ingest_loader
-         resume_compression: nobody
-         resume_ingest: btc_ingest_admin
-         retry: btc_ingest_loader
-         run_sweep: btc_ingest_loader
-         skip: btc_ingest_admin
-         stage_chunk: nobody
-         start_backfill: btc_ingest_loader
-         start_backfill_workers: btc_ingest_loader
-         stats_since: btc_ingest_reader
-         survey_backfill: btc_ingest_loader
-         sweep: btc_ingest_loader
-         sweep_step: btc_ingest_loader
-         unwatch: btc_ingest_admin
-         wake_workers: btc_ingest_loader
-         watch: btc_ingest_admin
-         watched: btc_ingest_reader
-         workers: btc_ingest_reader",
-    );
+    must_be(&found, FUNCTIONS);
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn the_functions_have_these_arguments_and_results() {
              bytes numeric, fetch_seconds double precision, decode_seconds double precision, \
              insert_seconds double precision, median_ms double precision, p95_ms double precision, \
              p99_ms double precision, longest_ms double precision, errors jsonb)
-         sweep(max_slices integer DEFAULT NULL::integer) -> SETOF btc_ingest.load_report
+         sweep(max_objects integer DEFAULT NULL::integer) -> SETOF btc_ingest.load_report
          unwatch(prefix text) -> text
          watch(prefix text, options jsonb DEFAULT '{}'::jsonb) -> text",
     );
@@ -92,9 +92,10 @@ fn the_triggers_of_the_registry_are_these_and_go_with_the_extension() {
     must_be(
         &found,
         "CREATE TRIGGER registry_pending BEFORE INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m FOR EACH ROW \
-            EXECUTE FUNCTION btc_ingest.registry_pending(), depends on btc_ingest
+            EXECUTE FUNCTION btc_ingest_internal.registry_pending(), depends on btc_ingest
          CREATE TRIGGER registry_wake AFTER INSERT OR UPDATE OF s3_uri ON landing.raw_blobs_5m FOR EACH ROW WHEN \
-             ((new.status = 'pending'::text)) EXECUTE FUNCTION btc_ingest.registry_wake(), depends on btc_ingest",
+             ((new.status = 'pending'::text)) \
+             EXECUTE FUNCTION btc_ingest_internal.registry_wake(), depends on btc_ingest",
     );
 }
 
@@ -103,7 +104,7 @@ fn every_function_that_runs_as_its_owner_has_a_search_path_of_its_own() {
     let found = texts(
         &mut client(),
         "SELECT p.oid::regprocedure::text FROM pg_proc p
-          WHERE p.pronamespace = 'btc_ingest'::regnamespace AND p.prosecdef
+          WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace) AND p.prosecdef
             AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)",
     );
     must_be(&found, "");
@@ -142,7 +143,8 @@ fn everything_has_a_comment() {
         &mut client(),
         &format!(
             "SELECT 'schema ' || nspname FROM pg_namespace n
-              WHERE (nspname IN {SCHEMAS} OR nspname = 'btc_ingest') AND obj_description(n.oid, 'pg_namespace') IS NULL
+              WHERE (nspname IN {SCHEMAS} OR nspname IN ('btc_ingest', 'btc_ingest_internal'))
+                AND obj_description(n.oid, 'pg_namespace') IS NULL
               UNION ALL
              SELECT 'table ' || c.oid::regclass FROM pg_class c
               WHERE c.relnamespace IN (SELECT oid FROM pg_namespace
@@ -156,7 +158,8 @@ fn everything_has_a_comment() {
                 AND a.attnum > 0 AND col_description(a.attrelid, a.attnum) IS NULL
               UNION ALL
              SELECT 'function ' || p.oid::regprocedure FROM pg_proc p
-              WHERE p.pronamespace = 'btc_ingest'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL
+              WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)
+                AND obj_description(p.oid, 'pg_proc') IS NULL
               UNION ALL
              SELECT 'type ' || t.oid::regtype FROM pg_type t
               WHERE t.typnamespace = 'btc_ingest'::regnamespace AND t.typcategory <> 'A'
@@ -184,51 +187,57 @@ fn the_comment_of_the_maker_flag_says_that_the_buyer_was_the_maker() {
 }
 
 /// Everything that belongs to the extension.
-const MEMBERS: &str = "function btc_ingest.adopt_shapes(text)
-     function btc_ingest.attach_chunk(regclass,timestamp with time zone,timestamp with time zone)
-     function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
+const MEMBERS: &str =
+    "function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
      function btc_ingest.backfill_failures(bigint,integer)
      function btc_ingest.backfill_status(bigint)
      function btc_ingest.cancel_backfill(bigint)
-     function btc_ingest.compress_finished(jsonb)
-     function btc_ingest.compression_jobs()
      function btc_ingest.discover(text)
      function btc_ingest.doctor()
-     function btc_ingest.grant_and_comment()
-     function btc_ingest.index_chunk(regclass,boolean)
      function btc_ingest.inspect_s3(text,jsonb)
-     function btc_ingest.lag_by_asset()
      function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
-     function btc_ingest.loads_in_work()
      function btc_ingest.migrate()
-     function btc_ingest.missing_indexes()
-     function btc_ingest.objects_failed()
-     function btc_ingest.objects_waiting()
-     function btc_ingest.pause_compression()
      function btc_ingest.pause_ingest()
      function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
-     function btc_ingest.registry_pending()
-     function btc_ingest.registry_wake()
      function btc_ingest.reload_slice(text,timestamp with time zone)
      function btc_ingest.requeue_failed(interval)
-     function btc_ingest.resume_compression(jsonb)
      function btc_ingest.resume_ingest()
      function btc_ingest.retry(text,text,timestamp with time zone,interval)
      function btc_ingest.run_sweep(integer,jsonb)
      function btc_ingest.skip(text,text,text,timestamp with time zone,interval)
-     function btc_ingest.stage_chunk(timestamp with time zone,timestamp with time zone)
-     function btc_ingest.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
-     function btc_ingest.start_backfill_workers(bigint)
      function btc_ingest.stats_since(interval)
-     function btc_ingest.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
      function btc_ingest.sweep(integer)
-     function btc_ingest.sweep_step(text[],boolean,boolean)
      function btc_ingest.unwatch(text)
-     function btc_ingest.wake_workers()
      function btc_ingest.watch(text,jsonb)
-     function btc_ingest.watched()
      function btc_ingest.workers()
+     function btc_ingest_internal.adopt_shapes(text)
+     function btc_ingest_internal.attach_chunk(regclass,timestamp with time zone,timestamp with time zone)
+     function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
+     function btc_ingest_internal.compress_finished(jsonb)
+     function btc_ingest_internal.compression_jobs()
+     function btc_ingest_internal.grant_and_comment()
+     function btc_ingest_internal.index_chunk(regclass,boolean)
+     function btc_ingest_internal.lag_by_asset()
+     function btc_ingest_internal.missing_indexes()
+     function btc_ingest_internal.objects_failed()
+     function btc_ingest_internal.objects_waiting()
+     function btc_ingest_internal.pause_compression()
+     function btc_ingest_internal.registry_pending()
+     function btc_ingest_internal.registry_wake()
+     function btc_ingest_internal.rename_stored_modes()
+     function btc_ingest_internal.resume_compression(jsonb)
+     function btc_ingest_internal.running_loads()
+     function btc_ingest_internal.stage_chunk(timestamp with time zone,timestamp with time zone)
+     function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
+     function btc_ingest_internal.start_backfill_workers(bigint)
+     function btc_ingest_internal.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
+     function btc_ingest_internal.sweep_step(text[],boolean,boolean)
+     function btc_ingest_internal.take_migration_lock()
+     function btc_ingest_internal.try_compression_lock()
+     function btc_ingest_internal.wake_workers()
+     function btc_ingest_internal.watched()
      schema btc_ingest
+     schema btc_ingest_internal
      type btc_ingest.load_report
      view btc_ingest.failures
      view btc_ingest.lag

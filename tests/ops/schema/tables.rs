@@ -225,7 +225,7 @@ fn keys_and_checks_are_these() {
     );
     must_be(
         &found,
-        "ingestion.backfill_chunks CHECK ((status = ANY (ARRAY['pending'::text, 'attached'::text, 'slices'::text, \
+        "ingestion.backfill_chunks CHECK ((status = ANY (ARRAY['pending'::text, 'attached'::text, 'objects'::text, \
             'done'::text])))
          ingestion.backfill_chunks PRIMARY KEY (backfill, chunk_from)
          ingestion.backfill_workers PRIMARY KEY (backfill, slot)
