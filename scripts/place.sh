@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Copies the files of the directory FROM into the directory TO: each is written beside the old one and renamed. A process
-# that has the old file open or mapped keeps it.
+# Copies the files of the directory FROM into the directory TO. Each file is written beside the old one and renamed, so
+# that a process which has the old file open or mapped keeps it.
 set -euo pipefail
 from=$1 to=$2
 # Root writes directly; another user through sudo, as the server's directories belong to root.
