@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use btc_ingest_kit::cluster::try_client;
-use btc_ingest_kit::fixture::backfill::{BackfillFixture, MOST_ATTEMPTS, call, loaded, workers};
+use btc_ingest_kit::cluster::{tail, try_client};
+use btc_ingest_kit::fixture::backfill::{BackfillFixture, MOST_ATTEMPTS, call, loaded, retry_at_once, workers};
 use btc_ingest_kit::fixture::doomed::DoomedFixture;
 use btc_ingest_kit::fixture::{BUCKET, must_hold_sums};
 use btc_ingest_kit::process::kill;
@@ -313,4 +313,34 @@ fn workers_of_a_dropped_database_are_not_started_again_and_again() {
     wait_until("twelve seconds", SOON, || begun.elapsed() > Duration::from_secs(12));
     let failed = server.cluster.log().matches("does not exist").count();
     assert!(failed <= 2, "{failed} vain starts in twelve seconds");
+}
+
+#[test]
+fn a_worker_that_meets_a_transient_error_outside_of_any_object_waits_and_continues() {
+    // A server of its own, because the setting is that of the whole cluster.
+    let server: &'static ServerFixture = Box::leak(Box::new(ServerFixture::start()));
+    retry_at_once(&server.cluster);
+    let mut fixture = BackfillFixture::of(server);
+    let all = fixture.put_small(6);
+    // Started without a CALL, which would start a worker again that has ended.
+    fixture.run("SELECT btc_ingest.pause_ingest()");
+    let prefix = fixture.prefix("Binance/");
+    fixture.run(&format!(
+        "SELECT btc_ingest_internal.start_backfill(ARRAY['{prefix}'], NULL, NULL, 1, 'object');
+         SELECT btc_ingest_internal.start_backfill_workers(1)"
+    ));
+    wait_until("the worker", SOON, || workers(&mut fixture.client).len() == 1);
+    let worker = workers(&mut fixture.client);
+    let reload = "SELECT pg_reload_conf()";
+    fixture.run("ALTER SYSTEM SET default_transaction_read_only = on");
+    fixture.run(reload);
+    wait_until("the error in the log", SOON, || server.cluster.log().contains("btc_ingest backfill 1: "));
+    assert!(server.cluster.log().contains("(25006)"), "{}", tail(&server.cluster.log(), 20));
+    fixture.run("ALTER SYSTEM RESET default_transaction_read_only");
+    fixture.run(reload);
+    let resume = "SET default_transaction_read_only = off; UPDATE ingestion.control SET paused = false";
+    fixture.db.psql(resume).unwrap();
+    wait_until("the end of the backfill", SOON, || fixture.status("status") == "done");
+    must_hold_sums(&mut fixture.client, &all);
+    assert!(worker.len() == 1 && !server.cluster.log().contains("XX000"), "{}", tail(&server.cluster.log(), 20));
 }

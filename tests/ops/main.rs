@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod doctor;
+mod documents;
 mod lifecycle;
 mod privileges;
 mod schema;

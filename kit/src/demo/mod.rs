@@ -90,7 +90,7 @@ pub fn up() -> Result<(), String> {
     println!("Uploaded {} objects with {ticks} ticks.\n", objects.len());
 
     for object in &objects {
-        load(&cluster, &object.uri)?;
+        load(&cluster, &object.uri())?;
     }
     println!();
     show(
@@ -105,7 +105,7 @@ pub fn up() -> Result<(), String> {
   FROM market_data.btc_ticks ORDER BY event_time DESC, trade_id DESC LIMIT 10;",
     )?;
     println!("The same object again:");
-    let outcome = load(&cluster, &objects[0].uri)?;
+    let outcome = load(&cluster, &objects[0].uri())?;
     if outcome != "already loaded" {
         return Err(format!("expected the outcome \"already loaded\", got \"{outcome}\""));
     }
@@ -252,13 +252,22 @@ fn configure(cluster: &Cluster, endpoint: &str) -> Result<(), String> {
     show(cluster, "CREATE EXTENSION btc_ingest CASCADE;")
 }
 
-struct Object {
-    uri: String,
-    ticks: Vec<Tick>,
+/// One object of the demo.
+pub struct Object {
+    /// Its key in the bucket.
+    pub key: String,
+    /// What it holds.
+    pub ticks: Vec<Tick>,
 }
 
-/// Uploads an hour of slices, one object each, and one object with the hour after it and two symbols.
-fn upload(endpoint: &str) -> Result<Vec<Object>, String> {
+impl Object {
+    fn uri(&self) -> String {
+        format!("s3://{BUCKET}/{}", self.key)
+    }
+}
+
+/// Generates an hour of slices, one object each, and one object with the hour after it and two symbols.
+pub fn objects() -> Vec<Object> {
     let start = time_us("2024-08-08T12:00:00Z");
     let mut btc = Generator::new(2024, "BTCUSDT", start, 3_740_000_000).per_second(14.0).starting_at(57_300);
     let hour_later = start + 3_600_000_000;
@@ -267,18 +276,21 @@ fn upload(endpoint: &str) -> Result<Vec<Object>, String> {
     let mut objects = Vec::new();
     for _ in 0..12 {
         let key = slice_key("Binance", "BTCUSDT", btc.next_bucket_us());
-        objects.push(Object { uri: key, ticks: btc.next_slice() });
+        objects.push(Object { key, ticks: btc.next_slice() });
     }
     let mut hour = btc.next_slices(12);
     hour.extend(eth.next_slices(12));
     hour.sort_by_key(|tick| tick.event_time_us);
-    objects.push(Object { uri: "Binance/hourly/2024/08/08/20240808T1300Z.parquet".to_owned(), ticks: hour });
+    objects.push(Object { key: "Binance/hourly/2024/08/08/20240808T1300Z.parquet".to_owned(), ticks: hour });
+    objects
+}
 
+fn upload(endpoint: &str) -> Result<Vec<Object>, String> {
+    let objects = objects();
     let client = S3Client::new(endpoint, ACCESS, SECRET, None);
     client.create_bucket(BUCKET)?;
-    for object in &mut objects {
-        client.put(BUCKET, &object.uri, ParquetFile::new().bytes(&object.ticks))?;
-        object.uri = format!("s3://{BUCKET}/{}", object.uri);
+    for object in &objects {
+        client.put(BUCKET, &object.key, ParquetFile::new().bytes(&object.ticks))?;
     }
     Ok(objects)
 }

@@ -3,6 +3,7 @@
 mod adoption;
 mod drop_and_create;
 mod dump;
+mod installing;
 mod versions;
 
 use btc_ingest_kit::dump::{copy, dump, restore};
