@@ -105,7 +105,7 @@ fn a_full_disk_stops_it(mode: &str, fixture: BackfillFixture) {
     let refusal = called.refusal.clone().unwrap();
     assert_eq!(refusal.sqlstate, "53100", "{called:#?}");
     assert!(refusal.message.contains("No space left on device"), "{refusal:?}");
-    assert!(refusal.hint.contains("CALL it again"), "{refusal:?}");
+    assert!(refusal.hint.contains("repeat the CALL"), "{refusal:?}");
     assert_eq!(fixture.status("status, sqlstate, objects_failed"), "stopped 53100 0");
     fixture.must_have_no_stage();
     let stored = fixture.number("SELECT count(*) FROM market_data.btc_ticks");

@@ -79,7 +79,7 @@ fn a_forbidden_prefix_and_one_that_does_not_answer_hold_up_no_other() {
     // In a call, a prefix that cannot be listed is a row of its own.
     folder.text("SELECT btc_ingest.unwatch($1)", &[&silent]);
     let found = "SELECT string_agg(concat_ws(' ', listed, problem IS NOT NULL), ', '
-                  ORDER BY watched_prefix <> $1, watched_prefix) FROM btc_ingest.discover()";
+                  ORDER BY prefix <> $1, prefix) FROM btc_ingest.discover()";
     assert_eq!(folder.text(found, &[&pattern]), "3 f, 0 t, 0 t");
 }
 

@@ -109,9 +109,12 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.unwatch: btc_ingest_admin
      btc_ingest.watch: btc_ingest_admin
      btc_ingest.workers: btc_ingest_reader
-     btc_ingest_internal.adopt_shapes: no role
+     btc_ingest_internal.adopt_checks: no role
+     btc_ingest_internal.adopt_columns: no role
+     btc_ingest_internal.adopt_keys: no role
      btc_ingest_internal.attach_chunk: no role
      btc_ingest_internal.backfill_worker_is_alive: btc_ingest_reader
+     btc_ingest_internal.columns: no role
      btc_ingest_internal.compress_finished: no role
      btc_ingest_internal.compression_jobs: no role
      btc_ingest_internal.grant_and_comment: no role
@@ -126,11 +129,13 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.rename_stored_modes: no role
      btc_ingest_internal.resume_compression: no role
      btc_ingest_internal.running_loads: btc_ingest_reader
+     btc_ingest_internal.schemas: no role
      btc_ingest_internal.stage_chunk: no role
      btc_ingest_internal.start_backfill: btc_ingest_loader
      btc_ingest_internal.start_backfill_workers: btc_ingest_loader
      btc_ingest_internal.survey_backfill: btc_ingest_loader
      btc_ingest_internal.sweep_step: btc_ingest_loader
+     btc_ingest_internal.tables: no role
      btc_ingest_internal.take_migration_lock: no role
      btc_ingest_internal.try_compression_lock: no role
      btc_ingest_internal.wake_workers: btc_ingest_loader

@@ -15,7 +15,7 @@ fn the_functions_have_these_arguments_and_results() {
     );
     must_be(
         &found,
-        "discover(prefix text DEFAULT NULL::text) -> TABLE(watched_prefix text, listed bigint, \
+        "discover(prefix text DEFAULT NULL::text) -> TABLE(prefix text, listed bigint, \
             registered_new bigint, changed bigint, known bigint, passed_over bigint, skipped bigint, \
             seconds double precision, problem text)
          doctor() -> TABLE(\"check\" text, ok boolean, detail text, hint text)
@@ -210,9 +210,12 @@ const MEMBERS: &str =
      function btc_ingest.unwatch(text)
      function btc_ingest.watch(text,jsonb)
      function btc_ingest.workers()
-     function btc_ingest_internal.adopt_shapes(text)
+     function btc_ingest_internal.adopt_checks(text)
+     function btc_ingest_internal.adopt_columns(text)
+     function btc_ingest_internal.adopt_keys()
      function btc_ingest_internal.attach_chunk(regclass,timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
+     function btc_ingest_internal.columns(text)
      function btc_ingest_internal.compress_finished(jsonb)
      function btc_ingest_internal.compression_jobs()
      function btc_ingest_internal.grant_and_comment()
@@ -227,11 +230,13 @@ const MEMBERS: &str =
      function btc_ingest_internal.rename_stored_modes()
      function btc_ingest_internal.resume_compression(jsonb)
      function btc_ingest_internal.running_loads()
+     function btc_ingest_internal.schemas()
      function btc_ingest_internal.stage_chunk(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
      function btc_ingest_internal.start_backfill_workers(bigint)
      function btc_ingest_internal.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
      function btc_ingest_internal.sweep_step(text[],boolean,boolean)
+     function btc_ingest_internal.tables()
      function btc_ingest_internal.take_migration_lock()
      function btc_ingest_internal.try_compression_lock()
      function btc_ingest_internal.wake_workers()
@@ -239,6 +244,7 @@ const MEMBERS: &str =
      schema btc_ingest
      schema btc_ingest_internal
      type btc_ingest.load_report
+     type btc_ingest_internal.tick
      view btc_ingest.failures
      view btc_ingest.lag
      view btc_ingest.progress
