@@ -97,7 +97,7 @@ fn tables_of_version_3_get_the_names_of_version_4_and_keep_their_backfills() {
     execute(
         &mut client,
         "UPDATE ingestion.schema_version SET version = 3;
-         ALTER TABLE ingestion.backfills ALTER COLUMN mode SET DEFAULT 'slice';
+         ALTER TABLE ingestion.backfills ALTER COLUMN mode SET DEFAULT 'slice', DROP CONSTRAINT backfills_mode_check;
          UPDATE ingestion.backfills SET mode = 'slice';
          ALTER TABLE ingestion.backfill_chunks DROP CONSTRAINT backfill_chunks_status_check,
              ADD CONSTRAINT backfill_chunks_status_check CHECK (status IN ('pending', 'attached', 'slices', 'done'));

@@ -138,7 +138,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.tables: no role
      btc_ingest_internal.take_migration_lock: no role
      btc_ingest_internal.try_compression_lock: no role
-     btc_ingest_internal.wake_workers: btc_ingest_loader
+     btc_ingest_internal.wake_workers: no role
      btc_ingest_internal.watched: btc_ingest_reader";
 
 #[test]

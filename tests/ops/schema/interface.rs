@@ -218,7 +218,7 @@ const MEMBERS: &str =
      function btc_ingest_internal.columns(text)
      function btc_ingest_internal.compress_finished(jsonb)
      function btc_ingest_internal.compression_jobs()
-     function btc_ingest_internal.grant_and_comment()
+     function btc_ingest_internal.grant_and_comment(text)
      function btc_ingest_internal.index_chunk(regclass,boolean)
      function btc_ingest_internal.lag_by_asset()
      function btc_ingest_internal.missing_indexes()

@@ -229,6 +229,7 @@ fn keys_and_checks_are_these() {
             'done'::text])))
          ingestion.backfill_chunks PRIMARY KEY (backfill, chunk_from)
          ingestion.backfill_workers PRIMARY KEY (backfill, slot)
+         ingestion.backfills CHECK ((mode = ANY (ARRAY['object'::text, 'chunk'::text])))
          ingestion.backfills PRIMARY KEY (id)
          ingestion.control CHECK (only_row)
          ingestion.control PRIMARY KEY (only_row)
