@@ -230,6 +230,8 @@ fn keys_and_checks_are_these() {
          ingestion.backfill_chunks PRIMARY KEY (backfill, chunk_from)
          ingestion.backfill_workers PRIMARY KEY (backfill, slot)
          ingestion.backfills CHECK ((mode = ANY (ARRAY['object'::text, 'chunk'::text])))
+         ingestion.backfills CHECK ((status = ANY (ARRAY['pending'::text, 'listing'::text, 'loading'::text, \
+             'done'::text, 'stopped'::text, 'cancelled'::text])))
          ingestion.backfills PRIMARY KEY (id)
          ingestion.control CHECK (only_row)
          ingestion.control PRIMARY KEY (only_row)
