@@ -163,7 +163,7 @@ fn a_bucket_that_is_not_there_stops_a_backfill_and_the_next_call_takes_it_up() {
     let called = fixture.call(&prefixes, "");
     assert_eq!(called.sqlstate(), "S3005", "{called:#?}");
     let refusal = called.refusal.unwrap();
-    assert!(refusal.message.contains("has stopped") && refusal.hint.contains("CALL it again"), "{refusal:?}");
+    assert!(refusal.message.contains("has stopped") && refusal.hint.contains("repeat the CALL"), "{refusal:?}");
     assert_eq!(fixture.status("status, sqlstate"), "stopped S3005");
     fixture.must_be_quiet();
     proxy.clear();
