@@ -325,10 +325,9 @@ fn a_worker_that_meets_a_transient_error_outside_of_any_object_waits_and_continu
     // Started without a CALL, which would start a worker again that has ended.
     fixture.run("SELECT btc_ingest.pause_ingest()");
     let prefix = fixture.prefix("Binance/");
-    fixture.run(&format!(
-        "SELECT btc_ingest_internal.start_backfill(ARRAY['{prefix}'], NULL, NULL, 1, 'object');
-         SELECT btc_ingest_internal.start_backfill_workers(1)"
-    ));
+    let start = "SELECT btc_ingest_internal.start_backfill";
+    fixture.run(&format!("{start}(ARRAY['{prefix}'], NULL, NULL, 1, 'object')"));
+    fixture.run(&format!("{start}_workers(1)"));
     wait_until("the worker", SOON, || workers(&mut fixture.client).len() == 1);
     let worker = workers(&mut fixture.client);
     let reload = "SELECT pg_reload_conf()";
