@@ -1,5 +1,6 @@
 //! The SQL contract: what `CREATE EXTENSION btc_ingest CASCADE` makes, to the letter.
 
+mod comments;
 mod grants;
 mod interface;
 mod tables;
