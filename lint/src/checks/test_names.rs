@@ -33,7 +33,7 @@ fn document(tree: &Tree, tests: &HashSet<String>, source: &Source) -> Vec<Findin
         proof = line.contains(PROVED) || (proof && line.starts_with(' '));
         for span in spans(line) {
             let known = tests.contains(span)
-                || if proof { names_tests(tree, span) } else { !is_long(span) || stands_in_source(tree, span) };
+                || if proof { !is_name(span) || is_module(tree, span) } else { !is_long(span) || is_used(tree, span) };
             if !known {
                 findings.push(Finding::new(&source.path, number, format!("there is no test {span}")));
             }
@@ -42,18 +42,22 @@ fn document(tree: &Tree, tests: &HashSet<String>, source: &Source) -> Vec<Findin
     findings
 }
 
-/// Returns whether a span names a file or a module of tests, such as `load::cancel`.
-fn names_tests(tree: &Tree, span: &str) -> bool {
+/// Returns whether a span can be the name of a test, or of a module of tests such as `load::cancel`.
+fn is_name(span: &str) -> bool {
+    span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c))
+}
+
+fn is_module(tree: &Tree, span: &str) -> bool {
     let module = format!("tests/{}", span.replace("::", "/"));
-    tree.has(span) || (span.contains("::") && (tree.has(&module) || tree.has(&format!("{module}.rs"))))
+    span.contains("::") && (tree.has(&module) || tree.has(&format!("{module}.rs")))
 }
 
 fn is_long(span: &str) -> bool {
-    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    span.chars().all(known) && span.split('_').count() >= WORDS
+    is_name(span) && !span.contains(':') && span.split('_').count() >= WORDS
 }
 
-fn stands_in_source(tree: &Tree, name: &str) -> bool {
+/// Returns whether a name stands in a file that is no document.
+fn is_used(tree: &Tree, name: &str) -> bool {
     let inside = |c: char| c.is_alphanumeric() || c == '_';
     let found = |text: &str| {
         text.match_indices(name)
@@ -102,7 +106,10 @@ mod tests {
 
     #[test]
     fn the_proof_of_a_rule_names_tests() {
-        assert!(texts("- **Proved by**: `one_is_one`,\n  `two_is_two`, all of `load::cancel`.\n- `other`").is_empty());
+        assert!(
+            texts("- **Proved by**: `one_is_one`,\n  `two_is_two`, all of `load::cancel` by `f()`.\n- `other`")
+                .is_empty()
+        );
         assert_eq!(
             texts("- **Proved by**: `one_is_one`,\n  `helper`, `load::gone`."),
             ["docs/design/a.md:2: there is no test helper", "docs/design/a.md:2: there is no test load::gone"]
