@@ -40,6 +40,26 @@ pub fn lines(text: &str) -> Vec<(usize, &str, Kind<'_>)> {
     lines
 }
 
+/// Returns the code spans of a line: every second piece between backticks.
+pub fn spans(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// Returns the code spans of a document's text and tables, with the line of each and the heading's number before it.
+/// The number is 0 before the first heading below the title. Fences of code have no spans.
+pub fn spans_by_section(text: &str) -> Vec<(usize, usize, &str)> {
+    let (mut section, mut found) = (0, Vec::new());
+    for (number, line, kind) in lines(text) {
+        match kind {
+            Kind::Heading(_) => section += usize::from(!line.starts_with("# ")),
+            Kind::Fence | Kind::Code(_) => continue,
+            Kind::Table | Kind::Text => {}
+        }
+        found.extend(spans(line).map(|span| (number, section, span)));
+    }
+    found
+}
+
 /// Returns the mark that ends the fence which starts with this line, and the fence's language.
 fn fence(line: &str) -> Option<(&str, &str)> {
     let mark = ["```", "~~~"].into_iter().find(|mark| line.starts_with(mark))?;
@@ -104,6 +124,12 @@ mod tests {
                 Kind::Text
             ]
         );
+    }
+
+    #[test]
+    fn spans_have_their_section() {
+        let text = "# Title\n`a` and `b c`\n## One `two`\n```\n`no`\n```\n| `d` | e |\n";
+        assert_eq!(spans_by_section(text), [(2, 0, "a"), (2, 0, "b c"), (3, 1, "two"), (7, 1, "d")]);
     }
 
     #[test]

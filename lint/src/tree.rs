@@ -78,6 +78,11 @@ impl Tree {
         self.position(path).map(|at| &self.sources[at])
     }
 
+    /// Returns whether there is a file at a path, or a folder with files.
+    pub fn has(&self, path: &str) -> bool {
+        self.find(path).is_some() || self.sources.iter().any(|source| source.is_in(&[path]))
+    }
+
     /// Returns the place of a file in `sources`.
     pub fn position(&self, path: &str) -> Option<usize> {
         self.sources.binary_search_by(|source| source.path.as_str().cmp(path)).ok()

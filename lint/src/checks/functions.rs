@@ -14,25 +14,10 @@ const MOST_NESTED: usize = 5;
 /// The most arguments, `self` among them.
 const MOST_ARGUMENTS: usize = 7;
 
-/// A function that may have more lines.
-struct Exception {
-    file: &'static str,
-    name: &'static str,
-    /// Why; for the reader of this list.
-    _reason: &'static str,
-}
-
-const LONG: &[Exception] =
-    &[Exception { file: "src/pg/session/guc.rs", name: "register", _reason: "a flat table of settings" }];
-
 pub fn check(tree: &Tree) -> Vec<Finding> {
-    check_but_for(tree, LONG)
-}
-
-fn check_but_for(tree: &Tree, long: &'static [Exception]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (source, syntax) in tree.rust() {
-        let mut functions = Functions { file: &source.path, long, findings: &mut findings };
+        let mut functions = Functions { file: &source.path, findings: &mut findings };
         functions.visit_file(syntax);
     }
     findings
@@ -40,7 +25,6 @@ fn check_but_for(tree: &Tree, long: &'static [Exception]) -> Vec<Finding> {
 
 struct Functions<'a> {
     file: &'a str,
-    long: &'static [Exception],
     findings: &'a mut Vec<Finding>,
 }
 
@@ -49,8 +33,7 @@ impl Functions<'_> {
         let name = signature.ident.to_string();
         let first = signature.fn_token.span().start().line;
         let lines = block.brace_token.span.close().end().line + 1 - first;
-        let may_be_long = self.long.iter().any(|exception| exception.file == self.file && exception.name == name);
-        if lines > MOST_LINES && !may_be_long {
+        if lines > MOST_LINES {
             self.add(first, format!("{name} has {lines} lines, more than {MOST_LINES}"));
         }
         let nested = deepest(block);
@@ -140,25 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn a_long_function_is_found_but_for_a_table() {
+    fn a_long_function_is_found() {
         let long =
             |name: &str, lines: usize| format!("/// About it.\nfn {name}() {{\n{}}}\n", "f();\n".repeat(lines - 2));
         assert!(texts("src/a.rs", &long("fits", 60)).is_empty());
         assert_eq!(texts("src/a.rs", &long("long", 61)), ["src/a.rs:2: long has 61 lines, more than 60"]);
-        assert!(texts("src/pg/session/guc.rs", &long("register", 61)).is_empty());
-        assert_eq!(texts("src/pg/session/guc.rs", &long("other", 61)).len(), 1);
         assert_eq!(texts("src/a.rs", &format!("impl A {{ {} }}", long("method", 70))).len(), 1);
-    }
-
-    #[test]
-    fn each_exception_is_needed() {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-        let findings = check_but_for(&Tree::read(root.as_ref()).unwrap(), &[]);
-        for exception in LONG {
-            let start = format!("{} has", exception.name);
-            let needed = findings.iter().any(|found| found.file == exception.file && found.text.starts_with(&start));
-            assert!(needed, "{} of {}", exception.name, exception.file);
-        }
     }
 
     #[test]

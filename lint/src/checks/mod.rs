@@ -8,7 +8,10 @@ mod line_length;
 mod links;
 mod locks;
 mod orphans;
+mod paths;
 mod sqlstates;
+mod test_map;
+mod test_names;
 mod words;
 
 use crate::finding::Finding;
@@ -36,4 +39,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "locks", about: "advisory locks are taken in one file only", run: locks::check },
     Check { name: "sqlstates", about: "SQLSTATEs are judged in one file only", run: sqlstates::check },
     Check { name: "links", about: "links in documents lead somewhere", run: links::check },
+    Check { name: "paths", about: "files that documents name exist", run: paths::check },
+    Check { name: "test-names", about: "tests that documents name exist", run: test_names::check },
+    Check { name: "test-map", about: "the test map has a row for each file of src and sql", run: test_map::check },
 ];

@@ -1,4 +1,4 @@
-//! Registration, sweeps and the commands on objects, which `sql/queue.sql` declares.
+//! The waking of workers, sweeps and the commands on objects, which `sql/queue.sql` declares.
 
 use pgrx::prelude::*;
 

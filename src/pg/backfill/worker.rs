@@ -56,8 +56,8 @@ fn recover(id: i64, slot: i32, objects: &mut ObjectWorker, failure: &Failure) ->
     let _ = ffi::survive(|| end::note(id, failure));
     let _ = ffi::survive(|| objects.loading.fail_current(failure));
     let _ = ffi::survive(|| objects.loading.release_all());
-    // The failure may have left other locks. The lock of the slot goes with them, and another process may
-    // take the slot.
+    // The failure may have left other locks, so the session releases all its locks, also that of its slot.
+    // Another process may take the slot then.
     locks::release_all();
     objects.loading.forget();
     let kept = take_slot(id, slot);
@@ -201,7 +201,7 @@ fn build_chunk(backfill: &Backfill, slot: i32, unit: units::Unit) -> Result<()> 
         build::Outcome::Done(chunk) => {
             chunk.map_or(Ok(()), build::analyze)?;
             aggregates::refresh_next()?;
-            // A process that must end answers no signals, and the compression of a chunk may take minutes.
+            // The compression of a chunk may take minutes, and no signal interrupts a process that is ending.
             if !ffi::is_ending() {
                 compression::compress_next(backfill)?;
             }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
 pub const SCHEMA_VERSION: i32 = 4;
 
-/// Every table that a load or a worker writes, and the schema version, which they read before.
+/// All tables that a load or a worker writes, and `ingestion.schema_version`, which each reads first.
 const WRITTEN: [&str; 12] = [
     "ingestion.schema_version",
     "ingestion.backfills",
@@ -76,7 +76,7 @@ struct Found {
     foreign_functions: Option<String>,
     hypertable: bool,
     chunk_constraint: bool,
-    /// Null if the table is missing, as the next three are.
+    /// This field and the next three are null if the table is missing.
     #[serde(deserialize_with = "spi::nullable")]
     root: Option<u32>,
     #[serde(deserialize_with = "spi::nullable")]
