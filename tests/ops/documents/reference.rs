@@ -27,8 +27,8 @@ fn every_public_function_view_and_type_has_a_section_and_no_section_is_about_not
     let known: BTreeSet<String> = server_texts(names).into_iter().collect();
     let sections = sections();
     assert_eq!(known.difference(&sections).collect::<Vec<_>>(), Vec::<&String>::new(), "without a section");
-    let tables = "tables".to_owned();
-    let unknown: Vec<_> = sections.difference(&known).filter(|name| **name != tables).collect();
+    // The tables have one section together.
+    let unknown: Vec<_> = sections.difference(&known).filter(|name| *name != "Tables").collect();
     assert_eq!(unknown, Vec::<&String>::new(), "sections about nothing");
 }
 

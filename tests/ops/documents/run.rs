@@ -17,7 +17,8 @@ const OTHER: [&str; 2] = ["text", "conf"];
 
 struct DocumentsFixture {
     cluster: Cluster,
-    s3: S3Server,
+    /// Kept for as long as the cluster reads from it.
+    _s3: S3Server,
 }
 
 impl DocumentsFixture {
@@ -33,7 +34,7 @@ impl DocumentsFixture {
             .setting("btc_ingest.s3_endpoint", &s3.endpoint())
             .setting("btc_ingest.s3_force_path_style", "on")
             .start();
-        Self { cluster, s3 }
+        Self { cluster, _s3: s3 }
     }
 
     /// Makes the database anew, without what an earlier page has left in the cluster.
@@ -88,7 +89,6 @@ impl DocumentsFixture {
 #[test]
 fn every_statement_and_command_of_the_documents_runs() {
     let documents = DocumentsFixture::start();
-    assert!(documents.s3.total() > 0);
     let mut failed = Vec::new();
     let mut count = 0;
     for page in pages() {
