@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{S3Settings, connect};
-use crate::s3::object::{ObjectHead, S3Object};
+use crate::s3::head::ObjectHead;
+use crate::s3::object::S3Object;
 use crate::s3::reads::Io;
 
 /// Footers that are fetched at once.
