@@ -90,7 +90,7 @@ pub fn part_of(
     if size.is_some_and(|size| size != total) {
         return Err(bad(&format!("the object has {total} bytes and not {}", size.unwrap_or_default())));
     }
-    // A whole object may be sent for any range that begins at its first byte. The caller takes no more than it asked for.
+    // A whole object may come for any range that begins at its first byte. The caller says whether it takes that.
     let wanted = if content_range.is_none() && asked.start == 0 { 0..total } else { asked.start..asked.end.min(total) };
     if range != wanted {
         let (first, last) = (asked.start, asked.end - 1);
