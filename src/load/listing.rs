@@ -3,7 +3,8 @@
 
 use super::background::Events;
 use crate::error::Result;
-use crate::s3::client::{S3Settings, connect};
+use crate::s3::client::connect;
+use crate::s3::config::S3Settings;
 use crate::s3::listing::{ListedObject, Listing};
 use crate::s3::reads::Io;
 

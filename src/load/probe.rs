@@ -5,8 +5,9 @@ use aws_sdk_s3::Client;
 use super::background::Events;
 use crate::error::Result;
 use crate::s3::answer::explain;
-use crate::s3::client::{S3Settings, connect};
+use crate::s3::client::connect;
 use crate::s3::clock::Clock;
+use crate::s3::config::S3Settings;
 use crate::s3::reads::Io;
 
 /// The results of the steps. Without credentials no further step follows.

@@ -66,18 +66,6 @@ where
     }
 }
 
-/// Returns whether the request may have failed because of its credentials. The answer to a HEAD does not say why.
-pub fn may_be_credentials<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    let SdkError::ServiceError(service) = error else { return false };
-    let status = service.raw().status().as_u16();
-    match service.err().code().map(meaning) {
-        Some(Some(Meaning::Expired | Meaning::WrongKey)) => true,
-        Some(Some(_)) => false,
-        Some(None) => status == 403,
-        None => matches!(status, 400 | 403),
-    }
-}
-
 /// An answer with a status that is no success.
 #[derive(Debug, Clone, Copy)]
 struct Refusal<'a> {
@@ -190,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_that_passes_is_transient_whatever_its_status_is() {
+    fn trouble_that_passes_is_transient_at_any_status() {
         let passing = [
             (400, "RequestTimeout"),
             (400, "ExpiredToken"),

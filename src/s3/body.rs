@@ -14,8 +14,8 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 
-use super::listing::MAX_KEYS;
-
+/// The keys of one page of a listing. S3 gives no more.
+pub const MAX_KEYS: usize = 1_000;
 /// Bytes of one page of a listing. A thousand keys of 1,024 bytes, each byte escaped, take six million.
 const LISTING: usize = 8 << 20;
 /// Bytes of any other body.

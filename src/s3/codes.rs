@@ -1,6 +1,9 @@
 //! What S3's error codes mean. docs/use/errors.md has the same table.
 
-/// What an error code means, whatever the HTTP status is.
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+/// What an error code means, at any HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// S3 is overloaded or failing, and the same request may succeed later.
@@ -66,6 +69,18 @@ pub const CODES: &[(&str, Meaning)] = &[
 /// Returns what a code means, or `None` if only the HTTP status says it.
 pub fn meaning(code: &str) -> Option<Meaning> {
     CODES.iter().find(|(known, _)| *known == code).map(|(_, meaning)| *meaning)
+}
+
+/// Returns whether the request may have failed because of its credentials. The answer to a HEAD does not say why.
+pub fn may_be_credentials<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let SdkError::ServiceError(service) = error else { return false };
+    let status = service.raw().status().as_u16();
+    match service.err().code().map(meaning) {
+        Some(Some(Meaning::Expired | Meaning::WrongKey)) => true,
+        Some(Some(_)) => false,
+        Some(None) => status == 403,
+        None => matches!(status, 400 | 403),
+    }
 }
 
 #[cfg(test)]

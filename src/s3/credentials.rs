@@ -10,7 +10,7 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::config::{Region, SharedHttpClient};
 use tokio::sync::Mutex;
 
-use super::client::{S3Settings, config_loader};
+use super::config::{S3Settings, config_loader};
 use crate::error::{Error, Result};
 
 /// Credentials are renewed this long before they expire. The SDK's own margin is ten seconds.

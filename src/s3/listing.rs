@@ -8,13 +8,12 @@ use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::Object;
 
 use super::answer::explain;
+use super::body::MAX_KEYS;
 use super::client::Connection;
 use super::head::{ObjectHead, strong};
 use crate::error::{Error, Result};
 use crate::model::text::printable;
 
-/// The keys of one page. S3 gives no more.
-pub const MAX_KEYS: usize = 1_000;
 /// Pages without a key that may follow each other.
 const MAX_EMPTY_PAGES: usize = 1_000;
 /// The longest continuation token, in bytes. It must fit into a request.

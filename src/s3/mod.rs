@@ -5,6 +5,7 @@ pub mod body;
 pub mod client;
 pub mod clock;
 pub mod codes;
+pub mod config;
 pub mod credentials;
 pub mod head;
 pub mod listing;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
+use hyper::Response;
 
 use crate::http::{Body, BoxError};
 
@@ -18,6 +19,12 @@ pub(super) fn endless(begin: &str) -> Body {
         }
     });
     channel.boxed()
+}
+
+/// Answers a refusal whose body has no end.
+pub(super) fn endless_refusal() -> Result<Response<Body>, BoxError> {
+    let begin = "<Error><Code>AccessDenied</Code><Message>";
+    Ok(Response::builder().status(403).header("content-type", "application/xml").body(endless(begin))?)
 }
 
 /// Returns the CRC32 of the bytes as S3's header has it: in base64.

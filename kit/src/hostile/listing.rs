@@ -7,9 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use hyper::Response;
 
-use super::answer::endless;
-use super::{Deviation, PAGE, State, endless_refusal, etag_of};
+use super::answer::{endless, endless_refusal};
+use super::deviation::Deviation;
+use super::state::{State, etag_of};
 use crate::http::{Body, BoxError, full};
+
+/// The keys of one page.
+const PAGE: usize = 3;
 
 /// A page before it is written.
 #[derive(Debug, Default)]

@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response};
 
-use super::answer::{crc32, endless};
-use super::{Deviation, State, endless_refusal, etag_of};
+use super::answer::{crc32, endless, endless_refusal};
+use super::deviation::Deviation;
+use super::state::{State, etag_of};
 use crate::http::{Body, BoxError, full};
 use crate::s3::xml_error;
 
