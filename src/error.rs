@@ -136,6 +136,45 @@ pub enum Error {
         /// Which kind of failure the chain reported.
         why: String,
     },
+    /// A listing contradicts itself or S3's protocol.
+    #[error("S3's listing cannot be used: {why}")]
+    BadListing {
+        /// The contradiction.
+        why: String,
+    },
+    /// S3 refused the credentials, also after they were fetched anew.
+    #[error("S3 does not accept the credentials ({code})")]
+    CredentialsRefused {
+        /// S3's own error code.
+        code: String,
+    },
+    /// S3 refused the request because of its time.
+    #[error("S3 refused the request because this server's clock is off")]
+    ClockOff {
+        /// Seconds by which S3's clock is ahead, if S3 named its time.
+        ahead: Option<i64>,
+    },
+    /// The object is archived and must be restored before it can be read.
+    #[error("the object is archived{}", class_of(.class.as_deref()))]
+    Archived {
+        /// Its storage class, if S3 named it.
+        class: Option<String>,
+    },
+    /// S3 gives nothing by which two versions of an object can be told apart.
+    #[error("S3 gives the object neither a strong ETag nor a version id")]
+    NoVersion {
+        /// The ETag that cannot serve, if there is one.
+        etag: Option<String>,
+    },
+    /// An answer does not fit its request.
+    #[error("S3's answer cannot be used: {why}")]
+    BadAnswer {
+        /// The contradiction.
+        why: String,
+    },
+    /// The bytes of a whole object do not match the checksum that S3 has of it, in every attempt.
+    #[error("the object's bytes do not match the checksum that S3 gives")]
+    ChecksumMismatch,
     /// The client could not be set up (CA file, endpoint, region).
     #[error("the S3 client could not be set up: {why}")]
     BadS3Setting {
@@ -333,6 +372,10 @@ pub enum Error {
 fn join(mismatches: &[Mismatch]) -> String {
     let parts: Vec<String> = mismatches.iter().map(|m| format!("{} {}", m.column, m.problem)).collect();
     parts.join("; ")
+}
+
+fn class_of(class: Option<&str>) -> String {
+    class.map(|class| format!(" (storage class {class})")).unwrap_or_default()
 }
 
 /// The result of everything that can fail with an [`Error`].

@@ -3,7 +3,8 @@
 //! In reading order:
 //! - [`cluster`]: a throw-away PostgreSQL cluster with TimescaleDB, and a fresh database per test;
 //! - [`s3`]: an S3 server in this process, with real protocol and real signatures; [`proxy`]: faults in front of it,
-//!   which a test asks for or which strike by chance ([`chaos`]);
+//!   which a test asks for or which strike by chance ([`chaos`]); [`hostile`]: a store that does not follow the
+//!   protocol;
 //!   [`imds`]: an instance metadata service that hands out credentials that can be rotated;
 //! - [`ticks`] and [`parquet`]: generated trades, as Parquet of any physical shape, with exact sums to compare against;
 //! - [`silence`]: an endpoint that no request may reach; [`disk`]: a disk that is too small; [`dump`]: pg_dump and
@@ -26,6 +27,7 @@ pub mod demo;
 pub mod disk;
 pub mod dump;
 pub mod fixture;
+pub mod hostile;
 pub mod http;
 pub mod imds;
 pub mod janitor;
@@ -47,6 +49,7 @@ pub use chaos::Chaos;
 pub use cluster::{Cluster, ClusterBuilder, TestDb};
 pub use disk::SmallDisk;
 pub use fixture::ServerFixture;
+pub use hostile::{Deviation, HostileStore};
 pub use imds::FakeImds;
 pub use parquet::ParquetFile;
 pub use proxy::{Fault, FaultProxy, When};

@@ -12,6 +12,7 @@ use super::damage::{damaged, guarded};
 use super::scan;
 use crate::error::{Error, Result, RowPosition};
 use crate::model::source::ObjectSource;
+use crate::model::text::printable;
 
 /// The decoded footer. All column chunks are checked to lie within the object.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct FileMeta {
 
 const MAGIC: &[u8; 4] = b"PAR1";
 const ENCRYPTED_MAGIC: &[u8; 4] = b"PARE";
+/// How many characters of a column's name are shown.
+const SHOWN_NAME: usize = 60;
 /// Magic, footer length, magic.
 const SMALLEST: u64 = 12;
 /// The bytes that are fetched at first. Most footers are smaller.
@@ -90,6 +93,13 @@ fn footer_len(source: &dyn ObjectSource, tail: &[u8]) -> Result<u64> {
 
 impl FileMeta {
     fn check(metadata: ParquetMetaData, data: Range<u64>) -> Result<FileMeta> {
+        // PostgreSQL's texts cannot hold a zero byte.
+        for leaf in metadata.file_metadata().schema_descr().columns() {
+            let name = leaf.path().string();
+            if name.contains('\0') {
+                return Err(damaged(format!("the column name \"{}\" has a zero byte", printable(&name, SHOWN_NAME))));
+            }
+        }
         let (mut rows, mut starts) = (0u64, Vec::with_capacity(metadata.num_row_groups()));
         for (index, group) in metadata.row_groups().iter().enumerate() {
             let in_group = count(group.num_rows(), || format!("row group {index}"))?;

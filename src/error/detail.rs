@@ -15,6 +15,13 @@ impl Error {
                 Some(format!("The load began with etag {expected}; an answer came with {found}."))
             }
             Error::NoCredentials { why } => Some(why.clone()),
+            Error::ClockOff { ahead: Some(ahead) } if *ahead < 0 => {
+                Some(format!("By S3's clock, this server's clock is {} seconds fast.", -ahead))
+            }
+            Error::ClockOff { ahead: Some(ahead) } => {
+                Some(format!("By S3's clock, this server's clock is {ahead} seconds slow."))
+            }
+            Error::NoVersion { etag: Some(etag) } => Some(format!("The ETag is {etag}.")),
             Error::NotParquet { found } => Some(found.clone()),
             Error::Truncated { why } => Some(why.clone()),
             Error::Encrypted { what } => Some(what.clone()),

@@ -69,6 +69,23 @@ facts! {
         Some("Correct the setting that the message names and call again.");
     Error::InvalidPattern { .. } => "S3015", Useless,
         Some("Write it as s3://bucket/Binance/{asset}/{yyyy}/{mm}/{dd}/, or without placeholders.");
+    Error::BadListing { .. } => "S3016", Useless,
+        Some("The object store does not follow S3's protocol for listings (ListObjectsV2); report it to its maker.");
+    Error::CredentialsRefused { .. } => "S3017", MayHelp,
+        Some("They were fetched again and are still refused. SELECT * FROM btc_ingest.doctor() shows where they come \
+              from; renew them there.");
+    Error::ClockOff { .. } => "S3018", MayHelp,
+        Some("Set the server's clock, e.g. with chrony; S3 accepts a difference of 15 minutes.");
+    Error::Archived { .. } => "S3019", Useless,
+        Some("Restore it, e.g. aws s3api restore-object --bucket B --key K --restore-request '{\"Days\": 7}', wait \
+              until that is done, and load it again or call btc_ingest.retry().");
+    Error::NoVersion { .. } => "S3020", Useless,
+        Some("Without them a replaced object is not noticed. Switch on the bucket's versioning, or let the store or \
+              the proxy before it send strong ETags.");
+    Error::BadAnswer { .. } => "S3021", MayHelp,
+        Some("The object store, or a proxy before it, does not follow S3's protocol; try again, then look there.");
+    Error::ChecksumMismatch => "S3022", MayHelp,
+        Some("Try again; if it stays so, the object is damaged in the store: upload it again.");
 
     Error::EmptyObject => "PQ001", Useless,
         Some("The producer uploaded nothing; upload the object again.");

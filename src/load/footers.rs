@@ -10,8 +10,10 @@ use crate::decode::{map_columns, read_footer, time_span};
 use crate::error::{Error, Result};
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
-use crate::s3::client::{S3Settings, connect};
-use crate::s3::object::{ObjectHead, S3Object};
+use crate::s3::client::connect;
+use crate::s3::config::S3Settings;
+use crate::s3::head::ObjectHead;
+use crate::s3::object::S3Object;
 use crate::s3::reads::Io;
 
 /// Footers that are fetched at once.

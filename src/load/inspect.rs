@@ -8,7 +8,8 @@ use crate::decode::{map_columns, read_footer, time_span};
 use crate::error::Result;
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
-use crate::s3::client::{S3Settings, connect};
+use crate::s3::client::connect;
+use crate::s3::config::S3Settings;
 use crate::s3::object::S3Object;
 use crate::s3::reads::Io;
 

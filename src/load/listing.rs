@@ -3,8 +3,9 @@
 
 use super::background::Events;
 use crate::error::Result;
-use crate::s3::client::{S3Settings, connect};
-use crate::s3::listing::{ListedObject, page};
+use crate::s3::client::connect;
+use crate::s3::config::S3Settings;
+use crate::s3::listing::{ListedObject, Listing};
 use crate::s3::reads::Io;
 
 /// One page of a listing.
@@ -28,16 +29,14 @@ pub fn run(
     events: &Events<Page>,
 ) -> Result<()> {
     let connection = io.wait(connect(s3))?;
-    let mut after = after;
+    let mut listing = Listing::new(&connection, bucket, prefix, after);
     loop {
-        let (mut objects, mut more) = io.wait(page(&connection, bucket, prefix, after.as_deref()))?;
-        // A page that says "more" but is empty would be asked for without end.
-        more &= !objects.is_empty();
-        after = objects.last().map(|object| object.key.clone()).or(after);
+        let (mut objects, mut more) = io.wait(listing.next())?;
         let skipped = objects.iter().enumerate().find_map(|(at, object)| Some((at, skip(&object.key)?)));
         if let Some((at, to)) = skipped {
             objects.truncate(at);
-            (after, more) = (Some(to), true);
+            listing.skip_to(to);
+            more = true;
         }
         events.send(Page { objects, more })?;
         if !more {

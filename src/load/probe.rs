@@ -1,10 +1,13 @@
 //! Checks for `doctor()` whether S3 can be reached.
 
+use aws_sdk_s3::Client;
+
 use super::background::Events;
 use crate::error::Result;
 use crate::s3::answer::explain;
-use crate::s3::client::{S3Settings, connect};
+use crate::s3::client::connect;
 use crate::s3::clock::Clock;
+use crate::s3::config::S3Settings;
 use crate::s3::reads::Io;
 
 /// The results of the steps. Without credentials no further step follows.
@@ -31,9 +34,11 @@ pub fn run(s3: &S3Settings, prefixes: &[(String, String)], io: &Io, events: &Eve
             let clock = Clock::default();
             for (bucket, prefix) in prefixes {
                 let answer = io.wait(async {
-                    let list = connection.client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
-                    let list = list.customize().interceptor(clock.clone());
-                    list.send().await.map(drop).map_err(|error| explain(&error, &connection, bucket))
+                    let request = |client: &Client| {
+                        let list = client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
+                        list.customize().interceptor(clock.clone()).send()
+                    };
+                    connection.send(request).await.map(drop).map_err(|error| explain(&error, &connection, bucket))
                 });
                 probe.prefixes.push((format!("s3://{bucket}/{prefix}"), answer));
             }

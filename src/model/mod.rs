@@ -10,6 +10,7 @@ pub mod queue_order;
 pub mod report;
 pub mod source;
 pub mod status;
+pub mod text;
 pub mod tick;
 pub mod uri;
 pub mod watch;

@@ -42,7 +42,7 @@ impl Intercept for Clock {
 }
 
 /// Returns the seconds from `now` to the time in a Date header.
-fn seconds_ahead(date: &str, now: SystemTime) -> Option<i64> {
+pub fn seconds_ahead(date: &str, now: SystemTime) -> Option<i64> {
     let theirs = DateTime::parse_from_rfc2822(date).ok()?;
     Some(theirs.timestamp() - DateTime::<Utc>::from(now).timestamp())
 }

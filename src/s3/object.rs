@@ -4,27 +4,27 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::types::ChecksumMode;
+use aws_smithy_checksums::body::validate::Error as ChecksumError;
 use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 
-use super::answer::{explain, timeout};
+use super::answer::{cause, explain, timeout};
 use super::client::Connection;
+use super::head::{ObjectHead, is_usable, part_of, version_of};
 use super::reads::Io;
 use crate::error::{Error, Result};
+use crate::model::text::printable;
 use crate::model::uri::S3Uri;
 
 /// The step whose timeout is retried here. The SDK itself retries all others.
 const READING_BODY: &str = "reading the object's body";
-
-/// Size and version of an object.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ObjectHead {
-    /// Bytes.
-    pub size: u64,
-    /// The etag without its quotes.
-    pub etag: String,
-}
+/// How much of a text of S3 is shown.
+const SHOWN: usize = 200;
 
 /// The answer to a GET of an object's first bytes; its body is not read yet.
 #[derive(Debug)]
@@ -60,35 +60,46 @@ impl S3Object {
 
     /// Asks for the size and etag of the current version.
     pub async fn head_of(connection: &Connection, uri: &S3Uri) -> Result<ObjectHead> {
-        let answer = connection.client.head_object().bucket(uri.bucket()).key(uri.key()).send().await;
-        match answer {
-            Ok(head) => Ok(ObjectHead {
-                size: head.content_length().unwrap_or(0).max(0) as u64,
-                etag: unquoted(head.e_tag().unwrap_or_default()),
-            }),
-            Err(error) => Err(why_no_head(connection, uri, &error).await),
+        let request = |client: &Client| client.head_object().bucket(uri.bucket()).key(uri.key()).send();
+        match connection.send(request).await {
+            Ok(head) => ObjectHead::new(head.content_length(), head.e_tag(), head.version_id()),
+            Err(error @ SdkError::ServiceError(_)) => Self::head_by_get(connection, uri, &error).await,
+            Err(error) => Err(explain(&error, connection, uri.bucket())),
+        }
+    }
+
+    /// Asks for the head again, with a GET of one byte: the answer to the HEAD that failed has no body in which S3
+    /// could give the reason.
+    async fn head_by_get<E>(
+        connection: &Connection,
+        uri: &S3Uri,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Result<ObjectHead>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match Self::begin(connection, uri, 1).await? {
+            Some(begun) => Ok(begun.head),
+            None => Err(explain(error, connection, uri.bucket())),
         }
     }
 
     /// Asks for the first `most` bytes of the current version, whose size and etag come with the answer. Returns `None`
-    /// if the answer does not have them or the object is empty; the caller then asks with a HEAD.
+    /// if the object is empty.
     pub async fn begin(connection: &Connection, uri: &S3Uri, most: u64) -> Result<Option<Begun>> {
-        let get = connection.client.get_object().bucket(uri.bucket()).key(uri.key());
-        let answer = match get.range(format!("bytes=0-{}", most.saturating_sub(1))).send().await {
+        let asked = 0..most.max(1);
+        let request = |client: &Client| {
+            client.get_object().bucket(uri.bucket()).key(uri.key()).range(range_header(&asked)).send()
+        };
+        let answer = match connection.send(request).await {
             Ok(answer) => answer,
             // An empty object has no first byte.
             Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 416) => return Ok(None),
             Err(error) => return Err(explain(&error, connection, uri.bucket())),
         };
-        let Some(len) = answer.content_length().and_then(|len| u64::try_from(len).ok()) else { return Ok(None) };
-        let size = match answer.content_range() {
-            Some(range) => range.strip_prefix(&format!("bytes 0-{}/", len.saturating_sub(1))).map(str::parse),
-            // The server ignores ranges and sends the whole object.
-            None => Some(Ok(len)),
-        };
-        let Some(Ok(size)) = size else { return Ok(None) };
-        let head = ObjectHead { size, etag: unquoted(answer.e_tag().unwrap_or_default()) };
-        Ok(Some(Begun { head, len, answer: Box::new(answer) }))
+        let (range, size) = part_of(answer.content_range(), answer.content_length(), &asked, None)?;
+        let head = ObjectHead { size, etag: version_of(answer.e_tag(), answer.version_id())? };
+        Ok(Some(Begun { head, len: range.end, answer: Box::new(answer) }))
     }
 
     /// Reads the body of an answer to [`S3Object::begin`], and resumes where it breaks off.
@@ -115,11 +126,11 @@ impl S3Object {
             let rest = range.start + body.len() as u64..range.end;
             match self.append(rest, &mut body, answer.take()).await {
                 Ok(()) => break,
-                Err(Error::BodyBroken { .. } | Error::S3Timeout { doing: READING_BODY, .. }) if attempt < attempts => {
-                    tokio::time::sleep(Duration::from_millis(50 << attempt.min(6))).await;
-                }
+                Err(Error::ChecksumMismatch) if attempt < attempts => body.clear(),
+                Err(Error::BodyBroken { .. } | Error::S3Timeout { doing: READING_BODY, .. }) if attempt < attempts => {}
                 Err(error) => return Err(error),
             }
+            tokio::time::sleep(Duration::from_millis(50 << attempt.min(6))).await;
         }
         self.io.bytes.fetch_add(wanted as u64, Ordering::Relaxed);
         Ok(body.freeze())
@@ -132,26 +143,22 @@ impl S3Object {
         }
         let mut answer = match answer {
             Some(answer) => *answer,
-            None => self.ask(range).await?,
+            None => self.ask(&range).await?,
         };
-        // Not every server honours If-Match, so the etag of every answer is compared.
-        let etag = unquoted(answer.e_tag().unwrap_or_default());
-        if etag != self.head.etag {
-            return Err(self.named(Error::ObjectChanged { expected: String::new(), found: etag }));
-        }
+        self.check(&answer, &range)?;
         let limit = self.connection.settings.read_timeout;
         loop {
             let chunk = match tokio::time::timeout(limit, answer.body.next()).await {
                 Err(_) => return Err(timeout(limit, READING_BODY)),
                 Ok(None) => break,
-                Ok(Some(Err(error))) => return Err(Error::BodyBroken { why: error.to_string() }),
+                Ok(Some(Err(error))) if cause::<ChecksumError>(&error).is_some() => {
+                    return Err(Error::ChecksumMismatch);
+                }
+                Ok(Some(Err(error))) => return Err(Error::BodyBroken { why: printable(&error.to_string(), SHOWN) }),
                 Ok(Some(Ok(chunk))) => chunk,
             };
             if body.len() + chunk.len() > end {
-                return Err(Error::S3Refused {
-                    status: 200,
-                    code: "the answer is longer than the range asked for".into(),
-                });
+                return Err(Error::BadAnswer { why: "its body is longer than the range that was asked for".into() });
             }
             body.extend_from_slice(&chunk);
         }
@@ -161,26 +168,55 @@ impl S3Object {
         Ok(())
     }
 
-    async fn ask(&self, range: Range<u64>) -> Result<GetObjectOutput> {
-        self.connection
-            .client
-            .get_object()
-            .bucket(self.uri.bucket())
-            .key(self.uri.key())
-            .range(format!("bytes={}-{}", range.start, range.end - 1))
-            .if_match(format!("\"{}\"", self.head.etag))
-            .send()
-            .await
-            .map_err(|error| explain(&error, &self.connection, self.uri.bucket()))
-            .map_err(|error| self.named(error))
+    /// Compares the head of an answer with the version and the range that were asked for. Not every server honours
+    /// If-Match and Range.
+    fn check(&self, answer: &GetObjectOutput, asked: &Range<u64>) -> Result<()> {
+        let found = match self.head.version_id() {
+            Some(_) => version_of(None, answer.version_id())?,
+            None => version_of(answer.e_tag(), answer.version_id())?,
+        };
+        if found != self.head.etag {
+            return Err(self.changed(found));
+        }
+        let (range, size) = part_of(answer.content_range(), answer.content_length(), asked, Some(self.head.size))?;
+        if range != *asked {
+            let why = format!("it is the whole object of {size} bytes, and {} were asked for", asked.end - asked.start);
+            return Err(Error::BadAnswer { why });
+        }
+        Ok(())
     }
 
-    fn named(&self, error: Error) -> Error {
-        match error {
-            Error::ObjectChanged { found, .. } => Error::ObjectChanged { expected: self.head.etag.clone(), found },
-            other => other,
+    async fn ask(&self, range: &Range<u64>) -> Result<GetObjectOutput> {
+        // An etag that no producer can have got from S3 is that of no version.
+        if !is_usable(&self.head.etag) {
+            return Err(self.changed(String::new()));
         }
+        let is_whole = *range == (0..self.head.size);
+        let request = |client: &Client| {
+            let get = client.get_object().bucket(self.uri.bucket()).key(self.uri.key());
+            let get = match self.head.version_id() {
+                Some(id) => get.version_id(id),
+                None => get.if_match(format!("\"{}\"", self.head.etag)),
+            };
+            // S3 gives the checksum of a whole object only, and the SDK compares it.
+            let get = if is_whole { get.checksum_mode(ChecksumMode::Enabled) } else { get.range(range_header(range)) };
+            get.send()
+        };
+        self.connection.send(request).await.map_err(|error| {
+            match explain(&error, &self.connection, self.uri.bucket()) {
+                Error::ObjectChanged { found, .. } => self.changed(found),
+                other => other,
+            }
+        })
     }
+
+    fn changed(&self, found: String) -> Error {
+        Error::ObjectChanged { expected: printable(&self.head.etag, SHOWN), found }
+    }
+}
+
+fn range_header(range: &Range<u64>) -> String {
+    format!("bytes={}-{}", range.start, range.end - 1)
 }
 
 /// A whole object that is fetched in the background. Dropping it ends the fetch.
@@ -206,30 +242,4 @@ impl Drop for Fetching {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// Returns the reason why a HEAD failed. The answer to a HEAD has no body in which S3 could give the reason, so this
-/// asks with a GET of one byte.
-async fn why_no_head<E>(
-    connection: &Connection,
-    uri: &S3Uri,
-    error: &aws_sdk_s3::error::SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>,
-) -> Error
-where
-    E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let first = explain(error, connection, uri.bucket());
-    if !matches!(error, aws_sdk_s3::error::SdkError::ServiceError(_)) {
-        return first;
-    }
-    let get = connection.client.get_object().bucket(uri.bucket()).key(uri.key()).range("bytes=0-0");
-    match get.send().await {
-        Ok(_) => first,
-        Err(error) => explain(&error, connection, uri.bucket()),
-    }
-}
-
-/// Returns an etag without its quotes, as the tables store it.
-pub fn unquoted(etag: &str) -> String {
-    etag.trim_start_matches("W/").trim_matches('"').to_owned()
 }

@@ -109,9 +109,12 @@ fn a_body_that_breaks_off_once_is_resumed_where_it_broke() {
     let seen = fixture.proxy.requests();
     let [first, second] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!(first.range.as_deref(), Some("bytes=0-1048575"));
-    // A cut connection may lose what was on its way, but never more than was sent.
-    let start: u64 = second.range.as_deref().unwrap()["bytes=".len()..].split('-').next().unwrap().parse().unwrap();
-    assert!(start <= 1000 && second.range.as_deref().unwrap().ends_with(&format!("-{last}")), "{second:?}");
+    // A cut connection may lose what was on its way, but never more than was sent. If nothing came, the object is asked
+    // for as a whole.
+    if let Some(range) = second.range.as_deref() {
+        let start: u64 = range["bytes=".len()..].split('-').next().unwrap().parse().unwrap();
+        assert!((1..=1000).contains(&start) && range.ends_with(&format!("-{last}")), "{second:?}");
+    }
     assert_eq!(second.if_match.as_deref(), Some(ServerFixture::shared().s3.etag(BUCKET, "cut-once.parquet").as_str()));
 }
 

@@ -144,3 +144,13 @@ fn damage_within_a_column_names_it_and_its_row_group() {
         assert!(is_reported, "{place}: {what} is not among {reported:#?}");
     }
 }
+
+#[test]
+fn a_column_name_with_a_zero_byte_is_damage_and_shown_escaped() {
+    let mut columns = ticks(2);
+    columns.push(("spare\0column", columns[3].1.clone()));
+    match read_footer(&MemorySource(write(columns)), None, 64 << 20) {
+        Err(Error::Damaged { why }) => assert!(why.contains("spare\\u{0}column"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}

@@ -14,7 +14,7 @@ use crate::pg::queue::attempt::refuse;
 use crate::pg::session::time::timestamp;
 use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, guc, spi};
-use crate::s3::object::ObjectHead;
+use crate::s3::head::ObjectHead;
 
 /// Footers that are read before the worker looks at its backfill again.
 const BATCH: i64 = 500;

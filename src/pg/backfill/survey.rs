@@ -17,8 +17,8 @@ use crate::model::uri::S3Uri;
 use crate::pg::queue::picker::Picker;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{ffi, guc, spi};
+use crate::s3::head::ObjectHead;
 use crate::s3::listing::ListedObject;
-use crate::s3::object::ObjectHead;
 
 /// Objects whose footers are read for an estimate of rows.
 const SAMPLE: usize = 32;

@@ -7,7 +7,7 @@ use super::known::Known;
 use crate::error::{Error, Result};
 use crate::load::pipeline::{Cost, LoadEvent, Opened};
 use crate::pg::session::ffi::Thread;
-use crate::s3::object::ObjectHead;
+use crate::s3::head::ObjectHead;
 use crate::tuple::batch::EncodedBatch;
 
 /// The first event of an object.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::model::options::LoadOptions;
 use crate::pg::session::spi;
-use crate::s3::object::ObjectHead;
+use crate::s3::head::ObjectHead;
 
 /// The version of an object's rows at the time when they were read. What a producer registers later belongs
 /// to another version.

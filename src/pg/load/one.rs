@@ -20,7 +20,7 @@ use crate::pg::session::ffi::Thread;
 use crate::pg::session::guc;
 use crate::pg::session::shared::{Phase, Progress};
 use crate::pg::session::target::{Target, as_owner};
-use crate::s3::object::ObjectHead;
+use crate::s3::head::ObjectHead;
 
 /// Batches that may wait for the backend: one waits while another is encoded and a third is stored.
 pub const DEPTH: usize = 1;

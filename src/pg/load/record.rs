@@ -16,7 +16,7 @@ use crate::model::uri::S3Uri;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::spi;
 use crate::pg::session::time::{now, timestamp};
-use crate::s3::object::ObjectHead;
+use crate::s3::head::ObjectHead;
 
 /// The rows of one object outside the hypertable, for one load.
 pub struct ObjectRecord {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::load::pipeline::Limits;
 use crate::model::queue_order::QueueOrder;
 use crate::model::uri::AllowedPrefixes;
-use crate::s3::client::S3Settings;
+use crate::s3::config::S3Settings;
 
 type Text = GucSetting<Option<CString>>;
 

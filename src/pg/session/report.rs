@@ -6,6 +6,10 @@
 
 use super::ffi::{self, Report};
 use crate::error::{Error, Result};
+use crate::model::text::printable;
+
+/// How many characters of a message or detail are shown.
+const MAX_SHOWN: usize = 8_192;
 
 /// Writes a line into the server's log.
 pub fn log(line: &str) {
@@ -44,5 +48,6 @@ fn report(uri: Option<&str>, error: &Error) -> Report {
         Some(uri) if !matches!(error, Error::InvalidUri { .. }) => format!("{uri}: {error}"),
         _ => error.to_string(),
     };
-    Report::new(error.sqlstate(), &message, error.detail().as_deref(), error.hint())
+    let detail = error.detail().map(|detail| printable(&detail, MAX_SHOWN));
+    Report::new(error.sqlstate(), &printable(&message, MAX_SHOWN), detail.as_deref(), error.hint())
 }

@@ -7,6 +7,10 @@ use pgrx::prelude::*;
 
 use crate::error::Error;
 use crate::error::verdict::Verdict;
+use crate::model::text::printable;
+
+/// How many characters of a message are stored.
+const MAX_STORED: usize = 8_192;
 
 /// Why a piece of work was rolled back.
 #[derive(Debug)]
@@ -23,10 +27,11 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns SQLSTATE and message.
+    /// Returns SQLSTATE and message. The message is fit to be stored: it may quote a file or a store, which could put
+    /// zero bytes into a table.
     pub fn sqlstate_and_message(&self) -> (String, String) {
         match self {
-            Failure::Ours(error) => (error.sqlstate().to_owned(), error.to_string()),
+            Failure::Ours(error) => (error.sqlstate().to_owned(), printable(&error.to_string(), MAX_STORED)),
             Failure::Postgres { sqlstate, message } => (sqlstate.clone(), message.clone()),
         }
     }
