@@ -11,5 +11,6 @@ pub mod report;
 pub mod source;
 pub mod status;
 pub mod tick;
+pub mod time_range;
 pub mod uri;
 pub mod watch;

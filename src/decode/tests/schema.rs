@@ -49,11 +49,12 @@ fn one_error_names_everything_that_is_wrong() {
     assert_eq!(
         found,
         [
-            "event_time is INT32 DATE, expected a TIMESTAMP, INT96 or integer column",
+            "event_time is INT32 DATE, expected a TIMESTAMP, INT96, integer or floating-point column",
             "trade_id is missing",
             "price is BOOLEAN, expected a decimal, string, integer or floating-point column",
             "quantity is GROUP, expected a decimal, string, integer or floating-point column",
-            "buyer_order_id is GROUP, expected a string, integer or DECIMAL column of scale 0",
+            "buyer_order_id is GROUP, expected a string, integer, floating-point or DECIMAL column of scale 0; options \
+             {\"columns\": {\"buyer_order_id\": null}} leaves it out",
         ]
     );
 }
@@ -119,10 +120,10 @@ fn binance_names_are_told_apart_by_case() {
 #[test]
 fn a_mapping_is_followed_and_must_be_there() {
     let mut options = LoadOptions::default();
-    options.columns.insert("price", "px".into());
+    options.columns.insert("price", Some("px".into()));
     let columns = || renamed(&[("price", "PX")]);
     assert!(read_with(write(columns()), &options, settings()).is_ok());
-    options.columns.insert("trade_time", "nowhere".into());
+    options.columns.insert("trade_time", Some("nowhere".into()));
     assert_eq!(problems(columns(), &options), ["trade_time is mapped to \"nowhere\", which the file does not have"]);
 }
 
