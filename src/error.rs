@@ -278,6 +278,12 @@ pub enum Error {
         /// The table, and what it is instead.
         what: String,
     },
+    /// The database does not store text as UTF-8.
+    #[error("the database has encoding {encoding}, and btc_ingest needs UTF8")]
+    NotUtf8 {
+        /// The database's encoding, as PostgreSQL names it.
+        encoding: String,
+    },
     /// The extension's tables have different owners, or one of them runs a function of another owner.
     #[error("{what}")]
     UntrustedTarget {

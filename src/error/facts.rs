@@ -131,6 +131,10 @@ facts! {
     Error::NoWorker => "TK015", MayHelp,
         Some("Raise max_worker_processes and restart the server.");
 
+    Error::NotUtf8 { .. } => "TK021", Useless,
+        Some("Use a database that was created with ENCODING 'UTF8', for example: CREATE DATABASE ticks ENCODING 'UTF8' \
+              TEMPLATE template0;");
+
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");
     Error::ReadOnly => "25006", MayHelp,

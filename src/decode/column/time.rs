@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(
             reasons,
             [
-                format!("event_time is +56573-TODO, {late}{}", would("us")),
+                format!("event_time is +56573-06-13T00:00:00.000000Z, {late}{}", would("us")),
                 format!("event_time is 1970-01-20T22:38:38.400000Z, before btc_ingest.min_time{}", would("ms")),
                 format!("event_time is out of PostgreSQL's range{}", would("ns")),
                 format!("event_time is 1970-01-01T00:00:01.723118Z, before btc_ingest.min_time{}", would("s")),

@@ -70,8 +70,8 @@ pub fn settings() -> DecodeSettings {
     DecodeSettings {
         memory_limit: 64 << 20,
         on_bad_row: OnBadRow::Abort,
-        // From 1960 to 2100.
-        times: TimeRange { first: -315_619_200_000_000, last: 4_102_444_800_000_000 },
+        // From 1969 to 2100.
+        times: TimeRange { first: -31_536_000_000_000, last: 4_102_444_800_000_000 },
         max_kept_rejects: 100,
         max_batch_rows: 65_536,
         first_batch_rows: 65_536,

@@ -44,12 +44,6 @@ fn every_reason_is_reported() {
             "trade_time is out of PostgreSQL's range",
         ),
         (
-            "event_time",
-            array(TimestampMicrosecondArray::from(vec![T0])),
-            "event_time is 1970-01-20T16:13:20.000000Z, before btc_ingest.min_time; in the unit \"ms\" it would be \
-             2023-11-14T22:13:20.000000Z",
-        ),
-        (
             "trade_time",
             array(TimestampMillisecondArray::from(vec![T0 * 1000])),
             "trade_time is +55840-11-14T22:13:20.000000Z, later than btc_ingest.max_time_ahead allows; in the unit \"us\" it \
@@ -57,9 +51,8 @@ fn every_reason_is_reported() {
         ),
         (
             "event_time",
-            array(TimestampNanosecondArray::from(vec![T0])),
-            "event_time is 1970-01-01T00:28:20.000000Z, before btc_ingest.min_time; in the unit \"ms\" it would be \
-             2023-11-14T22:13:20.000000Z",
+            array(TimestampMillisecondArray::from(vec![-31_536_000_001])),
+            "event_time is 1968-12-31T23:59:59.999000Z, before btc_ingest.min_time",
         ),
         (
             "event_time",
@@ -125,15 +118,16 @@ fn whole_doubles_are_ids_flags_and_times_and_nan_is_null() {
 
 #[test]
 fn implausible_times_are_rejected_row_by_row() {
-    let wild = [T0, T0 * 1000, T0, T0 / 1000];
+    let wild = [T0, T0 * 1000, T0, T0 * 1_000_000];
     let columns = with(ticks(4), "event_time", array(TimestampMillisecondArray::from(wild.to_vec())));
     let settings = DecodeSettings { on_bad_row: OnBadRow::Reject, ..settings() };
     let (batches, _) = read_with(write(columns), &LoadOptions::default(), settings).unwrap();
     let batch = &batches[0];
     assert_eq!((batch.ticks.row.clone(), batch.rejected), (vec![0, 2], 2));
-    let units: Vec<_> = batch.rejects.iter().map(|reject| reject.reason.rsplit(" it would").next_back()).collect();
+    let units: Vec<_> =
+        batch.rejects.iter().map(|reject| reject.reason.split_once(" it would").map(|(said, _)| said)).collect();
     assert!(units[0].unwrap().ends_with("in the unit \"us\""), "{units:?}");
-    assert!(units[1].unwrap().ends_with("in the unit \"s\""), "{units:?}");
+    assert!(units[1].unwrap().ends_with("in the unit \"ns\""), "{units:?}");
 }
 
 #[test]
