@@ -172,7 +172,8 @@ fn ticks_that_are_no_hypertable_are_refused_and_migrate_fixes_it() {
 #[test]
 fn a_database_that_is_not_utf8_is_refused_at_install_and_at_a_load_and_doctor_says_so() {
     let server = ServerFixture::shared();
-    let mut admin = server.db().client();
+    let host = server.db();
+    let mut admin = host.client();
     let name = "latin1_database";
     execute(
         &mut admin,
