@@ -178,7 +178,10 @@ pub enum Error {
         what: String,
     },
     /// One piece needs more than its share of `btc_ingest.memory_limit`.
-    #[error("{what} needs {needed} bytes, more than its share of btc_ingest.memory_limit ({limit}){}", enough(.suffices))]
+    #[error(
+        "{what} needs {needed} bytes, more than its share of btc_ingest.memory_limit ({limit}){}",
+        enough(*.suffices)
+    )]
     TooLarge {
         /// The piece, e.g. `a page of column "price"`.
         what: String,
@@ -351,7 +354,7 @@ fn join(mismatches: &[Mismatch]) -> String {
 }
 
 /// Names a sufficient `btc_ingest.memory_limit` in whole megabytes, as the end of a sentence.
-fn enough(suffices: &Option<u64>) -> String {
+fn enough(suffices: Option<u64>) -> String {
     suffices.map_or(String::new(), |bytes| {
         format!("; btc_ingest.memory_limit = '{}MB' is enough for this file", bytes.div_ceil(1 << 20))
     })

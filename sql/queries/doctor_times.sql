@@ -1,5 +1,5 @@
--- Stored ticks outside the plausible times. The ranges of the chunks are read first. Ticks are looked for only on a side
--- on which a chunk reaches beyond the plausible times, and only by their bucket, by which the chunks are made.
+-- Stored ticks outside the plausible times. The ranges of the chunks are read first. Ticks are looked for only on a
+-- side on which a chunk reaches beyond the plausible times, and only by their bucket, by which the chunks are made.
 -- $1: the first plausible bucket. $2: the last one. $3: how many ticks are counted on each side.
 WITH reach AS (
     SELECT coalesce(min(c.range_start) < $1, false) AS early,

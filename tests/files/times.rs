@@ -66,8 +66,8 @@ fn a_time_of_a_type_with_the_wrong_unit_is_a_bad_row_and_the_rules_for_bad_rows_
     let wild = Arc::new(TimestampMillisecondArray::from(vec![ms, ms * 1000, ms + 1]));
     let uri = put(&db, "typed", &with_times(wild));
     let refusal = refused(&mut client, &uri, "", "TK001");
-    let said = "event_time is +56573-06-13T00:00:00.000000Z, later than btc_ingest.max_time_ahead allows; in the unit \"us\" \
-                it would be 2024-08-08T12:00:00.000000Z";
+    let said = "event_time is +56573-06-13T00:00:00.000000Z, later than btc_ingest.max_time_ahead allows; in the unit \
+                \"us\" it would be 2024-08-08T12:00:00.000000Z";
     assert!(refusal.message.contains("row 1 ") && refusal.message.contains(said), "{refusal:?}");
     let report = loaded(&mut client, &uri, "on_bad_row => 'reject'");
     assert_eq!((report.inserted, report.rejected), (2, 1));

@@ -46,8 +46,8 @@ fn every_reason_is_reported() {
         (
             "trade_time",
             array(TimestampMillisecondArray::from(vec![T0 * 1000])),
-            "trade_time is +55840-11-08T22:13:20.000000Z, later than btc_ingest.max_time_ahead allows; in the unit \"us\" it \
-             would be 2023-11-14T22:13:20.000000Z",
+            "trade_time is +55840-11-08T22:13:20.000000Z, later than btc_ingest.max_time_ahead allows; in the unit \
+             \"us\" it would be 2023-11-14T22:13:20.000000Z",
         ),
         (
             "event_time",

@@ -74,9 +74,9 @@ impl Outside {
     fn fix(&self, argument: &str, sign: &str) -> String {
         let border = &self.border;
         format!(
-            "Remove them: SELECT drop_chunks('market_data.btc_ticks', {argument} => timestamptz '{border}'); DELETE FROM \
-             market_data.btc_ticks WHERE bucket_5m {sign} '{border}'; then load their objects again, in the right unit: \
-             SELECT * FROM btc_ingest.load_s3_slice(uri, force => true, options => '{{\"time_unit\": \"us\"}}');"
+            "Remove them: SELECT drop_chunks('market_data.btc_ticks', {argument} => timestamptz '{border}'); DELETE \
+             FROM market_data.btc_ticks WHERE bucket_5m {sign} '{border}'; then load their objects again, in the right \
+             unit: SELECT * FROM btc_ingest.load_s3_slice(uri, force => true, options => '{{\"time_unit\": \"us\"}}');"
         )
     }
 }
