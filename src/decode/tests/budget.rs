@@ -52,7 +52,7 @@ fn the_named_limit_is_enough_for_row_groups_of_one_page() {
             let properties = WriterProperties::builder()
                 .set_dictionary_enabled(dictionary)
                 .set_compression(codec)
-                .set_max_row_group_row_count(Some(100_000))
+                .set_max_row_group_row_count(Some(50_000))
                 .set_data_page_size_limit(usize::MAX)
                 .set_dictionary_page_size_limit(usize::MAX)
                 .set_data_page_row_count_limit(usize::MAX);
@@ -60,12 +60,12 @@ fn the_named_limit_is_enough_for_row_groups_of_one_page() {
                 Some(encoding) => properties.set_column_encoding(ColumnPath::from("price"), encoding),
                 None => properties,
             };
-            let file = write_with(ticks(250_000), properties.build());
-            let Err(error) = with_limit(file.clone(), 8 << 20, OnBadRow::Abort) else { panic!("8 MB are enough") };
+            let file = write_with(ticks(120_000), properties.build());
+            let Err(error) = with_limit(file.clone(), 4 << 20, OnBadRow::Abort) else { panic!("4 MB are enough") };
             let Error::TooLarge { suffices: Some(enough), .. } = error else { panic!("{error}") };
             let named = format!("btc_ingest.memory_limit = '{}MB' is enough", enough.div_ceil(1 << 20));
             assert!(error.to_string().contains(&named), "{error}");
-            assert_eq!(with_limit(file.clone(), enough, OnBadRow::Abort).unwrap(), 250_000, "{codec} {dictionary}");
+            assert_eq!(with_limit(file.clone(), enough, OnBadRow::Abort).unwrap(), 120_000, "{codec} {dictionary}");
             let half = with_limit(file, enough / 4, OnBadRow::Abort);
             assert!(half.is_err(), "{enough} is far too much: {codec} {dictionary}");
         }

@@ -52,7 +52,8 @@ fn every_reason_is_reported() {
         (
             "event_time",
             array(TimestampMillisecondArray::from(vec![-31_536_000_001])),
-            "event_time is 1968-12-31T23:59:59.999000Z, before btc_ingest.min_time",
+            "event_time is 1968-12-31T23:59:59.999000Z, before btc_ingest.min_time; in the unit \"us\" it would be \
+             1969-12-31T15:14:23.999999Z",
         ),
         (
             "event_time",
