@@ -55,11 +55,6 @@ fn every_reason_is_reported() {
             "event_time is 1968-12-31T23:59:59.999000Z, before btc_ingest.min_time; in the unit \"us\" it would be \
              1969-12-31T15:14:23.999999Z",
         ),
-        (
-            "event_time",
-            array(TimestampSecondArray::from(vec![4_102_444_801])),
-            "event_time is 2100-01-01T00:00:01.000000Z, later than btc_ingest.max_time_ahead allows",
-        ),
         ("symbol", text(""), "symbol is empty"),
         ("symbol", text("a\0b"), "symbol contains a zero byte"),
         ("symbol", text(&long), "symbol is longer than 255 bytes"),
