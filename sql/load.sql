@@ -21,7 +21,8 @@ force: true also reads and compares an object that is loaded already. Default fa
 options: JSON object, default {}. Its keys count more than the same keys in the object''s metadata:
   symbol: stores this symbol for all rows; the object then needs no symbol column.
   time_unit: "s", "ms", "us" or "ns", for times that are bare integers.
-  columns: an object that maps tick columns to columns of the file.
+  columns: an object that maps tick columns to columns of the file; null leaves an optional tick column out.
+  aggregate_trades: true stores each row of a file of aggregate trades as one tick. Default false: it is refused.
   on_conflict: "keep" (default), "replace" or "abort", for ticks that are stored with other values.
   exchange: the exchange in the default source; by default the path segment before the asset.
   source: row of ingestion.stream_offsets that the load moves; by default s3:<exchange>:<asset>.';

@@ -48,6 +48,12 @@ DECLARE
     existing integer;
     made text[] := '{}';
 BEGIN
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION 'the database has encoding %, and btc_ingest needs UTF8', getdatabaseencoding()
+            USING ERRCODE = 'TK021',
+                  HINT = 'Use a database that was created with ENCODING ''UTF8'', for example: '
+                      'CREATE DATABASE ticks ENCODING ''UTF8'' TEMPLATE template0;';
+    END IF;
     IF coalesce(current_setting('timescaledb.restoring', true), 'off') = 'on' THEN
         RETURN 'nothing was done: timescaledb.restoring is on; the tables come with the dump';
     END IF;

@@ -183,7 +183,7 @@ VALUES
     ('ingestion.objects', 'metadata', 'jsonb', 'NOT NULL DEFAULT ''{}''', true,
         'Keys of the producer and of the load, as in landing.raw_blobs_5m'),
     ('ingestion.objects', 'options', 'jsonb', 'NOT NULL DEFAULT ''{}''', true,
-        'Options that the object was loaded with: symbol, time_unit, columns'),
+        'Options that the object was loaded with: symbol, time_unit, columns, aggregate_trades'),
     ('ingestion.objects', 'generation', 'bigint', 'NOT NULL DEFAULT 0', true,
         'Grows with every change of status, so that an outdated result is recognised'),
     ('ingestion.objects', 'registered_at', 'timestamp with time zone', 'NOT NULL DEFAULT now()', true,

@@ -217,7 +217,10 @@ pub enum Error {
         what: String,
     },
     /// One piece needs more than its share of `btc_ingest.memory_limit`.
-    #[error("{what} needs {needed} bytes, more than this load may use ({limit})")]
+    #[error(
+        "{what} needs {needed} bytes, more than its share of btc_ingest.memory_limit ({limit}){}",
+        enough(*.suffices)
+    )]
     TooLarge {
         /// The piece, e.g. `a page of column "price"`.
         what: String,
@@ -225,6 +228,8 @@ pub enum Error {
         needed: u64,
         /// The share in bytes.
         limit: u64,
+        /// A value of `btc_ingest.memory_limit` that is enough for the whole file, in bytes, if one is known.
+        suffices: Option<u64>,
     },
     /// The object is larger than `btc_ingest.max_object_size`.
     #[error("the object has {size} bytes, more than btc_ingest.max_object_size ({limit})")]
@@ -241,6 +246,13 @@ pub enum Error {
         mismatches: Vec<Mismatch>,
         /// The file's columns with their types.
         found: String,
+    },
+
+    /// Each row stands for several trades, and the options do not ask for that.
+    #[error("the file holds aggregate trades: {} in it show that a row stands for several trades", quoted(.columns))]
+    AggregateTrades {
+        /// The columns that show it.
+        columns: Vec<String>,
     },
 
     // ── TK: ticks, options and the database ─────────────────────────────────────────────────────────────────────
@@ -307,6 +319,12 @@ pub enum Error {
     BadTarget {
         /// The table, and what it is instead.
         what: String,
+    },
+    /// The database does not store text as UTF-8.
+    #[error("the database has encoding {encoding}, and btc_ingest needs UTF8")]
+    NotUtf8 {
+        /// The database's encoding, as PostgreSQL names it.
+        encoding: String,
     },
     /// The extension's tables have different owners, or one of them runs a function of another owner.
     #[error("{what}")]
@@ -376,6 +394,18 @@ fn join(mismatches: &[Mismatch]) -> String {
 
 fn class_of(class: Option<&str>) -> String {
     class.map(|class| format!(" (storage class {class})")).unwrap_or_default()
+}
+
+/// Names a sufficient `btc_ingest.memory_limit` in whole megabytes, as the end of a sentence.
+fn enough(suffices: Option<u64>) -> String {
+    suffices.map_or(String::new(), |bytes| {
+        format!("; btc_ingest.memory_limit = '{}MB' is enough for this file", bytes.div_ceil(1 << 20))
+    })
+}
+
+fn quoted(columns: &[String]) -> String {
+    let names: Vec<String> = columns.iter().map(|name| format!("\"{name}\"")).collect();
+    names.join(" and ")
 }
 
 /// The result of everything that can fail with an [`Error`].

@@ -49,9 +49,10 @@ pub fn read_footer(source: &dyn ObjectSource, tail: Option<Bytes>, memory_limit:
         return Err(damaged(format!("the footer should have {len} bytes, but the object has {size}")));
     }
     let limit = memory_limit / 4;
-    let too_large = |needed| Error::TooLarge { what: "the footer".into(), needed, limit };
+    let too_large = |needed, suffices| Error::TooLarge { what: "the footer".into(), needed, limit, suffices };
     if len > limit {
-        return Err(too_large(len));
+        // How much it takes when it is decoded is not known yet.
+        return Err(too_large(len, None));
     }
     if len + 8 > tail.len() as u64 {
         tail = source.read(size - 8 - len..size)?;
@@ -60,7 +61,7 @@ pub fn read_footer(source: &dyn ObjectSource, tail: Option<Bytes>, memory_limit:
     let footer = &tail[end - len as usize..end];
     let cost = scan::scan(footer)?.decoded_size();
     if cost > limit {
-        return Err(too_large(cost));
+        return Err(too_large(cost, cost.checked_mul(4)));
     }
     // No code here uses these statistics, and some writers get them wrong.
     let options = ParquetMetaDataOptions::new()

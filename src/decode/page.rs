@@ -31,7 +31,7 @@ impl Budget {
     fn charge(&self, bytes: u64) -> Result<Charge> {
         let needed = self.used.load(Ordering::Relaxed).saturating_add(bytes);
         if needed > self.limit {
-            return Err(Error::TooLarge { what: A_PAGE.into(), needed, limit: self.limit });
+            return Err(Error::TooLarge { what: A_PAGE.into(), needed, limit: self.limit, suffices: None });
         }
         self.used.fetch_add(bytes, Ordering::Relaxed);
         Ok(Charge { used: self.used.clone(), bytes })

@@ -12,12 +12,14 @@ use super::codec::Codec;
 use super::column::{Bad, Price, Quantity, amounts, flags, order_ids, render, symbols, times, trade_ids};
 use super::damage::damaged;
 use super::footer::FileMeta;
+use super::need;
 use super::page::{Budget, Pages};
 use super::schema::{Column, Mapping, Tick};
 use crate::error::{Error, Result};
 use crate::model::options::{LoadOptions, OnBadRow};
 use crate::model::source::ObjectSource;
 use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
+use crate::model::time_range::TimeRange;
 
 /// The limits of one reader, and its treatment of rows that are no ticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct DecodeSettings {
     pub memory_limit: u64,
     /// Fail, or leave the row out.
     pub on_bad_row: OnBadRow,
+    /// The plausible times. A row with another time is no tick.
+    pub times: TimeRange,
     /// How many rejects are kept. Further ones are only counted.
     pub max_kept_rejects: usize,
     /// The most rows of a batch.
@@ -35,6 +39,13 @@ pub struct DecodeSettings {
     pub first_batch_rows: usize,
     /// A batch takes no further rows once it has this many bytes.
     pub max_batch_bytes: usize,
+}
+
+impl DecodeSettings {
+    /// Returns the eighths of the memory that pages get.
+    fn pages_share(&self) -> u64 {
+        if self.on_bad_row == OnBadRow::Reject { 4 } else { 3 }
+    }
 }
 
 /// A batch of decoded rows.
@@ -93,7 +104,7 @@ impl TickReader {
         // of the step, which takes up to half as much memory again (measured on files with usual pages). The windows
         // take an eighth of the memory and the batches three eighths. `reject` gets the remaining half as a whole, so
         // that it seldom needs a higher limit than `abort`.
-        let share = if settings.on_bad_row == OnBadRow::Reject { 4 } else { 3 };
+        let share = settings.pages_share();
         Ok(TickReader {
             source,
             meta,
@@ -117,7 +128,7 @@ impl TickReader {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let batch = self.batch(symbols, cancelled);
+        let batch = self.batch(symbols, cancelled).map_err(|error| self.with_enough_memory(error));
         self.batch_rows = self.batch_rows.saturating_mul(2).min(self.settings.max_batch_rows);
         if let Err(error) = &batch {
             self.failed = Some(error.clone());
@@ -144,6 +155,14 @@ impl TickReader {
             self.decode(rows, symbols, cancelled, &mut decoded)?;
             read += rows;
         }
+    }
+
+    /// Adds to an error about memory which limit is enough.
+    fn with_enough_memory(&self, error: Error) -> Error {
+        let Error::TooLarge { what, needed, limit, .. } = error else { return error };
+        let pages = need::pages_at_most(&self.meta, &self.mapping).map(|most| most.max(needed));
+        let suffices = pages.and_then(|pages| Some(pages.checked_mul(8)?.div_ceil(self.settings.pages_share())));
+        Error::TooLarge { what, needed, limit, suffices }
     }
 
     /// Returns how many rows the next step has, and opens the next row group if necessary. Returns 0 at the end.
@@ -200,6 +219,7 @@ impl TickReader {
         let keeps = self.settings.on_bad_row == OnBadRow::Reject && self.kept < self.settings.max_kept_rejects;
         let mut arrays: [Option<ArrayRef>; 9] = [const { None }; 9];
         let mut block = Block::default();
+        let range = self.settings.times;
         for tick in Tick::ALL {
             let (Some(chunk), Some(column)) = (&mut group.chunks[tick as usize], self.mapping.column(tick)) else {
                 block.absent(tick, rows, self.symbol.as_deref(), symbols)?;
@@ -208,8 +228,8 @@ impl TickReader {
             let within = |error| within(tick, group.index, error);
             let array = chunk.read(rows, cancelled).map_err(within)?;
             match tick {
-                Tick::EventTime => times(tick, column, &array, &mut block.event_time, &mut block.bad),
-                Tick::TradeTime => times(tick, column, &array, &mut block.trade_time, &mut block.bad),
+                Tick::EventTime => times(tick, column, range, &array, &mut block.event_time, &mut block.bad),
+                Tick::TradeTime => times(tick, column, range, &array, &mut block.trade_time, &mut block.bad),
                 Tick::Symbol => self::symbols(&array, symbols, &mut block.symbol, &mut block.bad),
                 Tick::TradeId => trade_ids(column, &array, &mut block.trade_id, &mut block.bad),
                 Tick::Price => amounts::<Price>(column, &array, &mut block.price, &mut block.bad),
@@ -283,8 +303,8 @@ fn within(tick: Tick, group: usize, error: Error) -> Error {
     let column = tick.name();
     match error {
         Error::Damaged { why } => damaged(format!("column \"{column}\" in row group {group}: {why}")),
-        Error::TooLarge { what, needed, limit } => {
-            Error::TooLarge { what: format!("{what} of column \"{column}\""), needed, limit }
+        Error::TooLarge { what, needed, limit, suffices } => {
+            Error::TooLarge { what: format!("{what} of column \"{column}\""), needed, limit, suffices }
         }
         other => other,
     }

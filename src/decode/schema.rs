@@ -6,9 +6,10 @@ use parquet::basic::Type as Physical;
 use parquet::schema::types::ColumnDescriptor;
 
 use super::footer::FileMeta;
+use super::names::Names;
 use super::types::{Logical, type_name};
 use crate::error::{Error, Mismatch, Result};
-use crate::model::options::{LoadOptions, TICK_COLUMNS, TimeUnit};
+use crate::model::options::{LoadOptions, REQUIRED_COLUMNS, TICK_COLUMNS, TimeUnit};
 
 /// The columns of a tick, numbered as in [`TICK_COLUMNS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,23 +42,28 @@ impl Tick {
         TICK_COLUMNS[self as usize]
     }
 
-    /// Returns Binance's name for the column in trade events. Some names differ by case only (`t` and `T`).
-    fn short_name(self) -> &'static str {
-        ["E", "T", "s", "t", "p", "q", "b", "a", "m"][self as usize]
+    fn is_required(self) -> bool {
+        REQUIRED_COLUMNS.contains(&self.name())
     }
 
-    fn is_required(self) -> bool {
-        matches!(self, Tick::EventTime | Tick::Symbol | Tick::TradeId | Tick::Price | Tick::Quantity)
+    /// Returns how a file whose optional column is unsuitable can be loaded, as the end of a sentence.
+    fn how_to_leave_it_out(self) -> String {
+        if self.is_required() {
+            return String::new();
+        }
+        format!("; options {{\"columns\": {{\"{}\": null}}}} leaves it out", self.name())
     }
 
     fn expected(self) -> &'static str {
         match self {
-            Tick::EventTime | Tick::TradeTime => "a TIMESTAMP, INT96 or integer column",
+            Tick::EventTime | Tick::TradeTime => "a TIMESTAMP, INT96, integer or floating-point column",
             Tick::Symbol => "a string column",
-            Tick::TradeId => "an integer, string or DECIMAL column of scale 0",
+            Tick::TradeId => "an integer, string, floating-point or DECIMAL column of scale 0",
             Tick::Price | Tick::Quantity => "a decimal, string, integer or floating-point column",
-            Tick::BuyerOrderId | Tick::SellerOrderId => "a string, integer or DECIMAL column of scale 0",
-            Tick::IsMarketMaker => "a BOOLEAN, integer or string column",
+            Tick::BuyerOrderId | Tick::SellerOrderId => {
+                "a string, integer, floating-point or DECIMAL column of scale 0"
+            }
+            Tick::IsMarketMaker => "a BOOLEAN, integer, floating-point or string column",
         }
     }
 }
@@ -67,6 +73,8 @@ impl Tick {
 pub(super) enum Kind {
     /// Integers since 1970. Unsigned ones use all bits of the physical type.
     Time { unit: TimeUnit, signed: bool },
+    /// Whole floating-point numbers since 1970.
+    FloatTime { unit: TimeUnit },
     /// Nanoseconds of the day and Julian day in 12 bytes.
     Int96,
     /// Integers. Unsigned ones use all bits of the physical type.
@@ -120,12 +128,13 @@ const MAX_WIDTH: i32 = 64;
 /// Finds the tick's columns by name and checks their types.
 pub fn map_columns(meta: &FileMeta, options: &LoadOptions) -> Result<Mapping> {
     let file = TopLevel::of(meta);
+    let names = names(&file);
+    if let Some(shown) = names.aggregate_columns().filter(|_| !options.aggregate_trades) {
+        return Err(Error::AggregateTrades { columns: shown.iter().map(ToString::to_string).collect() });
+    }
     let (mut columns, mut mismatches) = ([const { None }; 9], Vec::new());
-    for tick in Tick::ALL {
-        if tick == Tick::Symbol && options.symbol.is_some() {
-            continue;
-        }
-        match find(&file, tick, options).and_then(|found| found.map(|leaf| leaf.column(tick, options)).transpose()) {
+    for (tick, found) in Tick::ALL.into_iter().zip(names.find(options)) {
+        match found.and_then(|found| found.map(|at| file[at].column(tick, options)).transpose()) {
             Ok(column) => columns[tick as usize] = column.flatten(),
             Err(problem) => mismatches.push(Mismatch { column: tick.name(), problem }),
         }
@@ -139,8 +148,12 @@ pub fn map_columns(meta: &FileMeta, options: &LoadOptions) -> Result<Mapping> {
 /// Returns the leaf columns that are found, each with the tick column that is read from it. Mismatches are ignored.
 pub(super) fn uses(meta: &FileMeta, options: &LoadOptions) -> Vec<(usize, &'static str)> {
     let file = TopLevel::of(meta);
-    let wanted = Tick::ALL.into_iter().filter(|tick| *tick != Tick::Symbol || options.symbol.is_none());
-    wanted.filter_map(|tick| Some((find(&file, tick, options).ok()??.leaf?, tick.name()))).collect()
+    let found = Tick::ALL.into_iter().zip(names(&file).find(options));
+    found.filter_map(|(tick, found)| Some((file[found.ok()??].leaf?, tick.name()))).collect()
+}
+
+fn names(file: &[TopLevel]) -> Names<'_> {
+    Names::of(file.iter().map(|column| column.name.as_str()).collect())
 }
 
 /// A column in the root of the schema. Only a column without parts can be a tick's column.
@@ -179,7 +192,7 @@ impl TopLevel {
 
     /// Returns how the column is read as `tick`, or `None` if all its values are null.
     fn column(&self, tick: Tick, options: &LoadOptions) -> std::result::Result<Option<Column>, String> {
-        let wrong = || format!("is {}, expected {}", self.type_name(), tick.expected());
+        let wrong = || format!("is {}, expected {}{}", self.type_name(), tick.expected(), tick.how_to_leave_it_out());
         let (Some(leaf), Some(descriptor)) = (self.leaf, &self.descriptor) else { return Err(wrong()) };
         if descriptor.max_rep_level() > 0 {
             return Err(wrong());
@@ -191,8 +204,9 @@ impl TopLevel {
         }
         let kind = kind(physical, &logical, descriptor.type_length()).ok_or_else(wrong)?;
         let kind = fit(tick, kind, options.time_unit).ok_or_else(|| match (tick, kind) {
-            (Tick::EventTime | Tick::TradeTime, Kind::Integer { .. }) => {
-                format!("is {} without a unit, which options.time_unit must give", self.type_name())
+            (Tick::EventTime | Tick::TradeTime, Kind::Integer { .. } | Kind::Float) => {
+                let how = tick.how_to_leave_it_out();
+                format!("is {} without a unit, which options.time_unit must give{how}", self.type_name())
             }
             _ => wrong(),
         })?;
@@ -234,56 +248,19 @@ fn fit(tick: Tick, kind: Kind, unit: Option<TimeUnit>) -> Option<Kind> {
     let fits = match tick {
         Tick::EventTime | Tick::TradeTime => match kind {
             Kind::Integer { signed } => return unit.map(|unit| Kind::Time { unit, signed }),
+            Kind::Float => return unit.map(|unit| Kind::FloatTime { unit }),
             kind => matches!(kind, Kind::Time { .. } | Kind::Int96),
         },
         Tick::Symbol => kind == Kind::Text,
         Tick::TradeId | Tick::BuyerOrderId | Tick::SellerOrderId => {
-            matches!(kind, Kind::Integer { .. } | Kind::Text | Kind::Decimal { scale: 0 })
+            matches!(kind, Kind::Integer { .. } | Kind::Text | Kind::Decimal { scale: 0 } | Kind::Float)
         }
         Tick::Price | Tick::Quantity => {
             matches!(kind, Kind::Decimal { .. } | Kind::Text | Kind::Integer { .. } | Kind::Float)
         }
-        Tick::IsMarketMaker => matches!(kind, Kind::Flag | Kind::Integer { .. } | Kind::Text),
+        Tick::IsMarketMaker => matches!(kind, Kind::Flag | Kind::Integer { .. } | Kind::Text | Kind::Float),
     };
     fits.then_some(kind)
-}
-
-/// Finds the column for `tick`: by the name in the options, else by its own name, else by Binance's name.
-fn find<'a>(
-    file: &'a [TopLevel],
-    tick: Tick,
-    options: &LoadOptions,
-) -> std::result::Result<Option<&'a TopLevel>, String> {
-    if let Some(name) = options.columns.get(tick.name()) {
-        let shown: String = name.chars().take(100).collect();
-        return match named(file, name)? {
-            Some(found) => Ok(Some(found)),
-            None => Err(format!("is mapped to \"{shown}\", which the file does not have")),
-        };
-    }
-    match named(file, tick.name())?.map_or_else(|| named(file, tick.short_name()), |found| Ok(Some(found)))? {
-        None if tick.is_required() => Err("is missing".into()),
-        found => Ok(found),
-    }
-}
-
-/// Finds the column of this name. An exact match has priority; otherwise case is ignored, except for one-letter names.
-fn named<'a>(file: &'a [TopLevel], name: &str) -> std::result::Result<Option<&'a TopLevel>, String> {
-    let one = |matches: Vec<&'a TopLevel>| match matches[..] {
-        [] => Ok(None),
-        [only] => Ok(Some(only)),
-        _ => {
-            let names: Vec<String> = matches.iter().take(5).map(|column| format!("\"{}\"", column.name)).collect();
-            Err(format!("is ambiguous: the file has {}", names.join(" and ")))
-        }
-    };
-    if let Some(exact) = one(file.iter().filter(|column| column.name == name).collect())? {
-        return Ok(Some(exact));
-    }
-    if name.len() == 1 {
-        return Ok(None);
-    }
-    one(file.iter().filter(|column| column.name.eq_ignore_ascii_case(name)).collect())
 }
 
 /// Lists the file's columns with their types. A very long list is shortened.

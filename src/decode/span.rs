@@ -2,13 +2,28 @@
 
 use parquet::file::statistics::Statistics;
 
-use super::column::{integer32, integer64, micros};
+use super::column::{integer32, integer64, micros, time_problem};
 use super::footer::FileMeta;
 use super::schema::{Kind, Mapping, Tick};
+use crate::model::options::TimeUnit;
+use crate::model::time_range::TimeRange;
 
 /// Returns the first and last event time in microseconds since 1970. Returns `None` unless every row group with rows
 /// has statistics.
 pub fn time_span(meta: &FileMeta, mapping: &Mapping) -> Option<(i64, i64)> {
+    let (unit, first, last) = raw_span(meta, mapping)?;
+    Some((micros(first, unit)?, micros(last, unit)?))
+}
+
+/// Says what is wrong with the first or the last event time by the statistics. Returns `None` if both are plausible, or
+/// if there are no statistics.
+pub fn span_problem(meta: &FileMeta, mapping: &Mapping, plausible: TimeRange) -> Option<String> {
+    let (unit, first, last) = raw_span(meta, mapping)?;
+    [first, last].into_iter().find_map(|raw| time_problem(plausible, raw, unit))
+}
+
+/// Returns the unit of the event times, and the first and the last of them in that unit.
+fn raw_span(meta: &FileMeta, mapping: &Mapping) -> Option<(TimeUnit, i64, i64)> {
     let column = mapping.column(Tick::EventTime)?;
     let Kind::Time { unit, signed } = column.kind else { return None };
     let groups = meta.metadata().row_groups().iter().filter(|group| group.num_rows() > 0);
@@ -19,11 +34,11 @@ pub fn time_span(meta: &FileMeta, mapping: &Mapping) -> Option<(i64, i64)> {
             _ => return None,
         };
         // Old writers compared unsigned integers as signed ones. Where that changes the result, min is above max.
-        let time = |value: i128| micros(i64::try_from(value).ok()?, unit);
-        if min <= max { Some((time(min)?, time(max)?)) } else { None }
+        if min <= max { Some((i64::try_from(min).ok()?, i64::try_from(max).ok()?)) } else { None }
     });
-    spans.reduce(|all, next| {
+    let (first, last) = spans.reduce(|all, next| {
         let (all, next) = (all?, next?);
         Some((all.0.min(next.0), all.1.max(next.1)))
-    })?
+    })??;
+    Some((unit, first, last))
 }

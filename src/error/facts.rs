@@ -100,15 +100,20 @@ facts! {
     Error::Unsupported { .. } => "PQ006", Useless,
         Some("Write it with codec none, snappy, gzip, zstd, lz4 or brotli and a standard encoding.");
     Error::TooLarge { .. } => "PQ007", Useless,
-        Some("Raise btc_ingest.memory_limit, or write the file with smaller pages.");
+        Some("ALTER SYSTEM SET btc_ingest.memory_limit = '…'; SELECT pg_reload_conf(); or write the file with \
+              smaller pages or row groups.");
     Error::ObjectTooLarge { .. } => "PQ008", Useless,
         Some("Split the object, or raise btc_ingest.max_object_size.");
     Error::SchemaMismatch { .. } => "PQ009", Useless,
         Some("Map columns with options, e.g. '{\"columns\": {\"price\": \"px\"}}', and give \
               '{\"time_unit\": \"ms\"}' for times that are bare integers.");
+    Error::AggregateTrades { .. } => "PQ010", Useless,
+        Some("Load the file of single trades. To store each row as one tick with the aggregate's id, under a symbol \
+              that holds nothing else: options '{\"aggregate_trades\": true, \"symbol\": \"BTCUSDT-AGG\"}'.");
 
     Error::BadRow { .. } => "TK001", Useless,
-        Some("Correct the file, or load it with on_bad_row => 'reject' to keep bad rows in landing.rejected_ticks.");
+        Some("Correct the file, or load it with on_bad_row => 'reject' to keep bad rows in landing.rejected_ticks. \
+              For times in another unit than options.time_unit says: options '{\"time_unit\": \"us\"}'.");
     Error::InvalidOption { .. } => "TK002", Useless,
         Some("The documentation lists every option and its values.");
     Error::MetadataMismatch { .. } => "TK003", Useless,
@@ -142,6 +147,10 @@ facts! {
         Some("Use mode => 'object', or set timescaledb.license = 'timescale' on a server that has that edition.");
     Error::NoWorker => "TK015", MayHelp,
         Some("Raise max_worker_processes and restart the server.");
+
+    Error::NotUtf8 { .. } => "TK021", Useless,
+        Some("Use a database that was created with ENCODING 'UTF8', for example: CREATE DATABASE ticks ENCODING 'UTF8' \
+              TEMPLATE template0;");
 
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");

@@ -35,7 +35,7 @@ pub struct Footer {
 pub struct FooterFacts {
     /// Rows.
     pub rows: u64,
-    /// First and last event time in microseconds since 1970, if there are statistics.
+    /// First and last event time in microseconds since 1970, if there are statistics and both are plausible.
     pub span: Option<(i64, i64)>,
 }
 
@@ -70,7 +70,10 @@ pub fn run(
         let read = tail.and_then(|tail| {
             let meta = Arc::new(read_footer(&object, Some(tail), limits.memory)?);
             let mapping = map_columns(&meta, &options)?;
-            Ok(FooterFacts { rows: meta.rows(), span: time_span(&meta, &mapping) })
+            // An implausible time is a bad row. It must not make a chunk of its own, or thousands of them.
+            let span = time_span(&meta, &mapping);
+            let span = span.filter(|(first, last)| limits.times.contains(*first) && limits.times.contains(*last));
+            Ok(FooterFacts { rows: meta.rows(), span })
         });
         events.send(Footer { uri, size, read })?;
     }

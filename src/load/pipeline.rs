@@ -8,11 +8,12 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::background::Events;
-use crate::decode::{DecodeSettings, FileMeta, TickReader, map_columns, read_footer};
+use crate::decode::{DecodeSettings, TickReader, map_columns, read_footer};
 use crate::error::{Error, Result};
 use crate::model::options::{Expected, LoadOptions, OnBadRow};
 use crate::model::source::{MemorySource, ObjectSource};
 use crate::model::tick::Symbols;
+use crate::model::time_range::TimeRange;
 use crate::model::uri::S3Uri;
 use crate::s3::client::{Connection, connect};
 use crate::s3::config::S3Settings;
@@ -43,6 +44,8 @@ pub struct Limits {
     pub object_size: u64,
     /// `btc_ingest.max_kept_rejects`, rows.
     pub kept_rejects: usize,
+    /// The plausible times, by `btc_ingest.min_time` and `btc_ingest.max_time_ahead`.
+    pub times: TimeRange,
 }
 
 impl Limits {
@@ -97,13 +100,18 @@ impl Job {
     }
 }
 
-/// Size, etag and footer of an object.
+/// Size and etag of an object, and what its footer says. The footer itself stays in the thread, and is dropped before
+/// the next object's footer is read.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// Size and etag.
     pub head: ObjectHead,
-    /// The footer.
-    pub meta: Arc<FileMeta>,
+    /// Rows in the file.
+    pub rows: u64,
+    /// The library that wrote the file, if the file names it.
+    pub writer: Option<String>,
+    /// The fingerprint of the schema.
+    pub fingerprint: String,
 }
 
 /// The cost of a load, without PostgreSQL's part.
@@ -171,13 +179,15 @@ pub fn load(
     let settings = DecodeSettings {
         memory_limit: job.limits.memory,
         on_bad_row: job.on_bad_row,
+        times: job.limits.times,
         max_kept_rejects: job.limits.kept_rejects,
         max_batch_rows: BATCH_ROWS,
         first_batch_rows: FIRST_BATCH_ROWS,
         max_batch_bytes: job.limits.batch_bytes(),
     };
-    let mut reader = TickReader::new(source, meta.clone(), mapping, &job.options, settings)?;
-    events.send(LoadEvent::Opened(Box::new(Opened { head, meta })))?;
+    let (rows, writer, fingerprint) = (meta.rows(), meta.writer().map(str::to_owned), meta.fingerprint());
+    let mut reader = TickReader::new(source, meta, mapping, &job.options, settings)?;
+    events.send(LoadEvent::Opened(Box::new(Opened { head, rows, writer, fingerprint })))?;
 
     let mut symbols = Symbols::default();
     let cancelled = || io.cancel.is_cancelled();

@@ -12,5 +12,6 @@ pub mod source;
 pub mod status;
 pub mod text;
 pub mod tick;
+pub mod time_range;
 pub mod uri;
 pub mod watch;

@@ -21,6 +21,9 @@ pub const TICK_COLUMNS: [&str; 9] = [
     "is_market_maker",
 ];
 
+/// The tick columns that every file must have. `options.symbol` may stand for the symbol.
+pub const REQUIRED_COLUMNS: [&str; 5] = ["event_time", "symbol", "trade_id", "price", "quantity"];
+
 /// What to do with a row that is not a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBadRow {
@@ -67,6 +70,21 @@ pub enum TimeUnit {
     Nano,
 }
 
+impl TimeUnit {
+    /// All units.
+    pub const ALL: [TimeUnit; 4] = [TimeUnit::Second, TimeUnit::Milli, TimeUnit::Micro, TimeUnit::Nano];
+
+    /// Returns the value of `options.time_unit` for this unit.
+    pub fn name(self) -> &'static str {
+        match self {
+            TimeUnit::Second => "s",
+            TimeUnit::Milli => "ms",
+            TimeUnit::Micro => "us",
+            TimeUnit::Nano => "ns",
+        }
+    }
+}
+
 /// The options of one load.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoadOptions {
@@ -74,8 +92,10 @@ pub struct LoadOptions {
     pub symbol: Option<String>,
     /// The unit of times that are bare integers.
     pub time_unit: Option<TimeUnit>,
-    /// The file column for each mapped tick column.
-    pub columns: BTreeMap<&'static str, String>,
+    /// The file column for each mapped tick column. `None` leaves an optional tick column out.
+    pub columns: BTreeMap<&'static str, Option<String>>,
+    /// Store each row of a file of aggregate trades as one tick. Otherwise such a file is refused.
+    pub aggregate_trades: bool,
     /// Key of `ingestion.stream_offsets`.
     pub source: Option<String>,
     /// The exchange, which names the default source.
@@ -95,7 +115,8 @@ pub struct Expected {
     pub object_size_bytes: Option<u64>,
 }
 
-const OPTION_KEYS: [&str; 6] = ["symbol", "time_unit", "columns", "source", "exchange", "on_conflict"];
+const OPTION_KEYS: [&str; 7] =
+    ["symbol", "time_unit", "columns", "aggregate_trades", "source", "exchange", "on_conflict"];
 
 /// Completes the call's options by `metadata`, whose first element has the highest priority. An unknown key is an error
 /// in the call's options; metadata may have other keys.
@@ -123,16 +144,13 @@ impl LoadOptions {
             shape.insert("symbol".into(), json!(symbol));
         }
         if let Some(unit) = self.time_unit {
-            let name = match unit {
-                TimeUnit::Second => "s",
-                TimeUnit::Milli => "ms",
-                TimeUnit::Micro => "us",
-                TimeUnit::Nano => "ns",
-            };
-            shape.insert("time_unit".into(), json!(name));
+            shape.insert("time_unit".into(), json!(unit.name()));
         }
         if !self.columns.is_empty() {
             shape.insert("columns".into(), json!(self.columns));
+        }
+        if self.aggregate_trades {
+            shape.insert("aggregate_trades".into(), json!(true));
         }
         Value::Object(shape)
     }
@@ -143,13 +161,14 @@ fn options(map: &Map<String, Value>) -> Result<LoadOptions> {
     if symbol.as_ref().is_some_and(|symbol| symbol.is_empty() || symbol.len() > MAX_TEXT) {
         return Err(invalid("symbol", "must be 1 to 255 bytes of text"));
     }
-    let time_unit = match text(map, "time_unit")?.as_deref() {
+    let time_unit = match text(map, "time_unit")? {
         None => None,
-        Some("s") => Some(TimeUnit::Second),
-        Some("ms") => Some(TimeUnit::Milli),
-        Some("us") => Some(TimeUnit::Micro),
-        Some("ns") => Some(TimeUnit::Nano),
-        Some(_) => return Err(invalid("time_unit", "must be \"s\", \"ms\", \"us\" or \"ns\"")),
+        Some(name) => Some(
+            TimeUnit::ALL
+                .into_iter()
+                .find(|unit| unit.name() == name)
+                .ok_or_else(|| invalid("time_unit", "must be \"s\", \"ms\", \"us\" or \"ns\""))?,
+        ),
     };
     let on_conflict = match text(map, "on_conflict")?.as_deref() {
         None | Some("keep") => OnConflict::Keep,
@@ -157,25 +176,42 @@ fn options(map: &Map<String, Value>) -> Result<LoadOptions> {
         Some("abort") => OnConflict::Abort,
         Some(_) => return Err(invalid("on_conflict", "must be \"keep\", \"replace\" or \"abort\"")),
     };
-    let mut columns = BTreeMap::new();
-    if let Some(value) = map.get("columns") {
-        for (tick, file) in object("columns", value)? {
-            let tick = TICK_COLUMNS.iter().find(|name| **name == *tick).ok_or_else(|| {
-                invalid("columns", &format!("\"{tick}\" is no tick column; they are {}", TICK_COLUMNS.join(", ")))
-            })?;
-            let file =
-                file.as_str().ok_or_else(|| invalid("columns", &format!("the name for \"{tick}\" must be text")))?;
-            columns.insert(*tick, file.to_owned());
-        }
-    }
+    let columns = columns(map, symbol.is_some())?;
+    let aggregate_trades = match map.get("aggregate_trades") {
+        None => false,
+        Some(value) => value.as_bool().ok_or_else(|| invalid("aggregate_trades", "must be true or false"))?,
+    };
     Ok(LoadOptions {
         symbol,
         time_unit,
         columns,
+        aggregate_trades,
         source: text(map, "source")?,
         exchange: text(map, "exchange")?,
         on_conflict,
     })
+}
+
+/// Reads `columns`. `has_symbol` is whether `symbol` stands for the symbol's column.
+fn columns(map: &Map<String, Value>, has_symbol: bool) -> Result<BTreeMap<&'static str, Option<String>>> {
+    let mut columns = BTreeMap::new();
+    let Some(value) = map.get("columns") else { return Ok(columns) };
+    for (tick, file) in object("columns", value)? {
+        let tick = *TICK_COLUMNS.iter().find(|name| **name == *tick).ok_or_else(|| {
+            invalid("columns", &format!("\"{tick}\" is no tick column; they are {}", TICK_COLUMNS.join(", ")))
+        })?;
+        let file = match file {
+            Value::String(name) => Some(name.clone()),
+            Value::Null if REQUIRED_COLUMNS.contains(&tick) && !(tick == "symbol" && has_symbol) => {
+                let why = format!("\"{tick}\" is required and cannot be left out; null is for optional columns");
+                return Err(invalid("columns", &why));
+            }
+            Value::Null => None,
+            _ => return Err(invalid("columns", &format!("the name for \"{tick}\" must be text, or null"))),
+        };
+        columns.insert(tick, file);
+    }
+    Ok(columns)
 }
 
 fn expected(map: &Map<String, Value>) -> Result<Expected> {
@@ -228,6 +264,10 @@ mod tests {
             (json!({"time_unit": "minutes"}), "time_unit"),
             (json!({"on_conflict": true}), "on_conflict"),
             (json!({"columns": {"prize": "p"}}), "columns"),
+            (json!({"columns": {"price": null}}), "columns"),
+            (json!({"columns": {"symbol": null}}), "columns"),
+            (json!({"columns": {"trade_time": 7}}), "columns"),
+            (json!({"aggregate_trades": "yes"}), "aggregate_trades"),
             (json!({"symbol": ""}), "symbol"),
         ] {
             match resolve(&bad, &[]) {
@@ -243,5 +283,26 @@ mod tests {
     fn only_what_changes_the_ticks_is_the_shape() {
         let (options, _) = resolve(&json!({"symbol": "A", "source": "s", "on_conflict": "keep"}), &[]).unwrap();
         assert_eq!(options.shape(), json!({"symbol": "A"}));
+    }
+
+    #[test]
+    fn a_column_that_is_left_out_belongs_to_the_shape_and_is_remembered() {
+        let left_out = json!({"columns": {"seller_order_id": null, "price": "px"}});
+        let (options, _) = resolve(&left_out, &[]).unwrap();
+        assert_eq!(options.columns["seller_order_id"], None);
+        assert_eq!(options.shape(), left_out);
+        let (again, _) = resolve(&json!({}), &[options.shape()]).unwrap();
+        assert_eq!(again, options);
+        let (mapped, _) = resolve(&json!({"columns": {"price": "px"}}), &[]).unwrap();
+        assert_ne!(mapped.shape(), options.shape());
+        assert!(resolve(&json!({"symbol": "A", "columns": {"symbol": null}}), &[]).is_ok());
+    }
+
+    #[test]
+    fn aggregate_trades_belong_to_the_shape() {
+        let (options, _) = resolve(&json!({"aggregate_trades": true}), &[]).unwrap();
+        assert_eq!(options.shape(), json!({"aggregate_trades": true}));
+        let (off, _) = resolve(&json!({"aggregate_trades": false}), &[options.shape()]).unwrap();
+        assert_eq!(off.shape(), json!({}));
     }
 }

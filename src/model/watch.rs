@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::options;
 use crate::error::{Error, Result};
 
-const LOAD_KEYS: [&str; 6] = ["symbol", "exchange", "time_unit", "columns", "source", "on_conflict"];
+const LOAD_KEYS: [&str; 7] =
+    ["symbol", "exchange", "time_unit", "columns", "aggregate_trades", "source", "on_conflict"];
 const INTERVAL: Duration = Duration::from_secs(60);
 const FULL_INTERVAL: Duration = Duration::from_secs(3600);
 /// Every listing costs requests, even if it finds nothing.

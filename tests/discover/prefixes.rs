@@ -16,7 +16,20 @@ fn what_is_uploaded_under_a_watched_prefix_is_loaded_by_itself() {
     let (pattern, mut all) = (folder.pattern(), Vec::new());
     let (first, ticks) = folder.put_next();
     all.extend(ticks);
-    for aside in ["_SUCCESS", "Binance/manifest.json", "Binance/_temporary/0/part.parquet", "Binance/x.zip.CHECKSUM"] {
+    let asides = [
+        "_SUCCESS",
+        "Binance/manifest.json",
+        "Binance/_temporary/0/part.parquet",
+        "Binance/x.zip.CHECKSUM",
+        "Binance/dt=2024-08-08_$folder$",
+        "Binance/x.parquet._COPYING_",
+        "Binance/x.parquet.1a2b3c4d.partial",
+        "Binance/part-0-0.inprogress.1f2e",
+        "Binance/.x.parquet.crc",
+        "Binance/_delta_log/00000000000000000010.checkpoint.parquet",
+        "Binance/t+0+1.keys.parquet",
+    ];
+    for aside in asides {
         folder.fixture.s3.put(BUCKET, &format!("{}/{aside}", folder.name), "{}");
     }
     let said = folder.watch(&pattern, OFTEN);
@@ -39,7 +52,7 @@ fn what_is_uploaded_under_a_watched_prefix_is_loaded_by_itself() {
     // Other keys are counted and not registered.
     let objects = "SELECT count(*)::text FROM ingestion.objects WHERE starts_with(s3_uri, $1)";
     assert_eq!(folder.text(objects, &[&folder.prefix("")]), "4");
-    assert_eq!(folder.discover(&pattern), "8 0 0 4 4 0");
+    assert_eq!(folder.discover(&pattern), "15 0 0 4 11 0");
 }
 
 #[test]

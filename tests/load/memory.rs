@@ -178,3 +178,46 @@ fn the_smallest_limit_bounds_a_load_as_well() {
     assert_eq!(plain(&sums.amount_text()), stored(&mut client).amount);
     assert!(growth < 8 * MB + ALLOWANCE, "{growth} bytes more");
 }
+
+/// Registers an object and sweeps. Returns outcome and last error of the object.
+fn swept(client: &mut Client, uri: &str) -> [String; 2] {
+    let register =
+        "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ('2024-08-08 12:00+00', 'BTCUSDT', $1)";
+    client.execute(register, &[&uri]).unwrap();
+    client.batch_execute("SELECT * FROM btc_ingest.sweep()").unwrap();
+    let sql = "SELECT status, concat_ws(' ', last_sqlstate, last_error) FROM ingestion.objects WHERE s3_uri = $1";
+    let row = client.query_one(sql, &[&uri]).unwrap();
+    [0, 1].map(|column| row.get(column))
+}
+
+#[test]
+fn an_object_with_large_pages_has_the_same_verdict_by_hand_and_in_a_sweep() {
+    let _alone = alone();
+    let rows = 50_000;
+    let ticks: Vec<Tick> = generator(500.0).take(rows).collect();
+    // As DuckDB writes it: one page per row group. It fits into the default limit, but not into half of it.
+    let file = ParquetFile::new().plain().codec(Compression::UNCOMPRESSED).column("buyer_order_id", long_ids(4, rows));
+    let file = file.page_rows(1 << 20).page_bytes(1 << 30).bytes(&ticks);
+    let uri = ServerFixture::shared().put("one-page-a-group.parquet", file);
+    let (db, other) = (ServerFixture::shared().db(), ServerFixture::shared().db());
+    assert_eq!(loaded(&mut db.client(), &uri, "").inserted, rows as i64);
+    assert_eq!(swept(&mut other.client(), &uri), ["loaded", ""]);
+
+    // With a smaller limit both are refused, and the named limit is enough for both.
+    let other = ServerFixture::shared().db();
+    let mut client = other.client();
+    client.batch_execute("SET btc_ingest.memory_limit = '16MB'").unwrap();
+    let refusal = refused(&mut client, &uri, "", "PQ007");
+    let [status, error] = swept(&mut client, &uri);
+    assert_eq!(status, "quarantined");
+    assert_eq!(
+        error,
+        format!("PQ007 {}", refusal.message.strip_prefix(&format!("{uri}: ")).unwrap_or(&refusal.message))
+    );
+    let (_, named) = refusal.message.split_once("btc_ingest.memory_limit = '").unwrap();
+    let (enough, _) = named.split_once('\'').unwrap();
+    client.batch_execute(&format!("SET btc_ingest.memory_limit = '{enough}'")).unwrap();
+    client.execute("SELECT btc_ingest.retry($1)", &[&uri]).unwrap();
+    client.batch_execute("SELECT * FROM btc_ingest.sweep()").unwrap();
+    assert_eq!(stored(&mut client).rows, rows as i64, "{enough}");
+}

@@ -3,10 +3,13 @@
 use arrow::array::{Array, BooleanArray, Int32Array, Int64Array};
 use parquet::basic::Type as Physical;
 
+use super::float::Floats;
 use super::values::{Bad, Values, cast, for_each};
 use crate::decode::damage::damaged;
 use crate::decode::schema::{Column, Kind, Tick};
 use crate::error::Result;
+
+const NO_FLAG: &str = "is neither true nor false";
 
 /// Appends one flag per row. Null stays null.
 pub(in crate::decode) fn flags(
@@ -27,6 +30,26 @@ pub(in crate::decode) fn flags(
         (Kind::Integer { .. }, Physical::INT64) => {
             let values = cast::<Int64Array>(array)?.values();
             fill(array, out, bad, |row| from_integer(values[row]));
+        }
+        (Kind::Float, _) => {
+            let floats = Floats::of(column, array)?;
+            for_each(
+                array,
+                |row| floats.whole(row),
+                |row, value| {
+                    let flag = match value {
+                        None | Some(Ok(None)) => None,
+                        Some(value) => match value.ok().flatten().and_then(from_integer) {
+                            None => {
+                                bad.push(row, Tick::IsMarketMaker, NO_FLAG);
+                                None
+                            }
+                            flag => flag,
+                        },
+                    };
+                    out.push(flag);
+                },
+            );
         }
         (Kind::Text, _) => {
             let values = Values::views(array)?;
@@ -59,7 +82,7 @@ fn from_text(text: &[u8]) -> Option<bool> {
 fn fill(array: &dyn Array, out: &mut Vec<Option<bool>>, bad: &mut Bad, flag: impl Fn(usize) -> Option<bool>) {
     for_each(array, flag, |row, flag| match flag {
         Some(None) => {
-            bad.push(row, Tick::IsMarketMaker, "is neither true nor false");
+            bad.push(row, Tick::IsMarketMaker, NO_FLAG);
             out.push(None);
         }
         Some(flag) => out.push(flag),

@@ -3,6 +3,7 @@
 use arrow::array::{Array, Int32Array, Int64Array};
 use parquet::basic::Type as Physical;
 
+use super::float::Floats;
 use super::values::{Bad, IS_NULL, Values, cast, for_each, id_problem, integer32, integer64};
 use crate::decode::damage::damaged;
 use crate::decode::decimal::{self, Misfit};
@@ -21,6 +22,21 @@ pub(in crate::decode) fn trade_ids(
         (Kind::Text, _) => {
             let values = Values::views(array)?;
             fill(array, out, bad, |row| decimal::integer_from_text(values.get(row)));
+        }
+        (Kind::Float, _) => {
+            let floats = Floats::of(column, array)?;
+            out.reserve(array.len());
+            for_each(
+                array,
+                |row| floats.whole(row),
+                |row, id| {
+                    if let Some(Ok(Some(id))) = id {
+                        return out.push(id);
+                    }
+                    bad.push(row, Tick::TradeId, id.and_then(std::result::Result::err).unwrap_or(IS_NULL));
+                    out.push(0);
+                },
+            );
         }
         (_, Physical::INT32) => {
             let values = cast::<Int32Array>(array)?.values();

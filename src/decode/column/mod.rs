@@ -3,6 +3,7 @@
 
 mod amount;
 mod flag;
+mod float;
 mod id;
 mod render;
 mod text;
@@ -14,5 +15,5 @@ pub(super) use flag::flags;
 pub(super) use id::trade_ids;
 pub(super) use render::render;
 pub(super) use text::{order_ids, symbols};
-pub(super) use time::times;
+pub(super) use time::{time_problem, times};
 pub(super) use values::{Bad, integer32, integer64, micros};

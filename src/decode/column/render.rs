@@ -2,10 +2,9 @@
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, Int32Type, Int64Type};
-use chrono::{DateTime, SecondsFormat};
 use serde_json::Value;
 
-use super::time::int96;
+use super::time::{int96, shown};
 use super::values::{integer32, integer64, micros};
 use crate::decode::decimal;
 use crate::decode::schema::{Column, Kind};
@@ -34,7 +33,7 @@ pub(in crate::decode) fn render(column: &Column, array: &dyn Array, row: usize) 
 fn number(kind: Kind, value: i128) -> String {
     match kind {
         Kind::Time { unit, .. } => {
-            i64::try_from(value).ok().and_then(|value| time(micros(value, unit)?)).unwrap_or_else(|| value.to_string())
+            i64::try_from(value).ok().and_then(|value| shown(micros(value, unit)?)).unwrap_or_else(|| value.to_string())
         }
         Kind::Decimal { scale } => with_point(value, scale as usize),
         _ => value.to_string(),
@@ -44,7 +43,7 @@ fn number(kind: Kind, value: i128) -> String {
 fn bytes(kind: Kind, value: &[u8]) -> String {
     match kind {
         Kind::Text => text(value),
-        Kind::Int96 => int96(value).and_then(time).unwrap_or_else(|| hex(value)),
+        Kind::Int96 => int96(value).and_then(shown).unwrap_or_else(|| hex(value)),
         Kind::Decimal { scale } => {
             decimal::from_be_bytes(value, 0, 0).map_or_else(|_| hex(value), |units| with_point(units, scale as usize))
         }
@@ -54,10 +53,6 @@ fn bytes(kind: Kind, value: &[u8]) -> String {
         },
         _ => hex(value),
     }
-}
-
-fn time(micros: i64) -> Option<String> {
-    Some(DateTime::from_timestamp_micros(micros)?.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 fn with_point(units: i128, scale: usize) -> String {

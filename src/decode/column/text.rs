@@ -3,6 +3,7 @@
 use arrow::array::{Array, Int32Array, Int64Array};
 use parquet::basic::Type as Physical;
 
+use super::float::Floats;
 use super::values::{Bad, IS_NULL, Values, cast, for_each, id_problem, integer32, integer64};
 use crate::decode::damage::damaged;
 use crate::decode::decimal;
@@ -72,6 +73,17 @@ pub(in crate::decode) fn order_ids(
                 Some(Err(problem)) => refuse(out, row, problem),
                 _ => out.push(id),
             });
+        }
+        (Kind::Float, _) => {
+            let floats = Floats::of(column, array)?;
+            for_each(
+                array,
+                |row| floats.whole(row),
+                |row, id| match id.transpose() {
+                    Ok(id) => push_number(out, id.flatten().map(i128::from)),
+                    Err(problem) => refuse(out, row, problem),
+                },
+            );
         }
         (_, Physical::INT32) => {
             let values = cast::<Int32Array>(array)?.values();

@@ -1,5 +1,7 @@
 //! What the readers of all tick columns share: rows that are no ticks, and access to an array's values.
 
+use std::borrow::Cow;
+
 use arrow::array::{Array, BinaryViewArray, FixedSizeBinaryArray};
 
 use crate::decode::damage::damaged;
@@ -13,13 +15,13 @@ pub(super) const IS_NULL: &str = "is null";
 /// The rows of a block that are no ticks. For each row the first problem counts.
 #[derive(Debug, Default)]
 pub(in crate::decode) struct Bad {
-    rows: Vec<(u32, Tick, &'static str)>,
+    rows: Vec<(u32, Tick, Cow<'static, str>)>,
 }
 
 impl Bad {
     #[cold]
-    pub fn push(&mut self, row: usize, tick: Tick, problem: &'static str) {
-        self.rows.push((row as u32, tick, problem));
+    pub fn push(&mut self, row: usize, tick: Tick, problem: impl Into<Cow<'static, str>>) {
+        self.rows.push((row as u32, tick, problem.into()));
     }
 
     pub fn is_empty(&self) -> bool {

@@ -35,7 +35,40 @@ fn a_row_group_of_a_million_rows_loads_in_the_default_memory() {
         let file = million(dictionary);
         assert_eq!(with_limit(file.clone(), 64 << 20, OnBadRow::Abort).unwrap(), 1 << 20);
         assert_eq!(with_limit(file.clone(), 64 << 20, OnBadRow::Reject).unwrap(), 1 << 20);
-        assert!(matches!(with_limit(file, 4 << 20, OnBadRow::Abort), Err(Error::TooLarge { .. })));
+        for on_bad_row in [OnBadRow::Abort, OnBadRow::Reject] {
+            let Err(Error::TooLarge { suffices: Some(enough), .. }) = with_limit(file.clone(), 4 << 20, on_bad_row)
+            else {
+                panic!("4 MB are enough, or no limit is named")
+            };
+            assert_eq!(with_limit(file.clone(), enough, on_bad_row).unwrap(), 1 << 20, "{dictionary} {enough}");
+        }
+    }
+}
+
+#[test]
+fn the_named_limit_is_enough_for_row_groups_of_one_page() {
+    for codec in [Compression::UNCOMPRESSED, Compression::ZSTD(Default::default())] {
+        for (dictionary, encoding) in [(true, None), (false, None), (false, Some(Encoding::DELTA_LENGTH_BYTE_ARRAY))] {
+            let properties = WriterProperties::builder()
+                .set_dictionary_enabled(dictionary)
+                .set_compression(codec)
+                .set_max_row_group_row_count(Some(50_000))
+                .set_data_page_size_limit(usize::MAX)
+                .set_dictionary_page_size_limit(usize::MAX)
+                .set_data_page_row_count_limit(usize::MAX);
+            let properties = match encoding {
+                Some(encoding) => properties.set_column_encoding(ColumnPath::from("price"), encoding),
+                None => properties,
+            };
+            let file = write_with(ticks(120_000), properties.build());
+            let Err(error) = with_limit(file.clone(), 4 << 20, OnBadRow::Abort) else { panic!("4 MB are enough") };
+            let Error::TooLarge { suffices: Some(enough), .. } = error else { panic!("{error}") };
+            let named = format!("btc_ingest.memory_limit = '{}MB' is enough", enough.div_ceil(1 << 20));
+            assert!(error.to_string().contains(&named), "{error}");
+            assert_eq!(with_limit(file.clone(), enough, OnBadRow::Abort).unwrap(), 120_000, "{codec} {dictionary}");
+            let half = with_limit(file, enough / 4, OnBadRow::Abort);
+            assert!(half.is_err(), "{enough} is far too much: {codec} {dictionary}");
+        }
     }
 }
 
@@ -58,9 +91,10 @@ fn a_page_that_unpacks_to_more_than_its_share_is_refused_by_name() {
         .build();
     let file = write_with(with(ticks(1), "price", prices), properties);
     match with_limit(file.clone(), 4 << 20, OnBadRow::Abort) {
-        Err(Error::TooLarge { what, needed, limit }) => {
+        Err(Error::TooLarge { what, needed, limit, suffices }) => {
             assert_eq!((what.as_str(), limit), ("a page of column \"price\"", 3 << 19));
             assert!(needed > 3 << 20);
+            assert_eq!(with_limit(file.clone(), suffices.unwrap(), OnBadRow::Abort).unwrap_err().sqlstate(), "TK001");
         }
         other => panic!("{other:?}"),
     }

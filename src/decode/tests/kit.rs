@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::model::options::{LoadOptions, OnBadRow};
 use crate::model::source::MemorySource;
 use crate::model::tick::Symbols;
+use crate::model::time_range::TimeRange;
 
 /// The time of the first tick, in milliseconds since 1970.
 pub const T0: i64 = 1_700_000_000_000;
@@ -69,6 +70,8 @@ pub fn settings() -> DecodeSettings {
     DecodeSettings {
         memory_limit: 64 << 20,
         on_bad_row: OnBadRow::Abort,
+        // From 1969 to 2100.
+        times: TimeRange { first: -31_536_000_000_000, last: 4_102_444_800_000_000 },
         max_kept_rejects: 100,
         max_batch_rows: 65_536,
         first_batch_rows: 65_536,

@@ -12,7 +12,7 @@ use crate::error::{Error, RowPosition};
 use crate::model::bucket::{END_TIME_US, MIN_TIME_US};
 use crate::model::options::{LoadOptions, OnBadRow, TimeUnit};
 use crate::model::source::MemorySource;
-use crate::model::tick::Symbols;
+use crate::model::tick::{NO_TIME, Symbols};
 
 fn array(array: impl Array + 'static) -> ArrayRef {
     Arc::new(array)
@@ -43,6 +43,18 @@ fn every_reason_is_reported() {
             array(TimestampMicrosecondArray::from(vec![MIN_TIME_US - 1])),
             "trade_time is out of PostgreSQL's range",
         ),
+        (
+            "trade_time",
+            array(TimestampMillisecondArray::from(vec![T0 * 1000])),
+            "trade_time is +55840-11-08T22:13:20.000000Z, later than btc_ingest.max_time_ahead allows; in the unit \
+             \"us\" it would be 2023-11-14T22:13:20.000000Z",
+        ),
+        (
+            "event_time",
+            array(TimestampMillisecondArray::from(vec![-31_536_000_001])),
+            "event_time is 1968-12-31T23:59:59.999000Z, before btc_ingest.min_time; in the unit \"us\" it would be \
+             1969-12-31T15:14:23.999999Z",
+        ),
         ("symbol", text(""), "symbol is empty"),
         ("symbol", text("a\0b"), "symbol contains a zero byte"),
         ("symbol", text(&long), "symbol is longer than 255 bytes"),
@@ -50,6 +62,16 @@ fn every_reason_is_reported() {
         ("symbol", array(StringArray::from(vec![None::<&str>])), "symbol is null"),
         ("trade_id", text("12.5"), "trade_id is not a whole number"),
         ("trade_id", text("9223372036854775808"), "trade_id is out of range for bigint"),
+        ("trade_id", array(Float64Array::from(vec![1.5])), "trade_id is not a whole number"),
+        ("trade_id", array(Float64Array::from(vec![f64::NAN])), "trade_id is null"),
+        ("trade_id", array(Float64Array::from(vec![None])), "trade_id is null"),
+        (
+            "seller_order_id",
+            array(Float64Array::from(vec![9_007_199_254_740_992.0])),
+            "seller_order_id is too large for a floating-point column to hold it exactly",
+        ),
+        ("buyer_order_id", array(Float32Array::from(vec![0.25])), "buyer_order_id is not a whole number"),
+        ("is_market_maker", array(Float64Array::from(vec![0.5])), "is_market_maker is neither true nor false"),
         ("price", array(StringArray::from(vec![None::<&str>])), "price is null"),
         ("price", text("abc"), "price is not a number"),
         ("price", text("0"), "price is not above zero"),
@@ -70,6 +92,38 @@ fn every_reason_is_reported() {
     }
     assert!(read(write(with(ticks(1), "price", text("9999999999.99999999")))).is_ok());
     assert!(read(write(with(ticks(1), "quantity", text("999999999999.999999999999")))).is_ok());
+}
+
+#[test]
+fn whole_doubles_are_ids_flags_and_times_and_nan_is_null() {
+    let doubles = |values: [Option<f64>; 3]| array(Float64Array::from(values.to_vec()));
+    let most = 9_007_199_254_740_991.0;
+    let columns = with(ticks(3), "trade_id", doubles([Some(1.0), Some(most), Some(3.0)]));
+    let columns = with(columns, "seller_order_id", doubles([Some(f64::NAN), None, Some(most)]));
+    let columns = with(columns, "is_market_maker", doubles([Some(f64::NAN), Some(0.0), Some(1.0)]));
+    let columns = with(columns, "trade_time", doubles([Some(T0 as f64), Some(f64::NAN), None]));
+    let options = LoadOptions { time_unit: Some(TimeUnit::Milli), ..Default::default() };
+    let (batches, _) = read_with(write(columns), &options, settings()).unwrap();
+    let ticks = &batches[0].ticks;
+    assert_eq!(ticks.trade_id, [1, (1 << 53) - 1, 3]);
+    let sellers = ticks.seller_order_id.as_ref().unwrap();
+    assert_eq!([0, 1, 2].map(|row| sellers.get(row)), [None, None, Some(&b"9007199254740991"[..])]);
+    assert_eq!(ticks.is_market_maker, [None, Some(false), Some(true)]);
+    assert_eq!(ticks.trade_time, [T0 * 1000, NO_TIME, NO_TIME]);
+}
+
+#[test]
+fn implausible_times_are_rejected_row_by_row() {
+    let wild = [T0, T0 * 1000, T0, T0 * 1_000_000];
+    let columns = with(ticks(4), "event_time", array(TimestampMillisecondArray::from(wild.to_vec())));
+    let settings = DecodeSettings { on_bad_row: OnBadRow::Reject, ..settings() };
+    let (batches, _) = read_with(write(columns), &LoadOptions::default(), settings).unwrap();
+    let batch = &batches[0];
+    assert_eq!((batch.ticks.row.clone(), batch.rejected), (vec![0, 2], 2));
+    let units: Vec<_> =
+        batch.rejects.iter().map(|reject| reject.reason.split_once(" it would").map(|(said, _)| said)).collect();
+    assert!(units[0].unwrap().ends_with("in the unit \"us\""), "{units:?}");
+    assert!(units[1].unwrap().ends_with("in the unit \"ns\""), "{units:?}");
 }
 
 #[test]

@@ -49,11 +49,12 @@ fn one_error_names_everything_that_is_wrong() {
     assert_eq!(
         found,
         [
-            "event_time is INT32 DATE, expected a TIMESTAMP, INT96 or integer column",
+            "event_time is INT32 DATE, expected a TIMESTAMP, INT96, integer or floating-point column",
             "trade_id is missing",
             "price is BOOLEAN, expected a decimal, string, integer or floating-point column",
             "quantity is GROUP, expected a decimal, string, integer or floating-point column",
-            "buyer_order_id is GROUP, expected a string, integer or DECIMAL column of scale 0",
+            "buyer_order_id is GROUP, expected a string, integer, floating-point or DECIMAL column of scale 0; options \
+             {\"columns\": {\"buyer_order_id\": null}} leaves it out",
         ]
     );
 }
@@ -119,11 +120,60 @@ fn binance_names_are_told_apart_by_case() {
 #[test]
 fn a_mapping_is_followed_and_must_be_there() {
     let mut options = LoadOptions::default();
-    options.columns.insert("price", "px".into());
+    options.columns.insert("price", Some("px".into()));
     let columns = || renamed(&[("price", "PX")]);
     assert!(read_with(write(columns()), &options, settings()).is_ok());
-    options.columns.insert("trade_time", "nowhere".into());
+    options.columns.insert("trade_time", Some("nowhere".into()));
     assert_eq!(problems(columns(), &options), ["trade_time is mapped to \"nowhere\", which the file does not have"]);
+}
+
+#[test]
+fn prices_beside_full_names_are_not_stored_as_order_ids() {
+    let mut columns = ticks(2);
+    columns.retain(|(name, _)| !name.ends_with("order_id"));
+    columns.push(("a", Arc::new(StringArray::from(vec!["60001.1", "60001.2"]))));
+    columns.push(("b", Arc::new(StringArray::from(vec!["60000.1", "60000.2"]))));
+    let ticks = read(write(columns)).unwrap().ticks;
+    assert_eq!((ticks.buyer_order_id, ticks.seller_order_id), (None, None));
+}
+
+#[test]
+fn aggregate_trades_are_refused_unless_they_are_asked_for() {
+    let first: ArrayRef = Arc::new(Int64Array::from(vec![1, 5]));
+    let mut columns = renamed(&[
+        ("event_time", "E"),
+        ("symbol", "s"),
+        ("trade_id", "a"),
+        ("price", "p"),
+        ("quantity", "q"),
+        ("buyer_order_id", "f"),
+        ("seller_order_id", "l"),
+        ("is_market_maker", "m"),
+    ]);
+    columns.retain(|(name, _)| *name != "trade_time");
+    columns = with(with(columns, "f", first.clone()), "l", first);
+    let mapped = LoadOptions { columns: [("trade_id", Some("a".into()))].into(), ..Default::default() };
+    for options in [LoadOptions::default(), mapped] {
+        let error = read_with(write(columns.clone()), &options, settings()).unwrap_err();
+        assert_eq!(error, Error::AggregateTrades { columns: vec!["f".into(), "l".into()] });
+    }
+    let wanted = LoadOptions { aggregate_trades: true, ..Default::default() };
+    let (batches, _) = read_with(write(columns), &wanted, settings()).unwrap();
+    assert_eq!(batches[0].ticks.trade_id, [1000, 1001]);
+    assert_eq!((&batches[0].ticks.buyer_order_id, &batches[0].ticks.seller_order_id), (&None, &None));
+}
+
+#[test]
+fn a_column_that_cannot_be_read_can_be_left_out() {
+    let columns = with(ticks(2), "seller_order_id", Arc::new(Date32Array::from(vec![1, 2])) as ArrayRef);
+    assert_eq!(
+        problems(columns.clone(), &LoadOptions::default()),
+        ["seller_order_id is INT32 DATE, expected a string, integer, floating-point or DECIMAL column of scale 0; \
+             options {\"columns\": {\"seller_order_id\": null}} leaves it out"]
+    );
+    let left_out = LoadOptions { columns: [("seller_order_id", None)].into(), ..Default::default() };
+    let (batches, _) = read_with(write(columns), &left_out, settings()).unwrap();
+    assert_eq!(batches[0].ticks.seller_order_id, None);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::kit::{T0, read, read_with, settings, ticks, with, with_null, write};
 use crate::decode::DecodeSettings;
 use crate::model::options::{LoadOptions, OnBadRow, TimeUnit};
 use crate::model::tick::NO_TIME;
+use crate::model::time_range::TimeRange;
 
 fn array(array: impl Array + 'static) -> ArrayRef {
     Arc::new(array)
@@ -73,7 +74,8 @@ fn unsigned_integers_are_times_up_to_their_last_bit() {
         let columns = with(with(ticks(1), "event_time", times.clone()), "trade_time", times);
         let file = write(columns);
         assert!(read(file.clone()).unwrap_err().to_string().contains("time_unit"));
-        let ticks = &read_with(file, &options(unit), settings()).unwrap().0[0].ticks;
+        let settings = DecodeSettings { times: TimeRange::default(), ..settings() };
+        let ticks = &read_with(file, &options(unit), settings).unwrap().0[0].ticks;
         assert_eq!((ticks.event_time[0], ticks.trade_time[0]), (expected, expected), "{unit:?}");
     }
     let settings = DecodeSettings { on_bad_row: OnBadRow::Reject, ..settings() };
@@ -116,7 +118,9 @@ fn int96_file(times: &[(i32, i64)]) -> Bytes {
 
 #[test]
 fn int96_reaches_beyond_the_range_of_nanoseconds() {
-    let ticks = read(int96_file(&[(2_440_588, 1_000), (5_373_484, 0), (2_440_587, 0)])).unwrap().ticks;
+    let settings = DecodeSettings { times: TimeRange::default(), ..settings() };
+    let file = int96_file(&[(2_440_588, 1_000), (5_373_484, 0), (2_440_587, 0)]);
+    let ticks = &read_with(file, &LoadOptions::default(), settings).unwrap().0[0].ticks;
     assert_eq!(ticks.event_time, [1, 253_402_214_400_000_000, -86_400_000_000]);
 }
 

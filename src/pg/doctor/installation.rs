@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::check::Check;
 use crate::error::Result;
-use crate::pg::session::spi;
+use crate::pg::session::{spi, target};
 
 /// The hint if btc_ingest is not preloaded. PostgreSQL applies the options of a connection before it knows
 /// who may change a setting of a library. When the library is loaded later, it drops a client's value, and
@@ -62,6 +62,7 @@ pub fn checks(server: &Server) -> Vec<Check> {
     let version = |version: &Option<String>| version.clone().unwrap_or_else(|| UNKNOWN.to_owned());
     vec![
         standby(server),
+        encoding(),
         timescaledb_preloaded(server),
         if server.is_preloaded("btc_ingest") {
             Check::good("preload btc_ingest", "preloaded")
@@ -91,6 +92,13 @@ fn standby(server: &Server) -> Check {
         )
     } else {
         Check::good("standby", "no: this server takes writes")
+    }
+}
+
+fn encoding() -> Check {
+    match target::check_encoding() {
+        Ok(()) => Check::good("encoding", "UTF8"),
+        Err(error) => Check::error("encoding", error.to_string(), &error),
     }
 }
 

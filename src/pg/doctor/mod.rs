@@ -8,6 +8,7 @@ mod last_error;
 mod queue;
 mod s3;
 mod tables;
+mod times;
 mod workers;
 
 use crate::error::verdict::Verdict;
@@ -35,6 +36,7 @@ pub fn checks() -> Result<Vec<Check>> {
     }
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
+        checks.extend(section("times", times::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);
     checks.extend(s3::checks()?);

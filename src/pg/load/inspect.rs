@@ -52,14 +52,14 @@ pub struct Inspected {
 pub fn inspect(uri: &str, options: Value) -> Result<Inspected> {
     let (options, _) = options::resolve(&options, &[])?;
     let found = footer(uri, &options)?;
-    let meta = &found.opened.meta;
+    let meta = &found.meta;
     let mut codecs: Vec<String> = meta.columns().into_iter().map(|column| column.codec).collect();
     codecs.sort();
     codecs.dedup();
     let span = found.time_span.map(|(from, to)| Ok((timestamp(from)?, timestamp(to)?))).transpose()?;
     Ok(Inspected {
-        etag: found.opened.head.etag.clone(),
-        size_bytes: found.opened.head.size as i64,
+        etag: found.head.etag.clone(),
+        size_bytes: found.head.size as i64,
         rows: meta.rows() as i64,
         row_groups: meta.row_groups() as i32,
         writer: meta.writer().map(|writer| printable(writer, SHOWN_WRITER)),

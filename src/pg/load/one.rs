@@ -155,7 +155,7 @@ impl Load<'_> {
     ) -> Result<LoadReport> {
         progress.show(|load| {
             load.size = opened.head.size as i64;
-            load.rows = opened.meta.rows() as i64;
+            load.rows = opened.rows as i64;
             load.phase = Phase::Storing;
         });
         if self.known.may_have_rejects() {
@@ -189,7 +189,7 @@ pub fn report_of(job: &Job, opened: &Opened, cost: &Cost) -> LoadReport {
     LoadReport {
         uri: job.uri.to_string(),
         etag: opened.head.etag.clone(),
-        read: opened.meta.rows() as i64,
+        read: opened.rows as i64,
         bytes: cost.bytes as i64,
         fetch_ms: ms(cost.fetch),
         decode_ms: ms(cost.decode),

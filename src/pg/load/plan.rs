@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::known::{Known, Version};
 use crate::error::{Error, Result};
-use crate::load::pipeline::{Job, Limits};
+use crate::load::pipeline::Job;
 use crate::model::options::{self, OnBadRow};
 use crate::model::uri::S3Uri;
 use crate::pg::session::guc;
@@ -20,13 +20,12 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
-    /// Plans the load of an object of the queue. It gets half of the memory, as the next object is read at
-    /// the same time.
+    /// Plans the load of an object of the queue. It has the same limits as a load by hand, so that an object
+    /// has the same result on every way.
     pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
         let uri = allowed_uri(uri)?;
         let known = Known::read(client, &uri.to_string())?;
         let (options, expected) = options::resolve(&json!({}), &known.metadata)?;
-        let limits = guc::limits();
         let job = Job {
             uri,
             s3: guc::s3(),
@@ -34,7 +33,7 @@ impl LoadPlan {
             options,
             expected,
             on_bad_row: OnBadRow::Abort,
-            limits: Limits { memory: limits.memory / 2, ..limits },
+            limits: guc::limits(),
             listed: known.listed(),
         };
         Ok(LoadPlan { job, version: known.version })

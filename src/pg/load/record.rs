@@ -241,8 +241,8 @@ struct SliceColumns {
 fn facts(result: &LoadResult<'_>) -> Value {
     json!({
         "etag": result.report.etag,
-        "writer": result.opened.meta.writer(),
-        "schema_fingerprint": result.opened.meta.fingerprint(),
-        "row_count": result.opened.meta.rows(),
+        "writer": result.opened.writer,
+        "schema_fingerprint": result.opened.fingerprint,
+        "row_count": result.opened.rows,
     })
 }

@@ -92,7 +92,7 @@ impl Sink {
         Sink {
             uri: job.uri.to_string(),
             etag: opened.head.etag.clone(),
-            rows: opened.meta.rows(),
+            rows: opened.rows,
             on_conflict: job.options.on_conflict,
             collation: target.symbol_collation,
             max_conflict_fraction: guc::max_conflict_fraction(),

@@ -22,11 +22,12 @@ pub struct Picker {
     to: Option<i64>,
 }
 
-/// Which names are suitable.
+/// Which names are suitable. None of them is hidden, says another format, or is that of a leftover.
+#[derive(PartialEq, Eq)]
 enum Names {
     /// Names with an ending for Parquet files.
     Parquet,
-    /// All names except those of files that are known to be something else.
+    /// All names.
     NotAside,
 }
 
@@ -62,13 +63,9 @@ impl Picker {
     }
 
     fn has_suitable_name(&self, key: &str) -> bool {
-        match self.names {
-            Names::Parquet => {
-                let name = key.to_ascii_lowercase();
-                ENDINGS.iter().any(|ending| name.ends_with(ending))
-            }
-            Names::NotAside => !is_aside(key, self.pattern.prefix().len()),
-        }
+        let name = key.to_ascii_lowercase();
+        let has_ending = self.names == Names::NotAside || ENDINGS.iter().any(|ending| name.ends_with(ending));
+        has_ending && !is_aside(key, self.pattern.prefix().len())
     }
 }
 

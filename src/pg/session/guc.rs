@@ -8,7 +8,9 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use super::{ffi, report};
 use crate::error::Result;
 use crate::load::pipeline::Limits;
+use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::queue_order::QueueOrder;
+use crate::model::time_range::{TimeRange, parse_min_time};
 use crate::model::uri::AllowedPrefixes;
 use crate::s3::config::S3Settings;
 
@@ -42,6 +44,10 @@ static MAX_KEPT_REJECTS: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 /// A tenth: a corrected file changes a few ticks, while another market under the same symbol conflicts nearly
 /// everywhere.
 static MAX_CONFLICT_FRACTION: GucSetting<f64> = GucSetting::<f64>::new(0.1);
+/// Bitcoin's first block. A tick from before that is a time in a wrong unit.
+static MIN_TIME: Text = Text::new(Some(c"2009-01-03"));
+/// Minutes. A day covers clocks that are off, and times in a local time zone.
+static MAX_TIME_AHEAD: GucSetting<i32> = GucSetting::<i32>::new(24 * 60);
 /// `migrate()` reads it when it creates the hypertable. Later changes are made by TimescaleDB's
 /// `set_chunk_time_interval`.
 static CHUNK_TIME_INTERVAL: Text = Text::new(Some(c"7 days"));
@@ -99,8 +105,15 @@ enum ChangedBy {
 /// Type, place and bounds of a setting's value.
 enum Value {
     Text(&'static Text),
+    /// A date or time, which is checked when it is set.
+    Time(&'static Text),
     Bool(&'static GucSetting<bool>),
-    Integer { setting: &'static GucSetting<i32>, min: i32, max: i32, unit: GucFlags },
+    Integer {
+        setting: &'static GucSetting<i32>,
+        min: i32,
+        max: i32,
+        unit: GucFlags,
+    },
     Fraction(&'static GucSetting<f64>),
     Order(&'static GucSetting<QueueOrderName>),
     Level(&'static GucSetting<LogLevel>),
@@ -121,7 +134,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 23] = [
+static DEFINITIONS: [Definition; 25] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -201,6 +214,18 @@ static DEFINITIONS: [Definition; 23] = [
         value: Value::Fraction(&MAX_CONFLICT_FRACTION),
     },
     Definition {
+        name: c"btc_ingest.min_time",
+        description: c"A row with an earlier time is a bad row; empty for PostgreSQL's first time.",
+        changed_by: ChangedBy::AnyRole,
+        value: Value::Time(&MIN_TIME),
+    },
+    Definition {
+        name: c"btc_ingest.max_time_ahead",
+        description: c"A row with a time further ahead of the clock is a bad row.",
+        changed_by: ChangedBy::AnyRole,
+        value: integer(&MAX_TIME_AHEAD, 0, i32::MAX, GucFlags::UNIT_MIN),
+    },
+    Definition {
         name: c"btc_ingest.chunk_time_interval",
         description: c"Chunk interval with which migrate() creates market_data.btc_ticks.",
         changed_by: ChangedBy::Superuser,
@@ -274,6 +299,7 @@ impl Definition {
             Value::Text(setting) => {
                 GucRegistry::define_string_guc(name, description, c"", setting, context, NO_UNIT);
             }
+            Value::Time(setting) => ffi::define_time(name, description, setting, context),
             Value::Bool(setting) => {
                 GucRegistry::define_bool_guc(name, description, c"", setting, context, NO_UNIT);
             }
@@ -388,7 +414,20 @@ pub fn s3() -> S3Settings {
 /// Returns what a load may take.
 pub fn limits() -> Limits {
     let bytes = |setting: &GucSetting<i32>| setting.get().max(0) as u64 * 1024;
-    Limits { memory: bytes(&MEMORY_LIMIT), object_size: bytes(&MAX_OBJECT_SIZE), kept_rejects: max_kept_rejects() }
+    Limits {
+        memory: bytes(&MEMORY_LIMIT),
+        object_size: bytes(&MAX_OBJECT_SIZE),
+        kept_rejects: max_kept_rejects(),
+        times: times(),
+    }
+}
+
+/// Returns the times that are plausible now, by `btc_ingest.min_time` and `btc_ingest.max_time_ahead`.
+pub fn times() -> TimeRange {
+    let ahead = i64::from(MAX_TIME_AHEAD.get()) * 60_000_000;
+    // A value that is no time cannot be set.
+    let first = parse_min_time(&value(&MIN_TIME)).unwrap_or(TimeRange::default().first);
+    TimeRange::new(first, ffi::now() + POSTGRES_EPOCH_US, ahead)
 }
 
 /// Returns `btc_ingest.max_kept_rejects`.

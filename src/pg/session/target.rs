@@ -108,6 +108,7 @@ impl Target {
 
     /// Checks what can change while no catalog changes.
     fn check_session(client: &mut SpiClient<'_>) -> Result<()> {
+        check_encoding()?;
         if ffi::in_recovery() || ffi::is_read_only() {
             return Err(Error::ReadOnly);
         }
@@ -146,6 +147,15 @@ impl Target {
             return Ok(());
         }
         Err(Error::SchemaVersion { tables, library: SCHEMA_VERSION })
+    }
+}
+
+/// Refuses a database that does not store text as UTF-8. The text of a file would be stored as it is, and no client
+/// would find it again.
+pub fn check_encoding() -> Result<()> {
+    match ffi::database_encoding() {
+        "UTF8" => Ok(()),
+        encoding => Err(Error::NotUtf8 { encoding: encoding.to_owned() }),
     }
 }
 

@@ -168,3 +168,34 @@ fn ticks_that_are_no_hypertable_are_refused_and_migrate_fixes_it() {
     execute(&mut client, "SET client_min_messages = warning; SELECT btc_ingest.migrate()");
     assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
 }
+
+#[test]
+fn a_database_that_is_not_utf8_is_refused_at_install_and_at_a_load_and_doctor_says_so() {
+    let server = ServerFixture::shared();
+    let host = server.db();
+    let mut admin = host.client();
+    let name = "latin1_database";
+    execute(
+        &mut admin,
+        &format!("CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"),
+    );
+    let mut latin = server.cluster.client(name);
+    let refused_install = refusal(&mut latin, INSTALL, "TK021");
+    assert_eq!(refused_install.message, "the database has encoding LATIN1, and btc_ingest needs UTF8");
+    assert!(refused_install.hint.contains("ENCODING 'UTF8'"), "{refused_install:?}");
+    drop(latin);
+    execute(&mut admin, &format!("DROP DATABASE {name}"));
+
+    // A database in which the extension was installed nevertheless.
+    let db = server.db();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    let sql =
+        format!("UPDATE pg_database SET encoding = pg_char_to_encoding('LATIN1') WHERE datname = '{}'", db.name());
+    execute(&mut admin, &sql);
+    let mut client = db.client();
+    let load = refused(&mut client, &uri, "", "TK021");
+    assert!(load.message.ends_with("the database has encoding LATIN1, and btc_ingest needs UTF8"), "{load:?}");
+    let said = r#"SELECT ok || ' ' || detail FROM btc_ingest.doctor() WHERE "check" = 'encoding'"#;
+    assert_eq!(texts(&mut client, said), ["false the database has encoding LATIN1, and btc_ingest needs UTF8"]);
+    refusal(&mut client, "SELECT btc_ingest.migrate()", "TK021");
+}

@@ -296,7 +296,9 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.max_conflict_fraction = 0.1 user
          btc_ingest.max_kept_rejects = 1000 user
          btc_ingest.max_object_size = 16GB superuser
+         btc_ingest.max_time_ahead = 1d user
          btc_ingest.memory_limit = 64MB superuser
+         btc_ingest.min_time = 2009-01-03 user
          btc_ingest.poll_interval = 10s sighup
          btc_ingest.queue_order = oldest sighup
          btc_ingest.retry_backoff = 5s sighup

@@ -17,6 +17,7 @@ mod locks;
 mod privileges;
 mod raise;
 mod session;
+mod setting;
 mod shared;
 mod state;
 mod subtransaction;
@@ -39,9 +40,10 @@ pub use locks::{
 pub use privileges::RunAs;
 pub use raise::{Report, raise};
 pub use session::{
-    current_database, in_recovery, in_transaction_block, is_preloading, is_read_only, is_upgrading, my_pid, now,
-    reserve_prefix, set_for_session, set_local, setting, table_size, transaction_time, uninterrupted,
+    current_database, database_encoding, in_recovery, in_transaction_block, is_preloading, is_read_only, is_upgrading,
+    my_pid, now, reserve_prefix, set_for_session, set_local, setting, table_size, transaction_time, uninterrupted,
 };
+pub use setting::define_time;
 pub use shared::{is_alive, request_shared_memory, set_latch, shared, shared_mut};
 pub use state::{LastError, Load, Phase, Role, Text, Worker};
 pub use subtransaction::{attempt, unless_unique_violation};

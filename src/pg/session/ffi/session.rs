@@ -95,6 +95,13 @@ pub fn transaction_time() -> i64 {
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
+/// Returns the name of the current database's encoding.
+pub fn database_encoding() -> &'static str {
+    // SAFETY: the name is a static text of PostgreSQL, and NUL-terminated.
+    let name = unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) };
+    name.to_str().unwrap_or_default()
+}
+
 /// Returns the current time of the clock in microseconds since 2000.
 pub fn now() -> i64 {
     // SAFETY: the call reads the system's clock and nothing else.
