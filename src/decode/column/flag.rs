@@ -37,17 +37,11 @@ pub(in crate::decode) fn flags(
                 array,
                 |row| floats.whole(row),
                 |row, value| {
-                    let flag = match value {
-                        None | Some(Ok(None)) => None,
-                        Some(value) => match value.ok().flatten().and_then(from_integer) {
-                            None => {
-                                bad.push(row, Tick::IsMarketMaker, NO_FLAG);
-                                None
-                            }
-                            flag => flag,
-                        },
-                    };
-                    out.push(flag);
+                    let flag = from_float(value);
+                    if let Err(reason) = flag {
+                        bad.push(row, Tick::IsMarketMaker, reason);
+                    }
+                    out.push(flag.unwrap_or_default());
                 },
             );
         }
@@ -58,6 +52,17 @@ pub(in crate::decode) fn flags(
         _ => return Err(damaged("a flag has a type that is not read as a flag")),
     }
     Ok(())
+}
+
+/// Converts a float that was read as a whole number. NaN is null; an error stands for a number that is no flag.
+fn from_float(
+    value: Option<std::result::Result<Option<i64>, &str>>,
+) -> std::result::Result<Option<bool>, &'static str> {
+    match value {
+        None | Some(Ok(None)) => Ok(None),
+        Some(Ok(Some(number))) => from_integer(number).map(Some).ok_or(NO_FLAG),
+        Some(Err(_)) => Err(NO_FLAG),
+    }
 }
 
 fn from_integer(value: i64) -> Option<bool> {

@@ -22,6 +22,35 @@ fn groups_of(rows: usize) -> WriterProperties {
     WriterProperties::builder().set_max_row_group_row_count(Some(rows)).build()
 }
 
+/// Checks that a file whose column holds this value is refused for this reason.
+#[track_caller]
+fn must_be_bad(column: &str, value: ArrayRef, reason: &str) {
+    match read(write(with(ticks(1), column, value))) {
+        Err(Error::BadRow { reason: found, .. }) => assert_eq!(found, reason),
+        other => panic!("{reason}: {other:?}"),
+    }
+}
+
+#[test]
+fn an_implausible_time_is_reported_with_the_unit_that_fits() {
+    for (column, value, reason) in [
+        (
+            "trade_time",
+            array(TimestampMillisecondArray::from(vec![T0 * 1000])),
+            "trade_time is +55840-11-08T22:13:20.000000Z, later than btc_ingest.max_time_ahead allows; in the unit \
+             \"us\" it would be 2023-11-14T22:13:20.000000Z",
+        ),
+        (
+            "event_time",
+            array(TimestampMillisecondArray::from(vec![-31_536_000_001])),
+            "event_time is 1968-12-31T23:59:59.999000Z, before btc_ingest.min_time; in the unit \"us\" it would be \
+             1969-12-31T15:14:23.999999Z",
+        ),
+    ] {
+        must_be_bad(column, value, reason);
+    }
+}
+
 #[test]
 fn every_reason_is_reported() {
     let text = |text: &str| array(StringArray::from(vec![text]));
@@ -42,18 +71,6 @@ fn every_reason_is_reported() {
             "trade_time",
             array(TimestampMicrosecondArray::from(vec![MIN_TIME_US - 1])),
             "trade_time is out of PostgreSQL's range",
-        ),
-        (
-            "trade_time",
-            array(TimestampMillisecondArray::from(vec![T0 * 1000])),
-            "trade_time is +55840-11-08T22:13:20.000000Z, later than btc_ingest.max_time_ahead allows; in the unit \
-             \"us\" it would be 2023-11-14T22:13:20.000000Z",
-        ),
-        (
-            "event_time",
-            array(TimestampMillisecondArray::from(vec![-31_536_000_001])),
-            "event_time is 1968-12-31T23:59:59.999000Z, before btc_ingest.min_time; in the unit \"us\" it would be \
-             1969-12-31T15:14:23.999999Z",
         ),
         ("symbol", text(""), "symbol is empty"),
         ("symbol", text("a\0b"), "symbol contains a zero byte"),
@@ -85,10 +102,7 @@ fn every_reason_is_reported() {
         ("is_market_maker", text("maybe"), "is_market_maker is neither true nor false"),
         ("is_market_maker", array(Int64Array::from(vec![2])), "is_market_maker is neither true nor false"),
     ] {
-        match read(write(with(ticks(1), column, value))) {
-            Err(Error::BadRow { reason: found, .. }) => assert_eq!(found, reason),
-            other => panic!("{reason}: {other:?}"),
-        }
+        must_be_bad(column, value, reason);
     }
     assert!(read(write(with(ticks(1), "price", text("9999999999.99999999")))).is_ok());
     assert!(read(write(with(ticks(1), "quantity", text("999999999999.999999999999")))).is_ok());

@@ -2,8 +2,8 @@
 
 use btc_ingest_kit::sql::texts;
 
-/// What lacks a comment in the schemas of the extension and of its data. The comment of a public function describes each
-/// argument and result column in a line `name: …`.
+/// What lacks a comment in the schemas of the extension and of its data. The comment of a public function describes
+/// each argument and result column in a line `name: …`.
 const WITHOUT_COMMENT: &str = r"
 WITH spaces AS (
     SELECT oid FROM pg_namespace WHERE nspname IN
