@@ -286,6 +286,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.history_retention = 90d sighup
          btc_ingest.log_loads = log superuser
          btc_ingest.max_attempts = 9 sighup
+         btc_ingest.max_backfill_workers = 4 sighup
          btc_ingest.max_conflict_fraction = 0.1 user
          btc_ingest.max_kept_rejects = 1000 user
          btc_ingest.max_object_size = 16GB superuser
