@@ -118,7 +118,7 @@ LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_tem
 AS 'MODULE_PATHNAME', 'cancel_backfill_wrapper';
 COMMENT ON FUNCTION btc_ingest.cancel_backfill(bigint) IS
 'Ends a backfill for good. The objects in work are rolled back, loaded objects stay. A later backfill of the same
-prefixes loads the rest. Returns what was changed.
+prefixes loads the rest. A loader may cancel only backfills that it has started. Returns what was changed.
 
 id: number of the backfill, as backfill_status() shows it.';
 
@@ -257,7 +257,7 @@ because it commits.
 prefixes: array of s3://bucket/prefix, which may contain {exchange}, {asset}, {yyyy}, {mm}, {dd}, {hh}, {mi} and {*}.
 from: only objects that can hold times from this one on. Default null: no limit.
 to: only objects that can hold times before this one. Default null: no limit.
-parallel: number of workers, 1 to 64. Default 2.
+parallel: number of workers, at most btc_ingest.max_backfill_workers. Default 2.
 mode: "object" (default): each object is loaded in a transaction of its own; "chunk": chunks that do not exist yet are
   built as a whole, which needs TimescaleDB''s Community edition.
 dry_run: true lists the prefixes, prints estimates of bytes, ticks, disk and time, and writes nothing. Default false.';
@@ -273,6 +273,5 @@ GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reade
 GRANT EXECUTE ON PROCEDURE
     btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean)
 TO btc_ingest_loader;
-GRANT EXECUTE ON FUNCTION
-    btc_ingest.pause_ingest(), btc_ingest.resume_ingest(), btc_ingest.cancel_backfill(bigint)
-TO btc_ingest_admin;
+GRANT EXECUTE ON FUNCTION btc_ingest.cancel_backfill(bigint) TO btc_ingest_loader;
+GRANT EXECUTE ON FUNCTION btc_ingest.pause_ingest(), btc_ingest.resume_ingest() TO btc_ingest_admin;

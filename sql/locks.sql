@@ -5,11 +5,6 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'take_migration_lock_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.take_migration_lock() IS
     'Waits until no other session runs migrate(), and holds off other sessions until the transaction ends';
 
-CREATE FUNCTION btc_ingest_internal.try_compression_lock() RETURNS boolean
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'try_compression_lock_wrapper';
-COMMENT ON FUNCTION btc_ingest_internal.try_compression_lock() IS
-    'Takes the lock for compressing finished chunks until the transaction ends. Returns false if another worker has it';
-
 CREATE FUNCTION btc_ingest_internal.backfill_worker_is_alive(backfill bigint, slot integer, pid integer) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'backfill_worker_is_alive_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.backfill_worker_is_alive(bigint, integer, integer) IS

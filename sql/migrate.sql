@@ -65,20 +65,15 @@ BEGIN
     SELECT quote_ident(n.nspname) INTO STRICT vector
       FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
 
-    -- Existing relations must be tables, and must belong to the owner of this function.
-    SELECT string_agg(format('%s is a %s of "%s"', c.oid::regclass,
-                      CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'p' THEN 'partitioned table'
-                                     ELSE 'relation' END, pg_get_userbyid(c.relowner)), '; ')
-      INTO problems
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE format('%s.%s', n.nspname, c.relname) IN (SELECT t.name FROM btc_ingest_internal.tables() t)
-       AND (c.relkind <> 'r' OR pg_get_userbyid(c.relowner) <> current_user);
-    IF problems IS NOT NULL THEN
-        RAISE EXCEPTION 'btc_ingest cannot adopt tables that are not its owner''s: %', problems
-            USING ERRCODE = '42501',
-                  HINT = format('Give them to the owner of the extension (ALTER TABLE … OWNER TO %I), or rename them.',
-                                current_user);
-    END IF;
+    FOR item IN SELECT * FROM btc_ingest_internal.schemas() LOOP
+        IF to_regnamespace(item.name) IS NULL THEN
+            EXECUTE format('CREATE SCHEMA %I', item.name);
+            made := made || item.name;
+        END IF;
+        IF obj_description(to_regnamespace(item.name), 'pg_namespace') IS NULL THEN
+            EXECUTE format('COMMENT ON SCHEMA %I IS %L', item.name, item.description);
+        END IF;
+    END LOOP;
 
     -- The owner of a schema can drop the tables in it and create other tables, or views, in their place.
     SELECT string_agg(format('%I of "%s"', n.nspname, r.rolname), ', ') INTO problems
@@ -90,25 +85,6 @@ BEGIN
             USING ERRCODE = '42501',
                   HINT = format('Give them to the owner of the extension: ALTER SCHEMA … OWNER TO %I;', current_user);
     END IF;
-
-    IF to_regclass('ingestion.schema_version') IS NOT NULL THEN
-        EXECUTE 'SELECT version FROM ingestion.schema_version' INTO existing;
-        IF existing > library_version THEN
-            RAISE EXCEPTION 'the tables have schema version %, this library knows only %', existing, library_version
-                USING ERRCODE = 'TK011',
-                      HINT = 'Install the newer btc_ingest, then: ALTER EXTENSION btc_ingest UPDATE;';
-        END IF;
-    END IF;
-
-    FOR item IN SELECT * FROM btc_ingest_internal.schemas() LOOP
-        IF to_regnamespace(item.name) IS NULL THEN
-            EXECUTE format('CREATE SCHEMA %I', item.name);
-            made := made || item.name;
-        END IF;
-        IF obj_description(to_regnamespace(item.name), 'pg_namespace') IS NULL THEN
-            EXECUTE format('COMMENT ON SCHEMA %I IS %L', item.name, item.description);
-        END IF;
-    END LOOP;
 
     -- Tables that are missing. The columns that the requirements name come first and are as written there.
     FOR item IN
@@ -124,6 +100,45 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', item.name);
         made := made || item.name;
     END LOOP;
+
+    -- All relations must be tables and belong to the owner of this function, and no trigger on them may run a function
+    -- of another role. The second turn finds what was changed before the locks, which keep it so until the commit.
+    FOR turn IN 1 .. 2 LOOP
+        SELECT string_agg(format('%s is a %s of "%s"', c.oid::regclass,
+                          CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'p' THEN 'partitioned table'
+                                         ELSE 'relation' END, pg_get_userbyid(c.relowner)), '; ')
+          INTO problems
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE format('%s.%s', n.nspname, c.relname) IN (SELECT t.name FROM btc_ingest_internal.tables() t)
+           AND (c.relkind <> 'r' OR pg_get_userbyid(c.relowner) <> current_user);
+        IF problems IS NOT NULL THEN
+            RAISE EXCEPTION 'btc_ingest cannot adopt tables that are not its owner''s: %', problems
+                USING ERRCODE = '42501',
+                      HINT = format('Give them to the owner of the extension (ALTER TABLE … OWNER TO %I), '
+                                    'or rename them.', current_user);
+        END IF;
+        SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, g.tgrelid::regclass, r.rolname), ', ')
+          INTO problems
+          FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_roles r ON r.oid = p.proowner
+         WHERE NOT g.tgisinternal AND NOT r.rolsuper AND r.rolname <> current_user
+           AND g.tgrelid IN (SELECT to_regclass(t.name) FROM btc_ingest_internal.tables() t);
+        IF problems IS NOT NULL THEN
+            RAISE EXCEPTION 'btc_ingest cannot use tables with triggers of other roles: %', problems
+                USING ERRCODE = '42501', HINT = 'Drop the triggers.';
+        END IF;
+        FOR item IN SELECT * FROM btc_ingest_internal.tables() LOOP
+            EXECUTE format('LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE', item.name);
+        END LOOP;
+    END LOOP;
+
+    IF to_regclass('ingestion.schema_version') IS NOT NULL THEN
+        EXECUTE 'SELECT version FROM ingestion.schema_version' INTO existing;
+        IF existing > library_version THEN
+            RAISE EXCEPTION 'the tables have schema version %, this library knows only %', existing, library_version
+                USING ERRCODE = 'TK011',
+                      HINT = 'Install the newer btc_ingest, then: ALTER EXTENSION btc_ingest UPDATE;';
+        END IF;
+    END IF;
 
     PERFORM btc_ingest_internal.adopt_columns(vector);
     PERFORM btc_ingest_internal.adopt_keys();

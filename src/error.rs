@@ -335,6 +335,15 @@ pub enum Error {
     /// The transaction or the server is read-only.
     #[error("cannot load in a read-only transaction")]
     ReadOnly,
+    /// A function on the tables would find the session's temporary tables and types before those that it names.
+    #[error("this session has temporary objects, and functions on the tables would find those first: {functions}")]
+    TemporaryObjects {
+        /// The functions.
+        functions: String,
+    },
+    /// The tables changed owner, or were replaced, while they were being written.
+    #[error("the tables were replaced or given to another role meanwhile")]
+    TargetChanged,
     /// Row-level security is on for a table that a load writes.
     #[error("row-level security is enabled on {table}")]
     RowSecurity {
@@ -358,6 +367,17 @@ pub enum Error {
     /// A procedure that commits was called inside a transaction.
     #[error("a backfill commits as it goes and cannot run inside a transaction block")]
     InTransaction,
+    /// A chunk cannot be built with the privileges of the tables' owner.
+    #[error("the owner of the tables may not create tables in the schema ingestion")]
+    OwnerMayNotCreate,
+    /// A loader may cancel only backfills of its own.
+    #[error("backfill {id} was started by \"{requested_by}\"")]
+    OthersBackfill {
+        /// The backfill.
+        id: i64,
+        /// The role that has started it.
+        requested_by: String,
+    },
     /// The call needs TimescaleDB's Community edition.
     #[error("{what} needs TimescaleDB's Community edition")]
     NeedsCommunity {

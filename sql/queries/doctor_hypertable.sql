@@ -7,12 +7,27 @@ SELECT json_build_object(
     'interval', c.found::text,
     'wanted', c.wanted::text,
     'as_wanted', c.found = c.wanted,
+    'not_refreshed', (SELECT CASE WHEN bool_or(v.oid <> o.oid AND NOT (v.rolsuper AND o.rolsuper))
+                                  THEN format('some belong to another role than the owner of the tables, %I', o.rolname)
+                                  WHEN count(*) > 0 AND NOT o.rolsuper AND NOT o.rolcanlogin
+                                  THEN format('the owner of the tables, %I, may not log in', o.rolname) END
+                        FROM pg_class t JOIN pg_roles o ON o.oid = t.relowner
+                       CROSS JOIN timescaledb_information.continuous_aggregates a
+                        JOIN pg_roles v ON v.rolname = a.view_owner
+                       WHERE t.oid = 'market_data.btc_ticks'::regclass
+                         AND (a.hypertable_schema, a.hypertable_name) = ('market_data', 'btc_ticks')
+                       GROUP BY o.oid, o.rolname, o.rolsuper, o.rolcanlogin),
     'policies', (SELECT coalesce(json_agg(json_build_object(
                             'kind', j.proc_name, 'job', j.job_id, 'scheduled', j.scheduled,
+                            'foreign_owner', CASE WHEN j.owner <> o.oid
+                                                   AND NOT (o.rolsuper AND coalesce(p.rolsuper, false))
+                                                  THEN pg_get_userbyid(j.owner) END,
                             'after', coalesce(j.config ->> 'drop_after', j.config ->> 'drop_created_before',
                                               j.config ->> 'compress_after', j.config ->> 'compress_created_before'))
                         ORDER BY j.job_id), '[]')
                    FROM timescaledb_information.jobs j
+                   JOIN pg_class t ON t.oid = 'market_data.btc_ticks'::regclass JOIN pg_roles o ON o.oid = t.relowner
+                   LEFT JOIN pg_roles p ON p.oid = j.owner
                   WHERE (j.hypertable_schema, j.hypertable_name) = ('market_data', 'btc_ticks')
                     AND j.proc_name IN ('policy_compression', 'policy_retention'))
 )::text

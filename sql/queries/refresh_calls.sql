@@ -1,9 +1,11 @@
 -- The statements that refresh every continuous aggregate over an attached chunk. The refresh is forced, because a
 -- plain one may ignore the log entry of an attached chunk. Its range is wider than the chunk, because only whole
 -- buckets are refreshed and a bucket may reach over the edges of the chunk. Each statement must run alone:
--- TimescaleDB refuses it in functions. $1: backfill, $2: start of the chunk.
+-- TimescaleDB refuses it in functions. The functions of a view run with the privileges of this session's role, so only
+-- views of that role are refreshed, or of superusers by a superuser. They are named by oid, because the owner of a
+-- schema could put another view in the place of one. $1: backfill, $2: start of the chunk in microseconds since 1970.
 SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, %L, %L, force => true)', n.nspname,
-                                format('%I.%I', a.view_schema, a.view_name),
+                                v.oid,
                                 c.chunk_from - greatest(w.width, interval '1 day'),
                                 c.chunk_to + greatest(w.width, interval '1 day'))), '[]')::text
   FROM ingestion.backfill_chunks c
@@ -12,7 +14,11 @@ SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, %L, %L
                        FROM _timescaledb_catalog.continuous_agg g
                        JOIN _timescaledb_catalog.continuous_aggs_bucket_function f USING (mat_hypertable_id)
                       WHERE g.user_view_schema = a.view_schema AND g.user_view_name = a.view_name) AS w ON true
+  JOIN pg_namespace s ON s.nspname = a.view_schema
+  JOIN pg_class v ON (v.relnamespace, v.relname) = (s.oid, a.view_name)
+  JOIN pg_roles o ON o.oid = v.relowner
+  JOIN pg_roles me ON me.rolname = session_user AND (me.oid = o.oid OR (me.rolsuper AND o.rolsuper))
   JOIN pg_extension e ON e.extname = 'timescaledb'
   JOIN pg_namespace n ON n.oid = e.extnamespace
- WHERE c.backfill = $1 AND c.chunk_from = $2::timestamptz
+ WHERE c.backfill = $1 AND c.chunk_from = to_timestamp($2 / 1000000.0)
    AND a.hypertable_schema = 'market_data' AND a.hypertable_name = 'btc_ticks'

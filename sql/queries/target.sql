@@ -1,7 +1,7 @@
 -- What a load must know of its tables before it sends a request to S3. It reads catalogs only and runs no function
 -- that belongs to a table, so it is safe as the extension's owner. $1: the tables.
 WITH RECURSIVE named AS (
-    SELECT name, to_regclass(name) AS rel FROM unnest($1::text[]) AS name
+    SELECT name, to_regclass(name) AS rel, place FROM unnest($1::text[]) WITH ORDINALITY AS n (name, place)
 ), tables AS (
     SELECT c.* FROM named JOIN pg_class c ON c.oid = named.rel
 ), attached AS (
@@ -24,6 +24,15 @@ WITH RECURSIVE named AS (
     UNION
     SELECT a.attrelid, 'pg_type'::regclass, a.atttypid FROM pg_attribute a
      WHERE a.attrelid IN (SELECT oid FROM tables) AND a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    -- TimescaleDB calls the functions of a dimension for each row. They are named in its catalog and not in pg_depend.
+    SELECT t.oid, 'pg_proc'::regclass, p.oid
+      FROM tables t JOIN pg_namespace n ON n.oid = t.relnamespace
+      JOIN _timescaledb_catalog.hypertable y ON (y.schema_name, y.table_name) = (n.nspname, t.relname)
+      JOIN _timescaledb_catalog.dimension d ON d.hypertable_id = y.id
+     CROSS JOIN LATERAL (VALUES (d.partitioning_func_schema, d.partitioning_func),
+                                (d.integer_now_func_schema, d.integer_now_func)) AS f (schema, name)
+      JOIN pg_namespace s ON s.nspname = f.schema JOIN pg_proc p ON (p.pronamespace, p.proname) = (s.oid, f.name)
     UNION
     -- A function may be called through an operator, or by the constraint of a domain.
     SELECT h.rel, further.class, further.obj FROM attached h CROSS JOIN LATERAL (
@@ -48,11 +57,24 @@ SELECT json_build_object(
     'root', to_regclass('market_data.btc_ticks')::oid::bigint,
     'owner', (SELECT min(relowner)::bigint FROM tables),
     'owner_is_superuser', (SELECT rolsuper FROM pg_roles WHERE oid = (SELECT min(relowner) FROM tables)),
-    'foreign_functions', (SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, h.rel::regclass,
-                                                   r.rolname), ', ')
-                            FROM attached h JOIN pg_proc p ON p.oid = h.obj AND h.class = 'pg_proc'::regclass
-                            JOIN pg_roles r ON r.oid = p.proowner
-                           WHERE NOT r.rolsuper AND p.proowner <> (SELECT min(relowner) FROM tables)),
+    'foreign_functions', (SELECT string_agg(format('%s on %s of "%s"', f.name, f.rel::regclass, r.rolname), ', ')
+                            FROM (SELECT p.oid::regprocedure::text AS name, p.proowner AS owner, a.rel
+                                    FROM attached a
+                                    JOIN pg_proc p ON p.oid = a.obj AND a.class = 'pg_proc'::regclass
+                                   UNION
+                                  SELECT format_type(t.oid, NULL), t.typowner, a.rel
+                                    FROM attached a
+                                    JOIN pg_type t ON t.oid = a.obj AND a.class = 'pg_type'::regclass) AS f
+                            JOIN pg_roles r ON r.oid = f.owner
+                           WHERE NOT r.rolsuper AND f.owner <> (SELECT min(relowner) FROM tables)),
+    -- Functions that look names up when they run, without a search path of their own in which pg_temp is not the first.
+    'exposed_functions', (SELECT string_agg(DISTINCT p.oid::regprocedure::text, ', ')
+                            FROM attached a JOIN pg_proc p ON p.oid = a.obj AND a.class = 'pg_proc'::regclass
+                            JOIN pg_language l ON l.oid = p.prolang
+                           WHERE l.lanname NOT IN ('internal', 'c') AND p.prosqlbody IS NULL
+                             AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS setting
+                                              WHERE setting ~ '^search_path=.+,\s*"?pg_temp"?\s*(,|$)')),
+    'tables', (SELECT json_agg(n.rel::oid::bigint ORDER BY n.place) FROM named n),
     'hypertable', EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                            WHERE schema_name = 'market_data' AND table_name = 'btc_ticks'),
     'chunk_constraint', EXISTS (SELECT FROM pg_class

@@ -148,6 +148,16 @@ facts! {
     Error::NoWorker => "TK015", MayHelp,
         Some("Raise max_worker_processes and restart the server.");
 
+    Error::TemporaryObjects { .. } => "TK017", Useless,
+        Some("Let each function set its path: ALTER FUNCTION … SET search_path = pg_catalog, public, pg_temp; or \
+              repeat the call in a session without temporary objects.");
+    Error::TargetChanged => "TK018", MayHelp,
+        Some("Nothing was kept; repeat the call.");
+    Error::OwnerMayNotCreate => "TK019", Useless,
+        Some("mode => 'chunk' builds tables there with the owner's privileges: GRANT CREATE ON SCHEMA ingestion TO \
+              the owner; or use mode => 'object'.");
+    Error::OthersBackfill { .. } => "TK020", Useless,
+        Some("Only that role and members of btc_ingest_admin may cancel it.");
     Error::NotUtf8 { .. } => "TK021", Useless,
         Some("Use a database that was created with ENCODING 'UTF8', for example: CREATE DATABASE ticks ENCODING 'UTF8' \
               TEMPLATE template0;");
@@ -157,7 +167,7 @@ facts! {
     Error::ReadOnly => "25006", MayHelp,
         Some("Load on the primary, in a read-write transaction.");
     Error::UntrustedTarget { .. } => "42501", Useless,
-        Some("Give all tables of btc_ingest one owner, and let functions on them belong to that owner.");
+        Some("Give all tables of btc_ingest one owner, and let functions and types on them belong to that owner.");
     Error::Cancelled | Error::StatementCancelled { .. } => "57014", MayHelp, None;
     Error::Internal { .. } => "XX000", Useless,
         Some("This is a bug: please report it with the server log.");

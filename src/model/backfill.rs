@@ -52,6 +52,11 @@ impl BackfillStatus {
     pub fn is_running(self) -> bool {
         matches!(self, BackfillStatus::Pending | BackfillStatus::Listing | BackfillStatus::Loading)
     }
+
+    /// Returns whether it has ended for good.
+    pub fn is_over(self) -> bool {
+        matches!(self, BackfillStatus::Done | BackfillStatus::Cancelled)
+    }
 }
 
 impl fmt::Display for BackfillStatus {

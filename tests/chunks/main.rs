@@ -6,5 +6,6 @@ mod aggregates;
 mod dump;
 mod equal;
 mod faults;
+mod owner;
 mod pair_fixture;
 mod traps;

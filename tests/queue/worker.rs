@@ -361,10 +361,10 @@ fn slices_flow_on_while_timescaledb_is_updated_under_the_workers() {
 fn a_scheduler_that_is_woken_again_and_again_starts_each_worker_of_a_backfill_once() {
     let proxy = FaultProxy::before(&server().s3);
     let hanging = proxy.on(When::list(), Fault::Hang);
-    let mut queue = QueueFixture::through(&proxy, &[]);
+    let mut queue = QueueFixture::through(&proxy, &[("max_backfill_workers", "8")]);
     // At this level the postmaster logs which process it starts.
     queue.run("ALTER SYSTEM SET log_min_messages = 'debug1'");
-    queue.set(&[]);
+    queue.set(&[("max_backfill_workers", "8")]);
     let slices: Vec<Slice> = (0..8).map(|n| queue.put("BTCUSDT", n)).collect();
     let prefix = format!("s3://{BUCKET}/{}/", queue.db.name());
     queue.run(&format!("SELECT btc_ingest_internal.start_backfill(ARRAY['{prefix}'], NULL, NULL, 8, 'object')"));

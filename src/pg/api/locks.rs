@@ -10,11 +10,6 @@ fn take_migration_lock() {
 }
 
 #[pg_extern(sql = false)]
-fn try_compression_lock() -> bool {
-    Lock::Compression.try_for_transaction()
-}
-
-#[pg_extern(sql = false)]
 fn backfill_worker_is_alive(backfill: i64, slot: i32, pid: i32) -> bool {
     Lock::BackfillWorker { backfill, slot }.holders().contains(&pid)
 }

@@ -12,13 +12,12 @@ use super::refused::Refused;
 use super::row::Backfill;
 use super::staging::StagingTable;
 use super::units::{Unit, UnitStatus};
+use crate::error::Result;
 use crate::error::verdict::Verdict;
-use crate::error::{Error, Result};
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::spi;
 use crate::pg::session::target::Target;
-use crate::pg::session::time::timestamp;
 use crate::pg::session::tx::{tx, tx_as_superuser};
 
 /// The result of an attempt at a unit.
@@ -135,36 +134,54 @@ pub fn analyze(chunk: pg_sys::Oid) -> Result<()> {
 }
 
 /// Fills a staging table and attaches it as a chunk. The caller rolls all of it back on an error, because
-/// readers would not see ticks in a table that is no chunk.
+/// readers would not see ticks in a table that is no chunk. Everything runs with the privileges of the tables'
+/// owner, except `finish_chunk`, which writes to system catalogs.
 fn build(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit) -> std::result::Result<Built, Refused> {
-    check(client, unit)?;
     let target = Target::check(client)?;
-    let mut staging = StagingTable::new(new_table(client, unit)?, unit.from..unit.to);
-    let filled = {
-        // Constraints that the tables' owner has written run with the owner's privileges.
+    let name = format!("btc_ticks_{}_{}", unit.from / 1_000_000, ffi::my_pid());
+    let (staging, filled) = {
         let _owner = target.become_owner();
         Target::check_version(client)?;
-        fill(client, backfill, unit, &mut staging)?
+        check(client, unit)?;
+        let mut staging = StagingTable::new(new_table(client, &name, unit)?, unit.from..unit.to);
+        let filled = fill(client, backfill, unit, &mut staging)?;
+        if filled.rows == 0 {
+            return Err(Refused::Objection("no object holds a tick of it that could be stored".into()));
+        }
+        attach(client, backfill, unit, &staging)?;
+        (staging, filled)
     };
-    if filled.rows == 0 {
-        return Err(Refused::Objection("no object holds a tick of it that could be stored".into()));
-    }
-    attach(client, backfill, unit, &staging)?;
+    // create_chunk has locked the hypertable.
+    target.must_still_hold(client)?;
+    let oid = |oid: pg_sys::Oid| i64::from(oid.to_u32());
+    let args = [oid(target.root).into(), oid(staging.table).into(), name.into(), unit.from.into(), unit.to.into()];
+    spi::execute(client, "SELECT btc_ingest_internal.finish_chunk($1::oid, $2::oid, $3, $4, $5)", &args)?;
     {
         let _owner = target.become_owner();
+        limit_lock_waits();
         staging.offsets.write(client)?;
     }
     Ok(Built { note: filled.note(), filled, chunk: Some(staging.table) })
 }
 
+/// Limits the wait for a lock to 30 s: every insert that needs a new chunk waits behind the request of `create_chunk`
+/// for its lock, and every load of a source waits for its offset until the unit is committed.
+fn limit_lock_waits() {
+    ffi::set_local(c"lock_timeout", c"30s");
+}
+
 /// Creates an empty table with the hypertable's columns.
-fn new_table(client: &mut SpiClient<'_>, unit: Unit) -> Result<pg_sys::Oid> {
-    let args = [timestamp(unit.from)?.into(), timestamp(unit.to)?.into()];
-    let table: Option<pg_sys::Oid> = spi::query(client, "SELECT btc_ingest_internal.stage_chunk($1, $2)::oid", &args)?
-        .first()
-        .get_one()
-        .map_err(spi::internal)?;
-    table.ok_or_else(|| Error::Internal { why: "btc_ingest_internal.stage_chunk returned no table".into() })
+fn new_table(client: &mut SpiClient<'_>, name: &str, unit: Unit) -> Result<pg_sys::Oid> {
+    let args = [name.to_owned().into(), unit.from.into(), unit.to.into()];
+    let statements: Vec<String> = spi::fetch(client, statement!("unit_stage"), &args)?;
+    run(client, &statements)?;
+    let sql = "SELECT to_json(format('ingestion.%I', $1)::regclass::oid::bigint)::text";
+    spi::fetch::<u32>(client, sql, &[name.to_owned().into()]).map(pg_sys::Oid::from)
+}
+
+/// Runs statements that define tables and indexes.
+fn run(client: &mut SpiClient<'_>, statements: &[String]) -> Result<()> {
+    statements.iter().try_for_each(|sql| spi::execute(client, sql, &[]).map(drop))
 }
 
 /// Builds the indexes of the staging table, and has TimescaleDB attach it as a chunk.
@@ -176,8 +193,13 @@ fn attach(
 ) -> std::result::Result<(), Refused> {
     let table = i64::from(staging.table.to_u32());
     ffi::show_activity(Some("building the indexes of the filled table"));
-    let args = [table.into(), (backfill.parallel == 1).into()];
-    spi::execute(client, "SELECT btc_ingest_internal.index_chunk($1::oid::regclass, $2)", &args)?;
+    ffi::set_local(c"default_tablespace", c"");
+    // A parallel index build writes temporary files. It pays off only while no other worker uses the processors.
+    if backfill.parallel > 1 {
+        ffi::set_local(c"max_parallel_maintenance_workers", c"0");
+    }
+    let statements: Vec<String> = spi::fetch(client, statement!("unit_index"), &[table.into()])?;
+    run(client, &statements)?;
     ffi::show_activity(Some("making a chunk of the filled table"));
     // One worker at a time: it locks the root of the hypertable until its transaction ends, and a client's
     // INSERT should not wait for two such transactions.
@@ -190,9 +212,10 @@ fn attach(
         let why = "a trade of it is stored on the other side of its border as well";
         return Err(Refused::Objection(why.into()));
     }
-    let args = [table.into(), timestamp(unit.from)?.into(), timestamp(unit.to)?.into()];
-    spi::execute(client, "SELECT btc_ingest_internal.attach_chunk($1::oid::regclass, $2, $3)", &args)?;
-    Ok(())
+    limit_lock_waits();
+    let args = [table.into(), unit.from.into(), unit.to.into()];
+    let uncheck: String = spi::fetch(client, statement!("unit_attach"), &args)?;
+    run(client, &[uncheck]).map_err(Refused::from)
 }
 
 /// Refuses a unit whose chunk cannot be built as a whole.

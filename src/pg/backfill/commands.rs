@@ -2,6 +2,7 @@
 
 use pgrx::Spi;
 use pgrx::spi::SpiClient;
+use serde::Deserialize;
 
 use super::compression;
 use super::end::with_hint;
@@ -46,31 +47,52 @@ pub fn resume() -> Result<String> {
     Ok(answer)
 }
 
-/// Cancels a backfill and terminates its workers. A cancelled backfill is never continued.
+/// Cancels a backfill and terminates its workers. A cancelled backfill is never continued. A caller that is no
+/// administrator may cancel only a backfill that the session's role has started.
 pub fn cancel(id: i64) -> Result<String> {
-    let was = as_owner(|client, _| mark_cancelled(client, id))?;
+    let was = as_owner(|client, target| {
+        let was = mark_cancelled(client, id)?;
+        if was.is_some_and(|was| !was.is_over()) {
+            compression::resume(client, target, id)?;
+        }
+        Ok(was)
+    })?;
     let Some(was) = was else {
         return Err(Error::InvalidBackfill { what: format!("there is no backfill {id}") });
     };
-    if matches!(was, BackfillStatus::Done | BackfillStatus::Cancelled) {
+    if was.is_over() {
         return Ok(format!("backfill {id} is {was} already"));
     }
-    Spi::connect_mut(|client| compression::resume(client, id))?;
     let ended = Spi::connect_mut(|client| terminate_workers(client, id))?;
     let rest = if ended > 0 { format!(", {ended} workers were ended") } else { String::new() };
     Ok(format!("backfill {id} is cancelled; what was loaded stays{rest}"))
 }
 
+/// The row of a backfill that is to be cancelled.
+#[derive(Deserialize)]
+struct Cancelled {
+    status: BackfillStatus,
+    requested_by: String,
+    /// Whether the session's role has started it, or is an administrator.
+    may_cancel: bool,
+}
+
 /// Marks a backfill as cancelled unless it is done or cancelled. Returns the status that it had, or `None` if
 /// there is no such backfill.
 fn mark_cancelled(client: &mut SpiClient<'_>, id: i64) -> Result<Option<BackfillStatus>> {
-    let sql = "SELECT to_json(status)::text FROM ingestion.backfills WHERE id = $1 FOR UPDATE";
-    let was: Option<BackfillStatus> = spi::fetch(client, sql, &[id.into()])?;
-    if was.is_some_and(|was| was.is_running() || was == BackfillStatus::Stopped) {
+    let sql = "SELECT json_build_object('status', status, 'requested_by', requested_by, 'may_cancel',
+                      requested_by = session_user OR pg_has_role(session_user, 'btc_ingest_admin', 'MEMBER'))::text
+                 FROM ingestion.backfills WHERE id = $1 FOR UPDATE";
+    let row: Option<Cancelled> = spi::fetch(client, sql, &[id.into()])?;
+    let Some(Cancelled { status, requested_by, may_cancel }) = row else { return Ok(None) };
+    if !may_cancel {
+        return Err(Error::OthersBackfill { id, requested_by });
+    }
+    if !status.is_over() {
         let sql = "UPDATE ingestion.backfills SET status = 'cancelled', finished_at = now() WHERE id = $1";
         spi::execute(client, sql, &[id.into()])?;
     }
-    Ok(was)
+    Ok(Some(status))
 }
 
 /// Terminates the processes that hold the slots of a backfill, and returns their number. The pids come from

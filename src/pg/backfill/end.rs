@@ -7,8 +7,7 @@ use super::row::Backfill;
 use crate::error::{Error, Result};
 use crate::pg::session::ffi::Failure;
 use crate::pg::session::spi;
-use crate::pg::session::target::Target;
-use crate::pg::session::tx::{tx, tx_as_superuser};
+use crate::pg::session::tx::{tx, tx_with_target};
 
 /// Does the last work of a backfill: compresses a chunk, or else marks the backfill as done if nothing is
 /// left to load. Returns `false` if neither was possible.
@@ -34,14 +33,10 @@ pub fn stop(id: i64, failure: &Failure) -> Result<()> {
 /// Ends a backfill and resumes the compression policies, in one transaction: a worker that ended between two
 /// transactions would leave the policies paused. Returns whether `work` has ended the backfill.
 fn end(id: i64, work: impl FnOnce(&mut SpiClient<'_>) -> Result<bool>) -> Result<bool> {
-    tx_as_superuser(|client| {
-        let target = Target::check(client)?;
-        let ended = {
-            let _owner = target.become_owner();
-            work(client)?
-        };
+    tx_with_target(|client, target| {
+        let ended = work(client)?;
         if ended {
-            compression::resume(client, id)?;
+            compression::resume(client, target, id)?;
         }
         Ok(ended)
     })

@@ -1,7 +1,7 @@
 //! Backfills: background workers load everything under some prefixes. They go on when the session that
 //! started them has ended.
 
-mod aggregates;
+pub mod aggregates;
 mod build;
 pub mod commands;
 mod compression;

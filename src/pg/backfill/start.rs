@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
+use super::row::unfinished;
 use crate::error::{Error, Result};
 use crate::model::backfill::{BackfillMode, BackfillStatus};
 use crate::model::pattern::KeyPattern;
@@ -48,6 +49,12 @@ impl Plan {
         if !(1..=MOST_WORKERS).contains(&self.parallel) {
             return Err(invalid(&format!("parallel must be between 1 and {MOST_WORKERS}")));
         }
+        let most = guc::max_backfill_workers();
+        if self.parallel > most {
+            let parallel = self.parallel;
+            let what = format!("parallel is {parallel}, but btc_ingest.max_backfill_workers is {most}");
+            return Err(invalid(&what));
+        }
         self.mode()?;
         let allowed = guc::allowed_prefixes()?;
         let mut patterns = Vec::with_capacity(self.prefixes.len());
@@ -76,6 +83,10 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
             if spi::fetch::<Option<String>>(client, license, &[])?.as_deref() != Some("timescale") {
                 return Err(Error::NeedsCommunity { what: "mode => 'chunk'".into() });
             }
+            let may_create = "SELECT has_schema_privilege('ingestion', 'CREATE')::text";
+            if !spi::fetch::<bool>(client, may_create, &[])? {
+                return Err(Error::OwnerMayNotCreate);
+            }
         }
         // Calls with the same arguments at the same time start one backfill. A statement after the lock sees
         // what its last holder did.
@@ -94,16 +105,43 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
     })
 }
 
-/// Asks the postmaster for the workers that an unfinished backfill lacks. Returns how many it asked for.
+/// A worker's place in a backfill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The backfill's id.
+    pub backfill: i64,
+    /// The number of the worker.
+    pub slot: i32,
+}
+
+/// Asks the postmaster for the workers that an unfinished backfill lacks, as far as
+/// `btc_ingest.max_backfill_workers` allows it. Returns how many it asked for.
 pub fn start_workers(id: i64) -> Result<i32> {
-    let slots = as_owner(|client, _| slots(client, id))?;
+    let (slots, missing) = as_owner(|client, _| {
+        let missing = missing(client)?.into_iter().filter(|place| place.backfill == id);
+        Ok((slots(client, id)?.len(), missing.collect::<Vec<_>>()))
+    })?;
     // A slot that a process is about to take may look free. The second process of a slot ends at once.
-    let missing: Vec<i32> = slots.iter().filter(|(_, free)| *free).map(|(slot, _)| *slot).collect();
-    let started = missing.iter().filter(|slot| processes::start_backfill(id, **slot).is_some()).count();
-    if started == 0 && !missing.is_empty() && missing.len() == slots.len() {
+    let started = missing.iter().filter(|place| processes::start_backfill(id, place.slot).is_some()).count();
+    if started == 0 && !missing.is_empty() && missing.len() == slots {
         return Err(Error::NoWorker);
     }
     Ok(started as i32)
+}
+
+/// Returns the places for which a worker may be started: not more than `btc_ingest.max_backfill_workers` allows
+/// for all backfills together, so that workers are left for live objects. Earlier backfills come first.
+pub fn missing(client: &mut SpiClient<'_>) -> Result<Vec<Place>> {
+    let mut backfills = unfinished(client)?;
+    backfills.sort_unstable();
+    let (mut busy, mut free) = (0, Vec::new());
+    for backfill in backfills {
+        for (slot, is_free) in slots(client, backfill)? {
+            if is_free { free.push(Place { backfill, slot }) } else { busy += 1 }
+        }
+    }
+    free.truncate((guc::max_backfill_workers() as usize).saturating_sub(busy));
+    Ok(free)
 }
 
 /// How many workers a backfill has while it runs.
@@ -114,7 +152,7 @@ struct Workers {
 }
 
 /// Returns the worker slots of an unfinished backfill, and whether each is free. A backfill that has ended has none.
-pub fn slots(client: &mut SpiClient<'_>, backfill: i64) -> Result<Vec<(i32, bool)>> {
+fn slots(client: &mut SpiClient<'_>, backfill: i64) -> Result<Vec<(i32, bool)>> {
     let sql = "SELECT json_build_object('parallel', parallel, 'status', status)::text
                  FROM ingestion.backfills WHERE id = $1";
     let row: Option<Workers> = spi::fetch_kept(client, sql, &[backfill.into()])?;

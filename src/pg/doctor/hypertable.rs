@@ -21,6 +21,9 @@ struct Hypertable {
     /// Whether both intervals are equal.
     #[serde(deserialize_with = "spi::nullable")]
     as_wanted: Option<bool>,
+    /// Why backfills do not refresh all continuous aggregates. `None` if they do.
+    #[serde(deserialize_with = "spi::nullable")]
+    not_refreshed: Option<String>,
     policies: Vec<Policy>,
 }
 
@@ -34,6 +37,9 @@ struct Policy {
     /// The age of the chunks that it works on.
     #[serde(deserialize_with = "spi::nullable")]
     after: Option<String>,
+    /// The owner of the job, if it is a role with whose privileges no backfill may act.
+    #[serde(deserialize_with = "spi::nullable")]
+    foreign_owner: Option<String>,
 }
 
 /// What a policy does.
@@ -56,7 +62,16 @@ struct MissingIndex {
 /// Checks dimension, chunk interval and policies.
 pub fn checks() -> Result<Vec<Check>> {
     let found: Hypertable = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_hypertable"), &[]))?;
-    Ok(vec![dimension(&found), interval(&found), compression(&found), retention(&found)])
+    let mut checks = vec![dimension(&found), interval(&found), compression(&found), retention(&found)];
+    checks.extend(found.not_refreshed.as_ref().map(|why| aggregates(why)));
+    Ok(checks)
+}
+
+/// Says why backfills do not refresh all continuous aggregates.
+fn aggregates(why: &str) -> Check {
+    let hint = "ALTER MATERIALIZED VIEW … OWNER TO the owner of the tables, and let that role log in; or CALL \
+                refresh_continuous_aggregate(…, force => true) after each backfill by chunks.";
+    Check::known("continuous aggregates", format!("backfills by chunks do not refresh all: {why}"), hint)
 }
 
 fn dimension(found: &Hypertable) -> Check {
@@ -110,9 +125,11 @@ fn retention(found: &Hypertable) -> Check {
 /// Describes all policies of a kind. Returns `None` if there is none.
 fn policies(found: &Hypertable, kind: PolicyKind) -> Option<String> {
     let of_kind = found.policies.iter().filter(|policy| policy.kind == kind);
-    let texts = of_kind.map(|Policy { job, scheduled, after, .. }| {
+    let texts = of_kind.map(|Policy { job, scheduled, after, foreign_owner, .. }| {
         let paused = if *scheduled { "" } else { ", paused" };
-        format!("after {} (job {job}{paused})", after.as_deref().unwrap_or("unknown"))
+        let of = foreign_owner.as_ref().filter(|_| kind == PolicyKind::Compression);
+        let of = of.map(|owner| format!(" of \"{owner}\", so backfills do not pause it")).unwrap_or_default();
+        format!("after {} (job {job}{paused}{of})", after.as_deref().unwrap_or("unknown"))
     });
     let texts: Vec<_> = texts.collect();
     (!texts.is_empty()).then(|| texts.join("; "))

@@ -17,7 +17,7 @@ use crate::tuple::batch::EncodedBatch;
 /// The chunk that the last batch of a load went to. Its lock is held until the transaction ends, so that
 /// what was read of it stays true.
 pub struct Chunks {
-    root: pg_sys::Oid,
+    target: Target,
     /// The statement that finds a bucket's chunk.
     find: &'static str,
     last: Option<Chunk>,
@@ -80,7 +80,7 @@ impl Chunks {
         } else {
             statement!("chunk_of_bucket_by_slice")
         };
-        Chunks { root: target.root, find, last: None }
+        Chunks { target: *target, find, last: None }
     }
 
     /// Returns the chunk that holds all buckets from `first` to `last`. Returns `None` if no chunk does or
@@ -92,6 +92,8 @@ impl Chunks {
                 Some(chunk) => Some(chunk),
                 None => self.find(client, first)?,
             };
+            // Now the hypertable and the chunk are locked, too.
+            self.target.must_still_hold(client)?;
         }
         Ok(self.last.as_ref().filter(|chunk| chunk.appendable && chunk.holds(&(first..=last))))
     }
@@ -104,14 +106,14 @@ impl Chunks {
                 .clone()
                 .filter(|(chunk, version)| *version == ffi::catalog_version() && chunk.buckets.contains(&bucket))
         })?;
-        ffi::lock_for_writing(self.root);
+        ffi::lock_for_writing(self.target.root);
         ffi::lock_for_writing(chunk.oid);
         (ffi::catalog_version() == version).then_some(chunk)
     }
 
     fn find(&self, client: &mut SpiClient<'_>, bucket: i64) -> Result<Option<Chunk>> {
         // An INSERT locks the hypertable before the chunk, too.
-        ffi::lock_for_writing(self.root);
+        ffi::lock_for_writing(self.target.root);
         let version = ffi::catalog_version();
         let found: Option<Found> = spi::fetch_kept(client, self.find, &[bucket.into()])?;
         let Some(Found { oid, from, to }) = found else { return Ok(None) };

@@ -22,10 +22,10 @@ use crate::pg::load::one::{self, PlannedLoad};
 use crate::pg::load::plan::LoadPlan;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::target::Target;
-use crate::pg::session::tx::{tx, tx_with_target};
+use crate::pg::session::tx::{tx, tx_with_target, tx_without_standby};
 
-/// Limits the wait for a lock to one second until the transaction ends. A load that would wait longer fails,
-/// and the worker goes on with the next object.
+/// Limits the wait for a lock to one second until the owner's part of the transaction ends. A load that would wait
+/// longer fails, and the worker goes on with the next object.
 pub fn limit_lock_waits() {
     ffi::set_local(c"lock_timeout", c"1s");
 }
@@ -115,10 +115,9 @@ impl Loading {
         if self.claimed.is_empty() {
             return Ok(());
         }
-        tx(|client| {
-            // A process that must end waits for no standby, and not long for a lock.
+        // A process that must end waits for no standby, and not long for a lock.
+        tx_without_standby(|client| {
             limit_lock_waits();
-            ffi::set_local(c"synchronous_commit", c"local");
             attempt::take_back(client, self.claimed.clone())
         })?;
         self.claimed.drain(..).for_each(|uri| claim::release(&uri));

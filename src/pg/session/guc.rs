@@ -62,6 +62,9 @@ static RETRY_BACKOFF_MAX: GucSetting<i32> = GucSetting::<i32>::new(3_600_000);
 static DATABASE: Text = Text::new(None);
 /// Two: while one loader waits for the disk, the other decodes.
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+/// Half of PostgreSQL's default max_worker_processes: the other half is left for loaders, TimescaleDB and parallel
+/// queries.
+static MAX_BACKFILL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 /// Milliseconds. Only a safety net: a session that registers an object wakes the workers.
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// In the order in which the ticks were traded.
@@ -134,7 +137,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 25] = [
+static DEFINITIONS: [Definition; 26] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -262,6 +265,12 @@ static DEFINITIONS: [Definition; 25] = [
         value: integer(&WORKERS, 0, 64, NO_UNIT),
     },
     Definition {
+        name: c"btc_ingest.max_backfill_workers",
+        description: c"Workers that all backfills of a database have at most.",
+        changed_by: ChangedBy::ConfigurationFile,
+        value: integer(&MAX_BACKFILL_WORKERS, 1, 64, NO_UNIT),
+    },
+    Definition {
         name: c"btc_ingest.poll_interval",
         description: c"How often workers look for work although no session has woken them.",
         changed_by: ChangedBy::ConfigurationFile,
@@ -353,6 +362,11 @@ pub fn database() -> Option<String> {
 /// Returns `btc_ingest.workers`.
 pub fn workers() -> i32 {
     WORKERS.get()
+}
+
+/// Returns `btc_ingest.max_backfill_workers`.
+pub fn max_backfill_workers() -> i32 {
+    MAX_BACKFILL_WORKERS.get()
 }
 
 /// Returns `btc_ingest.poll_interval`.

@@ -58,3 +58,14 @@ pub fn start_backfill(backfill: i64, slot: i32) -> Option<DynamicBackgroundWorke
         .load_dynamic()
         .ok()
 }
+
+/// Asks the postmaster for a process that refreshes the continuous aggregates over one chunk. Its session's role is
+/// `owner`, which must be allowed to log in. `chunk` is the start of the chunk in microseconds since 1970. Returns
+/// `None` if `max_worker_processes` is reached.
+pub fn start_refresh(owner: pg_sys::Oid, backfill: i64, chunk: i64) -> Option<DynamicBackgroundWorker> {
+    builder(&format!("btc_ingest refresh of backfill {backfill}"), "refresh", "btc_ingest_refresh_main")
+        .set_extra(&format!("{} {} {backfill} {chunk}", ffi::current_database().to_u32(), owner.to_u32()))
+        .set_notify_pid(ffi::my_pid())
+        .load_dynamic()
+        .ok()
+}

@@ -1,7 +1,8 @@
 //! The guard before a load: the tables exist, they are TimescaleDB's, and no code of a role other than
-//! their owner or a superuser runs on them.
+//! their owner or a superuser runs on them. What it has read stays true while the transaction lasts: the tables
+//! are locked against everything that could change it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -13,20 +14,25 @@ use crate::error::{Error, Result};
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
 pub const SCHEMA_VERSION: i32 = 4;
 
-/// All tables that a load or a worker writes, and `ingestion.schema_version`, which each reads first.
-const WRITTEN: [&str; 12] = [
-    "ingestion.schema_version",
+/// How many tables the guard locks.
+const LOCKED: usize = 11;
+
+/// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
+/// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
+/// index that is being built on it must hold up loads, but not commands.
+const WRITTEN: [&str; LOCKED + 1] = [
+    "landing.raw_blobs_5m",
+    "landing.rejected_ticks",
+    "ingestion.stream_offsets",
+    "ingestion.objects",
+    "ingestion.object_slices",
+    "ingestion.load_history",
     "ingestion.backfills",
     "ingestion.backfill_workers",
     "ingestion.backfill_chunks",
     "ingestion.control",
+    "ingestion.schema_version",
     "market_data.btc_ticks",
-    "landing.raw_blobs_5m",
-    "landing.rejected_ticks",
-    "ingestion.objects",
-    "ingestion.object_slices",
-    "ingestion.load_history",
-    "ingestion.stream_offsets",
 ];
 
 /// Runs `work` behind the guard and with the privileges of the tables' owner, on tables of the library's
@@ -41,11 +47,13 @@ pub fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) 
 }
 
 /// What the guard has read of the tables.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The role that owns the tables.
-    owner: pg_sys::Oid,
+    pub owner: pg_sys::Oid,
     owner_is_superuser: bool,
+    /// The tables that the guard locks.
+    locked: [pg_sys::Oid; LOCKED],
     /// `market_data.btc_ticks`.
     pub root: pg_sys::Oid,
     /// Collation of `market_data.btc_ticks.symbol`.
@@ -54,9 +62,19 @@ pub struct Target {
     pub has_chunk_constraint: bool,
 }
 
+/// An answer of the catalogs.
+#[derive(Clone)]
+struct Answer {
+    target: Target,
+    /// Functions that run on the tables and would find temporary tables and types of the session first.
+    exposed: Option<String>,
+    /// The version of the catalogs from which it was read.
+    version: u64,
+}
+
 thread_local! {
-    /// The last answer of the catalogs, and the version of the catalogs that it was read from.
-    static REMEMBERED: Cell<Option<(Target, u64)>> = const { Cell::new(None) };
+    /// The last answer of the catalogs.
+    static REMEMBERED: RefCell<Option<Answer>> = const { RefCell::new(None) };
 }
 
 /// The row of `target.sql`. The first fields describe objections and are null if there is no objection.
@@ -74,6 +92,10 @@ struct Found {
     foreign_schemas: Option<String>,
     #[serde(deserialize_with = "spi::nullable")]
     foreign_functions: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    exposed_functions: Option<String>,
+    /// In the order in which they were named. Null for a table that is missing.
+    tables: Vec<Option<u32>>,
     hypertable: bool,
     chunk_constraint: bool,
     /// This field and the next three are null if the table is missing.
@@ -97,13 +119,48 @@ impl Target {
 
     /// Checks what the catalogs say, without the checks of the session. For reads, also on a standby.
     pub fn check_catalogs(client: &mut SpiClient<'_>) -> Result<Target> {
-        let version = ffi::catalog_version();
-        if let Some((known, _)) = REMEMBERED.get().filter(|(_, read_from)| *read_from == version) {
-            return Ok(known);
+        let _path = ffi::RunAs::same_role();
+        let mut locked = None;
+        loop {
+            let Answer { target, exposed, .. } = Self::known_or_read(client)?;
+            // The answer was read, or found unchanged, while its own tables were locked.
+            if locked == Some(target.locked) {
+                return Self::check_temporary_objects(client, exposed).map(|()| target);
+            }
+            target.locked.into_iter().for_each(ffi::lock_for_writing);
+            locked = Some(target.locked);
         }
-        let target = Self::read(client)?;
-        REMEMBERED.set(Some((target, version)));
-        Ok(target)
+    }
+
+    /// Checks again what the catalogs say, after the caller has locked the hypertable or a chunk.
+    pub fn must_still_hold(&self, client: &mut SpiClient<'_>) -> Result<()> {
+        if Self::check_catalogs(client)? == *self {
+            return Ok(());
+        }
+        Err(Error::TargetChanged)
+    }
+
+    fn known_or_read(client: &mut SpiClient<'_>) -> Result<Answer> {
+        let version = ffi::catalog_version();
+        let known = REMEMBERED.with_borrow(|known| known.clone().filter(|answer| answer.version == version));
+        if let Some(answer) = known {
+            return Ok(answer);
+        }
+        let names: Vec<String> = WRITTEN.iter().map(ToString::to_string).collect();
+        let found: Found = spi::fetch(client, statement!("target"), &[names.into()])?;
+        let exposed = found.exposed_functions.clone();
+        let answer = Answer { target: found.checked()?, exposed, version };
+        REMEMBERED.set(Some(answer.clone()));
+        Ok(answer)
+    }
+
+    /// Refuses functions that would find the temporary tables and types of this session first, if it has any.
+    fn check_temporary_objects(client: &mut SpiClient<'_>, exposed: Option<String>) -> Result<()> {
+        let Some(functions) = exposed else { return Ok(()) };
+        match spi::fetch_kept(client, statement!("has_temporary_objects"), &[])? {
+            true => Err(Error::TemporaryObjects { functions }),
+            false => Ok(()),
+        }
     }
 
     /// Checks what can change while no catalog changes.
@@ -126,16 +183,16 @@ impl Target {
         }
     }
 
-    fn read(client: &mut SpiClient<'_>) -> Result<Target> {
-        let names: Vec<String> = WRITTEN.iter().map(ToString::to_string).collect();
-        spi::fetch::<Found>(client, statement!("target"), &[names.into()])?.checked()
-    }
-
     /// Makes everything that follows run as the tables' owner, until the returned value is dropped: a
     /// trigger or default of a table then has the privileges of that owner, never those of the extension's owner.
-    pub fn become_owner(&self) -> Option<ffi::RunAs> {
+    pub fn become_owner(&self) -> ffi::RunAs {
         // On tables of a superuser only superusers' functions run (checked above), so no restriction is needed.
-        (!self.owner_is_superuser).then(|| ffi::RunAs::restricted(self.owner))
+        if self.owner_is_superuser { ffi::RunAs::same_role() } else { ffi::RunAs::restricted(self.owner) }
+    }
+
+    /// Returns whether the tables belong to a superuser.
+    pub fn owner_is_superuser(&self) -> bool {
+        self.owner_is_superuser
     }
 
     /// Refuses tables of another schema version. Reads a table, so it must run as that table's owner. The
@@ -182,14 +239,16 @@ impl Found {
             return Err(Error::UntrustedTarget { what });
         }
         if let Some(functions) = self.foreign_functions {
-            let what = format!("a function of a role that does not own the tables would run: {functions}");
+            let what = format!("a function or type of a role that does not own the tables is used: {functions}");
             return Err(Error::UntrustedTarget { what });
         }
         let oid = |oid: Option<u32>| oid.map(pg_sys::Oid::from);
+        let tables: Vec<_> = self.tables.into_iter().filter_map(oid).collect();
         let target = || {
             Some(Target {
                 owner: oid(self.owner)?,
                 owner_is_superuser: self.owner_is_superuser?,
+                locked: tables.get(..LOCKED)?.try_into().ok()?,
                 root: oid(self.root)?,
                 symbol_collation: oid(self.symbol_collation)?,
                 has_chunk_constraint: self.chunk_constraint,

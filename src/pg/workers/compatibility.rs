@@ -11,9 +11,13 @@ use crate::pg::session::{guc, spi};
 /// The result of the check.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Compatibility {
-    /// The worker may run. The text holds the versions of the extensions, which must not change while the
-    /// process runs.
-    Ready(String),
+    /// The worker may run.
+    Ready {
+        /// The versions of the extensions, which must not change while the process runs.
+        versions: String,
+        /// The tables.
+        target: Target,
+    },
     /// The extension is not installed.
     Absent,
     /// The administrator must fix something first.
@@ -59,10 +63,10 @@ pub fn check(client: &mut SpiClient<'_>) -> Result<Compatibility> {
     }
     let checked = Target::check(client).and_then(|target| {
         let _owner = target.become_owner();
-        Target::check_version(client)
+        Target::check_version(client).map(|()| target)
     });
     Ok(match checked {
-        Ok(()) => Compatibility::Ready(format!("{own} {timescaledb}")),
+        Ok(target) => Compatibility::Ready { versions: format!("{own} {timescaledb}"), target },
         // The extension was created after this process started. One of the next statements loads
         // TimescaleDB's library.
         Err(Error::TimescaleNotLoaded) if found.timescaledb_preloaded => Compatibility::Absent,

@@ -20,10 +20,15 @@ fn database_exists(oid: i64) -> bool {
             .any(|version| version.join(oid.to_string()).exists())
 }
 
+/// The arguments of this process, as `session/processes.rs` passes them.
+fn arguments() -> Vec<i64> {
+    BackgroundWorker::get_extra().split(' ').filter_map(|part| part.parse().ok()).collect()
+}
+
 /// Connects this process to the database whose oid is the first of its arguments (`session/processes.rs`).
 /// Returns the other arguments, or `None` if the database was dropped.
 fn connect_to_database() -> Option<Vec<i64>> {
-    let mut args: Vec<i64> = BackgroundWorker::get_extra().split(' ').filter_map(|part| part.parse().ok()).collect();
+    let mut args = arguments();
     let database = *args.first().filter(|database| database_exists(**database))?;
     ffi::become_worker(ffi::Database::Oid(pg_sys::Oid::from(database as u32)));
     args.remove(0);
@@ -64,5 +69,18 @@ pub extern "C-unwind" fn btc_ingest_backfill_main(_arg: pg_sys::Datum) {
     if let Some([backfill, slot]) = connect_to_database().as_deref() {
         backfill::worker::run(*backfill, *slot as i32);
         ffi::end_if_asked();
+    }
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+#[allow(unsafe_code, missing_docs)]
+pub extern "C-unwind" fn btc_ingest_refresh_main(_arg: pg_sys::Datum) {
+    if let [database, role, backfill, chunk] = arguments()[..]
+        && database_exists(database)
+    {
+        let oid = |number: i64| pg_sys::Oid::from(number as u32);
+        ffi::become_worker(ffi::Database::AsRole(oid(database), oid(role)));
+        backfill::aggregates::refresh_as_owner(backfill, chunk);
     }
 }

@@ -89,12 +89,12 @@ struct Loader {
 
 impl Loader {
     fn turn(&mut self) -> Result<Turn> {
-        let (found, paused) = tx_as_superuser(|client| {
-            let found = compatibility::check(client)?;
-            let paused = matches!(found, Compatibility::Ready(_)) && control::is_paused(client)?;
-            Ok((found, paused))
+        let found = tx_as_superuser(|client| {
+            let Compatibility::Ready { versions, target } = compatibility::check(client)? else { return Ok(None) };
+            let _owner = target.become_owner();
+            Ok(Some((versions, control::is_paused(client)?)))
         })?;
-        let Compatibility::Ready(versions) = found else { return Ok(Turn::End) };
+        let Some((versions, paused)) = found else { return Ok(Turn::End) };
         if self.versions.get_or_insert_with(|| versions.clone()) != &versions {
             return Ok(Turn::End);
         }

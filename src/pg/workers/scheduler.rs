@@ -11,7 +11,7 @@ use super::compatibility::{self, Compatibility};
 use super::supervisor::Supervisor;
 use crate::error::{Error, Result};
 use crate::pg::backfill::row::unfinished;
-use crate::pg::backfill::start::slots;
+use crate::pg::backfill::start::{Place, missing};
 use crate::pg::discovery::Rounds;
 use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::tx::{tx, tx_as_superuser};
@@ -51,8 +51,8 @@ pub fn run() {
 struct Scheduler {
     /// The supervisors of the loaders, by the number of the loader.
     loaders: Vec<Supervisor>,
-    /// The supervisors of the workers of backfills, by the id of the backfill and the number of the worker.
-    backfills: HashMap<(i64, i32), Supervisor>,
+    /// The supervisors of the workers of backfills.
+    backfills: HashMap<Place, Supervisor>,
     /// The versions of the extensions when the process began.
     versions: Option<String>,
     /// The last incompatibility that was reported.
@@ -77,7 +77,7 @@ impl Scheduler {
                 }
                 return Ok(Some(guc::poll_interval()));
             }
-            Compatibility::Ready(versions) => versions,
+            Compatibility::Ready { versions, .. } => versions,
         };
         self.reported = None;
         if self.versions.get_or_insert_with(|| versions.clone()) != &versions {
@@ -107,17 +107,11 @@ impl Scheduler {
 
     /// Starts the missing workers of unfinished backfills, for example after a restart of the server.
     fn keep_backfills(&mut self) -> Result<Duration> {
-        let places = tx(|client| {
-            let mut places = Vec::new();
-            for id in unfinished(client)? {
-                places.extend(slots(client, id)?.into_iter().map(|(slot, free)| ((id, slot), free)));
-            }
-            Ok(places)
-        })?;
-        self.backfills.retain(|kept, _| places.iter().any(|(place, _)| place == kept));
-        let free = places.into_iter().filter_map(|(place, free)| free.then_some(place));
-        let pauses =
-            free.filter_map(|(id, slot)| self.backfills.entry((id, slot)).or_default().keep(|| start(id, slot)));
+        let (running, missing) = tx(|client| Ok((unfinished(client)?, missing(client)?)))?;
+        self.backfills.retain(|place, _| running.contains(&place.backfill));
+        let pauses = missing
+            .into_iter()
+            .filter_map(|place| self.backfills.entry(place).or_default().keep(|| start(place.backfill, place.slot)));
         Ok(pauses.min().unwrap_or(PRUNE))
     }
 }

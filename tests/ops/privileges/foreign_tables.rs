@@ -3,14 +3,14 @@
 use super::*;
 
 /// A database whose tables belong to mallory, and a role that loads into it.
-struct OwnedFixture {
-    db: TestDb<'static>,
-    mallory: String,
-    loader: String,
+pub(super) struct OwnedFixture {
+    pub(super) db: TestDb<'static>,
+    pub(super) mallory: String,
+    pub(super) loader: String,
 }
 
 impl OwnedFixture {
-    fn new() -> OwnedFixture {
+    pub(super) fn new() -> OwnedFixture {
         let db = ServerFixture::shared().db();
         let (mallory, loader) = (user(&db, "mallory", &[]), user(&db, "victim", &["btc_ingest_loader"]));
         let mut client = db.client();
@@ -25,7 +25,7 @@ impl OwnedFixture {
     }
 
     #[track_caller]
-    fn must_have_no_new_superuser(&self, how: &str) {
+    pub(super) fn must_have_no_new_superuser(&self, how: &str) {
         let sql = format!(
             "SELECT count(*) = 0 FROM pg_roles WHERE rolname IN ('{}', '{}') AND rolsuper",
             self.mallory, self.loader
@@ -34,7 +34,7 @@ impl OwnedFixture {
     }
 
     /// The superuser and the loader: mallory's code must run as neither, although both call.
-    fn callers(&self) -> [Client; 2] {
+    pub(super) fn callers(&self) -> [Client; 2] {
         [self.db.client(), self.db.client_as(&self.loader)]
     }
 }

@@ -1,6 +1,9 @@
 //! What each role may do. A load gives no role more privileges than it has.
 
+mod attacks;
 mod foreign_tables;
+mod matrix;
+mod producers;
 mod roles;
 mod settings;
 mod transactions;

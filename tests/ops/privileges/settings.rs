@@ -41,6 +41,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
         "database",
         "history_retention",
         "max_attempts",
+        "max_backfill_workers",
         "poll_interval",
         "queue_order",
         "retry_backoff",

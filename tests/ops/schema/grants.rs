@@ -75,13 +75,11 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
          ingestion.objects: btc_ingest_reader SELECT
          ingestion.schema_version: btc_ingest_reader SELECT
          ingestion.stream_offsets: btc_ingest_reader SELECT
-         landing.raw_blobs_5m: btc_ingest_loader INSERT,UPDATE
          landing.raw_blobs_5m: btc_ingest_reader SELECT
          landing.rejected_ticks: btc_ingest_reader SELECT
          market_data.btc_ticks: btc_ingest_reader SELECT
          ops.retention_jobs: btc_ingest_admin DELETE,INSERT,UPDATE
          ops.retention_jobs: btc_ingest_reader SELECT
-         signals.btc_embeddings: btc_ingest_loader INSERT,UPDATE
          signals.btc_embeddings: btc_ingest_reader SELECT",
     );
 }
@@ -90,7 +88,7 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
 const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.backfill_failures: btc_ingest_loader
      btc_ingest.backfill_status: btc_ingest_reader
-     btc_ingest.cancel_backfill: btc_ingest_admin
+     btc_ingest.cancel_backfill: btc_ingest_loader
      btc_ingest.discover: btc_ingest_loader
      btc_ingest.doctor: btc_ingest_loader
      btc_ingest.inspect_s3: btc_ingest_loader
@@ -112,32 +110,25 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.adopt_checks: no role
      btc_ingest_internal.adopt_columns: no role
      btc_ingest_internal.adopt_keys: no role
-     btc_ingest_internal.attach_chunk: no role
      btc_ingest_internal.backfill_worker_is_alive: btc_ingest_reader
      btc_ingest_internal.columns: no role
-     btc_ingest_internal.compress_finished: no role
-     btc_ingest_internal.compression_jobs: no role
+     btc_ingest_internal.finish_chunk: no role
      btc_ingest_internal.grant_and_comment: no role
-     btc_ingest_internal.index_chunk: no role
      btc_ingest_internal.lag_by_asset: btc_ingest_reader
      btc_ingest_internal.missing_indexes: no role
      btc_ingest_internal.objects_failed: btc_ingest_reader
      btc_ingest_internal.objects_waiting: btc_ingest_reader
-     btc_ingest_internal.pause_compression: no role
      btc_ingest_internal.registry_pending: no role
      btc_ingest_internal.registry_wake: no role
      btc_ingest_internal.rename_stored_modes: no role
-     btc_ingest_internal.resume_compression: no role
      btc_ingest_internal.running_loads: btc_ingest_reader
      btc_ingest_internal.schemas: no role
-     btc_ingest_internal.stage_chunk: no role
      btc_ingest_internal.start_backfill: btc_ingest_loader
      btc_ingest_internal.start_backfill_workers: btc_ingest_loader
      btc_ingest_internal.survey_backfill: btc_ingest_loader
      btc_ingest_internal.sweep_step: btc_ingest_loader
      btc_ingest_internal.tables: no role
      btc_ingest_internal.take_migration_lock: no role
-     btc_ingest_internal.try_compression_lock: no role
      btc_ingest_internal.wake_workers: no role
      btc_ingest_internal.watched: btc_ingest_reader";
 

@@ -213,32 +213,25 @@ const MEMBERS: &str =
      function btc_ingest_internal.adopt_checks(text)
      function btc_ingest_internal.adopt_columns(text)
      function btc_ingest_internal.adopt_keys()
-     function btc_ingest_internal.attach_chunk(regclass,timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
      function btc_ingest_internal.columns(text)
-     function btc_ingest_internal.compress_finished(jsonb)
-     function btc_ingest_internal.compression_jobs()
+     function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
      function btc_ingest_internal.grant_and_comment(text)
-     function btc_ingest_internal.index_chunk(regclass,boolean)
      function btc_ingest_internal.lag_by_asset()
      function btc_ingest_internal.missing_indexes()
      function btc_ingest_internal.objects_failed()
      function btc_ingest_internal.objects_waiting()
-     function btc_ingest_internal.pause_compression()
      function btc_ingest_internal.registry_pending()
      function btc_ingest_internal.registry_wake()
      function btc_ingest_internal.rename_stored_modes()
-     function btc_ingest_internal.resume_compression(jsonb)
      function btc_ingest_internal.running_loads()
      function btc_ingest_internal.schemas()
-     function btc_ingest_internal.stage_chunk(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
      function btc_ingest_internal.start_backfill_workers(bigint)
      function btc_ingest_internal.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
      function btc_ingest_internal.sweep_step(text[],boolean,boolean)
      function btc_ingest_internal.tables()
      function btc_ingest_internal.take_migration_lock()
-     function btc_ingest_internal.try_compression_lock()
      function btc_ingest_internal.wake_workers()
      function btc_ingest_internal.watched()
      schema btc_ingest
@@ -293,6 +286,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.history_retention = 90d sighup
          btc_ingest.log_loads = log superuser
          btc_ingest.max_attempts = 9 sighup
+         btc_ingest.max_backfill_workers = 4 sighup
          btc_ingest.max_conflict_fraction = 0.1 user
          btc_ingest.max_kept_rejects = 1000 user
          btc_ingest.max_object_size = 16GB superuser

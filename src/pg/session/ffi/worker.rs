@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 
 use super::caught::{Failure, failure, restore_memory};
 use super::ending::is_ending;
+use super::privileges::SEARCH_PATH;
 use super::session::set_for_session;
 use crate::error::Result;
 
@@ -25,11 +26,13 @@ pub enum Database {
     None,
     /// A database by its oid, which a renaming does not change.
     Oid(pg_sys::Oid),
+    /// A database and the role of the session, which must be allowed to log in.
+    AsRole(pg_sys::Oid, pg_sys::Oid),
 }
 
-/// Connects this process to `database` as the bootstrap superuser. SIGTERM ends the process wherever it
-/// answers interrupts, as it ends a client's backend; pgrx's own handlers set a flag that no wait of
-/// PostgreSQL checks.
+/// Connects this process to `database`, as the bootstrap superuser unless a role is named. SIGTERM ends the
+/// process wherever it answers interrupts, as it ends a client's backend; pgrx's own handlers set a flag that
+/// no wait of PostgreSQL checks.
 pub fn become_worker(database: Database) {
     let handlers: [(c_int, unsafe extern "C-unwind" fn(c_int)); 3] =
         [(libc::SIGTERM, die), (libc::SIGINT, StatementCancelHandler), (libc::SIGHUP, SignalHandlerForConfigReload)];
@@ -43,6 +46,8 @@ pub fn become_worker(database: Database) {
         // SAFETY: a worker's main function connects once, before its first transaction. InvalidOid as the
         // user stands for the bootstrap superuser.
         Database::Oid(oid) => unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0) },
+        // SAFETY: as above, with a user of the caller's choice.
+        Database::AsRole(oid, role) => unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, role, 0) },
         Database::None => {
             // SAFETY: a worker's main function connects once. Null stands for no database and the bootstrap
             // superuser.
@@ -50,7 +55,7 @@ pub fn become_worker(database: Database) {
             return;
         }
     }
-    set_for_session(c"search_path", c"pg_catalog, pg_temp");
+    set_for_session(c"search_path", SEARCH_PATH);
     set_for_session(c"jit", c"off");
 }
 
