@@ -126,6 +126,9 @@ facts! {
     Error::NoWorker => "TK015", MayHelp,
         Some("Raise max_worker_processes and restart the server.");
 
+    Error::BadRegistration { .. } => "TK022", Useless,
+        Some("Correct the row in landing.raw_blobs_5m and register the object again by an upsert that sets s3_uri.");
+
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");
     Error::ReadOnly => "25006", MayHelp,

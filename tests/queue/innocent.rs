@@ -196,3 +196,127 @@ fn a_failed_attempt_at_what_was_registered_anew_leaves_no_mark_on_the_new_regist
     queue.wait_status(&uri, "quarantined");
     assert_eq!(queue.history(&uri), "failed PQ002, quarantined PQ002");
 }
+
+#[test]
+fn rows_of_an_object_that_is_in_use_keep_no_other_row_waiting() {
+    let mut queue = QueueFixture::with(&[("workers", "1"), ("poll_interval", "200ms")]);
+    // All ticks of a chunk would wait for the open transaction that creates it.
+    let first = queue.register_slices("ETHUSDT", 0..1);
+    queue.wait_loaded(&first);
+    let used = queue.put("BTCUSDT", 0);
+    let mut hand = queue.session();
+    hand.batch_execute(&format!("BEGIN; SELECT btc_ingest.load_s3_slice('{}')", used.uri)).unwrap();
+    queue.run(&format!(
+        "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri)
+         SELECT timestamptz '{}' - n * interval '5 minutes', 'SOLUSDT', '{}' FROM generate_series(1, 2000) n",
+        bucket(0),
+        used.uri
+    ));
+    must_pass(&mut queue, "ETHUSDT", 100..102);
+    hand.batch_execute("COMMIT").unwrap();
+    queue.wait_for(
+        "the rows of the object in use",
+        "NOT EXISTS (SELECT FROM landing.raw_blobs_5m WHERE asset = 'SOLUSDT' AND status <> 'loaded')",
+    );
+}
+
+/// Registry rows that no producer may write: SQL of bucket, asset, uri and metadata, and a part of the reason.
+const BAD_ROWS: [(&str, &str, &str, &str, &str); 15] = [
+    ("", "", "", "(repeat('{\"a\":', 200) || '1' || repeat('}', 200))::jsonb", "nested"),
+    ("", "", "", "'{\"x\": 1e400}'", "beyond 1e300"),
+    ("", "", "", "'[1]'", "not a JSON object"),
+    ("", "", "", "'7'", "not a JSON object"),
+    ("", "", "", "jsonb_build_object('x', repeat('x', 70000))", "longer than 65,536"),
+    ("", "", "", "jsonb_build_object('etag', repeat('x', 300))", "etag is longer"),
+    ("", "", "", "'{\"etag\": \"a\\u0001b\"}'", "etag holds a control"),
+    ("'294276-12-31 23:55:00+00'", "", "", "", "after 2199"),
+    ("'infinity'", "", "", "", "after 2199"),
+    ("'-infinity'", "", "", "", "before 1970"),
+    ("'2024-01-01 00:03:00+00'", "", "", "", "not the start"),
+    ("", "repeat('A', 300)", "", "", "asset is longer"),
+    ("", "E'A\\x07'", "", "", "asset holds a control"),
+    ("", "", "'s3://landing/' || repeat('k', 1200)", "", "s3_uri is longer"),
+    ("", "", "E's3://landing/k\\x07'", "", "s3_uri holds a control"),
+];
+
+/// The INSERTs of the bad rows, each with a part of the reason.
+fn bad_inserts() -> Vec<(String, &'static str)> {
+    let or = |value: &str, otherwise: &str| if value.is_empty() { otherwise.to_owned() } else { value.to_owned() };
+    let mut inserts = Vec::new();
+    for (n, (bucket, asset, uri, metadata, why)) in BAD_ROWS.into_iter().enumerate() {
+        let bucket = or(bucket, &format!("'2024-01-01 {n:02}:00:00+00'"));
+        let (asset, metadata) = (or(asset, "'SOLUSDT'"), or(metadata, "NULL"));
+        let uri = or(uri, &format!("'s3://landing/bad/{n}.parquet'"));
+        let sql = format!(
+            "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata)
+             VALUES ({bucket}, {asset}, {uri}, {metadata})"
+        );
+        inserts.push((sql, why));
+    }
+    inserts
+}
+
+#[test]
+fn a_producer_is_told_which_limit_its_row_exceeds() {
+    let mut queue = QueueFixture::with(&[("workers", "0")]);
+    for (insert, why) in bad_inserts() {
+        let error = queue.client.batch_execute(&insert).expect_err(&insert);
+        let error = error.as_db_error().expect("an error of the server");
+        assert_eq!(error.code().code(), "TK022", "{insert}: {error}");
+        assert!(error.message().contains(why), "{insert}: {error}");
+    }
+    assert_eq!(queue.number("SELECT count(*) FROM landing.raw_blobs_5m"), 0);
+}
+
+#[test]
+fn a_row_that_no_producer_may_write_is_quarantined_and_holds_up_no_other() {
+    let mut queue = QueueFixture::with(&[("workers", "1")]);
+    // Without the trigger, as rows come that were restored or replicated.
+    let mut session = queue.session();
+    session.batch_execute("SET session_replication_role = replica").unwrap();
+    let mut all = Vec::new();
+    for (n, (insert, why)) in bad_inserts().into_iter().enumerate() {
+        session.batch_execute(&insert).unwrap_or_else(|error| panic!("{insert}: {error:?}"));
+        let n = n as i64;
+        all.extend(must_pass(&mut queue, "ETHUSDT", 1000 + n..1001 + n));
+        let told = queue.text(
+            "SELECT concat(outcome, ' ', sqlstate, ' ', message) FROM ingestion.load_history
+                                WHERE outcome <> 'loaded' ORDER BY id DESC LIMIT 1",
+        );
+        assert!(told.starts_with("quarantined TK022") && told.contains(why), "{insert}: {told}");
+    }
+    assert_eq!(queue.number("SELECT count(*) FROM landing.raw_blobs_5m WHERE status = 'quarantined'"), 15);
+    assert_eq!(queue.number("SELECT count(*) FROM ingestion.objects WHERE status = 'quarantined'"), 14);
+    queue.must_hold(&all);
+}
+
+#[test]
+fn a_row_that_cannot_be_changed_holds_up_no_other() {
+    let mut queue = QueueFixture::with(&[("workers", "1"), ("poll_interval", "200ms")]);
+    queue.run("SELECT btc_ingest.pause_ingest()");
+    queue.register_uri("s3://landing/stuck.parquet", "SOLUSDT", 0);
+    queue.run(
+        "ALTER TABLE landing.raw_blobs_5m ADD CONSTRAINT stuck CHECK (asset <> 'SOLUSDT') NOT VALID;
+         SELECT btc_ingest.resume_ingest()",
+    );
+    let others = must_pass(&mut queue, "ETHUSDT", 1..5);
+    let told = queue.text("SELECT string_agg(detail, ' ') FROM btc_ingest.doctor()");
+    assert!(told.contains("SOLUSDT") && told.contains("is not enqueued"), "{told}");
+    queue.must_hold(&others);
+}
+
+#[test]
+fn scalar_metadata_beside_a_pending_row_fails_its_own_object_only() {
+    let mut queue = QueueFixture::with(&[("workers", "1")]);
+    let slice = queue.put("BTCUSDT", 0);
+    queue.register_uri(&slice.uri, "SOLUSDT", 1);
+    queue.wait_status(&slice.uri, "loaded");
+    let mut session = queue.session();
+    session
+        .batch_execute("SET session_replication_role = replica; UPDATE landing.raw_blobs_5m SET metadata = '7'")
+        .unwrap();
+    queue.run(&format!("SELECT btc_ingest.register_s3_slice('{}', 'BTCUSDT', '{}')", slice.uri, slice.bucket));
+    let others = must_pass(&mut queue, "ETHUSDT", 100..104);
+    queue.wait_status(&slice.uri, "quarantined");
+    queue.must_hold(&[others, vec![slice]].concat());
+}
