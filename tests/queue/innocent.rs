@@ -38,7 +38,7 @@ fn producer_with_enqueued_rows(queue: &mut QueueFixture, slices: &[Slice]) -> Cl
 
 #[test]
 fn a_producer_that_holds_its_row_puts_off_its_own_object_only() {
-    let settings = [("workers", "1"), ("poll_interval", "200ms"), ("retry_backoff", "1s"), ("retry_backoff_max", "1s")];
+    let settings = [("workers", "1"), ("poll_interval", "200ms"), ("retry_backoff", "5s"), ("retry_backoff_max", "5s")];
     let mut queue = QueueFixture::with(&settings);
     queue.run("SELECT btc_ingest.pause_ingest()");
     let held = queue.register_slices("BTCUSDT", 0..2);
