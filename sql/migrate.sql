@@ -8,6 +8,8 @@
 CREATE FUNCTION btc_ingest_internal.registry_pending() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    fault text;
 BEGIN
     NEW.status := coalesce(NEW.status, 'pending');
     IF TG_OP = 'UPDATE' THEN
@@ -20,17 +22,46 @@ BEGIN
             IF NEW.object_size_bytes IS NOT DISTINCT FROM OLD.object_size_bytes THEN
                 NEW.object_size_bytes := NULL;
             END IF;
-            IF NEW.metadata IS NOT DISTINCT FROM OLD.metadata THEN
+            IF NEW.metadata IS NOT DISTINCT FROM OLD.metadata AND jsonb_typeof(NEW.metadata) = 'object' THEN
                 NEW.metadata := NEW.metadata
                     - '{sha256, rows, object_size_bytes, etag, writer, schema_fingerprint, row_count}'::text[];
             END IF;
+        END IF;
+    END IF;
+    -- The limits for producers. enqueue_find.sql has the same ones, for rows that no trigger has seen.
+    IF NEW.status = 'pending' THEN
+        fault := CASE
+            WHEN octet_length(NEW.s3_uri) > 1100 THEN 's3_uri is longer than 1,100 bytes'
+            WHEN NEW.s3_uri ~ '[[:cntrl:]]' THEN 's3_uri holds a control character'
+            WHEN octet_length(NEW.asset) > 255 THEN 'asset is longer than 255 bytes'
+            WHEN NEW.asset ~ '[[:cntrl:]]' THEN 'asset holds a control character'
+            WHEN NEW.bucket_5m < timestamptz '1970-01-01 00:00:00+00'
+                 OR NEW.bucket_5m >= timestamptz '2200-01-01 00:00:00+00'
+                 THEN 'bucket_5m is before 1970 or after 2199'
+            WHEN NEW.bucket_5m <> date_bin('5 minutes', NEW.bucket_5m, timestamptz '1970-01-01 00:00:00+00')
+                 THEN 'bucket_5m is not the start of a 5-minute bucket'
+            WHEN NEW.metadata IS NULL THEN NULL
+            WHEN pg_column_size(NEW.metadata) > 65536 OR octet_length(NEW.metadata::text) > 65536
+                 THEN 'metadata is longer than 65,536 bytes'
+            WHEN jsonb_typeof(NEW.metadata) NOT IN ('object', 'null') THEN 'metadata is not a JSON object'
+            WHEN jsonb_path_exists(NEW.metadata, '$.**{33}') THEN 'metadata is nested more than 32 deep'
+            WHEN jsonb_path_exists(NEW.metadata, '$.** ? (@.type() == "number" && (@ > 1e300 || @ < -1e300))')
+                 THEN 'metadata holds a number beyond 1e300'
+            WHEN octet_length(NEW.metadata ->> 'etag') > 256 THEN 'the etag is longer than 256 bytes'
+            WHEN NEW.metadata ->> 'etag' ~ '[[:cntrl:]]' THEN 'the etag holds a control character'
+        END;
+        IF fault IS NOT NULL THEN
+            RAISE EXCEPTION '%', fault
+                USING ERRCODE = 'TK022', SCHEMA = 'landing', TABLE = 'raw_blobs_5m',
+                      HINT = 'The limits are in docs/use/live.md.';
         END IF;
     END IF;
     RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.registry_pending() IS
-    'Trigger of landing.raw_blobs_5m: makes the row of a new or replaced object pending';
+    'Trigger of landing.raw_blobs_5m: makes the row of a new or replaced object pending, and refuses what is '
+    'beyond the limits for producers';
 
 CREATE FUNCTION btc_ingest.migrate() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER

@@ -308,6 +308,12 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// A registry row, or what is registered of an object, is beyond the limits for producers.
+    #[error("{why}")]
+    BadRegistration {
+        /// What is wrong with it.
+        why: String,
+    },
     /// `timescaledb.restoring` is on: rows would go into the hypertable's root, where no query sees them.
     #[error("timescaledb.restoring is on")]
     Restoring,

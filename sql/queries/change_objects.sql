@@ -29,4 +29,5 @@ WITH chosen AS (
              WHERE r.status <> 'loaded' FOR UPDATE OF r SKIP LOCKED) AS r
      WHERE b.bucket_5m = r.bucket_5m AND b.asset = r.asset
 )
-SELECT coalesce(json_agg(json_build_array(s3_uri, status, $6) ORDER BY s3_uri), '[]')::text FROM chosen
+SELECT coalesce(json_agg(json_build_object('uri', s3_uri, 'was', status, 'became', $6) ORDER BY s3_uri), '[]')::text
+  FROM chosen

@@ -4,7 +4,7 @@
 WITH marked AS (
     UPDATE landing.raw_blobs_5m b
        SET status = 'loaded', loaded_at = now(), object_size_bytes = o.size_bytes,
-           metadata = coalesce(b.metadata, '{}') || jsonb_build_object(
+           metadata = CASE WHEN jsonb_typeof(b.metadata) = 'object' THEN b.metadata ELSE '{}' END || jsonb_build_object(
                'etag', o.etag, 'writer', o.metadata -> 'writer',
                'schema_fingerprint', o.metadata -> 'schema_fingerprint', 'row_count', o.metadata -> 'row_count')
       FROM ingestion.objects o

@@ -4,7 +4,7 @@
 -- rows when the load began.
 UPDATE landing.raw_blobs_5m b
    SET status = 'loaded', loaded_at = now(), object_size_bytes = $3,
-       metadata = coalesce(b.metadata, '{}') || $4,
+       metadata = CASE WHEN jsonb_typeof(b.metadata) = 'object' THEN b.metadata ELSE '{}' END || $4,
        ingested_tick_span = (
            SELECT tsrange(min(s.first_event_time) AT TIME ZONE 'UTC', max(s.last_event_time) AT TIME ZONE 'UTC', '[]')
              FROM ingestion.object_slices s

@@ -6,7 +6,8 @@ WITH registered AS (
     VALUES (date_bin('5 minutes', $3, 'epoch'::timestamptz), $2, $1, $4)
     ON CONFLICT (bucket_5m, asset) DO UPDATE
        SET s3_uri = excluded.s3_uri,
-           metadata = (coalesce(b.metadata, '{}') - '{sha256, rows, object_size_bytes}'::text[])
+           metadata = CASE WHEN jsonb_typeof(b.metadata) = 'object'
+                           THEN b.metadata - '{sha256, rows, object_size_bytes}'::text[] ELSE '{}' END
                       || coalesce(excluded.metadata, '{}')
      WHERE b.s3_uri = excluded.s3_uri
     RETURNING 1

@@ -161,6 +161,8 @@ facts! {
     Error::NotUtf8 { .. } => "TK021", Useless,
         Some("Use a database that was created with ENCODING 'UTF8', for example: CREATE DATABASE ticks ENCODING 'UTF8' \
               TEMPLATE template0;");
+    Error::BadRegistration { .. } => "TK022", Useless,
+        Some("Correct the row in landing.raw_blobs_5m and register the object again by an upsert that sets s3_uri.");
 
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");

@@ -12,6 +12,7 @@ pub mod api;
 mod backfill;
 mod discovery;
 mod doctor;
+mod listing;
 mod load;
 mod queue;
 mod session;

@@ -4,6 +4,7 @@
 
 mod commands;
 mod ending;
+mod innocent;
 mod locks;
 mod outage;
 mod outage_fixture;

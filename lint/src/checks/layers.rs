@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["src/pg/session/ffi"],
     &["src/pg/session"],
     &["src/pg/load"],
+    &["src/pg/listing"],
     &["src/pg/queue"],
     &["src/pg/discovery"],
     &["src/pg/backfill"],

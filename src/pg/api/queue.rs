@@ -47,9 +47,7 @@ fn retry(
 fn requeue_failed(
     older_than: Option<Interval>,
 ) -> TableIterator<'static, (name!(object, String), name!(was, String), name!(became, String))> {
-    let any_age = Interval::new(0, 0, 0).ok();
-    let which = Which { older_than: older_than.or(any_age), ..Which::default() };
-    changed(commands::retry(which, &[Status::Failed, Status::Quarantined]))
+    changed(commands::requeue_failed(older_than))
 }
 
 #[pg_extern(sql = false)]
@@ -67,7 +65,9 @@ fn skip(
 fn changed(
     result: error::Result<Vec<Changed>>,
 ) -> TableIterator<'static, (name!(object, String), name!(was, String), name!(became, String))> {
-    report::or_raise(None, result.map(TableIterator::new))
+    let row = |changed: Changed| (changed.uri, changed.was.to_string(), changed.became.to_string());
+    let rows = |changed: Vec<Changed>| TableIterator::new(changed.into_iter().map(row));
+    report::or_raise(None, result.map(rows))
 }
 
 #[pg_extern(sql = false)]

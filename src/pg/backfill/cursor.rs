@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::row::Backfill;
 use crate::error::Result;
 use crate::load::prefetch::MAX_PREFETCHED;
-use crate::pg::queue::claim::take;
-use crate::pg::queue::claimed::Claim;
+use crate::pg::queue::claim::Claim;
+use crate::pg::queue::claiming::take;
 use crate::pg::session::spi;
 
 /// Objects that are claimed at a time: as many as may be prefetched.

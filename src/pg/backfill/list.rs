@@ -7,8 +7,8 @@ use super::row::{Backfill, ListingPosition};
 use crate::error::{Error, Result};
 use crate::load::listing::Page;
 use crate::model::pattern::KeyPattern;
-use crate::pg::queue::listed::{BATCH, Batch};
-use crate::pg::queue::picker::Picker;
+use crate::pg::listing::listed::{BATCH, Batch};
+use crate::pg::listing::picker::Picker;
 use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, spi};
 

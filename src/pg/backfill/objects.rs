@@ -12,7 +12,7 @@ use super::row::Backfill;
 use crate::error::Result;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::load::known::Version;
-use crate::pg::queue::claimed::Claim;
+use crate::pg::queue::claim::Claim;
 use crate::pg::queue::enqueue::enqueue;
 use crate::pg::queue::live;
 use crate::pg::queue::loading::{Loading, Source};
@@ -52,7 +52,7 @@ impl ObjectWorker {
         }
         let id = (scope == Scope::All).then_some(backfill.id);
         let due = tx(|client| live::retry_due(client, id))?;
-        self.loading.write_offsets()?;
+        self.loading.write_offsets();
         Ok(due)
     }
 }

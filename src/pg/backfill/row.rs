@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::model::backfill::{BackfillMode, BackfillStatus};
 use crate::model::pattern::KeyPattern;
-use crate::pg::queue::picker::within;
+use crate::pg::listing::picker::within;
 use crate::pg::session::spi;
 
 /// The chunk interval if the catalog names none, microseconds.

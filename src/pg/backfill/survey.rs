@@ -14,7 +14,7 @@ use crate::load::listing::Page;
 use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
-use crate::pg::queue::picker::Picker;
+use crate::pg::listing::picker::Picker;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{ffi, guc, spi};
 use crate::s3::head::ObjectHead;

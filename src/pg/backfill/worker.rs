@@ -15,7 +15,7 @@ use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::{self, Lock};
 use crate::pg::session::shared::{Presence, Role};
 use crate::pg::session::tx::tx;
-use crate::pg::session::{guc, report, spi};
+use crate::pg::session::{guc, lock_waits, report, spi};
 
 /// How long a worker sleeps if it has found nothing to do.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -28,6 +28,7 @@ pub fn run(id: i64, slot: i32) {
         return;
     }
     let _presence = Presence::enter(Role::Backfill);
+    lock_waits::limit_in_unit_process();
     ffi::end_in_order();
     let mut objects = ObjectWorker::new(slot);
     while !ffi::is_ending() {

@@ -12,8 +12,8 @@ use crate::load::listing::Page;
 use crate::model::cursors::Cursors;
 use crate::model::pattern::KeyPattern;
 use crate::model::watch::WatchOptions;
-use crate::pg::queue::listed::{BATCH, Batch};
-use crate::pg::queue::picker::Picker;
+use crate::pg::listing::listed::{BATCH, Batch};
+use crate::pg::listing::picker::Picker;
 use crate::pg::session::ffi;
 
 /// A listing that is running.

@@ -6,7 +6,7 @@ use pgrx::spi::SpiClient;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::pg::queue::listed::Batch;
+use crate::pg::listing::listed::Batch;
 use crate::pg::session::spi;
 
 /// The numbers of listed keys by result.

@@ -9,9 +9,8 @@ use super::register::register;
 use super::watch::{Problem, Summary, Watch, now};
 use crate::error::Result;
 use crate::pg::queue::control;
-use crate::pg::queue::loading::limit_lock_waits;
 use crate::pg::session::tx::tx;
-use crate::pg::session::{ffi, report, shared};
+use crate::pg::session::{ffi, lock_waits, report, shared};
 
 /// The most listings that run at the same time.
 const MAX_RUNNING: usize = 4;
@@ -155,7 +154,7 @@ fn work(listing: &mut Listing) -> Result<()> {
     while !listing.is_over() && Instant::now() < end {
         let Some(batch) = listing.next(Some(end))? else { continue };
         let counts = tx(|client| {
-            limit_lock_waits();
+            lock_waits::limit_in_transaction();
             register(client, batch)
         })?;
         listing.counts += counts;

@@ -56,15 +56,17 @@ struct ObjectRow {
     #[serde(deserialize_with = "spi::nullable")]
     listed_size: Option<u64>,
     rows_staged: i64,
-    metadata: Value,
-    options: Value,
+    metadata: String,
+    options: String,
     generation: i64,
 }
 
 #[derive(Deserialize)]
 struct RegistryRow {
     version: String,
-    metadata: Value,
+    /// `None` if it is far too long.
+    #[serde(deserialize_with = "spi::nullable")]
+    metadata: Option<String>,
     #[serde(deserialize_with = "spi::nullable")]
     pending_size: Option<u64>,
 }
@@ -86,14 +88,16 @@ impl Known {
             known.version.generation = Some(object.generation);
             // The status does not matter: an object that was registered again is pending, although its etag
             // is loaded.
-            known.loaded = object.etag.map(|etag| (etag, object.options.clone()));
+            let options = parsed(Some(&object.options), "options of the object")?;
+            let metadata = parsed(Some(&object.metadata), "metadata of the object")?;
+            known.loaded = object.etag.map(|etag| (etag, options.clone()));
             let listed = object.listed_etag.zip(object.listed_size);
             known.listed = listed.map(|(etag, size)| ObjectHead { size, etag });
             known.rows_staged = object.rows_staged;
-            known.metadata.extend([object.options, object.metadata]);
+            known.metadata.extend([options, metadata]);
         }
         for row in found.registry.into_iter().flatten() {
-            known.metadata.push(row.metadata);
+            known.metadata.push(parsed(row.metadata.as_deref(), "metadata of a registry row")?);
             known.registered_sizes.extend(row.pending_size);
             known.version.rows.get_or_insert_default().push(row.version);
         }
@@ -132,4 +136,10 @@ impl Known {
             None => Ok(()),
         }
     }
+}
+
+fn parsed(text: Option<&str>, what: &str) -> Result<Value> {
+    let refused = |why: &str| Error::BadRegistration { why: format!("the {what} cannot be read: {why}") };
+    let text = text.ok_or_else(|| refused("it is too long"))?;
+    serde_json::from_str(text).map_err(|error| refused(&error.to_string()))
 }

@@ -4,6 +4,7 @@ pub mod chunk;
 pub mod events;
 pub mod inspect;
 pub mod known;
+pub mod late_offsets;
 pub mod offsets;
 pub mod one;
 pub mod plan;

@@ -51,6 +51,16 @@ impl Offsets {
         }
     }
 
+    /// Adds all offsets of `others`.
+    pub fn merge(&mut self, others: Offsets) {
+        others.0.into_iter().for_each(|(source, offset)| self.note(source, offset));
+    }
+
+    /// Returns each source with its offset alone.
+    pub fn each(self) -> impl Iterator<Item = (String, Offsets)> {
+        self.0.into_iter().map(|(source, offset)| (source.clone(), Offsets(BTreeMap::from([(source, offset)]))))
+    }
+
     /// Moves each source's stored offset forward and waits for its row. A stored offset that is higher
     /// stays, and its row is not locked.
     pub fn write(&self, client: &mut SpiClient<'_>) -> Result<()> {

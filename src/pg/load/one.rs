@@ -101,13 +101,13 @@ pub fn read(job: &Job) -> Result<Thread<LoadEvent>> {
 }
 
 /// Loads a planned object, whose events come from `thread`. The caller has the privileges of the tables'
-/// owner. Waits for no offset: those that another session has locked are left in `offsets`.
+/// owner. Waits for no offset: those that another session has locked are added to `left`.
 pub fn load_planned(
     client: &mut SpiClient<'_>,
     target: &Target,
     plan: &LoadPlan,
     thread: &mut Thread<LoadEvent>,
-    offsets: &mut Offsets,
+    left: &mut Offsets,
 ) -> Result<PlannedLoad> {
     let started = Instant::now();
     let LoadPlan { job, version } = plan;
@@ -119,7 +119,7 @@ pub fn load_planned(
         return Ok(PlannedLoad::Changed);
     }
     let load = Load { target, record: &record, job, known: &known, version, started };
-    load.run(client, thread, |client, result| record.record_without_waiting(client, result, offsets))
+    load.run(client, thread, |client, result| record.record_without_waiting(client, result, left))
         .map(PlannedLoad::Loaded)
 }
 

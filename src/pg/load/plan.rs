@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::load::pipeline::Job;
 use crate::model::options::{self, OnBadRow};
 use crate::model::uri::S3Uri;
+use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::guc;
 
 /// A planned load. A worker prefetches its object while it stores others.
@@ -37,6 +38,12 @@ impl LoadPlan {
             listed: known.listed(),
         };
         Ok(LoadPlan { job, version: known.version })
+    }
+
+    /// Does the same in a subtransaction, so that an error of PostgreSQL over what is registered of one object fails
+    /// the plan of that object only.
+    pub fn attempt(client: &mut SpiClient<'_>, uri: &str) -> std::result::Result<LoadPlan, Failure> {
+        ffi::attempt(|| Ok(LoadPlan::new(client, uri)?))
     }
 
     /// Returns the object's uri.

@@ -87,18 +87,18 @@ impl ObjectRecord {
         offsets.write(client)
     }
 
-    /// Does the same as [`Self::record`] without waiting for an offset. `offsets` holds those that earlier
-    /// loads left, and afterwards those that other sessions have locked.
+    /// Does the same as [`Self::record`] without waiting for an offset. Adds the offsets that other sessions have
+    /// locked to `left`.
     pub fn record_without_waiting(
         &self,
         client: &mut SpiClient<'_>,
         result: &LoadResult<'_>,
-        offsets: &mut Offsets,
+        left: &mut Offsets,
     ) -> Result<()> {
         self.record_but_offsets(client, result)?;
-        let mut all = offsets.clone();
-        self.note_offsets(result, &mut all);
-        *offsets = all.write_if_free(client)?;
+        let mut own = Offsets::default();
+        self.note_offsets(result, &mut own);
+        left.merge(own.write_if_free(client)?);
         Ok(())
     }
 

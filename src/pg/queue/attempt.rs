@@ -4,10 +4,13 @@
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
-use super::claimed::Claim;
+use super::claim::Claim;
+use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
+use crate::model::report::LoadReport;
 use crate::model::status::Status;
 use crate::pg::load::known::Version;
+use crate::pg::load::one::PlannedLoad;
 use crate::pg::session::ffi::Failure;
 use crate::pg::session::{guc, spi};
 
@@ -39,8 +42,8 @@ pub fn take_back(client: &mut SpiClient<'_>, uris: Vec<String>) -> Result<()> {
 }
 
 /// Records an error that was found before the load of a claimed object started. The attempt must have begun.
-pub fn refuse_begun(client: &mut SpiClient<'_>, claim: &Claim, error: Error) -> Result<()> {
-    fail(client, &claim.uri, &error.into(), &Version::of_generation(claim.generation))
+pub fn refuse_begun(client: &mut SpiClient<'_>, claim: &Claim, failure: &Failure) -> Result<()> {
+    fail(client, &claim.uri, failure, &Version::of_generation(claim.generation))
 }
 
 /// Counts an attempt at an object that cannot be loaded, and records its failure.
@@ -52,7 +55,7 @@ pub fn refuse(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Resul
 /// Records an attempt that has no result although no other session holds the object's claim. If another
 /// session has locked one of the object's registry rows, it does nothing, and a later claim of the object
 /// records the attempt.
-pub fn lost(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
+pub fn record_lost(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
     let free: bool = spi::fetch_kept(client, statement!("registry_is_free"), &[uri.to_owned().into()])?;
     if !free {
         return Ok(());
@@ -61,17 +64,68 @@ pub fn lost(client: &mut SpiClient<'_>, uri: &str) -> Result<()> {
     fail(client, uri, &failure, &Version::default())
 }
 
-/// The state of an object after a failed attempt (`attempt_failed.sql`).
+/// What became of an attempt.
+pub enum Settled {
+    /// The object is loaded.
+    Loaded(LoadReport),
+    /// The failure is recorded.
+    Failed(Failure),
+    /// Another session is loading the object. The attempt is taken back.
+    Busy,
+    /// The object has changed since it was claimed, so that it may be claimed again. The attempt is taken back.
+    Changed,
+    /// The caller handles the failure, which is not recorded.
+    Unrecorded(Failure),
+}
+
+/// Records the result of an attempt, unless it is a failure whose verdict is `unrecorded`.
+pub fn settle(
+    client: &mut SpiClient<'_>,
+    uri: &str,
+    version: &Version,
+    result: std::result::Result<PlannedLoad, Failure>,
+    unrecorded: Verdict,
+) -> Result<Settled> {
+    match result {
+        Ok(PlannedLoad::Loaded(report)) => Ok(Settled::Loaded(report)),
+        Ok(PlannedLoad::Busy) => take_back(client, vec![uri.to_owned()]).map(|()| Settled::Busy),
+        Ok(PlannedLoad::Changed) => take_back(client, vec![uri.to_owned()]).map(|()| Settled::Changed),
+        Err(failure) if failure.verdict() == unrecorded => Ok(Settled::Unrecorded(failure)),
+        Err(failure) => fail(client, uri, &failure, version).map(|()| Settled::Failed(failure)),
+    }
+}
+
+/// What became of a failed attempt (`attempt_failed.sql`).
 #[derive(Deserialize)]
 struct Failed {
     status: Status,
+    /// Whether the object was registered again meanwhile.
+    changed: bool,
+    /// Whether the object would be quarantined if no other session held one of its registry rows.
+    put_off: bool,
     attempts: i32,
     #[serde(deserialize_with = "spi::nullable")]
     pause_ms: Option<f64>,
 }
 
-/// Records a failed attempt. The object is tried again after a pause, or it is quarantined. An object that
-/// was registered again after `version` was read stays pending.
+impl Failed {
+    fn what_follows(&self, max_attempts: i32) -> String {
+        let attempts = self.attempts;
+        let seconds = self.pause_ms.unwrap_or(0.0) / 1e3;
+        match self.status {
+            _ if self.changed => "registered anew meanwhile".to_owned(),
+            Status::Quarantined => format!("quarantined after {attempts} attempts"),
+            _ if self.put_off => {
+                format!("another session holds its registry row, so it is tried again in {seconds:.1} s")
+            }
+            _ => format!("attempt {attempts} of {max_attempts}, the next in {seconds:.1} s"),
+        }
+    }
+}
+
+/// Records a failed attempt without waiting for another session. The object is tried again after a pause, or it
+/// is quarantined. An object that was registered again after `version` was read stays pending. If another session
+/// holds the object's row, the attempt stays without a result and [`record_lost`] records it.
 pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, version: &Version) -> Result<()> {
     let verdict = failure.verdict();
     let (sqlstate, message) = match failure {
@@ -93,11 +147,8 @@ pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, version: &
     ];
     let failed: Option<Failed> = spi::fetch_kept(client, statement!("attempt_failed"), &args)?;
     let next = match failed {
-        Some(Failed { status: Status::Failed, attempts, pause_ms: Some(ms) }) => {
-            format!("attempt {attempts} of {}, the next in {:.1} s", retry.max_attempts, ms / 1e3)
-        }
-        Some(Failed { status: Status::Quarantined, attempts, .. }) => format!("quarantined after {attempts} attempts"),
-        _ => "registered anew meanwhile".to_owned(),
+        Some(failed) => failed.what_follows(retry.max_attempts),
+        None => "another session holds its row or has changed its status".to_owned(),
     };
     guc::log_load(&format!("btc_ingest: {uri} failed: {message} ({sqlstate}); {next}"));
     Ok(())

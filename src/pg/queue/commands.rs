@@ -1,6 +1,7 @@
 //! The administrator's commands on objects: `retry`, `requeue_failed`, `skip` and `reload_slice`.
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
+use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::model::report::LoadReport;
@@ -23,8 +24,16 @@ pub struct Which {
     pub older_than: Option<Interval>,
 }
 
-/// An object that a command has changed: uri, old status, new status.
-pub type Changed = (String, String, String);
+/// An object that a command has changed (`change_objects.sql`).
+#[derive(Deserialize)]
+pub struct Changed {
+    /// The object.
+    pub uri: String,
+    /// Its status before the command.
+    pub was: Status,
+    /// Its status now.
+    pub became: Status,
+}
 
 /// Makes objects with one of these statuses pending again, and sets their counted attempts to 0.
 pub fn retry(which: Which, from: &[Status]) -> Result<Vec<Changed>> {
@@ -33,6 +42,14 @@ pub fn retry(which: Which, from: &[Status]) -> Result<Vec<Changed>> {
         wake_at_commit();
     }
     Ok(changed)
+}
+
+/// Makes all failed and quarantined objects pending again, or only those whose last attempt is older.
+pub fn requeue_failed(older_than: Option<Interval>) -> Result<Vec<Changed>> {
+    // A command names its objects. An age of zero names all of them.
+    let any_age = Interval::new(0, 0, 0).ok();
+    let which = Which { older_than: older_than.or(any_age), ..Which::default() };
+    retry(which, &[Status::Failed, Status::Quarantined])
 }
 
 /// Marks objects as skipped, so that they are not loaded.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pgrx::spi::SpiClient;
 
-use super::claim;
-use super::claimed::Claim;
+use super::claim::Claim;
+use super::claiming;
 use crate::error::Result;
 use crate::load::prefetch::MAX_PREFETCHED;
 use crate::model::queue_order::QueueOrder;
@@ -33,7 +33,7 @@ pub fn claim(
 ) -> Result<Vec<Claim>> {
     let claims = find(client, order, assets, |client, candidates| {
         let share = candidates.len() / (2 * guc::workers().max(1) as usize);
-        let claims = claim::take(client, candidates, own, share.clamp(1, most))?;
+        let claims = claiming::take(client, candidates, own, share.clamp(1, most))?;
         Ok((!claims.is_empty()).then_some(claims))
     })?;
     Ok(claims.unwrap_or_default())

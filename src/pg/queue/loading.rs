@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiClient;
 
-use super::attempt;
-use super::claim;
-use super::claimed::Claim;
+use super::attempt::{self, Settled};
+use super::claim::Claim;
+use super::claiming;
 use super::prefetch::Prefetcher;
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
@@ -17,18 +17,15 @@ use crate::load::prefetch::MAX_PREFETCHED;
 use crate::load::prefetch_depth::PrefetchDepth;
 use crate::model::report::LoadReport;
 use crate::pg::load::known::Version;
+use crate::pg::load::late_offsets::LateOffsets;
 use crate::pg::load::offsets::Offsets;
-use crate::pg::load::one::{self, PlannedLoad};
+use crate::pg::load::one;
 use crate::pg::load::plan::LoadPlan;
 use crate::pg::session::ffi::{self, Failure};
+use crate::pg::session::lock_waits;
+use crate::pg::session::report;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_with_target, tx_without_standby};
-
-/// Limits the wait for a lock to one second until the owner's part of the transaction ends. A load that would wait
-/// longer fails, and the worker goes on with the next object.
-pub fn limit_lock_waits() {
-    ffi::set_local(c"lock_timeout", c"1s");
-}
 
 /// The number of loads after which a worker looks for new work.
 const TURN: usize = MAX_PREFETCHED / 2;
@@ -58,7 +55,7 @@ struct Planned {
 }
 
 /// A claimed object, and its plan or the error that prevents one.
-type Found = (Claim, Result<LoadPlan>);
+type Found = (Claim, std::result::Result<LoadPlan, Failure>);
 
 /// A worker that loads one object after another.
 #[derive(Default)]
@@ -69,27 +66,17 @@ pub struct Loading {
     claimed: Vec<String>,
     prefetcher: Option<Prefetcher>,
     /// Offsets that are still to be written, because another session had locked them.
-    offsets: Offsets,
+    late: LateOffsets,
     /// How many objects are prefetched.
     prefetch_depth: PrefetchDepth,
     /// The object that is being loaded. It is known here when an error has ended its transaction.
     current: Option<(String, Version)>,
 }
 
-/// What became of one object.
-enum Done {
-    Loaded,
-    Failed,
-    /// Another session is loading it.
-    Busy,
-    /// It has changed since it was claimed. It may be pending and can be claimed again.
-    Changed,
-    OutOfResources(Failure),
-}
-
 impl Loading {
     /// Loads a few objects. Returns `false` if there is nothing to load now.
     pub fn work(&mut self, source: &mut dyn Source) -> Result<bool> {
+        self.write_offsets();
         self.claim(source)?;
         let mut moved = false;
         for _ in 0..TURN {
@@ -107,9 +94,10 @@ impl Loading {
         Ok(moved || !self.planned.is_empty())
     }
 
-    /// Releases all claims. An attempt that has begun is taken back, because the object is not the reason for
-    /// the stop.
+    /// Releases all claims, also those that an error has left behind. An attempt that has begun is taken back,
+    /// because the object is not the reason for the stop.
     pub fn release_all(&mut self) -> Result<()> {
+        claiming::release_taken();
         self.prefetcher = None;
         self.planned.clear();
         if self.claimed.is_empty() {
@@ -117,20 +105,23 @@ impl Loading {
         }
         // A process that must end waits for no standby, and not long for a lock.
         tx_without_standby(|client| {
-            limit_lock_waits();
+            lock_waits::limit_in_transaction();
             attempt::take_back(client, self.claimed.clone())
         })?;
-        self.claimed.drain(..).for_each(|uri| claim::release(&uri));
+        self.claimed.drain(..).for_each(|uri| claiming::release(&uri));
         Ok(())
     }
 
     /// Releases all claims before the process ends. If the signal that ends the process interrupts the first
     /// try, a second one follows.
     pub fn end(&mut self) {
-        ffi::set_for_session(c"lock_timeout", c"1s");
+        lock_waits::limit_in_process();
         if ffi::survive(|| self.release_all()).is_err() {
             let _ = ffi::survive(|| self.release_all());
         }
+        ffi::set_for_session(c"synchronous_commit", c"local");
+        self.late.retry_refused();
+        self.write_offsets();
     }
 
     /// Forgets all claims after the caller has released their locks.
@@ -142,18 +133,34 @@ impl Loading {
     /// commit.
     pub fn fail_current(&mut self, failure: &Failure) -> Result<()> {
         match self.current.take() {
-            Some((uri, version)) => tx(|client| attempt::fail(client, &uri, failure, &version)),
+            Some((uri, version)) => tx(|client| {
+                lock_waits::limit_in_transaction();
+                attempt::fail(client, &uri, failure, &version)
+            }),
             None => Ok(()),
         }
     }
 
-    /// Writes the offsets that another session had locked, unless one has locked them again.
-    pub fn write_offsets(&mut self) -> Result<()> {
-        if !self.offsets.is_empty() {
-            let offsets = std::mem::take(&mut self.offsets);
-            self.offsets = tx(|client| offsets.write_if_free(client))?;
+    /// Writes the offsets that another session had locked, unless one has locked them again. A failure leaves them
+    /// for the next time.
+    pub fn write_offsets(&mut self) {
+        if self.late.is_empty() {
+            return;
         }
-        Ok(())
+        let mut late = self.late.clone();
+        let write = || {
+            tx(|client| {
+                lock_waits::limit_in_transaction();
+                late.write(client)
+            })
+        };
+        match ffi::survive(write) {
+            Ok(()) => self.late = late,
+            Err(failure) => {
+                let (sqlstate, message) = failure.sqlstate_and_message();
+                report::log(&format!("btc_ingest: offsets are not written yet: {message} ({sqlstate})"));
+            }
+        }
     }
 
     /// Returns how many objects are to be claimed now.
@@ -189,9 +196,9 @@ impl Loading {
     /// Takes over the claims, so that this worker releases them, and plans their loads.
     fn take_over(&mut self, client: &mut SpiClient<'_>, claims: Vec<Claim>) -> Vec<Found> {
         self.claimed.extend(claims.iter().map(|claim| claim.uri.clone()));
-        claim::taken_over();
+        claiming::taken_over();
         let plan = |claim: Claim| {
-            let plan = LoadPlan::new(client, &claim.uri);
+            let plan = LoadPlan::attempt(client, &claim.uri);
             (claim, plan)
         };
         claims.into_iter().map(plan).collect()
@@ -205,11 +212,14 @@ impl Loading {
                     self.prefetch(&plan)?;
                     self.planned.push_back(Planned { claim, plan, begun: false });
                 }
-                Err(error) => {
+                Err(failure) => {
                     tx(|client| {
-                        attempt::begin(client, &claim)?;
-                        attempt::refuse_begun(client, &claim, error)?;
-                        source.count(client, &claim, None)
+                        lock_waits::limit_in_transaction();
+                        if attempt::begin(client, &claim)? {
+                            attempt::refuse_begun(client, &claim, &failure)?;
+                            source.count(client, &claim, None)?;
+                        }
+                        Ok(())
                     })?;
                     self.release(claim);
                 }
@@ -235,8 +245,8 @@ impl Loading {
         if !next.begun {
             next.begun = tx(|client| attempt::begin(client, &next.claim))?;
         }
-        let done = if next.begun { self.load_begun(&next, source)? } else { Done::Changed };
-        if let Done::OutOfResources(failure) = done {
+        let settled = if next.begun { self.load_begun(&next, source)? } else { Settled::Changed };
+        if let Settled::Unrecorded(failure) = settled {
             // This comes first and has a transaction of its own, because a full disk may have room for
             // nothing else.
             source.out_of_resources(&next.claim.uri, &next.plan.version, &failure)?;
@@ -244,25 +254,25 @@ impl Loading {
             return Ok(true);
         }
         self.release(next.claim);
-        if !matches!(done, Done::Loaded) {
+        if !matches!(settled, Settled::Loaded(_)) {
             // The thread may still send events of this object, which would be mistaken for events of the next
             // one.
             self.restart_prefetcher()?;
         }
-        Ok(!matches!(done, Done::Busy))
+        Ok(!matches!(settled, Settled::Busy))
     }
 
-    fn load_begun(&mut self, next: &Planned, source: &mut dyn Source) -> Result<Done> {
+    fn load_begun(&mut self, next: &Planned, source: &mut dyn Source) -> Result<Settled> {
         let Some(mut prefetcher) = self.prefetcher.take() else {
             return Err(Error::Internal { why: "no thread reads the planned objects".into() });
         };
-        let mut offsets = std::mem::take(&mut self.offsets);
         self.current = Some((next.claim.uri.clone(), next.plan.version.clone()));
-        let (done, offsets, found) = tx_with_target(|client, target| {
-            limit_lock_waits();
-            let done = self.attempt(client, target, next, &mut prefetcher, &mut offsets, source)?;
-            if !matches!(done, Done::Loaded) {
-                return Ok((done, offsets, Vec::new()));
+        let (settled, left, found) = tx_with_target(|client, target| {
+            lock_waits::limit_in_transaction();
+            let mut left = Offsets::default();
+            let settled = self.attempt(client, target, next, &mut prefetcher, &mut left, source)?;
+            if !matches!(settled, Settled::Loaded(_)) {
+                return Ok((settled, Offsets::default(), Vec::new()));
             }
             if let Some(follower) = self.planned.front_mut() {
                 follower.begun = attempt::begin(client, &follower.claim)?;
@@ -270,13 +280,13 @@ impl Loading {
             let mut own = self.own();
             own.insert(next.claim.uri.clone());
             let found = self.claim_missing(client, &own, source)?;
-            Ok((done, offsets, found))
+            Ok((settled, left, found))
         })?;
         self.current = None;
-        self.offsets = offsets;
+        self.late.add(left);
         self.prefetcher = Some(prefetcher);
         self.prefetch_all(found, source)?;
-        Ok(done)
+        Ok(settled)
     }
 
     /// Loads the object in a subtransaction and records the result, unless resources are exhausted.
@@ -286,38 +296,28 @@ impl Loading {
         target: &Target,
         next: &Planned,
         prefetcher: &mut Prefetcher,
-        offsets: &mut Offsets,
+        left: &mut Offsets,
         source: &dyn Source,
-    ) -> Result<Done> {
+    ) -> Result<Settled> {
         let began = Instant::now();
-        let load = || Ok(one::load_planned(client, target, &next.plan, prefetcher.thread(), offsets)?);
-        match ffi::attempt::<_, Failure>(load) {
-            Ok(PlannedLoad::Loaded(report)) => {
+        let load = || Ok(one::load_planned(client, target, &next.plan, prefetcher.thread(), left)?);
+        let result = ffi::attempt::<_, Failure>(load);
+        let settled = attempt::settle(client, &next.claim.uri, &next.plan.version, result, Verdict::OutOfResources)?;
+        match &settled {
+            Settled::Loaded(report) => {
                 let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
                 self.prefetch_depth.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
-                source.count(client, &next.claim, Some((&report, began)))?;
-                Ok(Done::Loaded)
+                source.count(client, &next.claim, Some((report, began)))?;
             }
-            Ok(PlannedLoad::Busy) => {
-                attempt::take_back(client, vec![next.claim.uri.clone()])?;
-                Ok(Done::Busy)
-            }
-            Ok(PlannedLoad::Changed) => {
-                attempt::take_back(client, vec![next.claim.uri.clone()])?;
-                Ok(Done::Changed)
-            }
-            Err(failure) if failure.verdict() == Verdict::OutOfResources => Ok(Done::OutOfResources(failure)),
-            Err(failure) => {
-                attempt::fail(client, &next.claim.uri, &failure, &next.plan.version)?;
-                source.count(client, &next.claim, None)?;
-                Ok(Done::Failed)
-            }
+            Settled::Failed(_) => source.count(client, &next.claim, None)?,
+            Settled::Busy | Settled::Changed | Settled::Unrecorded(_) => {}
         }
+        Ok(settled)
     }
 
     fn release(&mut self, claim: Claim) {
         self.claimed.retain(|uri| *uri != claim.uri);
-        claim::release(&claim.uri);
+        claiming::release(&claim.uri);
     }
 
     /// Starts a new prefetcher with the planned objects.

@@ -3,13 +3,12 @@
 
 pub mod attempt;
 pub mod claim;
-pub mod claimed;
+pub mod claiming;
 pub mod commands;
 pub mod control;
 pub mod enqueue;
-pub mod listed;
 pub mod live;
 pub mod loading;
-pub mod picker;
 pub mod prefetch;
 pub mod sweep;
+mod sweep_offsets;

@@ -6,14 +6,14 @@ use std::collections::HashSet;
 
 use pgrx::spi::SpiClient;
 
-use super::claim;
-use super::claimed::Claim;
+use super::attempt::{self, Settled};
+use super::claim::Claim;
+use super::claiming;
 use super::enqueue::enqueue;
 use super::live;
-use super::loading::limit_lock_waits;
-use super::{attempt, control};
+use super::{control, sweep_offsets};
+use crate::error::Result;
 use crate::error::verdict::Verdict;
-use crate::error::{Error, Result};
 use crate::model::queue_order::QueueOrder;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::load::known::Version;
@@ -23,7 +23,7 @@ use crate::pg::load::plan::LoadPlan;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::{Target, as_owner};
-use crate::pg::session::{guc, report};
+use crate::pg::session::{guc, lock_waits, report};
 
 /// Loads up to `max_objects` pending objects in the caller's transaction, or all of them if there is no limit.
 pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
@@ -31,11 +31,11 @@ pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
     let mut own = HashSet::new();
     while max_objects.is_none_or(|most| (reports.len() as i64) < i64::from(most)) {
         pgrx::check_for_interrupts!();
-        let Some(uri) = as_owner(|client, _| lock_next(client, &own))? else { break };
+        let Some(uri) = as_owner(|client, _| claim_next_for_transaction(client, &own))? else { break };
         own.insert(uri.clone());
         // A statement after the lock sees whether another session has loaded the object meanwhile.
         let claim = as_owner(|client, _| {
-            let claim = claim::check(client, vec![uri])?.0.pop();
+            let claim = claiming::check_and_record_lost(client, vec![uri])?.0.pop();
             claim.map(|claim| Ok((attempt::begin(client, &claim)?, claim))).transpose()
         })?;
         if let Some((true, claim)) = claim {
@@ -46,8 +46,8 @@ pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
 }
 
 /// Claims the next object until the transaction ends, because no other session sees before that it is loaded.
-fn lock_next(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<String>> {
-    if !may_load(client)? {
+fn claim_next_for_transaction(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<String>> {
+    if !refresh_unless_paused(client)? {
         return Ok(None);
     }
     live::find(client, guc::queue_order(), None, |_, candidates| {
@@ -57,7 +57,7 @@ fn lock_next(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option
 }
 
 /// Refreshes the queue. Returns `false` if nothing may be loaded now.
-fn may_load(client: &mut SpiClient<'_>) -> Result<bool> {
+fn refresh_unless_paused(client: &mut SpiClient<'_>) -> Result<bool> {
     if control::is_paused(client)? {
         return Ok(false);
     }
@@ -69,8 +69,6 @@ fn may_load(client: &mut SpiClient<'_>) -> Result<bool> {
 thread_local! {
     /// The claim of this session's `run_sweep`, which lasts from one of its transactions to the next.
     static CLAIM: RefCell<Option<Claim>> = const { RefCell::new(None) };
-    /// Offsets that another session had locked. The next load of this session writes them.
-    static OFFSETS: RefCell<Offsets> = RefCell::default();
 }
 
 /// Does one step of `run_sweep` in one transaction. It loads the object that the last step has claimed, then
@@ -78,12 +76,12 @@ thread_local! {
 pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool) -> Result<bool> {
     // A sweep that is stopped between two transactions must leave nothing locked.
     ffi::at_abort(|| {
-        claim::release_taken();
+        claiming::release_taken();
         if let Some(claim) = CLAIM.take() {
-            claim::release(&claim.uri);
+            claiming::release(&claim.uri);
         }
     });
-    limit_lock_waits();
+    lock_waits::limit_in_transaction();
     let claimed = CLAIM.with_borrow(Option::clone);
     if let Some(claim) = claimed {
         load(&claim)?;
@@ -96,24 +94,24 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
     let next = as_owner(|client, _| if claim_next { claim_one(client, order, assets.as_deref()) } else { Ok(None) })?;
     let more = next.is_some();
     let last = CLAIM.replace(next);
-    claim::taken_over();
+    claiming::taken_over();
     if let Some(last) = last {
-        claim::release_at_commit(&last.uri);
+        claiming::release_at_commit(&last.uri);
     }
     Ok(more)
 }
 
 fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[String]>) -> Result<Option<Claim>> {
-    if !may_load(client)? {
+    if !refresh_unless_paused(client)? {
         return Ok(None);
     }
     let own = CLAIM.with_borrow(|claim| claim.iter().map(|claim| claim.uri.clone()).collect());
-    let free = |client: &mut SpiClient<'_>, candidates| Ok(claim::take(client, candidates, &own, 1)?.pop());
+    let free = |client: &mut SpiClient<'_>, candidates| Ok(claiming::take(client, candidates, &own, 1)?.pop());
     let Some(claim) = live::find(client, order, assets, free)? else { return Ok(None) };
     if attempt::begin(client, &claim)? {
         return Ok(Some(claim));
     }
-    claim::release(&claim.uri);
+    claiming::release(&claim.uri);
     Ok(None)
 }
 
@@ -121,29 +119,32 @@ fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[Str
 /// sweep goes on. Returns `None` if another session is loading the object or has changed it.
 fn load(claim: &Claim) -> Result<Option<LoadReport>> {
     as_owner(|client, target| {
-        let (version, done) = match LoadPlan::new(client, &claim.uri) {
+        lock_waits::limit_in_transaction();
+        let mut late = sweep_offsets::get();
+        if !late.is_empty() {
+            late.write(client)?;
+            sweep_offsets::set(late);
+        }
+        let (version, result) = match LoadPlan::attempt(client, &claim.uri) {
             Ok(plan) => {
-                // No borrow lasts while the object is loaded: a trigger of the tables' owner may call a sweep
-                // of its own.
-                let mut offsets = OFFSETS.take();
-                let done = ffi::attempt(|| load_planned(client, target, &plan, &mut offsets));
-                OFFSETS.set(offsets);
-                (plan.version, done)
+                let mut left = Offsets::default();
+                let result = ffi::attempt(|| load_planned(client, target, &plan, &mut left));
+                // A trigger of the tables' owner may have called a sweep of its own meanwhile.
+                if result.is_ok() && !left.is_empty() {
+                    let mut late = sweep_offsets::get();
+                    late.add(left);
+                    sweep_offsets::set(late);
+                }
+                (plan.version, result)
             }
-            Err(error) => (Version::of_generation(claim.generation), Err(error.into())),
+            Err(failure) => (Version::of_generation(claim.generation), Err(failure)),
         };
-        match done {
-            Ok(PlannedLoad::Loaded(report)) => Ok(Some(report)),
-            Ok(PlannedLoad::Busy | PlannedLoad::Changed) => {
-                attempt::take_back(client, vec![claim.uri.clone()])?;
-                Ok(None)
-            }
+        match attempt::settle(client, &claim.uri, &version, result, Verdict::Cancelled)? {
+            Settled::Loaded(report) => Ok(Some(report)),
+            Settled::Busy | Settled::Changed => Ok(None),
             // A cancelled or timed-out statement ends the whole sweep.
-            Err(failure) if failure.verdict() == Verdict::Cancelled => {
-                Err(Error::StatementCancelled { message: failure.sqlstate_and_message().1 })
-            }
-            Err(failure) => {
-                attempt::fail(client, &claim.uri, &failure, &version)?;
+            Settled::Unrecorded(failure) => failure.unless_cancelled().map(|_| None),
+            Settled::Failed(failure) => {
                 let (sqlstate, message) = failure.sqlstate_and_message();
                 report::warning(&format!("{}: {message} ({sqlstate})", claim.uri));
                 Ok(Some(LoadReport { uri: claim.uri.clone(), outcome: Outcome::Failed, ..LoadReport::default() }))
@@ -156,8 +157,8 @@ fn load_planned(
     client: &mut SpiClient<'_>,
     target: &Target,
     plan: &LoadPlan,
-    offsets: &mut Offsets,
+    left: &mut Offsets,
 ) -> std::result::Result<PlannedLoad, Failure> {
     let mut thread = one::read(&plan.job)?;
-    Ok(one::load_planned(client, target, plan, &mut thread, offsets)?)
+    Ok(one::load_planned(client, target, plan, &mut thread, left)?)
 }

@@ -9,7 +9,7 @@ use super::compatibility::{self, Compatibility};
 use crate::error::Result;
 use crate::model::report::LoadReport;
 use crate::pg::load::known::Version;
-use crate::pg::queue::claimed::Claim;
+use crate::pg::queue::claim::Claim;
 use crate::pg::queue::enqueue::enqueue;
 use crate::pg::queue::loading::{Loading, Source};
 use crate::pg::queue::{attempt, control, live};
@@ -17,7 +17,7 @@ use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::tx::{tx, tx_as_superuser};
-use crate::pg::session::{guc, report};
+use crate::pg::session::{guc, lock_waits, report};
 
 /// The time without work after which a loader ends, except the first one.
 const IDLE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ pub fn run(slot: i32) {
         Err(failure) => return log(slot, &failure),
     }
     // A client that holds a lock for a long time must not keep the loader from other objects.
-    ffi::set_for_session(c"lock_timeout", c"1s");
+    lock_waits::limit_in_process();
     let _presence = Presence::enter(Role::Loader(slot));
     ffi::end_in_order();
     let mut loader = Loader { loading: Loading::default(), versions: None };
@@ -110,7 +110,7 @@ impl Loader {
         if moved {
             return Ok(Turn::Moved);
         }
-        self.loading.write_offsets()?;
+        self.loading.write_offsets();
         Ok(Turn::Idle(tx(live::next_look)?.unwrap_or(Duration::MAX).min(guc::poll_interval())))
     }
 }

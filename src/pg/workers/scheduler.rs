@@ -15,16 +15,19 @@ use crate::pg::backfill::start::{Place, missing};
 use crate::pg::discovery::Rounds;
 use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::tx::{tx, tx_as_superuser};
-use crate::pg::session::{ffi, guc, processes, report, spi};
+use crate::pg::session::{ffi, guc, lock_waits, processes, report, spi};
 
 /// The time between two deletions of old rows of the history.
 const PRUNE: Duration = Duration::from_secs(3600);
+/// The pause if there is no worker to start.
+const NOTHING_TO_START: Duration = Duration::from_secs(3600);
 /// Rows that one transaction deletes.
 const PRUNE_ROWS: i64 = 10_000;
 
 /// Runs the scheduler until it must end.
 pub fn run() {
     let _presence = Presence::enter(Role::Scheduler);
+    lock_waits::limit_in_process();
     let mut scheduler = Scheduler::default();
     loop {
         ffi::reload_settings();
@@ -102,7 +105,7 @@ impl Scheduler {
         // Loaders that an earlier scheduler has started still run.
         let missing = supervisors.filter(|(slot, _)| !shared::is_there(ffi::current_database(), Role::Loader(*slot)));
         let pauses = missing.filter_map(|(slot, supervisor)| supervisor.keep(|| processes::start_loader(slot)));
-        Ok(pauses.min().unwrap_or(PRUNE))
+        Ok(pauses.min().unwrap_or(NOTHING_TO_START))
     }
 
     /// Starts the missing workers of unfinished backfills, for example after a restart of the server.
@@ -112,7 +115,7 @@ impl Scheduler {
         let pauses = missing
             .into_iter()
             .filter_map(|place| self.backfills.entry(place).or_default().keep(|| start(place.backfill, place.slot)));
-        Ok(pauses.min().unwrap_or(PRUNE))
+        Ok(pauses.min().unwrap_or(NOTHING_TO_START))
     }
 }
 

@@ -5,8 +5,8 @@ use std::ffi::c_int;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use crate::error::Error;
 use crate::error::verdict::Verdict;
+use crate::error::{Error, Result};
 use crate::model::text::printable;
 
 /// How many characters of a message are stored.
@@ -33,6 +33,14 @@ impl Failure {
         match self {
             Failure::Ours(error) => (error.sqlstate().to_owned(), printable(&error.to_string(), MAX_STORED)),
             Failure::Postgres { sqlstate, message } => (sqlstate.clone(), message.clone()),
+        }
+    }
+
+    /// Returns the failure, or the error that ends the statement if the statement was cancelled.
+    pub fn unless_cancelled(self) -> Result<Failure> {
+        match self.verdict() {
+            Verdict::Cancelled => Err(Error::StatementCancelled { message: self.sqlstate_and_message().1 }),
+            _ => Ok(self),
         }
     }
 

@@ -22,6 +22,7 @@ mod shared;
 mod state;
 mod subtransaction;
 mod thread;
+mod transaction_ends;
 mod tuplestore;
 mod utility;
 mod worker;
@@ -48,6 +49,7 @@ pub use shared::{is_alive, request_shared_memory, set_latch, shared, shared_mut}
 pub use state::{LastError, Load, Phase, Role, Text, Worker};
 pub use subtransaction::{attempt, unless_unique_violation};
 pub use thread::Thread;
+pub use transaction_ends::{SubtransactionEnd, at_subtransaction_ends, at_transaction_ends, current_subtransaction};
 pub use tuplestore::TickStore;
 #[cfg(any(test, feature = "pg_test"))]
 pub use tuplestore::test_support;
