@@ -3,7 +3,7 @@
 #
 # A running server keeps working: cargo pgrx install would overwrite the library that its processes have mapped, and
 # they would crash. Here every file is written beside the old one and renamed, so that processes keep the old library
-# until they end. See docs/use/install.md, "Upgrading".
+# until they end. See docs/use/operate.md, "Upgrade".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
