@@ -1,4 +1,5 @@
-//! Which column of a file holds which tick column, by the columns' names. No column of a file is taken twice.
+//! Which column of a file holds which tick column, by the columns' names. No column of a file is taken twice, unless
+//! the options say so.
 
 use crate::model::options::{LoadOptions, REQUIRED_COLUMNS, TICK_COLUMNS};
 
@@ -77,16 +78,14 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Takes the column that the options give for a tick column.
+    /// Takes the column that the options give for a tick column. The options may give one column to several tick
+    /// columns, for example the only time of a file.
     fn mapped(&mut self, tick: usize, name: &str) -> Found {
         let shown: String = name.chars().take(100).collect();
         let Some(column) = self.named(name)? else {
             return Err(format!("is mapped to \"{shown}\", which the file does not have"));
         };
-        match self.taken[column] {
-            Some(other) => Err(format!("is mapped to \"{shown}\", which is read as {other} already")),
-            None => Ok(self.take(tick, column)),
-        }
+        Ok(self.take(tick, column))
     }
 
     /// Takes the column that has a name of the tick column and is not taken yet.
@@ -192,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn no_column_is_taken_twice() {
+    fn no_column_is_taken_twice_unless_the_options_say_so() {
         let file = ["E", "s", "a", "p", "q", "b", "m"];
         let by_a = found(&file, &options(&[("trade_id", Some("a"))]));
         assert_eq!(by_a, ["E", "-", "s", "a", "p", "q", "b", "-", "m"]);
         let both = options(&[("event_time", Some("trade_time")), ("trade_time", Some("Trade_Time"))]);
         let file = ["trade_time", "symbol", "trade_id", "price", "quantity"];
-        assert_eq!(found(&file, &both)[1], "is mapped to \"Trade_Time\", which is read as event_time already");
+        assert_eq!(found(&file, &both)[..2], ["trade_time"; 2], "the options say so");
         assert_eq!(found(&file, &options(&[("event_time", Some("trade_time"))]))[..2], ["trade_time", "-"]);
         let stolen = found(&file, &options(&[("event_time", Some("trade_time")), ("quantity", Some("price"))]));
         assert_eq!(stolen[4], "is missing: \"price\" is read as quantity");
