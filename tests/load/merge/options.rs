@@ -42,7 +42,7 @@ fn other_options_on_the_same_etag_load_it_again() {
     // An object keeps the options that it was loaded with last.
     assert_eq!(fixture.load(&uri, "").outcome, "already loaded");
     // Other columns make other ticks.
-    let mapped = r#"options => '{"symbol": "THIRD", "columns": {"price": "trade_id"}}'"#;
+    let mapped = r#"options => '{"symbol": "THIRD", "columns": {"price": "trade_id", "trade_id": "trade_id"}}'"#;
     fixture.run(ANY_CONFLICTS);
     assert_eq!(fixture.load(&uri, mapped).counts(), [10, 0, 0, 10, 0, 0]);
 }
