@@ -159,8 +159,8 @@ fn must_survive_a_dump(db: &TestDb<'_>, format: &str, loaded_uri: &str, what: &s
     assert_eq!(stored(&mut new).rows, before + report.inserted, "{what}");
     let forced = loaded(&mut new, loaded_uri, "force => true");
     assert_eq!((forced.inserted, forced.duplicate), (0, forced.read), "{what}");
-    let status = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES (date_bin('5 minutes', now(), 'epoch'), 'X', 'x') \
-            RETURNING status";
+    let status = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri)
+                  VALUES (date_bin('5 minutes', now(), 'epoch'), 'X', 'x') RETURNING status";
     assert_eq!(texts(&mut new, status), ["pending"]);
     let answer = texts(&mut new, "SELECT btc_ingest.migrate()");
     assert!(answer[0].ends_with("nothing was missing"), "{what}: {answer:?}");
