@@ -53,6 +53,7 @@ test-core: ## the pure core, without PostgreSQL
 	cargo test -p btc_ingest --no-default-features --lib
 
 test-pg: ## what needs a backend
+	@scripts/unshare.sh
 	cargo pgrx test pg15 --package btc_ingest $(RUNAS)
 
 test-blackbox: install ## a real cluster and a real S3 server
