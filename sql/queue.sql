@@ -98,7 +98,7 @@ CALL it outside BEGIN … COMMIT, because it commits.
 job_id: number of the job, which TimescaleDB passes; it is not used. Default null.
 config: JSON object, default {}:
   max_objects: number of objects to load at most. Default: all that are due.
-  max_runtime: interval after which no further object is started. Default: no limit.
+  max_runtime: interval after which no further object is claimed. A claimed one is still loaded. Default: no limit.
   assets: array of symbols; only objects of these assets are loaded. Default: all.
   order: "oldest" or "newest" ticks first. Default: btc_ingest.queue_order.';
 

@@ -16,9 +16,9 @@ use crate::error::Result;
 use crate::error::verdict::Verdict;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
-use crate::pg::session::spi;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_as_superuser};
+use crate::pg::session::{lock_waits, spi};
 
 /// The result of an attempt at a unit.
 pub enum Outcome {
@@ -158,16 +158,10 @@ fn build(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit) -> std::re
     spi::execute(client, "SELECT btc_ingest_internal.finish_chunk($1::oid, $2::oid, $3, $4, $5)", &args)?;
     {
         let _owner = target.become_owner();
-        limit_lock_waits();
+        lock_waits::limit_unit_in_transaction();
         staging.offsets.write(client)?;
     }
     Ok(Built { note: filled.note(), filled, chunk: Some(staging.table) })
-}
-
-/// Limits the wait for a lock to 30 s: every insert that needs a new chunk waits behind the request of `create_chunk`
-/// for its lock, and every load of a source waits for its offset until the unit is committed.
-fn limit_lock_waits() {
-    ffi::set_local(c"lock_timeout", c"30s");
 }
 
 /// Creates an empty table with the hypertable's columns.
@@ -212,7 +206,7 @@ fn attach(
         let why = "a trade of it is stored on the other side of its border as well";
         return Err(Refused::Objection(why.into()));
     }
-    limit_lock_waits();
+    lock_waits::limit_unit_in_transaction();
     let args = [table.into(), unit.from.into(), unit.to.into()];
     let uncheck: String = spi::fetch(client, statement!("unit_attach"), &args)?;
     run(client, &[uncheck]).map_err(Refused::from)

@@ -14,6 +14,13 @@ pub fn limit_in_transaction() {
     ffi::set_local(c"lock_timeout", LOAD);
 }
 
+/// Limits the waits of a unit's build until the transaction, or the part of it that has the owner's privileges, ends.
+/// Every insert that needs a new chunk waits behind the request of `create_chunk` for its lock, and every load of a
+/// source waits for its offset until the unit is committed.
+pub fn limit_unit_in_transaction() {
+    ffi::set_local(c"lock_timeout", UNIT);
+}
+
 /// Limits all waits of a process that loads.
 pub fn limit_in_process() {
     ffi::set_for_session(c"lock_timeout", LOAD);
