@@ -9,6 +9,7 @@ use btc_ingest::error::Result;
 use btc_ingest::model::options::{LoadOptions, OnBadRow};
 use btc_ingest::model::source::MemorySource;
 use btc_ingest::model::tick::Symbols;
+use btc_ingest::model::time_range::TimeRange;
 use btc_ingest::tuple::batch::encode;
 use btc_ingest::tuple::pool::BufferPool;
 use bytes::Bytes;
@@ -39,6 +40,7 @@ fn tuples(object: Bytes) -> Result<u64> {
     let settings = DecodeSettings {
         memory_limit: MEMORY,
         on_bad_row: OnBadRow::Abort,
+        times: TimeRange::default(),
         max_kept_rejects: 0,
         max_batch_rows: BATCH_ROWS,
         first_batch_rows: FIRST_BATCH_ROWS,
