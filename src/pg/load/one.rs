@@ -161,7 +161,7 @@ impl Load<'_> {
         if self.known.may_have_rejects() {
             self.record.forget_rejects(client, &opened.head)?;
         }
-        let mut sink = Sink::new(self.target, self.job, opened);
+        let mut sink = Sink::new(self.target, self.job, opened)?;
         let (cost, storing) = events::batches(thread, |batch| {
             let rows = (batch.rows.len() as u64 + batch.rejected) as i64;
             sink.store(client, batch)?;

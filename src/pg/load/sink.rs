@@ -88,8 +88,8 @@ impl Batch<'_> {
 
 impl Sink {
     /// Prepares for the first batch.
-    pub fn new(target: &Target, job: &Job, opened: &Opened) -> Sink {
-        Sink {
+    pub fn new(target: &Target, job: &Job, opened: &Opened) -> Result<Sink> {
+        Ok(Sink {
             uri: job.uri.to_string(),
             etag: opened.head.etag.clone(),
             rows: opened.rows,
@@ -98,13 +98,13 @@ impl Sink {
             max_conflict_fraction: guc::max_conflict_fraction(),
             kept_rejects_left: job.limits.kept_rejects,
             root: target.root,
-            root_size: ffi::table_size(target.root),
+            root_size: ffi::table_size(target.root).ok_or(Error::TargetChanged)?,
             subtransactions: 0,
             chunks: Chunks::new(target),
             counts: Counts::default(),
             slices: Slices::new(),
             example: String::new(),
-        }
+        })
     }
 
     /// Stores one batch.
@@ -141,7 +141,7 @@ impl Sink {
 
     /// Makes the last checks and fills the report's counts.
     pub fn finish(&mut self, report: &mut LoadReport) -> Result<()> {
-        if ffi::table_size(self.root) > self.root_size {
+        if ffi::table_size(self.root).is_some_and(|size| size > self.root_size) {
             return Err(Error::RootGrew);
         }
         report.slices = self.slices.len() as i32;
