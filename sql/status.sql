@@ -64,6 +64,32 @@ COMMENT ON COLUMN btc_ingest.queue.last_sqlstate IS 'SQLSTATE of the last failur
 COMMENT ON COLUMN btc_ingest.queue.last_error IS 'Message of the last failure; null if none';
 COMMENT ON COLUMN btc_ingest.queue.backfill IS 'Id of the backfill that registered the object; null for a live object';
 
+CREATE FUNCTION btc_ingest_internal.prefixes_waiting()
+RETURNS TABLE (prefix text, since timestamptz, sqlstate text, message text, uri text, probes bigint,
+               last_probe_at timestamptz, next_probe_at timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT t.prefix, t.since, t.sqlstate, t.message, t.s3_uri, t.probes, t.probed_at, t.next_probe_at
+      FROM ingestion.outages t ORDER BY t.since;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.prefixes_waiting() IS 'Rows of the view outages';
+
+CREATE VIEW btc_ingest.outages AS SELECT * FROM btc_ingest_internal.prefixes_waiting();
+COMMENT ON VIEW btc_ingest.outages IS
+    'Prefixes under which nothing can be read now. Their objects wait without attempts, and go on by themselves when '
+    'S3 answers. Empty as a rule';
+COMMENT ON COLUMN btc_ingest.outages.prefix IS 'Prefix of btc_ingest.allowed_prefixes whose objects wait';
+COMMENT ON COLUMN btc_ingest.outages.since IS 'When they began to wait';
+COMMENT ON COLUMN btc_ingest.outages.sqlstate IS 'SQLSTATE of the last failure';
+COMMENT ON COLUMN btc_ingest.outages.message IS 'Message of the last failure';
+COMMENT ON COLUMN btc_ingest.outages.uri IS 'Object whose load has failed last';
+COMMENT ON COLUMN btc_ingest.outages.probes IS 'How often a worker or sweep has looked since then whether S3 answers';
+COMMENT ON COLUMN btc_ingest.outages.last_probe_at IS 'When it looked last; null before the first look';
+COMMENT ON COLUMN btc_ingest.outages.next_probe_at IS 'When a worker or sweep looks again';
+
 CREATE FUNCTION btc_ingest_internal.lag_by_asset()
 RETURNS TABLE (asset text, newest_bucket timestamptz, lag interval, waiting bigint, oldest_waiting_bucket timestamptz,
                oldest_waiting interval)
@@ -234,8 +260,9 @@ COMMENT ON COLUMN btc_ingest.stats.errors IS
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     btc_ingest_internal.running_loads(), btc_ingest.workers(), btc_ingest_internal.objects_waiting(),
+    btc_ingest_internal.prefixes_waiting(),
     btc_ingest_internal.lag_by_asset(), btc_ingest_internal.objects_failed(), btc_ingest.stats_since(interval)
 TO btc_ingest_reader;
 GRANT SELECT ON
-    btc_ingest.queue, btc_ingest.lag, btc_ingest.failures, btc_ingest.progress, btc_ingest.stats
+    btc_ingest.queue, btc_ingest.outages, btc_ingest.lag, btc_ingest.failures, btc_ingest.progress, btc_ingest.stats
 TO btc_ingest_reader;

@@ -3,7 +3,10 @@
 WITH waiting AS (
     (SELECT o.s3_uri, greatest(o.registered_at, o.next_attempt_at,
                                (SELECT max(b.queued_at) FROM landing.raw_blobs_5m b WHERE b.s3_uri = o.s3_uri)) AS since
-       FROM ingestion.objects o WHERE o.backfill IS NULL AND o.status = 'pending' LIMIT $1)
+       FROM ingestion.objects o
+      WHERE o.backfill IS NULL AND o.status = 'pending'
+        -- The check of outages reports what waits for S3.
+        AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t)) LIMIT $1)
     UNION ALL
     (SELECT o.s3_uri, o.next_attempt_at
        FROM ingestion.objects o

@@ -12,5 +12,6 @@ mod queue_fixture;
 mod real_files;
 mod registered_again;
 mod retries;
+mod s3_down;
 mod sweep;
 mod worker;

@@ -5,6 +5,7 @@ mod disk;
 mod hypertable;
 mod installation;
 mod last_error;
+mod outages;
 mod queue;
 mod s3;
 mod tables;
@@ -36,6 +37,7 @@ pub fn checks() -> Result<Vec<Check>> {
     }
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
+        checks.extend(section("outages", outages::checks)?);
         checks.extend(section("times", times::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);

@@ -43,6 +43,7 @@ fn the_tables_are_these() {
          ingestion.load_history r
          ingestion.object_slices r
          ingestion.objects r
+         ingestion.outages r
          ingestion.schema_version r
          ingestion.stream_offsets r
          landing.raw_blobs_5m r
