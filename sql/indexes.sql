@@ -30,7 +30,8 @@ AS $$
         ('ingestion.objects', '(backfill, next_attempt_at)', 'objects_failed_idx', '',
             'status IN (''failed'', ''quarantined'')'),
         ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_unqueued_idx', '',
-            'status = ''pending'' AND queued_at IS NULL')
+            'status = ''pending'' AND queued_at IS NULL'),
+        ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_empty_idx', '', 'status = ''empty''')
     )
     SELECT c.name,
            -- An invalid index, which a failed CREATE INDEX CONCURRENTLY leaves, occupies the name.

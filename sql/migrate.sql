@@ -175,6 +175,7 @@ BEGIN
     PERFORM btc_ingest_internal.adopt_keys();
     PERFORM btc_ingest_internal.rename_stored_modes();
     PERFORM btc_ingest_internal.adopt_checks(vector);
+    PERFORM btc_ingest_internal.adopt_empty_registrations(vector);
 
     IF NOT EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                     WHERE schema_name = 'market_data' AND table_name = 'btc_ticks') THEN

@@ -99,16 +99,20 @@ BEGIN
     RETURN QUERY
     -- One probe of the index per asset, however many buckets there are.
     WITH RECURSIVE assets AS (
-        (SELECT b.asset FROM landing.raw_blobs_5m b ORDER BY b.asset LIMIT 1)
+        (SELECT s.asset FROM ingestion.object_slices s ORDER BY s.asset LIMIT 1)
         UNION ALL
-        SELECT (SELECT b.asset FROM landing.raw_blobs_5m b WHERE b.asset > a.asset ORDER BY b.asset LIMIT 1)
+        SELECT (SELECT s.asset FROM ingestion.object_slices s WHERE s.asset > a.asset ORDER BY s.asset LIMIT 1)
           FROM assets a WHERE a.asset IS NOT NULL
     ), waiting AS (
         SELECT q.asset, count(*) AS objects, min(q.bucket_5m) AS bucket, max(q.waiting) AS longest
           FROM btc_ingest_internal.objects_waiting() q GROUP BY q.asset
     ), newest AS (
-        SELECT a.asset, (SELECT b.bucket_5m FROM landing.raw_blobs_5m b
-                          WHERE b.asset = a.asset AND b.status = 'loaded' ORDER BY b.bucket_5m DESC LIMIT 1) AS bucket
+        -- What objects hold, and not what is registered, as far as it is stored still.
+        SELECT a.asset, (SELECT s.bucket_5m FROM ingestion.object_slices s
+                          WHERE s.asset = a.asset
+                            AND EXISTS (SELECT FROM market_data.btc_ticks t
+                                         WHERE t.bucket_5m = s.bucket_5m AND t.symbol = s.asset)
+                          ORDER BY s.bucket_5m DESC LIMIT 1) AS bucket
           FROM assets a WHERE a.asset IS NOT NULL
     )
     SELECT coalesce(n.asset, w.asset), n.bucket, clock_timestamp() - (n.bucket + interval '5 minutes'),
@@ -119,9 +123,9 @@ $$;
 COMMENT ON FUNCTION btc_ingest_internal.lag_by_asset() IS 'Rows of the view lag';
 
 CREATE VIEW btc_ingest.lag AS SELECT * FROM btc_ingest_internal.lag_by_asset();
-COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest loaded bucket, and what waits to be loaded';
+COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest bucket with stored ticks, and what waits to be loaded';
 COMMENT ON COLUMN btc_ingest.lag.asset IS 'Symbol; null for waiting objects whose asset is unknown';
-COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS 'Start of the newest bucket that is loaded; null if none is';
+COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS 'Start of the newest bucket of which ticks are stored; null if none is';
 COMMENT ON COLUMN btc_ingest.lag.lag IS 'Time since the end of that bucket';
 COMMENT ON COLUMN btc_ingest.lag.waiting IS 'Number of objects that wait';
 COMMENT ON COLUMN btc_ingest.lag.oldest_waiting_bucket IS

@@ -79,8 +79,9 @@ VALUES
         'When the row was registered'),
     ('landing.raw_blobs_5m', 'status', 'text',
         'NOT NULL DEFAULT ''pending'' '
-        'CHECK (status IN (''pending'', ''loaded'', ''failed'', ''quarantined'', ''skipped''))', true,
-        'Status of the row''s object: pending, loaded, failed, quarantined or skipped'),
+        'CHECK (status IN (''pending'', ''loaded'', ''empty'', ''failed'', ''quarantined'', ''skipped''))', true,
+        'loaded: the object is loaded and holds ticks of the bucket and asset; empty: it is loaded and holds none of '
+        'them; pending, failed, quarantined or skipped: the status of the object'),
     ('landing.raw_blobs_5m', 'loaded_at', 'timestamp with time zone', '', true,
         'When the object was loaded; null until then'),
     ('landing.raw_blobs_5m', 'queued_at', 'timestamp with time zone', '', true,

@@ -26,7 +26,7 @@ WITH chosen AS (
     UPDATE landing.raw_blobs_5m b
        SET status = $6, queued_at = clock_timestamp()
       FROM (SELECT r.bucket_5m, r.asset FROM landing.raw_blobs_5m r JOIN chosen c ON c.s3_uri = r.s3_uri
-             WHERE r.status <> 'loaded' FOR UPDATE OF r SKIP LOCKED) AS r
+             WHERE r.status NOT IN ('loaded', 'empty') FOR UPDATE OF r SKIP LOCKED) AS r
      WHERE b.bucket_5m = r.bucket_5m AND b.asset = r.asset
 )
 SELECT coalesce(json_agg(json_build_object('uri', s3_uri, 'was', status, 'became', $6) ORDER BY s3_uri), '[]')::text

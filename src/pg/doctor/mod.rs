@@ -7,6 +7,7 @@ mod installation;
 mod last_error;
 mod outages;
 mod queue;
+mod registrations;
 mod s3;
 mod tables;
 mod times;
@@ -38,6 +39,7 @@ pub fn checks() -> Result<Vec<Check>> {
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
         checks.extend(section("outages", outages::checks)?);
+        checks.extend(section("registrations", registrations::checks)?);
         checks.extend(section("times", times::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);

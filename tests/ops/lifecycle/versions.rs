@@ -111,6 +111,32 @@ fn tables_of_version_3_get_the_names_of_version_4_and_keep_their_backfills() {
 }
 
 #[test]
+fn tables_of_version_4_get_what_version_5_added_and_their_wrong_registrations_are_named() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
+    let wanted = shape(&mut client);
+    // As version 4 left it: a row for a bucket of which the object holds no tick is loaded.
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 4;
+         DROP TABLE ingestion.outages;
+         DROP INDEX landing.raw_blobs_5m_empty_idx;
+         ALTER TABLE landing.raw_blobs_5m DROP CONSTRAINT raw_blobs_5m_status_check,
+             ADD CONSTRAINT raw_blobs_5m_status_check
+                 CHECK (status IN ('pending', 'loaded', 'failed', 'quarantined', 'skipped'))",
+    );
+    let wrong = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, status)
+                 VALUES ('2031-01-01T00:00:00Z', 'BTCUSDT', $1, 'loaded')";
+    client.execute(wrong, &[&uri]).unwrap();
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    let statuses = "SELECT to_char(bucket_5m, 'YYYY ') || status FROM landing.raw_blobs_5m ORDER BY 1";
+    assert_eq!(texts(&mut client, statuses), ["2024 loaded", "2031 empty"]);
+}
+
+#[test]
 fn tables_of_an_older_schema_version_are_migrated_before_they_are_loaded() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();

@@ -123,7 +123,7 @@ fn offsets_and_retention_jobs_have_the_documented_columns() {
 }
 
 /// The tables that the documented schema does not have, and their columns.
-const OUR_TABLES: [(&str, &str); 5] = [
+const OUR_TABLES: [(&str, &str); 6] = [
     (
         "ingestion.objects",
         "s3_uri text not null
@@ -200,6 +200,17 @@ const OUR_TABLES: [(&str, &str); 5] = [
          rejected_at timestamp with time zone not null default now()",
     ),
     (
+        "ingestion.outages",
+        "prefix text not null
+         sqlstate text not null
+         message text not null
+         s3_uri text not null
+         since timestamp with time zone not null default clock_timestamp()
+         probes bigint not null default 0
+         probed_at timestamp with time zone
+         next_probe_at timestamp with time zone not null default clock_timestamp()",
+    ),
+    (
         "ingestion.schema_version",
         "only_row boolean not null default true
          version integer not null
@@ -241,11 +252,12 @@ fn keys_and_checks_are_these() {
          ingestion.objects CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'failed'::text, \
              'quarantined'::text, 'skipped'::text])))
          ingestion.objects PRIMARY KEY (s3_uri)
+         ingestion.outages PRIMARY KEY (prefix)
          ingestion.schema_version CHECK (only_row)
          ingestion.schema_version PRIMARY KEY (only_row)
          ingestion.stream_offsets PRIMARY KEY (source)
-         landing.raw_blobs_5m CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'failed'::text, \
-             'quarantined'::text, 'skipped'::text])))
+         landing.raw_blobs_5m CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'empty'::text, \
+             'failed'::text, 'quarantined'::text, 'skipped'::text])))
          landing.raw_blobs_5m PRIMARY KEY (bucket_5m, asset)
          landing.rejected_ticks PRIMARY KEY (id)
          market_data.btc_ticks PRIMARY KEY (bucket_5m, symbol, trade_id)
@@ -279,6 +291,7 @@ fn indexes_are_these() {
              IS NOT NULL))
          ingestion.objects USING btree (status, next_attempt_at, registered_at)
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE ((status = 'pending'::text) AND (queued_at IS NULL))
+         landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE (status = 'empty'::text)
          landing.raw_blobs_5m USING btree (s3_uri)
          landing.raw_blobs_5m unique USING btree (asset, bucket_5m)
          landing.rejected_ticks USING btree (s3_uri, etag)
