@@ -158,11 +158,11 @@ BEGIN
         EXECUTE format('GRANT SELECT ON %s TO btc_ingest_reader', item.name);
         EXECUTE format('COMMENT ON TABLE %s IS %L', item.name, item.description);
     END LOOP;
-    -- Producers register what they uploaded. status, loaded_at and queued_at belong to btc_ingest; its triggers set
-    -- them. The grants are by column also because UPDATE on a whole table permits LOCK TABLE in every mode.
+    -- Producers register what they uploaded. status and the times but created_at belong to btc_ingest; its triggers
+    -- set them. The grants are by column also because UPDATE on a whole table permits LOCK TABLE in every mode.
     REVOKE INSERT, UPDATE ON landing.raw_blobs_5m, signals.btc_embeddings FROM btc_ingest_loader;
     SELECT string_agg(c.name, ', ') INTO registered FROM btc_ingest_internal.columns(vector_schema) c
-     WHERE c.on_table = 'landing.raw_blobs_5m' AND c.name NOT IN ('status', 'loaded_at', 'queued_at');
+     WHERE c.on_table = 'landing.raw_blobs_5m' AND c.name NOT IN ('status', 'loaded_at', 'queued_at', 'registered_at');
     EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON landing.raw_blobs_5m TO btc_ingest_loader', registered);
     SELECT string_agg(c.name, ', ') INTO registered FROM btc_ingest_internal.columns(vector_schema) c
      WHERE c.on_table = 'signals.btc_embeddings';

@@ -16,6 +16,7 @@ BEGIN
         NEW.status := 'pending';
         NEW.loaded_at := NULL;
         NEW.queued_at := NULL;
+        NEW.registered_at := now();
         -- A value that this upsert did not change describes the earlier object (another uri) or the version that is
         -- loaded.
         IF NEW.s3_uri <> OLD.s3_uri OR OLD.loaded_at IS NOT NULL THEN

@@ -29,15 +29,17 @@ BEGIN
     RETURN QUERY
     SELECT o.s3_uri, coalesce(b.asset, o.metadata ->> 'symbol'),
            coalesce(b.bucket_5m, CASE WHEN isfinite(o.span_from) THEN o.span_from END), o.status, o.attempts,
-           o.next_attempt_at, o.registered_at, clock_timestamp() - coalesce(b.created_at, o.registered_at),
+           o.next_attempt_at, o.registered_at, clock_timestamp() - o.queued_at,
            o.last_sqlstate, o.last_error, o.backfill
       FROM ingestion.objects o
-      LEFT JOIN LATERAL (SELECT r.asset, r.bucket_5m, r.created_at FROM landing.raw_blobs_5m r
+      LEFT JOIN LATERAL (SELECT r.asset, r.bucket_5m FROM landing.raw_blobs_5m r
                           WHERE r.s3_uri = o.s3_uri ORDER BY r.bucket_5m, r.asset LIMIT 1) AS b ON true
      WHERE o.status IN ('pending', 'failed')
+       -- Nothing loads what a cancelled backfill has left.
+       AND (o.backfill IN (SELECT c.id FROM ingestion.backfills c WHERE c.status = 'cancelled')) IS NOT TRUE
     UNION ALL
-    SELECT r.s3_uri, r.asset, r.bucket_5m, 'registered', 0, NULL, r.created_at, clock_timestamp() - r.created_at,
-           NULL, NULL, NULL
+    SELECT r.s3_uri, r.asset, r.bucket_5m, 'registered', 0, NULL, coalesce(r.registered_at, r.created_at),
+           clock_timestamp() - coalesce(r.registered_at, r.created_at), NULL, NULL, NULL
       FROM landing.raw_blobs_5m r
      WHERE r.status = 'pending' AND r.queued_at IS NULL
        AND NOT EXISTS (SELECT FROM ingestion.objects o
@@ -48,7 +50,8 @@ COMMENT ON FUNCTION btc_ingest_internal.objects_waiting() IS 'Rows of the view q
 
 CREATE VIEW btc_ingest.queue AS SELECT * FROM btc_ingest_internal.objects_waiting();
 COMMENT ON VIEW btc_ingest.queue IS
-    'Objects that wait to be loaded: pending, failed, or registered and not enqueued yet';
+    'Objects that wait to be loaded: pending, failed, or registered and not enqueued yet. Without what a cancelled '
+    'backfill has left';
 COMMENT ON COLUMN btc_ingest.queue.uri IS 's3://bucket/key of the object';
 COMMENT ON COLUMN btc_ingest.queue.asset IS 'Symbol by the object''s registry row or metadata; null if unknown';
 COMMENT ON COLUMN btc_ingest.queue.bucket_5m IS
@@ -59,7 +62,9 @@ COMMENT ON COLUMN btc_ingest.queue.status IS
 COMMENT ON COLUMN btc_ingest.queue.attempts IS 'Attempts since the object became pending';
 COMMENT ON COLUMN btc_ingest.queue.next_attempt_at IS 'When a failed object is tried again';
 COMMENT ON COLUMN btc_ingest.queue.registered_at IS 'When the object, or the registry row, was registered';
-COMMENT ON COLUMN btc_ingest.queue.waiting IS 'Time since the registration';
+COMMENT ON COLUMN btc_ingest.queue.waiting IS
+    'Time since the object was queued: registered, registered again, found new or changed by a listing, or retried by '
+    'a command';
 COMMENT ON COLUMN btc_ingest.queue.last_sqlstate IS 'SQLSTATE of the last failure; null if none';
 COMMENT ON COLUMN btc_ingest.queue.last_error IS 'Message of the last failure; null if none';
 COMMENT ON COLUMN btc_ingest.queue.backfill IS 'Id of the backfill that registered the object; null for a live object';
@@ -144,7 +149,10 @@ BEGIN
       FROM ingestion.objects o
       LEFT JOIN LATERAL (SELECT r.asset, r.bucket_5m FROM landing.raw_blobs_5m r
                           WHERE r.s3_uri = o.s3_uri ORDER BY r.bucket_5m, r.asset LIMIT 1) AS b ON true
-     WHERE o.status IN ('failed', 'quarantined', 'skipped');
+     WHERE o.status IN ('failed', 'quarantined', 'skipped')
+       -- Nothing tries again what a cancelled backfill has left.
+       AND (o.status = 'failed' AND o.backfill IN (SELECT c.id FROM ingestion.backfills c
+                                                    WHERE c.status = 'cancelled')) IS NOT TRUE;
 END
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.objects_failed() IS 'Rows of the view failures';

@@ -86,6 +86,8 @@ VALUES
         'When the object was loaded; null until then'),
     ('landing.raw_blobs_5m', 'queued_at', 'timestamp with time zone', '', true,
         'When the object was enqueued in ingestion.objects; null until then'),
+    ('landing.raw_blobs_5m', 'registered_at', 'timestamp with time zone', 'DEFAULT now()', true,
+        'When the row was registered last: inserted, or upserted with a uri'),
 
     ('landing.rejected_ticks', 'id', 'bigint', 'GENERATED ALWAYS AS IDENTITY', false,
         'Number of the row'),
@@ -205,6 +207,9 @@ VALUES
         'End (exclusive) of the times that the object can hold, by its key or footer; infinity if unknown'),
     ('ingestion.objects', 'rows_staged', 'bigint', 'NOT NULL DEFAULT 0', true,
         'Rows of an unfinished object that chunks of a backfill hold already'),
+    ('ingestion.objects', 'queued_at', 'timestamp with time zone', 'NOT NULL DEFAULT now()', true,
+        'Since when the object has been waiting to be loaded, or had been when it was loaded last: its registration, '
+        'the listing that found it new or changed, or retry()'),
 
     ('ingestion.object_slices', 's3_uri', 'text', 'NOT NULL', false,
         'The object'),

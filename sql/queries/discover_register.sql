@@ -37,7 +37,7 @@ WITH listed AS MATERIALIZED (
            -- These keys described the earlier version.
            metadata = (o.metadata - '{sha256, rows, object_size_bytes}'::text[]) || l.metadata,
            attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
-           generation = o.generation + 1
+           queued_at = clock_timestamp(), generation = o.generation + 1
       FROM held h JOIN listed l ON l.uri = h.s3_uri
      WHERE o.s3_uri = h.s3_uri AND h.verdict = 'load'
     RETURNING h.left_over

@@ -66,7 +66,8 @@ fn tables_of_version_2_get_what_version_3_added_and_their_pending_rows_are_loade
          DROP TRIGGER registry_wake ON landing.raw_blobs_5m;
          CREATE INDEX objects_live_idx ON ingestion.objects (registered_at, s3_uri)
              WHERE status = 'pending' AND backfill IS NULL;
-         ALTER TABLE landing.raw_blobs_5m DISABLE TRIGGER registry_pending, DROP COLUMN queued_at",
+         ALTER TABLE landing.raw_blobs_5m DISABLE TRIGGER registry_pending, DROP COLUMN queued_at,
+             DROP COLUMN registered_at",
     );
     client
         .execute(
@@ -123,7 +124,8 @@ fn tables_of_version_4_get_what_version_5_added_and_their_wrong_registrations_ar
         "UPDATE ingestion.schema_version SET version = 4;
          DROP TABLE ingestion.outages;
          DROP INDEX landing.raw_blobs_5m_empty_idx;
-         ALTER TABLE landing.raw_blobs_5m DROP CONSTRAINT raw_blobs_5m_status_check,
+         ALTER TABLE ingestion.objects DROP COLUMN queued_at;
+         ALTER TABLE landing.raw_blobs_5m DROP COLUMN registered_at, DROP CONSTRAINT raw_blobs_5m_status_check,
              ADD CONSTRAINT raw_blobs_5m_status_check
                  CHECK (status IN ('pending', 'loaded', 'failed', 'quarantined', 'skipped'))",
     );

@@ -55,7 +55,7 @@ fn the_tables_are_these() {
 }
 
 #[test]
-fn the_registry_has_the_documented_columns_and_three_of_ours() {
+fn the_registry_has_the_documented_columns_and_four_of_ours() {
     columns(
         "landing.raw_blobs_5m",
         "bucket_5m timestamp with time zone not null
@@ -67,7 +67,8 @@ fn the_registry_has_the_documented_columns_and_three_of_ours() {
          created_at timestamp with time zone default now()
          status text not null default 'pending'::text
          loaded_at timestamp with time zone
-         queued_at timestamp with time zone",
+         queued_at timestamp with time zone
+         registered_at timestamp with time zone default now()",
     );
 }
 
@@ -151,7 +152,8 @@ const OUR_TABLES: [(&str, &str); 6] = [
          backfill bigint
          span_from timestamp with time zone not null default '-infinity'::timestamp with time zone
          span_to timestamp with time zone not null default 'infinity'::timestamp with time zone
-         rows_staged bigint not null default 0",
+         rows_staged bigint not null default 0
+         queued_at timestamp with time zone not null default now()",
     ),
     (
         "ingestion.object_slices",
