@@ -210,6 +210,8 @@ VALUES
     ('ingestion.objects', 'queued_at', 'timestamp with time zone', 'NOT NULL DEFAULT now()', true,
         'Since when the object has been waiting to be loaded, or had been when it was loaded last: its registration, '
         'the listing that found it new or changed, or retry()'),
+    ('ingestion.objects', 'watch', 'text', '', true,
+        'Watched prefix that found the object: attempts take its current options; null if none did'),
 
     ('ingestion.object_slices', 's3_uri', 'text', 'NOT NULL', false,
         'The object'),

@@ -1,11 +1,14 @@
 -- What is registered of an object. The size in a registry row that was never loaded is the claim of its producer; the
 -- size in a loaded or empty row is ours. listed_etag is a version that was listed and has not been loaded since.
 -- Metadata is text, because one value that cannot be read must not hide the others; null stands for a value that is far
--- too long. $1: uri.
+-- too long. watch_options are the present ones of the watch that found the object, or the last ones if it has
+-- ended. $1: uri.
 SELECT json_build_object(
     'object', (SELECT row_to_json(o) FROM (
         SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, rows_staged,
-               metadata::text AS metadata, options::text AS options, generation
+               metadata::text AS metadata, options::text AS options, generation, watch,
+               (SELECT coalesce(w.state -> 'options', w.state -> 'ended_options')::text
+                  FROM ingestion.stream_offsets w WHERE w.source = 'watch:' || watch) AS watch_options
           FROM ingestion.objects WHERE s3_uri = $1) AS o),
     'registry', (SELECT json_agg(json_build_object(
                             'version', xmin::text,

@@ -153,7 +153,8 @@ const OUR_TABLES: [(&str, &str); 6] = [
          span_from timestamp with time zone not null default '-infinity'::timestamp with time zone
          span_to timestamp with time zone not null default 'infinity'::timestamp with time zone
          rows_staged bigint not null default 0
-         queued_at timestamp with time zone not null default now()",
+         queued_at timestamp with time zone not null default now()
+         watch text",
     ),
     (
         "ingestion.object_slices",
