@@ -176,6 +176,34 @@ COMMENT ON COLUMN btc_ingest.failures.bucket_5m IS
 COMMENT ON COLUMN btc_ingest.failures.backfill IS
     'Id of the backfill that registered the object; null for a live object';
 
+CREATE FUNCTION btc_ingest_internal.objects_in_conflict()
+RETURNS TABLE (uri text, loaded_at timestamptz, rows_read bigint, rows_conflicting bigint, rows_rejected bigint,
+               rows_kept bigint, example text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT o.s3_uri, o.loaded_at, o.rows_read, o.rows_conflicting, o.rows_rejected, r.kept, r.example
+      FROM ingestion.objects o
+     CROSS JOIN LATERAL (SELECT count(*) AS kept, min(j.reason) AS example FROM landing.rejected_ticks j
+                          WHERE j.s3_uri = o.s3_uri AND j.etag = o.etag) AS r
+     WHERE o.rows_conflicting > 0 OR o.rows_rejected > 0;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.objects_in_conflict() IS 'Rows of the view conflicts';
+
+CREATE VIEW btc_ingest.conflicts AS SELECT * FROM btc_ingest_internal.objects_in_conflict();
+COMMENT ON VIEW btc_ingest.conflicts IS
+    'Objects that were loaded although not all of their rows were stored: some conflict with stored ticks, or are none';
+COMMENT ON COLUMN btc_ingest.conflicts.uri IS 's3://bucket/key of the object';
+COMMENT ON COLUMN btc_ingest.conflicts.loaded_at IS 'When the object was last loaded';
+COMMENT ON COLUMN btc_ingest.conflicts.rows_read IS 'Rows of the object';
+COMMENT ON COLUMN btc_ingest.conflicts.rows_conflicting IS
+    'Ticks that are stored with other values than the object''s, which were not stored';
+COMMENT ON COLUMN btc_ingest.conflicts.rows_rejected IS 'Rows that could not be stored as ticks';
+COMMENT ON COLUMN btc_ingest.conflicts.rows_kept IS 'How many of these rows landing.rejected_ticks holds';
+COMMENT ON COLUMN btc_ingest.conflicts.example IS 'Why one of them was not stored; null if none is kept';
+
 CREATE VIEW btc_ingest.progress AS
     SELECT l.*, w.role AS worker, clock_timestamp() - l.started_at AS running
       FROM btc_ingest_internal.running_loads() l LEFT JOIN btc_ingest.workers() w ON w.pid = l.pid;
@@ -195,7 +223,8 @@ COMMENT ON COLUMN btc_ingest.progress.running IS 'Time since the start';
 
 CREATE FUNCTION btc_ingest.stats_since(since interval DEFAULT '24 hours')
 RETURNS TABLE (loads bigint, already_loaded bigint, failures bigint, quarantined bigint, retries bigint,
-               rows_read numeric, rows_inserted numeric, bytes numeric, fetch_seconds double precision,
+               rows_read numeric, rows_inserted numeric, rows_conflicting numeric, rows_replaced numeric,
+               rows_rejected numeric, bytes numeric, fetch_seconds double precision,
                decode_seconds double precision, insert_seconds double precision, median_ms double precision,
                p95_ms double precision, p99_ms double precision, longest_ms double precision, errors jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
@@ -215,7 +244,8 @@ BEGIN
            count(*) FILTER (WHERE h.outcome IN ('failed', 'quarantined')),
            count(*) FILTER (WHERE h.outcome = 'quarantined'),
            count(*) FILTER (WHERE h.before = 'failed'),
-           coalesce(sum(h.rows_read), 0), coalesce(sum(h.rows_inserted), 0), coalesce(sum(h.bytes), 0),
+           coalesce(sum(h.rows_read), 0), coalesce(sum(h.rows_inserted), 0), coalesce(sum(h.rows_conflicting), 0),
+           coalesce(sum(h.rows_replaced), 0), coalesce(sum(h.rows_rejected), 0), coalesce(sum(h.bytes), 0),
            coalesce(sum(h.fetch_ms), 0) / 1000, coalesce(sum(h.decode_ms), 0) / 1000,
            coalesce(sum(h.insert_ms), 0) / 1000,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
@@ -239,6 +269,9 @@ quarantined: Attempts that failed and after which the object was quarantined.
 retries: Attempts after a failed one.
 rows_read: Rows of the loaded objects.
 rows_inserted: Ticks that were stored.
+rows_conflicting: Ticks that were stored before with other values, which were kept.
+rows_replaced: Ticks that were stored before with other values, which were replaced.
+rows_rejected: Rows that could not be stored as ticks.
 bytes: Bytes fetched from S3.
 fetch_seconds: Seconds spent waiting for S3. Stages of a load overlap.
 decode_seconds: Seconds spent decoding and encoding.
@@ -258,6 +291,11 @@ COMMENT ON COLUMN btc_ingest.stats.quarantined IS 'Attempts that failed and afte
 COMMENT ON COLUMN btc_ingest.stats.retries IS 'Attempts after a failed one';
 COMMENT ON COLUMN btc_ingest.stats.rows_read IS 'Rows of the loaded objects';
 COMMENT ON COLUMN btc_ingest.stats.rows_inserted IS 'Ticks that were stored';
+COMMENT ON COLUMN btc_ingest.stats.rows_conflicting IS
+    'Ticks that were stored before with other values, which were kept';
+COMMENT ON COLUMN btc_ingest.stats.rows_replaced IS
+    'Ticks that were stored before with other values, which were replaced';
+COMMENT ON COLUMN btc_ingest.stats.rows_rejected IS 'Rows that could not be stored as ticks';
 COMMENT ON COLUMN btc_ingest.stats.bytes IS 'Bytes fetched from S3';
 COMMENT ON COLUMN btc_ingest.stats.fetch_seconds IS 'Seconds spent waiting for S3. Stages of a load overlap';
 COMMENT ON COLUMN btc_ingest.stats.decode_seconds IS 'Seconds spent decoding and encoding';
@@ -272,9 +310,9 @@ COMMENT ON COLUMN btc_ingest.stats.errors IS
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     btc_ingest_internal.running_loads(), btc_ingest.workers(), btc_ingest_internal.objects_waiting(),
-    btc_ingest_internal.prefixes_waiting(),
+    btc_ingest_internal.prefixes_waiting(), btc_ingest_internal.objects_in_conflict(),
     btc_ingest_internal.lag_by_asset(), btc_ingest_internal.objects_failed(), btc_ingest.stats_since(interval)
 TO btc_ingest_reader;
 GRANT SELECT ON
-    btc_ingest.queue, btc_ingest.outages, btc_ingest.lag, btc_ingest.failures, btc_ingest.progress, btc_ingest.stats
+    btc_ingest.queue, btc_ingest.outages, btc_ingest.lag, btc_ingest.failures, btc_ingest.conflicts, btc_ingest.progress, btc_ingest.stats
 TO btc_ingest_reader;

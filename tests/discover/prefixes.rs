@@ -2,8 +2,9 @@
 //! change.
 
 use btc_ingest_kit::fixture::{BUCKET, Refusal};
+use btc_ingest_kit::{ParquetFile, Tick};
 
-use crate::discover_fixture::DiscoveryFixture;
+use crate::discover_fixture::{DiscoveryFixture, Folder};
 
 /// Lists often, and never again from the beginning.
 const OFTEN: &str = r#"{"interval": "200 ms", "full_interval": "1 day"}"#;

@@ -292,6 +292,7 @@ fn indexes_are_these() {
              'quarantined'::text]))
          ingestion.objects USING btree (backfill, span_from, s3_uri) WHERE ((status = 'pending'::text) AND (backfill \
              IS NOT NULL))
+         ingestion.objects USING btree (loaded_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
          ingestion.objects USING btree (status, next_attempt_at, registered_at)
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE ((status = 'pending'::text) AND (queued_at IS NULL))
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE (status = 'empty'::text)
