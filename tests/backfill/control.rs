@@ -317,7 +317,10 @@ fn what_a_cancelled_backfill_has_left_waits_in_no_view() {
           WHERE s3_uri = (SELECT min(s3_uri) FROM ingestion.objects WHERE status = 'pending')",
     );
     assert_eq!(fixture.number(waiting), 0);
-    assert_eq!(fixture.text("SELECT string_agg(concat_ws(' ', asset, waiting), ', ') FROM btc_ingest.lag"), "BTCUSDT 0");
+    assert_eq!(
+        fixture.text("SELECT string_agg(concat_ws(' ', asset, waiting), ', ') FROM btc_ingest.lag"),
+        "BTCUSDT 0"
+    );
     assert_eq!(fixture.text("SELECT string_agg(status, ' ') FROM btc_ingest.failures"), "quarantined");
     // A later backfill of the same prefix loads them, so that they wait again.
     fixture.run("SELECT btc_ingest.pause_ingest()");

@@ -302,7 +302,11 @@ fn a_command_that_changes_nothing_says_why() {
     for (command, severity, what) in [
         (format!("retry('{uri}x')"), "WARNING", format!("no object is known as \"{uri}x\"")),
         (format!("skip('{uri}x')"), "WARNING", format!("no object is known as \"{uri}x\"")),
-        (format!("retry('{uri}')"), "NOTICE", format!("{uri} is loaded, and this command changes objects that are failed")),
+        (
+            format!("retry('{uri}')"),
+            "NOTICE",
+            format!("{uri} is loaded, and this command changes objects that are failed"),
+        ),
         ("retry(asset => 'DOGEUSDT')".to_owned(), "NOTICE", "no object that is failed or quarantined".to_owned()),
         ("requeue_failed()".to_owned(), "NOTICE", "no object that is failed or quarantined fits".to_owned()),
     ] {

@@ -90,7 +90,8 @@ fn an_outage_is_said_and_forgotten() {
     proxy.refuse_connections(true);
     let slices = put_slices(&s3, 1);
     register(&mut client, &slices);
-    let failing = "SELECT concat_ws(' ', q.last_sqlstate, t.sqlstate, t.uri = q.uri, t.next_probe_at < now() + interval '2 s')
+    let failing =
+        "SELECT concat_ws(' ', q.last_sqlstate, t.sqlstate, t.uri = q.uri, t.next_probe_at < now() + interval '2 s')
                      FROM btc_ingest.queue q, btc_ingest.outages t";
     let said = wait_for("the failure", SOON, || client.query_opt(failing, &[]).unwrap());
     assert_eq!(said.get::<_, &str>(0), "S3007 S3007 t t");

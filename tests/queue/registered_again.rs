@@ -205,7 +205,8 @@ fn an_old_row_that_is_registered_again_has_not_been_waiting_since_then() {
     queue.set(&[("workers", "0")]);
     queue.run("SELECT btc_ingest.resume_ingest()");
     queue.run("BEGIN; SELECT btc_ingest.sweep()");
-    let since = "SELECT string_agg((now() - queued_at > '59 minutes')::text, ' ' ORDER BY s3_uri) FROM ingestion.objects";
+    let since =
+        "SELECT string_agg((now() - queued_at > '59 minutes')::text, ' ' ORDER BY s3_uri) FROM ingestion.objects";
     assert_eq!(queue.text(since), "true false");
     queue.run("ROLLBACK");
 }

@@ -6,7 +6,8 @@ use btc_ingest_kit::{Fault, FaultProxy, When};
 use crate::queue_fixture::{QueueFixture, Slice, bucket, server};
 
 /// The registry rows as `<bucket> <asset> <status> <whether they have a span>`.
-const ROWS: &str = "SELECT string_agg(concat_ws(' ', to_char(bucket_5m AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), asset,
+const ROWS: &str =
+    "SELECT string_agg(concat_ws(' ', to_char(bucket_5m AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), asset,
                                                 status, ingested_tick_span IS NOT NULL), ', ' ORDER BY bucket_5m, asset)
                       FROM landing.raw_blobs_5m";
 /// The view `lag`, without times.
@@ -94,7 +95,10 @@ fn a_row_follows_its_object_from_one_version_to_the_next() {
     let other = btc_ingest_kit::ParquetFile::new().bytes(&crate::queue_fixture::slice_ticks("BTCUSDT", 1));
     queue.put_bytes("BTCUSDT/00000.parquet", other);
     queue.run(&format!("UPDATE landing.raw_blobs_5m SET s3_uri = s3_uri WHERE bucket_5m = '{}'", bucket(1)));
-    queue.wait_for("the next version", "(SELECT bool_or(status = 'loaded' AND bucket_5m > '2024-08-08T12:01:00Z') FROM landing.raw_blobs_5m)");
+    queue.wait_for(
+        "the next version",
+        "(SELECT bool_or(status = 'loaded' AND bucket_5m > '2024-08-08T12:01:00Z') FROM landing.raw_blobs_5m)",
+    );
     assert_eq!(queue.text(ROWS), "2024-08-08 12:00 BTCUSDT empty f, 2024-08-08 12:05 BTCUSDT loaded t");
     // A failure of a later version leaves what is stored as it is.
     proxy.on(When::any().key("00000"), Fault::access_denied());

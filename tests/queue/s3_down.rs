@@ -82,7 +82,10 @@ fn every_fault_that_strikes_a_whole_prefix_makes_it_wait() {
         proxy.on(When::any(), fault);
         let slices = queue.register_slices("BTCUSDT", n * 10..n * 10 + 10);
         let outage = wait_for_outage(&mut queue);
-        assert!(outage == format!("s3://landing/ {sqlstate}") || outage == "s3://landing/ S3012", "{sqlstate}: {outage}");
+        assert!(
+            outage == format!("s3://landing/ {sqlstate}") || outage == "s3://landing/ S3012",
+            "{sqlstate}: {outage}"
+        );
         proxy.clear();
         proxy.release();
         queue.wait_loaded(&slices);
@@ -183,7 +186,10 @@ fn a_sweep_without_workers_lets_a_prefix_wait_and_a_later_one_goes_on() {
     proxy.on(When::any(), Fault::slow_down());
     let slices = queue.register_slices("BTCUSDT", 0..30);
     queue.run("CALL btc_ingest.run_sweep()");
-    assert_eq!(queue.text("SELECT concat_ws(' ', prefix, sqlstate, probes) FROM btc_ingest.outages"), "s3://landing/ S3009 1");
+    assert_eq!(
+        queue.text("SELECT concat_ws(' ', prefix, sqlstate, probes) FROM btc_ingest.outages"),
+        "s3://landing/ S3009 1"
+    );
     let asked = proxy.requests().len();
     // It is not time to look again.
     queue.run("CALL btc_ingest.run_sweep()");

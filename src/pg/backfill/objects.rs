@@ -71,12 +71,7 @@ struct Objects<'a> {
 
 impl Objects<'_> {
     /// Claims an object under a prefix that waits for S3: a live one or, if there is none, one of the backfill.
-    fn claim_probe(
-        &self,
-        client: &mut SpiClient<'_>,
-        probe: &Probe,
-        own: &HashSet<String>,
-    ) -> Result<Option<Claim>> {
+    fn claim_probe(&self, client: &mut SpiClient<'_>, probe: &Probe, own: &HashSet<String>) -> Result<Option<Claim>> {
         let live = live::claim_probe(client, probe, None, own)?;
         if live.is_some() || self.scope == Scope::Live {
             return Ok(live);

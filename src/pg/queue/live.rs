@@ -99,7 +99,11 @@ fn candidates(
         QueueOrder::Oldest => &OLDEST,
         QueueOrder::Newest => &NEWEST,
     };
-    spi::fetch_kept(client, sql, &[most.into(), assets.map(<[String]>::to_vec).into(), prefix.map(str::to_owned).into()])
+    spi::fetch_kept(
+        client,
+        sql,
+        &[most.into(), assets.map(<[String]>::to_vec).into(), prefix.map(str::to_owned).into()],
+    )
 }
 
 /// Makes failed objects pending again if their pause is over: live objects, and those of `backfill`. Returns

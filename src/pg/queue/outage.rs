@@ -97,7 +97,8 @@ fn is_vague(failure: &Failure) -> bool {
 fn look(scope: &Scope) -> Result<std::result::Result<(), Error>> {
     ffi::show_activity(Some(&format!("looking whether S3 lists {scope}")));
     let (s3, scope) = (guc::s3(), scope.clone());
-    let mut thread = ffi::Thread::start(1, move |io, events| reach::run(&s3, &scope.bucket, &scope.prefix, io, events))?;
+    let mut thread =
+        ffi::Thread::start(1, move |io, events| reach::run(&s3, &scope.bucket, &scope.prefix, io, events))?;
     match thread.next() {
         Ok(_) => Ok(Ok(())),
         Err(error @ (Error::Cancelled | Error::Internal { .. })) => Err(error),

@@ -37,7 +37,8 @@ pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
         own.insert(uri.clone());
         // A statement after the lock sees whether another session has loaded the object meanwhile.
         let claim = as_owner(|client, _| {
-            let claim = claiming::check_and_record_lost(client, vec![uri])?.0.pop().map(|claim| Claim { probe, ..claim });
+            let claim =
+                claiming::check_and_record_lost(client, vec![uri])?.0.pop().map(|claim| Claim { probe, ..claim });
             claim.map(|claim| Ok((attempt::begin(client, &claim)?, claim))).transpose()
         })?;
         if let Some((true, claim)) = claim {
