@@ -202,6 +202,10 @@ VALUES
         'End (exclusive) of the times that the object can hold, by its key or footer; infinity if unknown'),
     ('ingestion.objects', 'rows_staged', 'bigint', 'NOT NULL DEFAULT 0', true,
         'Rows of an unfinished object that chunks of a backfill hold already'),
+    ('ingestion.objects', 'asset', 'text', '', true,
+        'Symbol by the registration or the key; null if unknown'),
+    ('ingestion.objects', 'queued_at', 'timestamp with time zone', 'NOT NULL DEFAULT now()', true,
+        'When the object became pending last, other than by a failure'),
 
     ('ingestion.object_slices', 's3_uri', 'text', 'NOT NULL', false,
         'The object'),

@@ -18,7 +18,8 @@ WITH chosen AS (
 ), changed AS (
     UPDATE ingestion.objects o
        SET status = $6, attempts = CASE WHEN $6 = 'pending' THEN 0 ELSE o.attempts END, attempt_started_at = NULL,
-           next_attempt_at = NULL, last_sqlstate = CASE WHEN $7 IS NULL THEN o.last_sqlstate END,
+           next_attempt_at = NULL, queued_at = CASE WHEN $6 = 'pending' THEN clock_timestamp() ELSE o.queued_at END,
+           last_sqlstate = CASE WHEN $7 IS NULL THEN o.last_sqlstate END,
            last_error = coalesce($7, o.last_error), generation = o.generation + 1
       FROM chosen c
      WHERE o.s3_uri = c.s3_uri
