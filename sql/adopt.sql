@@ -145,8 +145,8 @@ BEGIN
     GRANT INSERT, UPDATE, DELETE ON ops.retention_jobs TO btc_ingest_admin;
     -- What the status views read, with the privileges of their caller.
     GRANT USAGE ON SCHEMA landing, ingestion TO btc_ingest_monitor;
-    GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.load_history, ingestion.stream_offsets,
-                    ingestion.backfills, ingestion.backfill_workers, ingestion.control TO btc_ingest_monitor;
+    GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices, ingestion.load_history,
+                    ingestion.stream_offsets, ingestion.backfills, ingestion.backfill_workers, ingestion.control TO btc_ingest_monitor;
     FOR item IN SELECT * FROM btc_ingest_internal.columns(vector_schema) LOOP
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', item.on_table, item.name, item.description);
     END LOOP;

@@ -96,7 +96,9 @@ fn differing(found: &Differing) -> Check {
         found.conflicts, found.rejects, found.loads
     );
     let fix = format!(
-        "SELECT s3_uri, reason, count(*) FROM landing.rejected_ticks WHERE rejected_at >= '{since}' GROUP BY 1, 2;"
+        "SELECT r.s3_uri, r.reason, count(*) FROM landing.rejected_ticks r WHERE r.s3_uri IN (SELECT h.s3_uri FROM \
+         ingestion.load_history h WHERE h.started_at >= '{since}' AND (h.rows_conflicting > 0 OR h.rows_rejected > 0)) \
+         GROUP BY 1, 2;"
     );
     let remark = "Once they are looked at, doctor(since => '1 hour') leaves older ones out.";
     Check::bad(NAME, detail, Hint::run(fix).then(remark))

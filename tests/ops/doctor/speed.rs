@@ -5,7 +5,7 @@ use btc_ingest_kit::ServerFixture;
 use btc_ingest_kit::sql::{execute, text, texts};
 use postgres::Client;
 
-/// Objects that are loaded, each with its registry row, its slice and its history: some 8,000 blocks.
+/// Objects that are loaded, each with its registry row, its slice and its history: some 4,000 blocks.
 const LOADED: i64 = 40_000;
 
 /// Makes objects without loading them. The first ones are pending.
@@ -18,7 +18,7 @@ fn fill(client: &mut Client, pending: i64) {
              SELECT 's3://landing/Binance/BTCUSDT/' || i, md5(i::text),
                     CASE WHEN i <= {pending} THEN 'pending' ELSE 'loaded' END, 'A' || i % 10,
                     timestamptz '2020-01-01' + i * interval '5 minutes',
-                    jsonb_build_object('writer', md5(i::text), 'row_count', 4000), now() - i * interval '1 hour'
+                    jsonb_build_object('writer', repeat(md5(i::text), 8), 'row_count', 4000), now() - i * interval '1 hour'
                FROM generate_series(1, {LOADED}) AS i;
              INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata, status, queued_at)
              SELECT span_from, asset, s3_uri, metadata, status, registered_at FROM ingestion.objects;
@@ -54,7 +54,7 @@ fn the_views_and_doctor_read_what_waits_and_not_what_is_loaded() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     fill(&mut client, 100);
-    let whole = "SELECT (sum(pg_relation_size(c)) / 8192)::text
+    let whole = "SELECT (sum(pg_relation_size(c)) / 8192)::bigint::text
                    FROM unnest('{ingestion.objects,landing.raw_blobs_5m}'::regclass[]) AS c";
     let whole: i64 = text(&mut client, whole).parse().unwrap();
     assert!(whole > 2_000, "{whole} blocks");

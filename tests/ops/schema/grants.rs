@@ -80,6 +80,7 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
          ingestion.control: btc_ingest_reader SELECT
          ingestion.load_history: btc_ingest_monitor SELECT
          ingestion.load_history: btc_ingest_reader SELECT
+         ingestion.object_slices: btc_ingest_monitor SELECT
          ingestion.object_slices: btc_ingest_reader SELECT
          ingestion.objects: btc_ingest_monitor SELECT
          ingestion.objects: btc_ingest_reader SELECT
