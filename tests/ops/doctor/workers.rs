@@ -94,7 +94,7 @@ fn workers_that_run_are_counted_and_those_of_another_database_are_not() {
     wait_until("the loaders' end", SOON, || loaders(&mut client).is_empty());
     let none = check(&mut client, "workers");
     assert!(none.ok && none.detail.ends_with("btc_ingest.workers is 0"), "{none:?}");
-    assert!(none.hint.contains("ALTER SYSTEM SET btc_ingest.workers = 2;"), "{none:?}");
+    assert!(none.hint.contains("ALTER SYSTEM SET btc_ingest.workers = '2';"), "{none:?}");
 }
 
 #[test]
