@@ -18,7 +18,7 @@ fn the_functions_have_these_arguments_and_results() {
         "discover(prefix text DEFAULT NULL::text) -> TABLE(prefix text, listed bigint, \
             registered_new bigint, changed bigint, known bigint, passed_over bigint, skipped bigint, \
             seconds double precision, problem text)
-         doctor() -> TABLE(\"check\" text, ok boolean, detail text, hint text)
+         doctor(since interval DEFAULT '24:00:00'::interval) -> TABLE(name text, ok boolean, detail text, hint text)
          inspect_s3(uri text, options jsonb DEFAULT '{}'::jsonb) -> TABLE(etag text, size_bytes bigint, \
              row_count bigint, row_groups integer, writer text, schema_fingerprint text, \
              time_from timestamp with time zone, time_to timestamp with time zone, codecs text[], columns jsonb, \
@@ -79,7 +79,11 @@ fn the_views_have_these_columns_and_readers() {
            FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) g ON g.grantee <> c.relowner
           WHERE c.relnamespace = 'btc_ingest'::regnamespace AND c.relkind = 'v'",
     );
-    must_be(&found, "btc_ingest_reader SELECT");
+    must_be(
+        &found,
+        "btc_ingest_monitor SELECT
+         btc_ingest_reader SELECT",
+    );
 }
 
 #[test]
@@ -195,7 +199,7 @@ const MEMBERS: &str =
      function btc_ingest.backfill_status(bigint)
      function btc_ingest.cancel_backfill(bigint)
      function btc_ingest.discover(text)
-     function btc_ingest.doctor()
+     function btc_ingest.doctor(interval)
      function btc_ingest.inspect_s3(text,jsonb)
      function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
      function btc_ingest.migrate()
@@ -220,6 +224,8 @@ const MEMBERS: &str =
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
      function btc_ingest_internal.grant_and_comment(text)
      function btc_ingest_internal.lag_by_asset()
+     function btc_ingest_internal.make_roles()
+     function btc_ingest_internal.migrate_refusal()
      function btc_ingest_internal.missing_indexes()
      function btc_ingest_internal.objects_failed()
      function btc_ingest_internal.objects_waiting()
