@@ -36,7 +36,7 @@ AS $$
         -- What the views count: lag reads only this index.
         ('ingestion.objects', '(asset, span_from, queued_at)', 'objects_waiting_idx', '',
             'status IN (''pending'', ''failed'')'),
-        -- What stats and doctor() count. These indexes hold few rows, whatever the tables hold.
+        -- What stats and doctor() count. These indexes hold few rows, however many the tables hold.
         ('landing.raw_blobs_5m', '(s3_uri)', 'raw_blobs_5m_quarantined_idx', '', 'status = ''quarantined'''),
         ('ingestion.load_history', '(started_at)', 'load_history_failed_idx', '', 'sqlstate IS NOT NULL'),
         ('ingestion.load_history', '(started_at)', 'load_history_differing_idx', '',

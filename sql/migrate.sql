@@ -82,7 +82,8 @@ AS $$
          WHERE format('%s.%s', n.nspname, c.relname) IN (SELECT t.name FROM btc_ingest_internal.tables() t)
            AND (c.relkind <> 'r' OR pg_get_userbyid(c.relowner) <> current_user)
     ), triggers AS (
-        SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, g.tgrelid::regclass, r.rolname), ', ') AS found
+        SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, g.tgrelid::regclass, r.rolname), ', ')
+               AS found
           FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_roles r ON r.oid = p.proowner
          WHERE NOT g.tgisinternal AND NOT r.rolsuper AND r.rolname <> current_user
            AND g.tgrelid IN (SELECT to_regclass(t.name) FROM btc_ingest_internal.tables() t)

@@ -21,8 +21,8 @@ role: "launcher", "scheduler", "loader" with its number, or "backfill".
 pid: process id, as in pg_stat_activity.';
 
 -- objects_waiting() and objects_failed() are written so that PostgreSQL puts them into the calling statement: in SQL,
--- stable, without SET, and not SECURITY DEFINER. A condition, a count or a LIMIT on their views then reads only the rows
--- that it needs. Without a search path of their own, they qualify all names.
+-- stable, without SET, and not SECURITY DEFINER. A condition, a count or a LIMIT on their views then reads only the
+-- rows that it needs. Without a search path of their own, they qualify all names.
 CREATE FUNCTION btc_ingest_internal.objects_waiting()
 RETURNS TABLE (uri text, asset text, bucket_5m timestamptz, status text, attempts integer, next_attempt_at timestamptz,
                registered_at timestamptz, waiting interval, last_sqlstate text, last_error text, backfill bigint)
@@ -133,7 +133,8 @@ COMMENT ON FUNCTION btc_ingest_internal.lag_by_asset() IS 'Rows of the view lag'
 CREATE VIEW btc_ingest.lag AS SELECT * FROM btc_ingest_internal.lag_by_asset();
 COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest bucket with stored ticks, and what waits to be loaded';
 COMMENT ON COLUMN btc_ingest.lag.asset IS 'Symbol; null for waiting objects whose asset is unknown';
-COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS 'Start of the newest bucket of which ticks are stored; null if none is';
+COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS
+    'Start of the newest bucket of which ticks are stored; null if none is';
 COMMENT ON COLUMN btc_ingest.lag.lag IS 'Time since the end of that bucket';
 COMMENT ON COLUMN btc_ingest.lag.waiting IS 'Number of objects that wait';
 COMMENT ON COLUMN btc_ingest.lag.oldest_waiting_bucket IS

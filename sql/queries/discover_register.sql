@@ -1,6 +1,7 @@
 -- Registers one batch of a listing. New keys are pending, and so is an object whose etag differs from the known one.
 -- It leaves and counts objects that another session holds, because it must not wait; the next listing registers them.
--- $1: uris, $2: etags (empty: the store names none), $3: sizes, $4 and $5: spans, $6: metadata, $7: prefix, watched or not.
+-- $1: uris, $2: etags (empty: the store names none), $3: sizes, $4 and $5: spans, $6: metadata, $7: prefix,
+-- watched or not.
 WITH listed AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::jsonb[])
         AS l (uri, etag, size, span_from, span_to, metadata)

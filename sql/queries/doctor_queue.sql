@@ -1,5 +1,5 @@
--- What waits to be loaded and since when, and when the last attempt ended. $1: rows to look at, for each kind of waiting
--- row.
+-- What waits to be loaded and since when, and when the last attempt ended. $1: rows to look at, for each kind of
+-- waiting row.
 WITH waiting AS (
     (SELECT o.s3_uri, greatest(o.queued_at, o.next_attempt_at) AS since
        FROM ingestion.objects o

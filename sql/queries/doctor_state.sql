@@ -2,7 +2,8 @@
 -- since $1 with rows that conflicted or were rejected. $2: loads to look at.
 SELECT json_build_object(
     'backfills', (SELECT coalesce(json_agg(json_build_object(
-                             'id', b.id, 'message', coalesce(b.message, 'unknown'), 'sqlstate', coalesce(b.sqlstate, '?'),
+                             'id', b.id, 'message', coalesce(b.message, 'unknown'),
+                             'sqlstate', coalesce(b.sqlstate, '?'),
                              'call', format('CALL btc_ingest.backfill(%L::text[], %L, %L, parallel => %s, mode => %L);',
                                             b.prefixes, b.from_time, b.to_time, b.parallel, b.mode))
                          ORDER BY b.id), '[]')
@@ -23,6 +24,7 @@ SELECT json_build_object(
                              'loads', count(*), 'since', min(h.started_at)::text, 'example', min(h.s3_uri))
                     FROM (SELECT rows_conflicting, rows_rejected, started_at, s3_uri
                             FROM ingestion.load_history
-                           WHERE (rows_conflicting > 0 OR rows_rejected > 0) AND started_at >= coalesce(now() - $1::interval, '-infinity')
+                           WHERE (rows_conflicting > 0 OR rows_rejected > 0) 
+                             AND started_at >= coalesce(now() - $1::interval, '-infinity')
                            ORDER BY started_at DESC LIMIT $2) AS h)
 )::text

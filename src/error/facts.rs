@@ -116,8 +116,8 @@ facts! {
         Some("Correct the file, or load it with on_bad_row => 'reject' to keep bad rows in landing.rejected_ticks. \
               For times in another unit than options.time_unit says: options '{\"time_unit\": \"us\"}'.");
     Error::InvalidOption { .. } => "TK002", Useless,
-        Some("Options of a load: symbol, exchange, source (texts), time_unit (\"s\", \"ms\", \"us\" or \"ns\"), columns \
-              (tick column to column of the file), aggregate_trades (true or false), on_conflict (\"keep\", \
+        Some("Options of a load: symbol, exchange, source (texts), time_unit (\"s\", \"ms\", \"us\" or \"ns\"), \
+              columns (tick column to column of the file), aggregate_trades (true or false), on_conflict (\"keep\", \
               \"replace\" or \"abort\"). A watch has interval and full_interval (\"5 minutes\") and enabled (true or \
               false) as well.");
     Error::MetadataMismatch { .. } => "TK003", Useless,

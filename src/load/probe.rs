@@ -14,7 +14,7 @@ use crate::s3::clock::Clock;
 use crate::s3::config::S3Settings;
 use crate::s3::reads::Io;
 
-/// The time for all requests together. `doctor()` is to answer within five seconds, whatever S3 does.
+/// The time for all requests together. `doctor()` is to answer within five seconds, also if S3 does not answer.
 const DEADLINE: Duration = Duration::from_secs(4);
 
 /// The results of the steps. Without credentials no further step follows.

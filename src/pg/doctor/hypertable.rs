@@ -82,8 +82,8 @@ fn dimension(found: &Hypertable) -> Check {
     }
     let fix = "CREATE SCHEMA btc_ticks_before; ALTER TABLE market_data.btc_ticks SET SCHEMA btc_ticks_before; SELECT \
                btc_ingest.migrate();";
-    let hint = "It is to be a hypertable by bucket_5m alone. Then insert the ticks of btc_ticks_before.btc_ticks into the \
-                new one.";
+    let hint = "It is to be a hypertable by bucket_5m alone. Then insert the ticks of btc_ticks_before.btc_ticks into \
+                the new one.";
     Check::bad("hypertable", detail, Hint::run(fix).then(hint))
 }
 

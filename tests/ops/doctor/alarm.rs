@@ -1,4 +1,4 @@
-//! doctor() as an alarm calls it: by a role that may do little, again and again, whatever S3 and other sessions do.
+//! doctor() as an alarm calls it: by a role that may do little, again and again, while S3 and other sessions hang.
 
 use std::time::{Duration, Instant};
 
@@ -153,7 +153,8 @@ fn a_job_that_sweeps_loads_and_is_no_finding_although_timescaledb_may_report_it_
     let job = sweeping(&mut client, "{}");
     wait_until_true(&mut client, "the load", "SELECT count(*) = 1 FROM ingestion.objects WHERE status = 'loaded'");
     let ended = format!(
-        "SELECT count(*) = 1 FROM timescaledb_information.job_stats WHERE job_id = {job} AND last_run_status IS NOT NULL"
+        "SELECT count(*) = 1 FROM timescaledb_information.job_stats
+          WHERE job_id = {job} AND last_run_status IS NOT NULL"
     );
     wait_until_true(&mut client, "the end of the run", &ended);
     let found = named(&mut client, "jobs");

@@ -1,4 +1,4 @@
-//! How much the views and doctor() read, whatever the tables hold. Blocks are counted and not milliseconds, because a
+//! How much the views and doctor() read of large tables. Blocks are counted and not milliseconds, because a
 //! machine that runs tests is busy.
 
 use btc_ingest_kit::ServerFixture;
@@ -18,7 +18,8 @@ fn fill(client: &mut Client, pending: i64) {
              SELECT 's3://landing/Binance/BTCUSDT/' || i, md5(i::text),
                     CASE WHEN i <= {pending} THEN 'pending' ELSE 'loaded' END, 'A' || i % 10,
                     timestamptz '2020-01-01' + i * interval '5 minutes',
-                    jsonb_build_object('writer', repeat(md5(i::text), 8), 'row_count', 4000), now() - i * interval '1 hour'
+                    jsonb_build_object('writer', repeat(md5(i::text), 8), 'row_count', 4000),
+                    now() - i * interval '1 hour'
                FROM generate_series(1, {LOADED}) AS i;
              INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata, status, queued_at)
              SELECT span_from, asset, s3_uri, metadata, status, registered_at FROM ingestion.objects;

@@ -30,10 +30,9 @@ fn the_roles_cannot_log_in_and_include_each_other() {
 }
 
 #[test]
-fn tables_and_schemas_are_granted_to_these_roles_only() {
-    let mut client = client();
+fn schemas_are_granted_to_these_roles_only() {
     let found = texts(
-        &mut client,
+        &mut client(),
         &format!(
             "SELECT format('%s: %s %s', n.nspname,
                            CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END,
@@ -54,12 +53,17 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
          ingestion: btc_ingest_reader USAGE
          landing: btc_ingest_monitor USAGE
          landing: btc_ingest_reader USAGE
+         market_data: btc_ingest_monitor USAGE
          market_data: btc_ingest_reader USAGE
          ops: btc_ingest_reader USAGE
          signals: btc_ingest_reader USAGE",
     );
+}
+
+#[test]
+fn tables_are_granted_to_these_roles_only() {
     let found = texts(
-        &mut client,
+        &mut client(),
         &format!(
             "SELECT format('%s: %s %s', c.oid::regclass,
                            CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END,
@@ -84,6 +88,7 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
          ingestion.object_slices: btc_ingest_reader SELECT
          ingestion.objects: btc_ingest_monitor SELECT
          ingestion.objects: btc_ingest_reader SELECT
+         ingestion.outages: btc_ingest_monitor SELECT
          ingestion.outages: btc_ingest_reader SELECT
          ingestion.schema_version: btc_ingest_reader SELECT
          ingestion.stream_offsets: btc_ingest_monitor SELECT

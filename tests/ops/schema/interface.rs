@@ -40,7 +40,8 @@ fn the_functions_have_these_arguments_and_results() {
              older_than interval DEFAULT NULL::interval) -> TABLE(object text, was text, became text)
          stats_since(since interval DEFAULT '24:00:00'::interval) -> TABLE(loads bigint, already_loaded bigint, \
              failures bigint, quarantined bigint, retries bigint, rows_read numeric, rows_inserted numeric, \
-             rows_conflicting numeric, rows_replaced numeric, rows_rejected numeric, bytes numeric, fetch_seconds double precision, decode_seconds double precision, \
+             rows_conflicting numeric, rows_replaced numeric, rows_rejected numeric, bytes numeric, \
+             fetch_seconds double precision, decode_seconds double precision, \
              insert_seconds double precision, median_ms double precision, p95_ms double precision, \
              p99_ms double precision, longest_ms double precision, errors jsonb)
          sweep(max_objects integer DEFAULT NULL::integer) -> SETOF btc_ingest.load_report
@@ -68,7 +69,8 @@ fn the_views_have_these_columns_and_readers() {
          btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, \
              last_sqlstate, last_error, backfill
          btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, \
-             rows_conflicting, rows_replaced, rows_rejected, bytes, fetch_seconds, decode_seconds, insert_seconds, median_ms, p95_ms, p99_ms, longest_ms, errors
+             rows_conflicting, rows_replaced, rows_rejected, bytes, fetch_seconds, decode_seconds, insert_seconds, \
+             median_ms, p95_ms, p99_ms, longest_ms, errors
          btc_ingest.watches: prefix, enabled, options, last_listed_at, last_full_at, last_counts, groups, sqlstate, \
              message",
     );
