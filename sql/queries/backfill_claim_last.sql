@@ -1,5 +1,6 @@
--- The last objects of a backfill, in reverse order of (span, uri), each with the beginning of its span in microseconds
--- since 2000, or infinity; for a worker whose own share is done: it helps the other workers from the end of their shares.
+-- The last objects of a backfill, in reverse order of (span, uri), without those whose prefix waits for S3; each with
+-- the beginning of its span in microseconds since 2000, or infinity. They are for a worker whose own share is done: it
+-- helps the other workers from the end of their shares.
 -- $1: backfill, $2 and $3: span and uri before which to continue, $4: objects at most.
 SELECT coalesce(json_agg(json_build_object(
            'uri', c.s3_uri, 'span', trunc((extract(epoch FROM c.span_from) - 946684800) * 1000000))
@@ -8,6 +9,7 @@ SELECT coalesce(json_agg(json_build_object(
     SELECT o.s3_uri, o.span_from
       FROM ingestion.objects o
      WHERE o.backfill = $1 AND o.status = 'pending' AND (o.span_from, o.s3_uri) < ($2, $3)
+       AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t))
      ORDER BY o.span_from DESC, o.s3_uri DESC
      LIMIT $4
   ) AS c
