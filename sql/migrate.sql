@@ -70,7 +70,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $migrate$
 DECLARE
-    library_version CONSTANT integer := 4;
+    library_version CONSTANT integer := 5;
     ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
     timescale text;
     vector text;
@@ -175,6 +175,9 @@ BEGIN
     PERFORM btc_ingest_internal.adopt_keys();
     PERFORM btc_ingest_internal.rename_stored_modes();
     PERFORM btc_ingest_internal.adopt_checks(vector);
+    IF existing < 5 THEN
+        PERFORM btc_ingest_internal.order_loaded_objects();
+    END IF;
 
     IF NOT EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                     WHERE schema_name = 'market_data' AND table_name = 'btc_ticks') THEN

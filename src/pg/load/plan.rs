@@ -33,7 +33,7 @@ impl LoadPlan {
             loaded_etag: known.loaded_etag(&options),
             options,
             expected,
-            on_bad_row: OnBadRow::Abort,
+            on_bad_row: if known.reload() { known.on_bad_row() } else { OnBadRow::Abort },
             limits: guc::limits(),
             listed: known.listed(),
         };
