@@ -95,10 +95,7 @@ fn slices_that_are_loaded_and_gone_are_shown_and_the_doctors_line_brings_them_ba
     assert_eq!(fixture.text(GONE), format!("BTCUSDT 08-15 12:00 08-15 12:05 2 {} 2 before and after", ticks(1)));
     let said = fixture.text(DOCTOR);
     let (detail, fix) = said.split_once(" | ").unwrap();
-    assert_eq!(
-        detail,
-        "f their ticks are gone with their chunks: BTCUSDT 2024-08-15 12:00+00 to 2024-08-15 12:10+00"
-    );
+    assert_eq!(detail, "f their ticks are gone with their chunks: BTCUSDT 2024-08-15 12:00+00 to 2024-08-15 12:10+00");
     fixture.run(fix);
     fixture.must_hold(&weeks.concat());
     // All of it.

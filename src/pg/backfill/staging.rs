@@ -142,8 +142,7 @@ impl StagingTable {
             rows => record.add_staged(client, &opened.head, rows)?,
         };
         let (options, on_conflict) = (&job.options, known.on_conflict(&opened.head.etag, &job.options));
-        let result =
-            LoadResult { options, on_conflict, opened: &opened, slices: &slices, report: &report, version };
+        let result = LoadResult { options, on_conflict, opened: &opened, slices: &slices, report: &report, version };
         if report.inserted == report.read {
             attempt::count(client, &report.uri)?;
             record.record_but_offsets(client, &result)?;
