@@ -16,6 +16,7 @@ BEGIN
         NEW.status := 'pending';
         NEW.loaded_at := NULL;
         NEW.queued_at := NULL;
+        NEW.registered_at := now();
         -- A value that this upsert did not change describes the earlier object (another uri) or the version that is
         -- loaded.
         IF NEW.s3_uri <> OLD.s3_uri OR OLD.loaded_at IS NOT NULL THEN
@@ -175,6 +176,7 @@ BEGIN
     PERFORM btc_ingest_internal.adopt_keys();
     PERFORM btc_ingest_internal.rename_stored_modes();
     PERFORM btc_ingest_internal.adopt_checks(vector);
+    PERFORM btc_ingest_internal.adopt_empty_registrations(vector);
     IF existing < 5 THEN
         PERFORM btc_ingest_internal.order_loaded_objects();
     END IF;

@@ -6,7 +6,9 @@ mod gone;
 mod hypertable;
 mod installation;
 mod last_error;
+mod outages;
 mod queue;
+mod registrations;
 mod s3;
 mod tables;
 mod times;
@@ -37,6 +39,8 @@ pub fn checks() -> Result<Vec<Check>> {
     }
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
+        checks.extend(section("outages", outages::checks)?);
+        checks.extend(section("registrations", registrations::checks)?);
         checks.extend(section("times", times::checks)?);
         checks.extend(section("loaded slices", gone::checks)?);
     }

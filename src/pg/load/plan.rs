@@ -26,7 +26,9 @@ impl LoadPlan {
     pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
         let uri = allowed_uri(uri)?;
         let known = Known::read(client, &uri.to_string())?;
-        let (options, expected) = options::resolve(&json!({}), &known.metadata)?;
+        // An object that is loaded again has the options of its last load.
+        let registered = if known.reload() { &known.metadata } else { &known.for_attempt };
+        let (options, expected) = options::resolve(&json!({}), registered)?;
         let job = Job {
             uri,
             s3: guc::s3(),
