@@ -12,7 +12,7 @@ const GONE: &str = "
                                          objects, chunks), '; ' ORDER BY from_bucket), '')
       FROM btc_ingest.gone";
 const DOCTOR: &str = r#"
-    SELECT concat_ws(' ', ok, detail, '|', hint) FROM btc_ingest.doctor() WHERE "check" = 'loaded slices'"#;
+    SELECT concat_ws(' ', ok, detail, '|', hint) FROM btc_ingest.doctor() WHERE name = 'loaded slices'"#;
 
 /// Loads two slices at noon of the first day of each of three weeks, and returns their ticks by week.
 fn three_weeks() -> (BackfillFixture, Vec<Vec<Tick>>) {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::pg::session::spi;
 use crate::pg::session::target::as_owner;
@@ -27,11 +27,11 @@ pub fn checks() -> Result<Vec<Check>> {
     let gone: Vec<Gone> = as_owner(|client, _| spi::fetch(client, statement!("doctor_gone"), &[]))?;
     let (retained, lost): (Vec<Gone>, Vec<Gone>) = gone.into_iter().partition(|gone| gone.retained);
     if let Some(first) = lost.first() {
-        return Ok(vec![Check::bad(NAME, describe(&lost), first.fix())]);
+        return Ok(vec![Check::bad(NAME, describe(&lost), Hint::run(first.fix()))]);
     }
     if let Some(first) = retained.first() {
-        let hint = format!("This is as it should be if they were dropped by age. If not: {}", first.fix());
-        return Ok(vec![Check::known(NAME, describe(&retained), hint)]);
+        let hint = format!("As it should be if they were dropped by age. If not: {}", first.fix());
+        return Ok(vec![Check::known(NAME, describe(&retained), Hint::know(hint))]);
     }
     Ok(vec![Check::good(NAME, "their chunks exist")])
 }
