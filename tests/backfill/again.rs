@@ -11,8 +11,8 @@ const GONE: &str = "
                                          to_char(to_bucket AT TIME ZONE 'UTC', 'MM-DD HH24:MI'), slices, ticks,
                                          objects, chunks), '; ' ORDER BY from_bucket), '')
       FROM btc_ingest.gone";
-const DOCTOR: &str = r#"
-    SELECT concat_ws(' ', ok, detail, '|', hint) FROM btc_ingest.doctor() WHERE name = 'loaded slices'"#;
+const DOCTOR: &str = "
+    SELECT concat_ws(' ', ok, detail, '|', hint) FROM btc_ingest.doctor() WHERE name = 'loaded slices'";
 
 /// Loads two slices at noon of the first day of each of three weeks, and returns their ticks by week.
 fn three_weeks() -> (BackfillFixture, Vec<Vec<Tick>>) {
