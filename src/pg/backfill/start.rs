@@ -28,6 +28,8 @@ pub struct Plan {
     pub parallel: i32,
     /// `object` or `chunk`.
     pub mode: String,
+    /// Whether loaded objects are loaded again.
+    pub force: bool,
 }
 
 impl Plan {
@@ -61,7 +63,7 @@ impl Plan {
         for text in &self.prefixes {
             let pattern: KeyPattern = text.parse()?;
             if !allowed.may_hold(pattern.bucket(), pattern.prefix()) {
-                return Err(Error::UriNotAllowed { allowed: guc::allowed_prefixes_text() });
+                return Err(guc::not_allowed(pattern.bucket(), pattern.prefix()));
             }
             patterns.push(pattern);
         }
@@ -69,7 +71,7 @@ impl Plan {
     }
 }
 
-/// Writes the row of a new backfill, or takes up the unfinished one with the same prefixes, times and mode.
+/// Writes the row of a new backfill, or takes up the unfinished one with the same arguments.
 /// Returns its id, and whether it was taken up.
 pub fn start(plan: &Plan) -> Result<(i64, bool)> {
     if ffi::in_transaction_block() {
@@ -77,6 +79,14 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
     }
     plan.patterns()?;
     let mode = plan.mode()?;
+    let (id, taken_up) = insert(plan, mode)?;
+    let what = if taken_up { "goes on" } else { "has begun" };
+    let (prefixes, workers) = (plan.prefixes.join(", "), plan.parallel);
+    guc::log_load(&format!("btc_ingest: backfill {id} {what}: mode {mode}, {workers} workers, {prefixes}"));
+    Ok((id, taken_up))
+}
+
+fn insert(plan: &Plan, mode: BackfillMode) -> Result<(i64, bool)> {
     as_owner(|client, _| {
         if mode == BackfillMode::Chunk {
             let license = "SELECT to_json(current_setting('timescaledb.license', true))::text";
@@ -97,6 +107,7 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
             plan.to.into(),
             plan.parallel.into(),
             mode.to_string().into(),
+            plan.force.into(),
         ];
         if let Some(id) = spi::fetch(client, statement!("backfill_take_up"), &args)? {
             return Ok((id, true));

@@ -4,7 +4,7 @@ use pgrx::spi::SpiClient;
 use serde_json::json;
 
 use super::known::{Known, Version};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::load::pipeline::Job;
 use crate::model::options::{self, OnBadRow};
 use crate::model::uri::S3Uri;
@@ -26,14 +26,16 @@ impl LoadPlan {
     pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
         let uri = allowed_uri(uri)?;
         let known = Known::read(client, &uri.to_string())?;
-        let (options, expected) = options::resolve(&json!({}), &known.for_attempt)?;
+        // An object that is loaded again has the options of its last load.
+        let registered = if known.reload() { &known.metadata } else { &known.for_attempt };
+        let (options, expected) = options::resolve(&json!({}), registered)?;
         let job = Job {
             uri,
             s3: guc::s3(),
             loaded_etag: known.loaded_etag(&options),
             options,
             expected,
-            on_bad_row: OnBadRow::Abort,
+            on_bad_row: if known.reload() { known.on_bad_row() } else { OnBadRow::Abort },
             limits: guc::limits(),
             listed: known.listed(),
         };
@@ -56,7 +58,7 @@ impl LoadPlan {
 pub fn allowed_uri(text: &str) -> Result<S3Uri> {
     let uri: S3Uri = text.parse()?;
     if !guc::allowed_prefixes()?.allow(&uri) {
-        return Err(Error::UriNotAllowed { allowed: guc::allowed_prefixes_text() });
+        return Err(guc::not_allowed(uri.bucket(), uri.key()));
     }
     Ok(uri)
 }

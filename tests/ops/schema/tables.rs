@@ -13,7 +13,7 @@ fn columns(table: &str, wanted: &str) {
                             SELECT 'collate ' || quote_ident(collname) FROM pg_collation
                              WHERE oid = a.attcollation) END,
                         CASE WHEN a.attnotnull THEN 'not null' END,
-                        CASE a.attidentity WHEN 'a' THEN 'always identity' END,
+                        CASE a.attidentity WHEN 'a' THEN 'always identity' WHEN 'd' THEN 'default identity' END,
                         'default ' || pg_get_expr(d.adbin, d.adrelid))
                FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -153,8 +153,12 @@ const OUR_TABLES: [(&str, &str); 6] = [
          span_from timestamp with time zone not null default '-infinity'::timestamp with time zone
          span_to timestamp with time zone not null default 'infinity'::timestamp with time zone
          rows_staged bigint not null default 0
+         asset text
          queued_at timestamp with time zone not null default now()
-         watch text",
+         watch text
+         on_conflict text not null default 'keep'::text
+         load_order bigint not null default identity
+         reload boolean not null default false",
     ),
     (
         "ingestion.object_slices",
@@ -285,9 +289,13 @@ fn indexes_are_these() {
         &found,
         "ingestion.load_history USING btree (s3_uri, started_at)
          ingestion.load_history USING btree (started_at)
+         ingestion.load_history USING btree (started_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
+         ingestion.load_history USING btree (started_at) WHERE (sqlstate IS NOT NULL)
          ingestion.object_slices USING btree (asset, bucket_5m)
          ingestion.objects USING btree (( CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), \
              s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NULL))
+         ingestion.objects USING btree (asset, span_from, queued_at) WHERE (status = ANY (ARRAY['pending'::text, \
+             'failed'::text]))
          ingestion.objects USING btree (backfill, next_attempt_at) WHERE (status = ANY (ARRAY['failed'::text, \
              'quarantined'::text]))
          ingestion.objects USING btree (backfill, span_from, s3_uri) WHERE ((status = 'pending'::text) AND (backfill \
@@ -297,6 +305,7 @@ fn indexes_are_these() {
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE ((status = 'pending'::text) AND (queued_at IS NULL))
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE (status = 'empty'::text)
          landing.raw_blobs_5m USING btree (s3_uri)
+         landing.raw_blobs_5m USING btree (s3_uri) WHERE (status = 'quarantined'::text)
          landing.raw_blobs_5m unique USING btree (asset, bucket_5m)
          landing.rejected_ticks USING btree (s3_uri, etag)
          market_data.btc_ticks USING btree (bucket_5m)
