@@ -1,6 +1,6 @@
 -- The next objects of a backfill in order of (span, uri), without those whose prefix waits for S3. With several
--- workers, each takes objects of other chunks, so that two workers fill different chunks. An object that is loaded again
--- waits for those that came before it in the order of loads and share a slice, or neighbouring ones, with it. $1:
+-- workers, each takes objects of other chunks, so that two workers fill different chunks. An object that is loaded
+-- again waits for those that came before it in the order of loads and share a slice, or neighbouring ones, with it. $1:
 -- backfill, $2 and $3: span and uri after which to continue, $4: number of this worker, $5: number of workers (1: take
 -- all objects), $6: chunk interval in microseconds, $7: objects at most.
 SELECT coalesce(json_agg(json_build_object('uri', c.s3_uri, 'span', c.span_from::text)
