@@ -60,6 +60,12 @@ test-pg: ## what needs a backend
 test-blackbox: install ## a real cluster and a real S3 server
 	cargo test -p btc_ingest_kit -p btc_ingest_tests
 
+deb: bootstrap ## packages the extension as postgresql-15-btc-ingest; DEB=--debug packages the development build
+	@scripts/deb.sh $(DEB)
+
+test-host: bootstrap ## sets up a Debian 12 from nothing and from a bundle, without a network, and loads
+	@infra/tests/test_host.sh
+
 test-infra: ## what infra/database promises: Terraform, scripts
 	@infra/tests/run.sh
 

@@ -64,7 +64,7 @@ fi
 
 step 'Scripts'
 if command -v shellcheck >/dev/null; then
-    find infra -name '*.sh' -print0 | xargs -0 shellcheck -x -P SCRIPTDIR
+    find infra scripts -name '*.sh' -not -path '*/lib/*' -print0 | xargs -0 shellcheck -x -a -P SCRIPTDIR
 else
     skip 'shellcheck: it is not installed'
 fi
