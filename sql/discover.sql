@@ -5,7 +5,7 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 AS 'MODULE_PATHNAME', 'watch_wrapper';
 COMMENT ON FUNCTION btc_ingest.watch(text, jsonb) IS
 'Watches a prefix: the scheduler lists it again and again, and new or changed objects are loaded. Watching a prefix that
-is watched already changes its options. Returns what was changed.
+is watched already changes the options that are given; null removes one. Returns what was changed.
 
 prefix: s3://bucket/prefix, which may contain the placeholders of backfill(); btc_ingest.allowed_prefixes must allow it.
 options: JSON object, default {}:

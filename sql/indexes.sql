@@ -29,8 +29,10 @@ AS $$
             'objects_due_idx', '', 'status = ''pending'' AND backfill IS NULL'),
         ('ingestion.objects', '(backfill, next_attempt_at)', 'objects_failed_idx', '',
             'status IN (''failed'', ''quarantined'')'),
+        ('ingestion.objects', '(loaded_at)', 'objects_conflicts_idx', '', 'rows_conflicting > 0 OR rows_rejected > 0'),
         ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_unqueued_idx', '',
-            'status = ''pending'' AND queued_at IS NULL')
+            'status = ''pending'' AND queued_at IS NULL'),
+        ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_empty_idx', '', 'status = ''empty''')
     )
     SELECT c.name,
            -- An invalid index, which a failed CREATE INDEX CONCURRENTLY leaves, occupies the name.

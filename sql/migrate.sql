@@ -16,6 +16,7 @@ BEGIN
         NEW.status := 'pending';
         NEW.loaded_at := NULL;
         NEW.queued_at := NULL;
+        NEW.registered_at := now();
         -- A value that this upsert did not change describes the earlier object (another uri) or the version that is
         -- loaded.
         IF NEW.s3_uri <> OLD.s3_uri OR OLD.loaded_at IS NOT NULL THEN
@@ -70,7 +71,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $migrate$
 DECLARE
-    library_version CONSTANT integer := 4;
+    library_version CONSTANT integer := 5;
     ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
     timescale text;
     vector text;
@@ -175,6 +176,7 @@ BEGIN
     PERFORM btc_ingest_internal.adopt_keys();
     PERFORM btc_ingest_internal.rename_stored_modes();
     PERFORM btc_ingest_internal.adopt_checks(vector);
+    PERFORM btc_ingest_internal.adopt_empty_registrations(vector);
 
     IF NOT EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                     WHERE schema_name = 'market_data' AND table_name = 'btc_ticks') THEN

@@ -22,7 +22,7 @@ WITH listed AS (
            listed_etag = excluded.listed_etag, listed_size = excluded.listed_size,
            metadata = o.metadata || excluded.metadata,
            attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
-           generation = o.generation + 1
+           queued_at = clock_timestamp(), generation = o.generation + 1
     RETURNING listed_size
 ), counted AS (
     UPDATE ingestion.backfills

@@ -1,15 +1,18 @@
 -- What waits to be loaded and since when, when the last attempt ended, and what has failed. $1: rows to look at, for
 -- each kind of waiting row.
 WITH waiting AS (
-    (SELECT o.s3_uri, greatest(o.registered_at, o.next_attempt_at,
+    (SELECT o.s3_uri, greatest(o.queued_at, o.next_attempt_at,
                                (SELECT max(b.queued_at) FROM landing.raw_blobs_5m b WHERE b.s3_uri = o.s3_uri)) AS since
-       FROM ingestion.objects o WHERE o.backfill IS NULL AND o.status = 'pending' LIMIT $1)
+       FROM ingestion.objects o
+      WHERE o.backfill IS NULL AND o.status = 'pending'
+        -- The check of outages reports what waits for S3.
+        AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t)) LIMIT $1)
     UNION ALL
     (SELECT o.s3_uri, o.next_attempt_at
        FROM ingestion.objects o
       WHERE o.backfill IS NULL AND o.status = 'failed' AND o.next_attempt_at <= clock_timestamp() LIMIT $1)
     UNION ALL
-    (SELECT b.s3_uri, b.created_at
+    (SELECT b.s3_uri, coalesce(b.registered_at, b.created_at)
        FROM landing.raw_blobs_5m b WHERE b.status = 'pending' AND b.queued_at IS NULL LIMIT $1)
 ), failed AS (
     SELECT o.status, coalesce(o.last_sqlstate, '?') AS sqlstate, count(*) AS objects

@@ -7,4 +7,5 @@ ON CONFLICT (s3_uri) DO UPDATE
        listed_etag = NULL, listed_size = NULL, rows_staged = 0, backfill = NULL,
        attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
        span_from = '-infinity', span_to = 'infinity',
-       generation = o.generation + 1
+       -- What is registered now is to hold, and not what a watch says.
+       watch = NULL, queued_at = clock_timestamp(), generation = o.generation + 1

@@ -14,6 +14,9 @@ use super::staging::StagingTable;
 use super::units::{Unit, UnitStatus};
 use crate::error::Result;
 use crate::error::verdict::Verdict;
+use crate::pg::load::known::Version;
+use crate::pg::queue::attempt;
+use crate::pg::queue::outage::{self, Judged};
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::Target;
@@ -29,21 +32,28 @@ pub enum Outcome {
     Later(Failure),
     /// The server has run out of disk, memory, connections or locks.
     OutOfResources(Failure),
+    /// The attempt was rolled back. Objects of the unit wait until S3 answers.
+    Outage,
 }
 
 /// Builds a unit that this worker has claimed, or notes why it cannot be built. Releases the claim.
 pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
-    let outcome = attempt(backfill, slot, unit);
+    let outcome = try_once(backfill, slot, unit);
     unit.release();
     outcome
 }
 
-fn attempt(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
+fn try_once(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
     let began = Instant::now();
     tx_as_superuser(|client| {
         let target = Target::check(client)?;
         let (status, built) = match ffi::attempt(|| build(client, backfill, unit)) {
             Ok(built) => (UnitStatus::Attached, built),
+            Err(Refused::Outage(uri, judged)) => {
+                let _owner = target.become_owner();
+                record_outage(client, backfill, unit, &uri, &judged)?;
+                return Ok(Outcome::Outage);
+            }
             Err(Refused::Objection(why)) => (UnitStatus::Objects, Built::nothing(why)),
             Err(Refused::Failure(failure)) => match failure.verdict() {
                 Verdict::Permanent => (UnitStatus::Objects, Built::nothing(note_of(&failure))),
@@ -56,6 +66,19 @@ fn attempt(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
         count(client, backfill, slot, &built.filled, began)?;
         Ok(Outcome::Done(built.chunk))
     })
+}
+
+/// Lets the prefix of an object wait. The attempt at the unit does not count.
+fn record_outage(
+    client: &mut SpiClient<'_>,
+    backfill: &Backfill,
+    unit: Unit,
+    uri: &str,
+    judged: &Judged,
+) -> Result<()> {
+    attempt::count(client, uri)?;
+    outage::record(client, uri, judged, &Version::default())?;
+    spi::execute_kept(client, statement!("unit_take_back"), &[backfill.id.into(), unit.from.into()]).map(drop)
 }
 
 fn note_of(failure: &Failure) -> String {

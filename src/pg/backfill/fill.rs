@@ -13,6 +13,7 @@ use crate::error::verdict::Verdict;
 use crate::load::pipeline::Job;
 use crate::pg::load::plan::LoadPlan;
 use crate::pg::queue::attempt::refuse;
+use crate::pg::queue::outage;
 use crate::pg::queue::prefetch::Prefetcher;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::spi;
@@ -80,10 +81,17 @@ pub fn fill(
                 done.into_iter().for_each(|staged| filled.add(staged));
                 at = group.end;
             }
-            Err((_, failure)) if failure.verdict() != Verdict::Permanent => return Err(failure.into()),
             Err((failed_at, failure)) => {
+                let uri = plans[failed_at].uri();
+                let evidence = outage::evidence(client, &uri)?;
+                let judged = outage::judge(&uri, failure, &evidence)?;
+                match judged.verdict {
+                    Verdict::Permanent => {}
+                    Verdict::Outage => return Err(Refused::Outage(uri, judged)),
+                    _ => return Err(judged.failure.into()),
+                }
                 staging.roll_back_to(mark);
-                refuse(client, &plans[failed_at].uri(), &failure)?;
+                refuse(client, &uri, &judged.failure)?;
                 filled.failed += 1;
                 plans.remove(failed_at);
                 prefetcher = Prefetcher::start(jobs(&plans[at..]))?;

@@ -155,7 +155,7 @@ fn work(listing: &mut Listing) -> Result<()> {
         let Some(batch) = listing.next(Some(end))? else { continue };
         let counts = tx(|client| {
             lock_waits::limit_in_transaction();
-            register(client, batch)
+            register(client, &listing.watch.prefix, batch)
         })?;
         listing.counts += counts;
         if counts.has_work() {

@@ -5,7 +5,9 @@ mod disk;
 mod hypertable;
 mod installation;
 mod last_error;
+mod outages;
 mod queue;
+mod registrations;
 mod s3;
 mod tables;
 mod times;
@@ -36,6 +38,8 @@ pub fn checks() -> Result<Vec<Check>> {
     }
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
+        checks.extend(section("outages", outages::checks)?);
+        checks.extend(section("registrations", registrations::checks)?);
         checks.extend(section("times", times::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);

@@ -26,7 +26,7 @@ impl LoadPlan {
     pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
         let uri = allowed_uri(uri)?;
         let known = Known::read(client, &uri.to_string())?;
-        let (options, expected) = options::resolve(&json!({}), &known.metadata)?;
+        let (options, expected) = options::resolve(&json!({}), &known.for_attempt)?;
         let job = Job {
             uri,
             s3: guc::s3(),

@@ -73,6 +73,7 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
          ingestion.load_history: btc_ingest_reader SELECT
          ingestion.object_slices: btc_ingest_reader SELECT
          ingestion.objects: btc_ingest_reader SELECT
+         ingestion.outages: btc_ingest_reader SELECT
          ingestion.schema_version: btc_ingest_reader SELECT
          ingestion.stream_offsets: btc_ingest_reader SELECT
          landing.raw_blobs_5m: btc_ingest_reader SELECT

@@ -40,7 +40,7 @@ fn the_functions_have_these_arguments_and_results() {
              older_than interval DEFAULT NULL::interval) -> TABLE(object text, was text, became text)
          stats_since(since interval DEFAULT '24:00:00'::interval) -> TABLE(loads bigint, already_loaded bigint, \
              failures bigint, quarantined bigint, retries bigint, rows_read numeric, rows_inserted numeric, \
-             bytes numeric, fetch_seconds double precision, decode_seconds double precision, \
+             rows_conflicting numeric, rows_replaced numeric, rows_rejected numeric, bytes numeric, fetch_seconds double precision, decode_seconds double precision, \
              insert_seconds double precision, median_ms double precision, p95_ms double precision, \
              p99_ms double precision, longest_ms double precision, errors jsonb)
          sweep(max_objects integer DEFAULT NULL::integer) -> SETOF btc_ingest.load_report
@@ -59,14 +59,16 @@ fn the_views_have_these_columns_and_readers() {
     );
     must_be(
         &found,
-        "btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
+        "btc_ingest.conflicts: uri, loaded_at, rows_read, rows_conflicting, rows_rejected, rows_kept, example
+         btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
             bucket_5m, backfill
          btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
+         btc_ingest.outages: prefix, since, sqlstate, message, uri, probes, last_probe_at, next_probe_at
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
          btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, \
              last_sqlstate, last_error, backfill
-         btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, bytes, \
-             fetch_seconds, decode_seconds, insert_seconds, median_ms, p95_ms, p99_ms, longest_ms, errors
+         btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, \
+             rows_conflicting, rows_replaced, rows_rejected, bytes, fetch_seconds, decode_seconds, insert_seconds, median_ms, p95_ms, p99_ms, longest_ms, errors
          btc_ingest.watches: prefix, enabled, options, last_listed_at, last_full_at, last_counts, groups, sqlstate, \
              message",
     );
