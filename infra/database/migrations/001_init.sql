@@ -37,9 +37,10 @@ CREATE TABLE landing.raw_blobs_5m (
     metadata jsonb,
     created_at timestamp with time zone DEFAULT now(),
     status text NOT NULL DEFAULT 'pending'
-        CHECK (status IN ('pending', 'loaded', 'failed', 'quarantined', 'skipped')),
+        CHECK (status IN ('pending', 'loaded', 'empty', 'failed', 'quarantined', 'skipped')),
     loaded_at timestamp with time zone,
     queued_at timestamp with time zone,
+    registered_at timestamp with time zone DEFAULT now(),
     PRIMARY KEY (bucket_5m, asset)
 );
 
@@ -116,6 +117,8 @@ CREATE TABLE ingestion.objects (
     span_from timestamp with time zone NOT NULL DEFAULT '-infinity',
     span_to timestamp with time zone NOT NULL DEFAULT 'infinity',
     rows_staged bigint NOT NULL DEFAULT 0,
+    queued_at timestamp with time zone NOT NULL DEFAULT now(),
+    watch text,
     PRIMARY KEY (s3_uri)
 );
 
@@ -217,6 +220,18 @@ CREATE TABLE ingestion.control (
     PRIMARY KEY (only_row)
 );
 
+CREATE TABLE ingestion.outages (
+    prefix text NOT NULL,
+    sqlstate text NOT NULL,
+    message text NOT NULL,
+    s3_uri text NOT NULL,
+    since timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    probes bigint NOT NULL DEFAULT 0,
+    probed_at timestamp with time zone,
+    next_probe_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (prefix)
+);
+
 CREATE TABLE ingestion.schema_version (
     only_row boolean DEFAULT true CHECK (only_row),
     version integer NOT NULL,
@@ -255,8 +270,11 @@ CREATE INDEX objects_due_idx ON ingestion.objects
     WHERE status = 'pending' AND backfill IS NULL;
 CREATE INDEX objects_failed_idx ON ingestion.objects (backfill, next_attempt_at)
     WHERE status IN ('failed', 'quarantined');
+CREATE INDEX objects_conflicts_idx ON ingestion.objects (loaded_at)
+    WHERE rows_conflicting > 0 OR rows_rejected > 0;
 CREATE INDEX raw_blobs_5m_unqueued_idx ON landing.raw_blobs_5m (bucket_5m, asset)
     WHERE status = 'pending' AND queued_at IS NULL;
+CREATE INDEX raw_blobs_5m_empty_idx ON landing.raw_blobs_5m (bucket_5m, asset) WHERE status = 'empty';
 
 COMMENT ON TABLE landing.raw_blobs_5m IS
     'Registry: one row per bucket and asset names the object in S3 that holds the ticks';
@@ -273,10 +291,13 @@ COMMENT ON COLUMN landing.raw_blobs_5m.metadata IS
     'schema_fingerprint, row_count)';
 COMMENT ON COLUMN landing.raw_blobs_5m.created_at IS 'When the row was registered';
 COMMENT ON COLUMN landing.raw_blobs_5m.status IS
-    'Status of the row''s object: pending, loaded, failed, quarantined or skipped';
+    'loaded: the object is loaded and holds ticks of the bucket and asset; empty: it is loaded and holds '
+    'none of them; pending, failed, quarantined or skipped: the status of the object';
 COMMENT ON COLUMN landing.raw_blobs_5m.loaded_at IS 'When the object was loaded; null until then';
 COMMENT ON COLUMN landing.raw_blobs_5m.queued_at IS
     'When the object was enqueued in ingestion.objects; null until then';
+COMMENT ON COLUMN landing.raw_blobs_5m.registered_at IS
+    'When the row was registered last: inserted, or upserted with a uri';
 COMMENT ON TABLE landing.rejected_ticks IS
     'Rows of objects that were not stored: invalid rows, and ticks that conflict with stored ones. One '
     'load keeps at most btc_ingest.max_kept_rejects of them';
@@ -368,6 +389,11 @@ COMMENT ON COLUMN ingestion.objects.span_to IS
     'End (exclusive) of the times that the object can hold, by its key or footer; infinity if unknown';
 COMMENT ON COLUMN ingestion.objects.rows_staged IS
     'Rows of an unfinished object that chunks of a backfill hold already';
+COMMENT ON COLUMN ingestion.objects.queued_at IS
+    'Since when the object has been waiting to be loaded, or had been when it was loaded last: its '
+    'registration, the listing that found it new or changed, or retry()';
+COMMENT ON COLUMN ingestion.objects.watch IS
+    'Watched prefix that found the object: attempts take its current options; null if none did';
 COMMENT ON TABLE ingestion.object_slices IS
     'How many ticks of which slice each loaded version of an object holds. Rows are only inserted';
 COMMENT ON COLUMN ingestion.object_slices.s3_uri IS 'The object';
@@ -477,6 +503,16 @@ COMMENT ON COLUMN ingestion.control.only_row IS 'Always true, so that the table 
 COMMENT ON COLUMN ingestion.control.paused IS 'Whether workers and sweeps take no new work';
 COMMENT ON COLUMN ingestion.control.changed_by IS 'Role that changed the row last';
 COMMENT ON COLUMN ingestion.control.changed_at IS 'When the row was last changed';
+COMMENT ON TABLE ingestion.outages IS
+    'Prefixes under which nothing can be read: their objects wait until S3 answers. Empty as a rule';
+COMMENT ON COLUMN ingestion.outages.prefix IS 'Prefix of btc_ingest.allowed_prefixes whose objects wait';
+COMMENT ON COLUMN ingestion.outages.sqlstate IS 'SQLSTATE of the last failure';
+COMMENT ON COLUMN ingestion.outages.message IS 'Message of the last failure';
+COMMENT ON COLUMN ingestion.outages.s3_uri IS 'Object whose load has failed last';
+COMMENT ON COLUMN ingestion.outages.since IS 'When the objects began to wait';
+COMMENT ON COLUMN ingestion.outages.probes IS 'How often a worker has looked since then whether S3 answers';
+COMMENT ON COLUMN ingestion.outages.probed_at IS 'When it looked last; null before the first look';
+COMMENT ON COLUMN ingestion.outages.next_probe_at IS 'When a worker looks again';
 COMMENT ON TABLE ingestion.schema_version IS
     'One row with the schema version of these tables; btc_ingest.migrate() changes it';
 COMMENT ON COLUMN ingestion.schema_version.only_row IS 'Always true, so that the table has one row at most';

@@ -1,6 +1,5 @@
--- Prints 001_init.sql from the extension's own lists of tables, columns and indexes. Run in an empty database with
--- TimescaleDB and pgvector; it leaves nothing behind:
---     psql -XqAt -f infra/database/migrations/print_init.sql > infra/database/migrations/001_init.sql
+-- Prints 001_init.sql from the extension's own lists of tables, columns and indexes, in a database with TimescaleDB and
+-- pgvector. It leaves nothing behind. scripts/print_migration.sh runs it on a throw-away server.
 \set ON_ERROR_STOP on
 \set QUIET on
 SET client_min_messages = warning;
