@@ -16,9 +16,10 @@ environment() {
     local directory=$out/$1 requirements=infra/tests/$2
     if ! cmp -s "$requirements" "$directory/requirements.txt"; then
         rm -rf "$directory"
-        python3 -m venv "$directory"
-        "$directory/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
-        cp "$requirements" "$directory/requirements.txt"
+        # Chained, because bash does not end a function at its first failure where its result is asked for.
+        python3 -m venv "$directory" &&
+            "$directory/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" &&
+            cp "$requirements" "$directory/requirements.txt"
     fi
 }
 

@@ -11,10 +11,7 @@ make_cluster() {
         say 'the cluster 15/main is there'
     elif [ -e "$DATA/PG_VERSION" ]; then
         [ "$(cat "$DATA/PG_VERSION")" = 15 ] || fail "$DATA is a cluster of PostgreSQL $(<"$DATA/PG_VERSION")"
-        # The user postgres may have another number on this host.
-        chown -R postgres:postgres "$DATA"
-        rm -f "$DATA/postmaster.pid"
-        quietly pg_createcluster 15 main
+        adopt_cluster
         say "adopted the cluster in $DATA"
     else
         quietly pg_createcluster 15 main -- --data-checksums --encoding UTF8 --locale C.UTF-8
@@ -24,6 +21,19 @@ make_cluster() {
     grep -q "^include_dir *= *'conf.d'" "$CONFIG/postgresql.conf" ||
         echo "include_dir = 'conf.d'" >>"$CONFIG/postgresql.conf"
     make_certificate
+}
+
+# The configuration was on the root disk of another host. A cluster that is thrown away brings Debian's; then it points
+# to the data that is there.
+adopt_cluster() {
+    local scratch
+    scratch=$(mktemp -d)
+    # The user postgres may have another number on this host.
+    chown -R postgres:postgres "$DATA" "$scratch"
+    rm -f "$DATA/postmaster.pid"
+    quietly pg_createcluster -d "$scratch/data" 15 main -- --encoding UTF8 --locale C.UTF-8
+    pg_conftool 15 main set data_directory "$DATA"
+    rm -rf "$scratch"
 }
 
 # A certificate of its own, so that connections are encrypted from the start. Put one of your authority in its place.
