@@ -168,6 +168,14 @@ BEGIN
      WHERE c.on_table = 'signals.btc_embeddings';
     EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON signals.btc_embeddings TO btc_ingest_loader', registered);
     GRANT INSERT, UPDATE, DELETE ON ops.retention_jobs TO btc_ingest_admin;
+    -- What the status views read, with the privileges of their caller.
+    GRANT USAGE ON SCHEMA landing, ingestion, market_data TO btc_ingest_monitor;
+    GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices, ingestion.load_history,
+                    ingestion.stream_offsets, ingestion.backfills, ingestion.backfill_workers, ingestion.control,
+                    ingestion.outages
+       TO btc_ingest_monitor;
+    -- The view lag asks whether a slice has ticks. It reads no price.
+    GRANT SELECT (bucket_5m, symbol) ON market_data.btc_ticks TO btc_ingest_monitor;
     FOR item IN SELECT * FROM btc_ingest_internal.columns(vector_schema) LOOP
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', item.on_table, item.name, item.description);
     END LOOP;

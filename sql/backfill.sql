@@ -277,7 +277,7 @@ GRANT EXECUTE ON FUNCTION
     btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text),
     btc_ingest.backfill_failures(bigint, integer)
 TO btc_ingest_loader;
-GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader;
+GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader, btc_ingest_monitor;
 GRANT EXECUTE ON PROCEDURE
     btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean)
 TO btc_ingest_loader;

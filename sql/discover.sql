@@ -78,7 +78,7 @@ COMMENT ON COLUMN btc_ingest.watches.sqlstate IS 'SQLSTATE of the last listing''
 COMMENT ON COLUMN btc_ingest.watches.message IS 'Message of the last listing''s failure; null if it succeeded';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION btc_ingest_internal.watched() TO btc_ingest_reader;
-GRANT SELECT ON btc_ingest.watches TO btc_ingest_reader;
+GRANT EXECUTE ON FUNCTION btc_ingest_internal.watched() TO btc_ingest_reader, btc_ingest_monitor;
+GRANT SELECT ON btc_ingest.watches TO btc_ingest_reader, btc_ingest_monitor;
 GRANT EXECUTE ON FUNCTION btc_ingest.discover(text) TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.watch(text, jsonb), btc_ingest.unwatch(text) TO btc_ingest_admin;

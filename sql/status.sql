@@ -20,31 +20,34 @@ Returns no row without btc_ingest in shared_preload_libraries.
 role: "launcher", "scheduler", "loader" with its number, or "backfill".
 pid: process id, as in pg_stat_activity.';
 
+-- objects_waiting() and objects_failed() are written so that PostgreSQL puts them into the calling statement: in SQL,
+-- stable, without SET, and not SECURITY DEFINER. A condition, a count or a LIMIT on their views then reads only the
+-- rows that it needs. Without a search path of their own, they qualify all names.
 CREATE FUNCTION btc_ingest_internal.objects_waiting()
 RETURNS TABLE (uri text, asset text, bucket_5m timestamptz, status text, attempts integer, next_attempt_at timestamptz,
                registered_at timestamptz, waiting interval, last_sqlstate text, last_error text, backfill bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-BEGIN
-    RETURN QUERY
-    SELECT o.s3_uri, coalesce(b.asset, o.metadata ->> 'symbol'),
-           coalesce(b.bucket_5m, CASE WHEN isfinite(o.span_from) THEN o.span_from END), o.status, o.attempts,
-           o.next_attempt_at, o.registered_at, clock_timestamp() - o.queued_at,
-           o.last_sqlstate, o.last_error, o.backfill
+    SELECT o.s3_uri, o.asset, CASE WHEN pg_catalog.isfinite(o.span_from) THEN o.span_from END, o.status, o.attempts,
+           o.next_attempt_at, o.registered_at,
+           pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) o.queued_at, o.last_sqlstate, o.last_error,
+           o.backfill
       FROM ingestion.objects o
-      LEFT JOIN LATERAL (SELECT r.asset, r.bucket_5m FROM landing.raw_blobs_5m r
-                          WHERE r.s3_uri = o.s3_uri ORDER BY r.bucket_5m, r.asset LIMIT 1) AS b ON true
-     WHERE o.status IN ('pending', 'failed')
+     WHERE o.status OPERATOR(pg_catalog.=) ANY ('{pending,failed}'::pg_catalog.text[])
        -- Nothing loads what a cancelled backfill has left.
-       AND (o.backfill IN (SELECT c.id FROM ingestion.backfills c WHERE c.status = 'cancelled')) IS NOT TRUE
+       AND (o.backfill OPERATOR(pg_catalog.=) ANY (ARRAY(
+              SELECT c.id FROM ingestion.backfills c
+               WHERE c.status OPERATOR(pg_catalog.=) 'cancelled'::pg_catalog.text))) IS NOT TRUE
     UNION ALL
-    SELECT r.s3_uri, r.asset, r.bucket_5m, 'registered', 0, NULL, coalesce(r.registered_at, r.created_at),
-           clock_timestamp() - coalesce(r.registered_at, r.created_at), NULL, NULL, NULL
+    SELECT r.s3_uri, r.asset, r.bucket_5m, 'registered'::pg_catalog.text, 0, NULL::pg_catalog.timestamptz,
+           coalesce(r.registered_at, r.created_at),
+           pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) coalesce(r.registered_at, r.created_at),
+           NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.int8
       FROM landing.raw_blobs_5m r
-     WHERE r.status = 'pending' AND r.queued_at IS NULL
+     WHERE r.status OPERATOR(pg_catalog.=) 'pending'::pg_catalog.text AND r.queued_at IS NULL
        AND NOT EXISTS (SELECT FROM ingestion.objects o
-                        WHERE o.s3_uri = r.s3_uri AND o.status IN ('pending', 'failed'));
-END
+                        WHERE o.s3_uri OPERATOR(pg_catalog.=) r.s3_uri
+                          AND o.status OPERATOR(pg_catalog.=) ANY ('{pending,failed}'::pg_catalog.text[]))
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.objects_waiting() IS 'Rows of the view queue';
 
@@ -53,9 +56,9 @@ COMMENT ON VIEW btc_ingest.queue IS
     'Objects that wait to be loaded: pending, failed, or registered and not enqueued yet. Without what a cancelled '
     'backfill has left';
 COMMENT ON COLUMN btc_ingest.queue.uri IS 's3://bucket/key of the object';
-COMMENT ON COLUMN btc_ingest.queue.asset IS 'Symbol by the object''s registry row or metadata; null if unknown';
+COMMENT ON COLUMN btc_ingest.queue.asset IS 'Symbol by the object''s registration or key; null if unknown';
 COMMENT ON COLUMN btc_ingest.queue.bucket_5m IS
-    'First bucket of the object by its registry row, key or footer; null if unknown';
+    'First bucket of the object by its registration, key or footer; null if unknown';
 COMMENT ON COLUMN btc_ingest.queue.status IS
     'pending: is loaded next; failed: is tried again at next_attempt_at; registered: no worker or sweep has '
     'enqueued the registry row yet';
@@ -130,7 +133,8 @@ COMMENT ON FUNCTION btc_ingest_internal.lag_by_asset() IS 'Rows of the view lag'
 CREATE VIEW btc_ingest.lag AS SELECT * FROM btc_ingest_internal.lag_by_asset();
 COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest bucket with stored ticks, and what waits to be loaded';
 COMMENT ON COLUMN btc_ingest.lag.asset IS 'Symbol; null for waiting objects whose asset is unknown';
-COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS 'Start of the newest bucket of which ticks are stored; null if none is';
+COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS
+    'Start of the newest bucket of which ticks are stored; null if none is';
 COMMENT ON COLUMN btc_ingest.lag.lag IS 'Time since the end of that bucket';
 COMMENT ON COLUMN btc_ingest.lag.waiting IS 'Number of objects that wait';
 COMMENT ON COLUMN btc_ingest.lag.oldest_waiting_bucket IS
@@ -140,20 +144,17 @@ COMMENT ON COLUMN btc_ingest.lag.oldest_waiting IS 'Longest time that an object 
 CREATE FUNCTION btc_ingest_internal.objects_failed()
 RETURNS TABLE (uri text, status text, attempts integer, sqlstate text, message text, last_attempt_at timestamptz,
                next_attempt_at timestamptz, asset text, bucket_5m timestamptz, backfill bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-BEGIN
-    RETURN QUERY
     SELECT o.s3_uri, o.status, o.attempts, o.last_sqlstate, o.last_error, o.attempt_started_at, o.next_attempt_at,
-           coalesce(b.asset, o.metadata ->> 'symbol'), b.bucket_5m, o.backfill
+           o.asset, CASE WHEN pg_catalog.isfinite(o.span_from) THEN o.span_from END, o.backfill
       FROM ingestion.objects o
-      LEFT JOIN LATERAL (SELECT r.asset, r.bucket_5m FROM landing.raw_blobs_5m r
-                          WHERE r.s3_uri = o.s3_uri ORDER BY r.bucket_5m, r.asset LIMIT 1) AS b ON true
-     WHERE o.status IN ('failed', 'quarantined', 'skipped')
+     WHERE o.status OPERATOR(pg_catalog.=) ANY ('{failed,quarantined,skipped}'::pg_catalog.text[])
        -- Nothing tries again what a cancelled backfill has left.
-       AND (o.status = 'failed' AND o.backfill IN (SELECT c.id FROM ingestion.backfills c
-                                                    WHERE c.status = 'cancelled')) IS NOT TRUE;
-END
+       AND (o.status OPERATOR(pg_catalog.=) 'failed'::pg_catalog.text
+            AND o.backfill OPERATOR(pg_catalog.=) ANY (ARRAY(
+                SELECT c.id FROM ingestion.backfills c
+                 WHERE c.status OPERATOR(pg_catalog.=) 'cancelled'::pg_catalog.text))) IS NOT TRUE
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.objects_failed() IS 'Rows of the view failures';
 
@@ -170,9 +171,9 @@ COMMENT ON COLUMN btc_ingest.failures.message IS
     'Message of the last failure, or the reason for which the object is skipped';
 COMMENT ON COLUMN btc_ingest.failures.last_attempt_at IS 'When the last attempt started; null if there was none';
 COMMENT ON COLUMN btc_ingest.failures.next_attempt_at IS 'When a failed object is tried again';
-COMMENT ON COLUMN btc_ingest.failures.asset IS 'Symbol by the object''s registry row or metadata; null if unknown';
+COMMENT ON COLUMN btc_ingest.failures.asset IS 'Symbol by the object''s registration or key; null if unknown';
 COMMENT ON COLUMN btc_ingest.failures.bucket_5m IS
-    'First bucket of the object by its registry row; null if it has none';
+    'First bucket of the object by its registration, key or footer; null if unknown';
 COMMENT ON COLUMN btc_ingest.failures.backfill IS
     'Id of the backfill that registered the object; null for a live object';
 
@@ -231,19 +232,23 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
     RETURN QUERY
-    WITH history AS (
-        SELECT h.*, row_number() OVER (PARTITION BY h.s3_uri ORDER BY h.id) AS place,
-               lag(h.outcome) OVER (PARTITION BY h.s3_uri ORDER BY h.id) AS before
-          FROM ingestion.load_history h WHERE h.started_at >= now() - since
+    WITH failed AS MATERIALIZED (
+        SELECT h.id, h.s3_uri, h.outcome, h.sqlstate
+          FROM ingestion.load_history h WHERE h.sqlstate IS NOT NULL AND h.started_at >= now() - since
     ), errors AS (
         SELECT jsonb_object_agg(e.class, e.times) AS classes
-          FROM (SELECT left(h.sqlstate, 2) AS class, count(*) AS times
-                  FROM history h WHERE h.sqlstate IS NOT NULL GROUP BY 1) AS e
+          FROM (SELECT left(f.sqlstate, 2) AS class, count(*) AS times FROM failed f GROUP BY 1) AS e
+    ), retries AS (
+        -- As many as there are failed attempts that another attempt followed.
+        SELECT count(*) AS times FROM failed f
+         WHERE f.outcome = 'failed'
+           AND EXISTS (SELECT FROM ingestion.load_history n
+                        WHERE n.s3_uri = f.s3_uri AND n.id > f.id AND n.started_at >= now() - since)
     )
     SELECT count(*) FILTER (WHERE h.outcome = 'loaded'), count(*) FILTER (WHERE h.outcome = 'already loaded'),
            count(*) FILTER (WHERE h.outcome IN ('failed', 'quarantined')),
            count(*) FILTER (WHERE h.outcome = 'quarantined'),
-           count(*) FILTER (WHERE h.before = 'failed'),
+           (SELECT r.times FROM retries r),
            coalesce(sum(h.rows_read), 0), coalesce(sum(h.rows_inserted), 0), coalesce(sum(h.rows_conflicting), 0),
            coalesce(sum(h.rows_replaced), 0), coalesce(sum(h.rows_rejected), 0), coalesce(sum(h.bytes), 0),
            coalesce(sum(h.fetch_ms), 0) / 1000, coalesce(sum(h.decode_ms), 0) / 1000,
@@ -253,7 +258,7 @@ BEGIN
            percentile_cont(0.99) WITHIN GROUP (ORDER BY h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
            max(h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
            coalesce((SELECT e.classes FROM errors e), '{}')
-      FROM history h;
+      FROM ingestion.load_history h WHERE h.started_at >= now() - since;
 END
 $$;
 COMMENT ON FUNCTION btc_ingest.stats_since(interval) IS
@@ -312,7 +317,8 @@ GRANT EXECUTE ON FUNCTION
     btc_ingest_internal.running_loads(), btc_ingest.workers(), btc_ingest_internal.objects_waiting(),
     btc_ingest_internal.prefixes_waiting(), btc_ingest_internal.objects_in_conflict(),
     btc_ingest_internal.lag_by_asset(), btc_ingest_internal.objects_failed(), btc_ingest.stats_since(interval)
-TO btc_ingest_reader;
+TO btc_ingest_reader, btc_ingest_monitor;
 GRANT SELECT ON
-    btc_ingest.queue, btc_ingest.outages, btc_ingest.lag, btc_ingest.failures, btc_ingest.conflicts, btc_ingest.progress, btc_ingest.stats
-TO btc_ingest_reader;
+    btc_ingest.queue, btc_ingest.outages, btc_ingest.lag, btc_ingest.failures, btc_ingest.conflicts,
+    btc_ingest.progress, btc_ingest.stats
+TO btc_ingest_reader, btc_ingest_monitor;

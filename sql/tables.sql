@@ -207,6 +207,8 @@ VALUES
         'End (exclusive) of the times that the object can hold, by its key or footer; infinity if unknown'),
     ('ingestion.objects', 'rows_staged', 'bigint', 'NOT NULL DEFAULT 0', true,
         'Rows of an unfinished object that chunks of a backfill hold already'),
+    ('ingestion.objects', 'asset', 'text', '', true,
+        'Symbol by the registration or the key; null if unknown'),
     ('ingestion.objects', 'queued_at', 'timestamp with time zone', 'NOT NULL DEFAULT now()', true,
         'Since when the object has been waiting to be loaded, or had been when it was loaded last: its registration, '
         'the listing that found it new or changed, or retry()'),

@@ -124,6 +124,14 @@ impl AllowedPrefixes {
         })
     }
 
+    /// Returns a prefix that would allow a key: the bucket and the key's first segment, if it has several.
+    pub fn wanted_for(bucket: &str, key: &str) -> String {
+        match key.split_once('/') {
+            Some((first, _)) if !first.is_empty() => format!("s3://{bucket}/{first}"),
+            _ => format!("s3://{bucket}"),
+        }
+    }
+
     /// Returns whether everything is denied.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -12,9 +12,10 @@ const ROWS: &str =
                       FROM landing.raw_blobs_5m";
 /// The view `lag`, without times.
 const LAG: &str = "SELECT string_agg(concat_ws(' ', asset, to_char(newest_bucket AT TIME ZONE 'UTC',
-                                               'YYYY-MM-DD HH24:MI'), waiting), ', ' ORDER BY asset) FROM btc_ingest.lag";
+                                               'YYYY-MM-DD HH24:MI'), waiting), ', ' ORDER BY asset)
+                      FROM btc_ingest.lag";
 /// What `doctor()` says of registrations.
-const DOCTOR: &str = "SELECT concat_ws(' ', ok, detail) FROM btc_ingest.doctor() WHERE \"check\" = 'registrations'";
+const DOCTOR: &str = "SELECT concat_ws(' ', ok, detail) FROM btc_ingest.doctor() WHERE name = 'registrations'";
 
 /// Registers an object under a bucket and an asset of which it holds no tick.
 fn register_wrongly(queue: &mut QueueFixture, slice: &Slice, bucket: &str, asset: &str) {
@@ -53,7 +54,7 @@ fn a_row_is_loaded_only_if_its_object_holds_ticks_of_its_slice_and_lag_goes_by_w
     assert_eq!(queue.text(LAG), "BTCUSDT 2024-08-08 12:05 0");
 
     // The hint mends it as it is printed.
-    let hint = queue.text("SELECT hint FROM btc_ingest.doctor() WHERE \"check\" = 'registrations'");
+    let hint = queue.text("SELECT hint FROM btc_ingest.doctor() WHERE name = 'registrations'");
     queue.run(hint.split_once("remove them: ").unwrap().1);
     assert_eq!(queue.text(ROWS), "2024-08-08 12:00 BTCUSDT loaded t, 2024-08-08 12:05 BTCUSDT loaded t");
     assert_eq!(queue.text(DOCTOR), "t every row fits its object");

@@ -51,7 +51,7 @@ fn six_hours_without_s3_cost_no_attempt_and_need_no_operator() {
     assert_eq!(queue.text("SELECT paused::text FROM ingestion.control"), "false");
     assert_eq!(said(&queue), 1);
     let doctor = "SELECT concat_ws(' ', ok, detail LIKE '%s3://landing/%S3007%', hint LIKE '%by themselves%')
-                    FROM btc_ingest.doctor() WHERE \"check\" = 'outages'";
+                    FROM btc_ingest.doctor() WHERE name = 'outages'";
     assert_eq!(queue.text(doctor), "f t t");
 
     proxy.clear();

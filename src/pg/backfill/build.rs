@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use chrono::{DateTime, SecondsFormat};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
@@ -21,7 +22,7 @@ use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_as_superuser};
-use crate::pg::session::{lock_waits, spi};
+use crate::pg::session::{guc, lock_waits, spi};
 
 /// The result of an attempt at a unit.
 pub enum Outcome {
@@ -64,6 +65,7 @@ fn try_once(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
         let _owner = target.become_owner();
         record(client, backfill, unit, status, &built)?;
         count(client, backfill, slot, &built.filled, began)?;
+        log(backfill, unit, &built);
         Ok(Outcome::Done(built.chunk))
     })
 }
@@ -126,12 +128,29 @@ fn record(
     spi::execute_kept(client, statement!("unit_done"), &args).map(drop)
 }
 
+/// Writes a line about each object and one about the chunk into the server's log.
+fn log(backfill: &Backfill, unit: Unit, built: &Built) {
+    built.filled.loaded.iter().for_each(|report| guc::log_load(&format!("btc_ingest: {report}")));
+    let from = DateTime::from_timestamp_micros(unit.from).map(|from| from.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let (id, from) = (backfill.id, from.unwrap_or_default());
+    let Filled { rows, loaded, .. } = &built.filled;
+    guc::log_load(&match (&built.chunk, &built.note) {
+        (Some(_), _) => {
+            format!("btc_ingest: backfill {id} has made the chunk of {from}: {rows} rows, {} objects", loaded.len())
+        }
+        (None, note) => {
+            let why = note.as_deref().unwrap_or_default();
+            format!("btc_ingest: backfill {id} loads the chunk of {from} object by object: {why}")
+        }
+    });
+}
+
 /// Adds the result to the counts of the worker.
 fn count(client: &mut SpiClient<'_>, backfill: &Backfill, slot: i32, filled: &Filled, began: Instant) -> Result<()> {
     let args = [
         backfill.id.into(),
         slot.into(),
-        filled.objects.into(),
+        (filled.loaded.len() as i64).into(),
         filled.failed.into(),
         filled.rows.into(),
         filled.inserted.into(),

@@ -11,6 +11,7 @@ use super::units::Unit;
 use crate::error::Result;
 use crate::error::verdict::Verdict;
 use crate::load::pipeline::Job;
+use crate::model::report::LoadReport;
 use crate::pg::load::plan::LoadPlan;
 use crate::pg::queue::attempt::refuse;
 use crate::pg::queue::outage;
@@ -31,8 +32,8 @@ pub struct Filled {
     pub inserted: i64,
     /// Bytes that were fetched of the objects that are loaded now.
     pub bytes: i64,
-    /// Objects that are loaded now.
-    pub objects: i64,
+    /// The reports of the objects that are loaded now.
+    pub loaded: Vec<LoadReport>,
     /// Objects that have failed.
     pub failed: i64,
     /// Objects that are loaded in part. A later load of each object stores the rest.
@@ -50,9 +51,9 @@ impl Filled {
         self.rows += staged.rows();
         match staged {
             Staged::Loaded { report, .. } => {
-                self.objects += 1;
                 self.inserted += report.inserted;
                 self.bytes += report.bytes;
+                self.loaded.push(*report);
             }
             Staged::Partial { .. } => self.partial += 1,
         }

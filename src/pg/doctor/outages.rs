@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::pg::session::spi;
 use crate::pg::session::target::as_owner;
@@ -31,9 +31,8 @@ pub fn checks() -> Result<Vec<Check>> {
             "loads under {prefix} wait since {since}: {message} ({sqlstate}); {probes} looks since then, the next at \
              {next}"
         );
-        let hint = "They go on by themselves as soon as S3 answers; see the checks of S3 below. SELECT * FROM \
-                    btc_ingest.outages;";
-        Check::bad(NAME, detail, hint)
+        let remark = "Loads go on by themselves as soon as S3 answers. The checks of S3 say why it does not.";
+        Check::bad(NAME, detail, Hint::run("SELECT * FROM btc_ingest.outages;").then(remark))
     };
     Ok(found.into_iter().map(check).collect())
 }

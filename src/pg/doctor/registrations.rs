@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::pg::session::spi;
 use crate::pg::session::target::as_owner;
@@ -30,10 +30,11 @@ pub fn checks() -> Result<Vec<Check>> {
     };
     let more = if rows >= LOOK_AT { " or more" } else { "" };
     let detail = format!(
-        "{rows}{more} rows of landing.raw_blobs_5m name an object that holds no tick of their bucket and asset: {examples}"
+        "{rows}{more} rows of landing.raw_blobs_5m name an object that holds no tick of their bucket and asset: \
+         {examples}"
     );
-    let hint = "Their producer has named the wrong bucket, asset or object: register them rightly, or remove them: \
-                DELETE FROM landing.raw_blobs_5m b WHERE b.status = 'empty' AND EXISTS (SELECT FROM \
-                ingestion.object_slices s WHERE s.s3_uri = b.s3_uri);";
-    Ok(vec![Check::bad(NAME, detail, hint)])
+    let fix = "DELETE FROM landing.raw_blobs_5m b WHERE b.status = 'empty' AND EXISTS (SELECT FROM \
+               ingestion.object_slices s WHERE s.s3_uri = b.s3_uri);";
+    let remark = "Their producer has named the wrong bucket, asset or object. Register the right ones as well.";
+    Ok(vec![Check::bad(NAME, detail, Hint::run(fix).then(remark))])
 }

@@ -96,7 +96,8 @@ fn say_why(uri: Option<String>, from: &str) -> Result<()> {
         as_owner(|client, _| spi::fetch(client, statement!("status_of"), &[uri.clone().into()]))?;
     match status {
         Some(status) => report::notice(&format!(
-            "nothing was changed: {uri} is {status}, and this command changes objects that are {from} and fit all arguments"
+            "nothing was changed: {uri} is {status}, and this command changes objects that are {from} and fit all \
+             arguments"
         )),
         None => report::warning(&format!(
             "nothing was changed: no object is known as \"{uri}\"; the views queue and failures show those that wait"

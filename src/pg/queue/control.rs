@@ -1,4 +1,5 @@
-//! What holds up loads: outages of S3, and the pause switch. `pause_ingest()` and `resume_ingest()` set it; workers and sweeps obey it.
+//! What holds up loads: outages of S3, and the pause switch. `pause_ingest()` and `resume_ingest()` set it, workers and
+//! sweeps obey it.
 
 use pgrx::spi::SpiClient;
 

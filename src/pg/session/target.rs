@@ -47,6 +47,16 @@ pub fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) 
     })
 }
 
+/// Runs a `work` that only reads behind the guard and with the privileges of the tables' owner, also in a read-only
+/// transaction and on a standby.
+pub fn as_reading_owner<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
+    Spi::connect_mut(|client| {
+        let target = Target::check_catalogs(client)?;
+        let _owner = target.become_owner();
+        work(client)
+    })
+}
+
 /// What the guard has read of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {

@@ -223,7 +223,7 @@ fn a_database_that_is_not_utf8_is_refused_at_install_and_at_a_load_and_doctor_sa
     let mut client = db.client();
     let load = refused(&mut client, &uri, "", "TK021");
     assert!(load.message.ends_with("the database has encoding LATIN1, and btc_ingest needs UTF8"), "{load:?}");
-    let said = r#"SELECT ok || ' ' || detail FROM btc_ingest.doctor() WHERE "check" = 'encoding'"#;
+    let said = r#"SELECT ok || ' ' || detail FROM btc_ingest.doctor() WHERE name = 'encoding'"#;
     assert_eq!(texts(&mut client, said), ["false the database has encoding LATIN1, and btc_ingest needs UTF8"]);
     refusal(&mut client, "SELECT btc_ingest.migrate()", "TK021");
 }

@@ -153,6 +153,7 @@ const OUR_TABLES: [(&str, &str); 6] = [
          span_from timestamp with time zone not null default '-infinity'::timestamp with time zone
          span_to timestamp with time zone not null default 'infinity'::timestamp with time zone
          rows_staged bigint not null default 0
+         asset text
          queued_at timestamp with time zone not null default now()
          watch text",
     ),
@@ -285,9 +286,13 @@ fn indexes_are_these() {
         &found,
         "ingestion.load_history USING btree (s3_uri, started_at)
          ingestion.load_history USING btree (started_at)
+         ingestion.load_history USING btree (started_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
+         ingestion.load_history USING btree (started_at) WHERE (sqlstate IS NOT NULL)
          ingestion.object_slices USING btree (asset, bucket_5m)
          ingestion.objects USING btree (( CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), \
              s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NULL))
+         ingestion.objects USING btree (asset, span_from, queued_at) WHERE (status = ANY (ARRAY['pending'::text, \
+             'failed'::text]))
          ingestion.objects USING btree (backfill, next_attempt_at) WHERE (status = ANY (ARRAY['failed'::text, \
              'quarantined'::text]))
          ingestion.objects USING btree (backfill, span_from, s3_uri) WHERE ((status = 'pending'::text) AND (backfill \
@@ -297,6 +302,7 @@ fn indexes_are_these() {
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE ((status = 'pending'::text) AND (queued_at IS NULL))
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE (status = 'empty'::text)
          landing.raw_blobs_5m USING btree (s3_uri)
+         landing.raw_blobs_5m USING btree (s3_uri) WHERE (status = 'quarantined'::text)
          landing.raw_blobs_5m unique USING btree (asset, bucket_5m)
          landing.rejected_ticks USING btree (s3_uri, etag)
          market_data.btc_ticks USING btree (bucket_5m)
