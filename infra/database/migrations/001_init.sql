@@ -117,6 +117,7 @@ CREATE TABLE ingestion.objects (
     span_from timestamp with time zone NOT NULL DEFAULT '-infinity',
     span_to timestamp with time zone NOT NULL DEFAULT 'infinity',
     rows_staged bigint NOT NULL DEFAULT 0,
+    asset text,
     queued_at timestamp with time zone NOT NULL DEFAULT now(),
     watch text,
     PRIMARY KEY (s3_uri)
@@ -275,6 +276,12 @@ CREATE INDEX objects_conflicts_idx ON ingestion.objects (loaded_at)
 CREATE INDEX raw_blobs_5m_unqueued_idx ON landing.raw_blobs_5m (bucket_5m, asset)
     WHERE status = 'pending' AND queued_at IS NULL;
 CREATE INDEX raw_blobs_5m_empty_idx ON landing.raw_blobs_5m (bucket_5m, asset) WHERE status = 'empty';
+CREATE INDEX objects_waiting_idx ON ingestion.objects (asset, span_from, queued_at)
+    WHERE status IN ('pending', 'failed');
+CREATE INDEX raw_blobs_5m_quarantined_idx ON landing.raw_blobs_5m (s3_uri) WHERE status = 'quarantined';
+CREATE INDEX load_history_failed_idx ON ingestion.load_history (started_at) WHERE sqlstate IS NOT NULL;
+CREATE INDEX load_history_differing_idx ON ingestion.load_history (started_at)
+    WHERE rows_conflicting > 0 OR rows_rejected > 0;
 
 COMMENT ON TABLE landing.raw_blobs_5m IS
     'Registry: one row per bucket and asset names the object in S3 that holds the ticks';
@@ -389,6 +396,7 @@ COMMENT ON COLUMN ingestion.objects.span_to IS
     'End (exclusive) of the times that the object can hold, by its key or footer; infinity if unknown';
 COMMENT ON COLUMN ingestion.objects.rows_staged IS
     'Rows of an unfinished object that chunks of a backfill hold already';
+COMMENT ON COLUMN ingestion.objects.asset IS 'Symbol by the registration or the key; null if unknown';
 COMMENT ON COLUMN ingestion.objects.queued_at IS
     'Since when the object has been waiting to be loaded, or had been when it was loaded last: its '
     'registration, the listing that found it new or changed, or retry()';
