@@ -22,7 +22,10 @@ fn the_migration_file_is_what_its_script_prints() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/database/migrations/print_init.sql");
     let mut psql = client_program("psql");
     let printed = run(psql.args(["-XqAt", "-d", &db.connection_string(), "-f"]).arg(script)).unwrap();
-    assert!(printed.trim_end() == FILE.trim_end(), "run scripts/print_migration.sh: the tables have changed:\n{printed}");
+    assert!(
+        printed.trim_end() == FILE.trim_end(),
+        "run scripts/print_migration.sh: the tables have changed:\n{printed}"
+    );
 }
 
 #[test]
