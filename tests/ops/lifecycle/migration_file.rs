@@ -16,8 +16,7 @@ fn without_the_extension(shape: Vec<String>) -> Vec<String> {
 
 #[test]
 fn the_migration_file_is_what_its_script_prints() {
-    let db = ServerFixture::shared().cluster();
-    let db = TestDb::new(db);
+    let db = TestDb::new(&ServerFixture::shared().cluster);
     db.psql("CREATE EXTENSION timescaledb; CREATE EXTENSION vector;").unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/database/migrations/print_init.sql");
     let mut psql = client_program("psql");
@@ -32,7 +31,7 @@ fn the_migration_file_is_what_its_script_prints() {
 fn the_migration_file_makes_the_tables_of_create_extension_which_adopts_them() {
     let fixture = ServerFixture::shared();
     let wanted = shape(&mut fixture.db().client());
-    let db = TestDb::new(fixture.cluster());
+    let db = TestDb::new(&fixture.cluster);
     db.psql(FILE).unwrap();
     let mut client = db.client();
     must_be_equal(
