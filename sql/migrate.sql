@@ -217,6 +217,9 @@ BEGIN
     PERFORM btc_ingest_internal.rename_stored_modes();
     PERFORM btc_ingest_internal.adopt_checks(vector);
     PERFORM btc_ingest_internal.adopt_empty_registrations(vector);
+    IF existing < 5 THEN
+        PERFORM btc_ingest_internal.order_loaded_objects();
+    END IF;
 
     IF NOT EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                     WHERE schema_name = 'market_data' AND table_name = 'btc_ticks') THEN
