@@ -7,6 +7,7 @@ mod dump;
 mod equal;
 mod far_times;
 mod faults;
+mod order;
 mod owner;
 mod pair_fixture;
 mod traps;
