@@ -10,5 +10,6 @@ pub mod credentials;
 pub mod head;
 pub mod listing;
 pub mod object;
+pub mod plan;
 pub mod reads;
 pub mod stream;

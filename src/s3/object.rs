@@ -43,19 +43,20 @@ pub struct S3Object {
     uri: S3Uri,
     head: ObjectHead,
     pub(super) io: Io,
-    pub(super) window: usize,
+    pub(super) read_ahead: u64,
 }
 
 impl S3Object {
-    /// Asks for size and etag with one HEAD. `window` is the number of bytes that one GET of a stream fetches.
-    pub async fn open(connection: Connection, uri: S3Uri, io: Io, window: usize) -> Result<Self> {
+    /// Asks for size and etag with one HEAD. `read_ahead` is the memory for bytes that
+    /// streams fetch in advance.
+    pub async fn open(connection: Connection, uri: S3Uri, io: Io, read_ahead: u64) -> Result<Self> {
         let head = Self::head_of(&connection, &uri).await?;
-        Ok(Self::at(connection, uri, head, io, window))
+        Ok(Self::at(connection, uri, head, io, read_ahead))
     }
 
     /// Makes the object from a size and etag that are known from a listing or a previous request.
-    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, io: Io, window: usize) -> Self {
-        S3Object { connection, uri, head, io, window }
+    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, io: Io, read_ahead: u64) -> Self {
+        S3Object { connection, uri, head, io, read_ahead }
     }
 
     /// Asks for the size and etag of the current version.
