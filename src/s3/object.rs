@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::answer::{cause, explain, timeout};
 use super::client::Connection;
 use super::head::{ObjectHead, is_usable, part_of, version_of};
+use super::pace::Pace;
 use super::reads::Io;
 use crate::error::{Error, Result};
 use crate::model::text::printable;
@@ -128,7 +129,9 @@ impl S3Object {
             match self.append(rest, &mut body, answer.take()).await {
                 Ok(()) => break,
                 Err(Error::ChecksumMismatch) if attempt < attempts => body.clear(),
-                Err(Error::BodyBroken { .. } | Error::S3Timeout { doing: READING_BODY, .. }) if attempt < attempts => {}
+                // Another connection may be faster.
+                Err(Error::BodyBroken { .. } | Error::BodySlow { .. }) if attempt < attempts => {}
+                Err(Error::S3Timeout { doing: READING_BODY, .. }) if attempt < attempts => {}
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(Duration::from_millis(50 << attempt.min(6))).await;
@@ -148,6 +151,7 @@ impl S3Object {
         };
         self.check(&answer, &range)?;
         let limit = self.connection.settings.read_timeout;
+        let mut pace = Pace::new(self.connection.settings.min_speed, limit, Instant::now());
         loop {
             let chunk = match tokio::time::timeout(limit, answer.body.next()).await {
                 Err(_) => return Err(timeout(limit, READING_BODY)),
@@ -162,6 +166,9 @@ impl S3Object {
                 return Err(Error::BadAnswer { why: "its body is longer than the range that was asked for".into() });
             }
             body.extend_from_slice(&chunk);
+            if body.len() < end {
+                pace.took(chunk.len() as u64, Instant::now())?;
+            }
         }
         if body.len() < end {
             return Err(Error::BodyBroken { why: format!("{} bytes are missing", end - body.len()) });

@@ -7,6 +7,7 @@ mod installation;
 mod last_error;
 mod queue;
 mod s3;
+mod slow;
 mod tables;
 mod times;
 mod workers;
@@ -33,6 +34,7 @@ pub fn checks() -> Result<Vec<Check>> {
     checks.extend(workers::checks(&server));
     if server.is_preloaded("btc_ingest") {
         checks.extend(section("last error of a worker", || last_error::checks(sound))?);
+        checks.push(slow::check());
     }
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
