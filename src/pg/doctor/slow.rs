@@ -1,6 +1,6 @@
 //! What is slow: loads and listings that run and do not move.
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use crate::pg::session::shared::{self, Phase};
 use crate::pg::session::{ffi, guc};
 
@@ -17,14 +17,14 @@ pub fn check() -> Check {
     const NAME: &str = "loads and listings";
     let (now, running) = (ffi::now(), shared::loads());
     let patience = SILENCES * guc::s3().read_timeout.as_micros() as i64;
-    let mut slow: Vec<(i64, String)> = running
+    let mut slow: Vec<(i64, i32, String)> = running
         .iter()
-        .filter_map(|load| {
-            let quiet = now - load.moved;
+        .map(|load| (now - load.moved, load))
+        .filter(|(quiet, _)| *quiet > patience)
+        .map(|(quiet, load)| {
             let what = if load.phase == Phase::Listing { "the listing of" } else { "the load of" };
-            let text =
-                format!("{what} {} by process {} has not moved for {} s", load.uri.as_str(), load.pid, quiet / SECOND);
-            (quiet > patience).then_some((quiet, text))
+            let (uri, pid, seconds) = (load.uri.as_str(), load.pid, quiet / SECOND);
+            (quiet, pid, format!("{what} {uri} by process {pid} has not moved for {seconds} s"))
         })
         .collect();
     if slow.is_empty() {
@@ -32,10 +32,15 @@ pub fn check() -> Check {
     }
     slow.sort_by(|a, b| b.cmp(a));
     let more = slow.len().saturating_sub(NAMED);
-    let named: Vec<String> = slow.into_iter().take(NAMED).map(|(_, text)| text).collect();
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    let hint = "A slow store, or a lock: SELECT wait_event_type, wait_event FROM pg_stat_activity WHERE pid = …; \
-                btc_ingest.s3_min_speed and btc_ingest.s3_read_timeout limit how long S3 may take, and SELECT \
-                pg_cancel_backend(pid); ends a load by hand.";
+    slow.truncate(NAMED);
+    let pids = slow.iter().map(|(_, pid, _)| pid.to_string()).collect::<Vec<_>>().join(", ");
+    let named: Vec<String> = slow.into_iter().map(|(.., text)| text).collect();
+    let sql =
+        format!("SELECT pid, state, wait_event_type, wait_event, query FROM pg_stat_activity WHERE pid IN ({pids});");
+    let hint = Hint::run(sql).then(
+        "A slow store, or a lock. btc_ingest.s3_min_speed and btc_ingest.s3_read_timeout limit how long S3 may take, \
+         and pg_cancel_backend(pid) ends a load by hand.",
+    );
     Check::bad(NAME, format!("{}{more}", named.join("; ")), hint)
 }

@@ -12,10 +12,10 @@ use super::{ffi, spi};
 use crate::error::{Error, Result};
 
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
-pub const SCHEMA_VERSION: i32 = 4;
+pub const SCHEMA_VERSION: i32 = 5;
 
 /// How many tables the guard locks.
-const LOCKED: usize = 11;
+const LOCKED: usize = 12;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
 /// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
@@ -31,6 +31,7 @@ const WRITTEN: [&str; LOCKED + 1] = [
     "ingestion.backfill_workers",
     "ingestion.backfill_chunks",
     "ingestion.control",
+    "ingestion.outages",
     "ingestion.schema_version",
     "market_data.btc_ticks",
 ];
@@ -43,6 +44,16 @@ pub fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) 
         let _owner = target.become_owner();
         Target::check_version(client)?;
         work(client, &target)
+    })
+}
+
+/// Runs a `work` that only reads behind the guard and with the privileges of the tables' owner, also in a read-only
+/// transaction and on a standby.
+pub fn as_reading_owner<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
+    Spi::connect_mut(|client| {
+        let target = Target::check_catalogs(client)?;
+        let _owner = target.become_owner();
+        work(client)
     })
 }
 

@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -27,6 +27,7 @@ const TABLES: [&str; 14] = [
     "ingestion.backfill_workers",
     "ingestion.backfill_chunks",
     "ingestion.control",
+    "ingestion.outages",
     "ingestion.schema_version",
     "ops.retention_jobs",
 ];
