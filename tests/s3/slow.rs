@@ -138,7 +138,7 @@ fn doctor_names_a_load_that_does_not_move() {
         load(&mut other, &uri, "").map_err(Refusal::from).unwrap_err().sqlstate
     });
     let found = "SELECT NOT ok AND detail LIKE '%load of ' || $1 || ' by process ' || $2 || '%' AND hint <> ''
-                   FROM btc_ingest.doctor() WHERE \"check\" = 'loads and listings'";
+                   FROM btc_ingest.doctor() WHERE name = 'loads and listings'";
     let args: [&(dyn postgres::types::ToSql + Sync); 2] = [&folder.uris[0], &pid.to_string()];
     let deadline = Instant::now() + SOON;
     while !client.query_one(found, &args).unwrap().get::<_, bool>(0) {
