@@ -17,7 +17,8 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 
 .NOTPARALLEL:
 
-.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install bench soak crowd clean
+.PHONY: help demo demo-down test lint test-core test-pg test-blackbox test-infra test-host deb bootstrap install
+.PHONY: bench soak crowd clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -58,6 +59,15 @@ test-pg: ## what needs a backend
 
 test-blackbox: install ## a real cluster and a real S3 server
 	cargo test -p btc_ingest_kit -p btc_ingest_tests
+
+deb: bootstrap ## packages the extension as postgresql-15-btc-ingest; DEB=--debug packages the development build
+	@scripts/deb.sh $(DEB)
+
+test-host: bootstrap ## sets up a Debian 12 from nothing and from a bundle, without a network, and loads
+	@infra/tests/test_host.sh
+
+test-infra: ## what infra/database promises: Terraform, scripts
+	@infra/tests/run.sh
 
 # A target directory of its own: the bench depends on the crate's core, and cargo would put the core's shared library
 # where the extension's stands.

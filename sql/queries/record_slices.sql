@@ -6,10 +6,14 @@ WITH slices AS (
                          $8::timestamptz[], $9::timestamptz[])
         AS s (bucket_5m, asset, ticks, first_trade_id, last_trade_id, first_event_time, last_event_time)
 ), recorded AS (
-    INSERT INTO ingestion.object_slices (s3_uri, etag, bucket_5m, asset, ticks, first_trade_id, last_trade_id,
+    INSERT INTO ingestion.object_slices AS o (s3_uri, etag, bucket_5m, asset, ticks, first_trade_id, last_trade_id,
                                          first_event_time, last_event_time)
     SELECT $1, $2, s.* FROM slices s
-    ON CONFLICT DO NOTHING
+    -- A backfill in mode chunk may have recorded a part of a slice.
+    ON CONFLICT (s3_uri, etag, bucket_5m, asset) DO UPDATE
+       SET ticks = excluded.ticks, first_trade_id = excluded.first_trade_id, last_trade_id = excluded.last_trade_id,
+           first_event_time = excluded.first_event_time, last_event_time = excluded.last_event_time
+     WHERE o.ticks < excluded.ticks
 )
 SELECT pg_notify('btc_ingest_loaded', json_build_object(
            'asset', asset, 'bucket', to_char(bucket_5m AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
