@@ -11,7 +11,7 @@ use super::background::Events;
 use crate::decode::{DecodeSettings, TickReader, map_columns, read_footer};
 use crate::error::{Error, Result};
 use crate::model::options::{Expected, LoadOptions, OnBadRow};
-use crate::model::source::{MemorySource, ObjectSource};
+use crate::model::source::{MemorySource, ObjectSource, Part};
 use crate::model::tick::Symbols;
 use crate::model::time_range::TimeRange;
 use crate::model::uri::S3Uri;
@@ -49,14 +49,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns the bytes per window of a stream. Nine columns hold two windows each, together an eighth of the memory.
-    pub fn window(&self) -> usize {
-        (self.memory / 8 / 18).clamp(64 << 10, 4 << 20) as usize
-    }
-
     /// Returns the bytes of small objects that may be prefetched at once.
     pub fn prefetch_bytes(&self) -> u64 {
         self.memory / 8
+    }
+
+    /// Returns the bytes of a large object that may be fetched in advance. With `OnBadRow::Reject`, pages get one of
+    /// these eighths.
+    fn read_ahead(&self, on_bad_row: OnBadRow) -> u64 {
+        self.memory / 8 * if on_bad_row == OnBadRow::Reject { 1 } else { 2 }
     }
 
     /// Returns the bytes of ticks per batch. Three batches exist at once (inserted, waiting, being made); together they
@@ -90,7 +91,7 @@ pub struct Job {
 impl Job {
     /// Returns the object at the version of `head`.
     pub fn object(&self, connection: &Connection, head: ObjectHead, io: &Io) -> S3Object {
-        S3Object::at(connection.clone(), self.uri.clone(), head, io.clone(), self.limits.window())
+        S3Object::at(connection.clone(), self.uri.clone(), head, io.clone(), self.limits.read_ahead(self.on_bad_row))
     }
 
     /// Returns the object's size if it is known and one GET can fetch the whole object.
@@ -186,7 +187,7 @@ pub fn load(
         max_batch_bytes: job.limits.batch_bytes(),
     };
     let (rows, writer, fingerprint) = (meta.rows(), meta.writer().map(str::to_owned), meta.fingerprint());
-    let mut reader = TickReader::new(source, meta, mapping, &job.options, settings)?;
+    let mut reader = TickReader::new(&*source, meta, mapping, &job.options, settings)?;
     events.send(LoadEvent::Opened(Box::new(Opened { head, rows, writer, fingerprint })))?;
 
     let mut symbols = Symbols::default();
@@ -309,7 +310,9 @@ fn differs(what: &'static str, found: u64, registered: Option<u64>) -> Result<()
 
 /// Compares the object's digest. This reads the whole object once more, because a load fetches the needed columns only.
 fn check_digest(source: &dyn ObjectSource, registered: &str) -> Result<()> {
-    let mut stream = source.stream(0..source.size());
+    let whole = Part { range: 0..source.size(), head: 0 };
+    let mut streams = source.streams(vec![vec![whole]]).flatten();
+    let Some(mut stream) = streams.next() else { return Ok(()) };
     let mut digest = Sha256::new();
     while stream.remaining() > 0 {
         let len = stream.remaining().min(1 << 20) as usize;
