@@ -296,7 +296,7 @@ fn readers_see_loaders_load_and_only_admins_skip() {
 fn a_command_that_changes_nothing_says_why() {
     let mut queue = QueueFixture::new();
     let slice = queue.register_slices("BTCUSDT", 0..1).remove(0);
-    queue.wait_loaded(&[slice.clone()]);
+    queue.wait_loaded(std::slice::from_ref(&slice));
     let connection = queue.db.connection_string();
     let uri = &slice.uri;
     for (command, severity, what) in [
@@ -322,7 +322,7 @@ fn a_command_that_changes_nothing_says_why() {
 fn what_was_not_stored_of_a_loaded_object_is_counted_and_shown() {
     let mut queue = QueueFixture::new();
     let slice = queue.register_slices("BTCUSDT", 0..1).remove(0);
-    queue.wait_loaded(&[slice.clone()]);
+    queue.wait_loaded(std::slice::from_ref(&slice));
     assert_eq!(queue.number("SELECT count(*) FROM btc_ingest.conflicts"), 0);
     // The producer corrects a price, but does not say that the new value is to replace the old one.
     let mut corrected = slice.ticks.clone();

@@ -34,7 +34,7 @@ fn a_row_is_loaded_only_if_its_object_holds_ticks_of_its_slice_and_lag_goes_by_w
     register_wrongly(&mut queue, &slice, "2031-01-01T00:00:00Z", "BTCUSDT");
     register_wrongly(&mut queue, &slice, &bucket(0), "ETHUSDT");
     queue.run("COMMIT");
-    queue.wait_loaded(&[slice.clone()]);
+    queue.wait_loaded(std::slice::from_ref(&slice));
     queue.wait_for("all rows", "NOT EXISTS (SELECT FROM landing.raw_blobs_5m WHERE status = 'pending')");
     assert_eq!(
         queue.text(ROWS),
