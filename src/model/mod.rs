@@ -3,6 +3,7 @@
 pub mod backfill;
 pub mod bucket;
 pub mod cursors;
+pub mod digest;
 pub mod format;
 pub mod options;
 pub mod pattern;

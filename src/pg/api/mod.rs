@@ -5,6 +5,7 @@ mod backfill;
 mod discover;
 mod load;
 mod locks;
+mod quality;
 mod queue;
 mod status;
 

@@ -208,6 +208,8 @@ const MEMBERS: &str =
      function btc_ingest.stats_since(interval)
      function btc_ingest.sweep(integer)
      function btc_ingest.unwatch(text)
+     function btc_ingest.verify(text,integer)
+     function btc_ingest.verify_range(text,timestamp with time zone,timestamp with time zone,integer)
      function btc_ingest.watch(text,jsonb)
      function btc_ingest.workers()
      function btc_ingest_internal.adopt_checks(text)
