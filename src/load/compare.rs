@@ -45,7 +45,7 @@ impl Scope {
 }
 
 /// What became of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ObjectState {
     /// Its ticks were read.
     Read,

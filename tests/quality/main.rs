@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod gaps;
+mod planted;
+mod planted_fixture;
 mod quality_fixture;
 mod verify;

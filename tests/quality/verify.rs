@@ -106,7 +106,8 @@ fn the_first_ids_of_each_kind_are_returned_as_many_as_asked_for() {
     let mut fixture = QualityFixture::new();
     let report = fixture.load("a", &ticks(1, 100));
     fixture.run("DELETE FROM market_data.btc_ticks WHERE trade_id > 40");
-    let ids = |most: i32| format!("SELECT missing || missing_ids::text FROM btc_ingest.verify('{}', {most})", report.uri);
+    let ids =
+        |most: i32| format!("SELECT missing || missing_ids::text FROM btc_ingest.verify('{}', {most})", report.uri);
     assert_eq!(fixture.text(&ids(3)), "60{41,42,43}");
     assert_eq!(fixture.text(&ids(0)), "60{}");
 }

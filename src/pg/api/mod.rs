@@ -3,6 +3,7 @@
 
 mod backfill;
 mod discover;
+mod ledger;
 mod load;
 mod locks;
 mod quality;

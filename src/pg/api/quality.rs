@@ -105,9 +105,8 @@ fn rows(slices: Vec<Verified>) -> Result<std::vec::IntoIter<VerifiedRow>> {
 }
 
 fn row(slice: Verified) -> Result<VerifiedRow> {
-    let number = |text: String| {
-        text.parse::<AnyNumeric>().map_err(|error| Error::Internal { why: format!("{text}: {error}") })
-    };
+    let number =
+        |text: String| text.parse::<AnyNumeric>().map_err(|error| Error::Internal { why: format!("{text}: {error}") });
     let ids = |ids: &Ids| ids.first.iter().copied().collect::<Vec<i64>>();
     let (objects, table, differences) = (&slice.objects, &slice.table, &slice.differences);
     Ok((

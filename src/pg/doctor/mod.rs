@@ -2,6 +2,7 @@
 
 mod check;
 mod disk;
+mod gaps;
 mod hypertable;
 mod installation;
 mod last_error;
@@ -37,6 +38,7 @@ pub fn checks() -> Result<Vec<Check>> {
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
         checks.extend(section("times", times::checks)?);
+        checks.extend(section("gaps", gaps::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);
     checks.extend(s3::checks()?);

@@ -1,5 +1,7 @@
-//! Whether what is stored is what the objects hold.
+//! Whether what is stored is what the objects hold, and what is missing.
 
+pub mod days;
+pub mod gaps;
 mod objects;
 mod table;
 mod ticks;

@@ -1,7 +1,6 @@
 //! The objects that a comparison reads, and what is recorded of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
@@ -31,7 +30,7 @@ pub struct Loaded {
 #[derive(Deserialize)]
 pub struct LoadedSlice {
     bucket: i64,
-    asset: Arc<str>,
+    asset: String,
     /// Whether other objects hold ticks of it, too.
     shared: bool,
 }
@@ -73,8 +72,8 @@ impl Objects {
     fn add(&mut self, client: &mut SpiClient<'_>, uri: &S3Uri, loaded: Loaded) -> Result<()> {
         self.candidates.push(Candidate { job: job(client, uri)?, etag: Some(loaded.etag) });
         let shared = loaded.slices.iter().filter(|slice| slice.shared);
-        self.shared.extend(shared.map(|slice| (slice.bucket, slice.asset.clone())));
-        self.known.push(loaded.slices.into_iter().map(|slice| (slice.bucket, slice.asset)).collect());
+        self.shared.extend(shared.map(|slice| (slice.bucket, slice.asset.as_str().into())));
+        self.known.push(loaded.slices.into_iter().map(|slice| (slice.bucket, slice.asset.into())).collect());
         Ok(())
     }
 
@@ -134,7 +133,6 @@ fn job(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Job> {
 
 /// Reads what is recorded of one object.
 pub fn loaded(client: &SpiClient<'_>, uri: &S3Uri) -> Result<Option<Loaded>> {
-    let found: Vec<Loaded> =
-        spi::fetch_in_snapshot(client, statement!("verify_object"), &[uri.to_string().into()])?;
+    let found: Vec<Loaded> = spi::fetch_in_snapshot(client, statement!("verify_object"), &[uri.to_string().into()])?;
     Ok(found.into_iter().next())
 }

@@ -36,10 +36,7 @@ pub fn spans<'a>(slices: impl IntoIterator<Item = &'a SliceKey>) -> Vec<Span> {
                 span.buckets.end = bucket + BUCKET_US;
                 span.assets.insert(asset.clone());
             }
-            _ => spans.push(Span {
-                buckets: *bucket..bucket + BUCKET_US,
-                assets: BTreeSet::from([asset.clone()]),
-            }),
+            _ => spans.push(Span { buckets: *bucket..bucket + BUCKET_US, assets: BTreeSet::from([asset.clone()]) }),
         }
     }
     spans
@@ -100,22 +97,12 @@ impl TableSums {
     }
 
     /// Adds the stored ticks of a span that belong to wanted slices.
-    pub fn add(
-        &mut self,
-        client: &SpiClient<'_>,
-        span: &Span,
-        wanted: &dyn Fn(&SliceKey) -> bool,
-    ) -> Result<()> {
+    pub fn add(&mut self, client: &SpiClient<'_>, span: &Span, wanted: &dyn Fn(&SliceKey) -> bool) -> Result<()> {
         for_each_tick(client, span, |bucket, tick| self.add_tick(bucket, tick, wanted))?;
         self.close(wanted)
     }
 
-    fn add_tick(
-        &mut self,
-        bucket: i64,
-        tick: &CanonicalTick<'_>,
-        wanted: &dyn Fn(&SliceKey) -> bool,
-    ) -> Result<()> {
+    fn add_tick(&mut self, bucket: i64, tick: &CanonicalTick<'_>, wanted: &dyn Fn(&SliceKey) -> bool) -> Result<()> {
         let same = |(key, _): &(SliceKey, TickSums)| key.0 == bucket && key.1.as_bytes() == tick.symbol;
         if !self.last.as_ref().is_some_and(same) {
             self.close(wanted)?;

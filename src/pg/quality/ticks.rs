@@ -157,7 +157,6 @@ fn by_bucket<'a>(group: &'a Group, span: &Span) -> HashMap<i64, HashMap<&'a [u8]
 
 fn read(candidates: &[Candidate], group: &Group) -> Result<Vec<Entry>> {
     let (candidates, group, s3) = (candidates.to_vec(), group.clone(), guc::s3());
-    let mut thread =
-        Thread::start(1, move |io, events| compare::collect(&candidates, &group, &s3, io, events))?;
+    let mut thread = Thread::start(1, move |io, events| compare::collect(&candidates, &group, &s3, io, events))?;
     thread.next()?.ok_or_else(|| Error::Internal { why: "the reading thread ended without a result".into() })
 }

@@ -61,6 +61,8 @@ fn the_views_have_these_columns_and_readers() {
         &found,
         "btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
             bucket_5m, backfill
+         btc_ingest.gaps: asset, first_trade_id, last_trade_id, missing, state, before_time, after_time, since, \
+             reason, noted_by, noted_at, filled_by, filled_at
          btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
          btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, \
@@ -192,14 +194,21 @@ const MEMBERS: &str =
      function btc_ingest.backfill_failures(bigint,integer)
      function btc_ingest.backfill_status(bigint)
      function btc_ingest.cancel_backfill(bigint)
+     function btc_ingest.completeness(text,timestamp with time zone,timestamp with time zone)
+     function btc_ingest.conditions(timestamp with time zone,timestamp with time zone)
+     function btc_ingest.declare_asset(text,boolean)
      function btc_ingest.discover(text)
      function btc_ingest.doctor()
+     function btc_ingest.explain_gap(text,bigint,bigint,text)
+     function btc_ingest.import_incidents(jsonb,interval)
      function btc_ingest.inspect_s3(text,jsonb)
      function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
      function btc_ingest.migrate()
      function btc_ingest.pause_ingest()
+     function btc_ingest.quality_report(timestamp with time zone,timestamp with time zone)
      function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
      function btc_ingest.reload_slice(text,timestamp with time zone)
+     function btc_ingest.report_gaps()
      function btc_ingest.requeue_failed(interval)
      function btc_ingest.resume_ingest()
      function btc_ingest.retry(text,text,timestamp with time zone,interval)
@@ -218,7 +227,9 @@ const MEMBERS: &str =
      function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
      function btc_ingest_internal.columns(text)
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
+     function btc_ingest_internal.gap_rows(text)
      function btc_ingest_internal.grant_and_comment(text)
+     function btc_ingest_internal.id_holes(text)
      function btc_ingest_internal.lag_by_asset()
      function btc_ingest_internal.missing_indexes()
      function btc_ingest_internal.objects_failed()
@@ -228,12 +239,14 @@ const MEMBERS: &str =
      function btc_ingest_internal.rename_stored_modes()
      function btc_ingest_internal.running_loads()
      function btc_ingest_internal.schemas()
+     function btc_ingest_internal.slice_days(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
      function btc_ingest_internal.start_backfill_workers(bigint)
      function btc_ingest_internal.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
      function btc_ingest_internal.sweep_step(text[],boolean,boolean)
      function btc_ingest_internal.tables()
      function btc_ingest_internal.take_migration_lock()
+     function btc_ingest_internal.tick_of_id(text,bigint)
      function btc_ingest_internal.wake_workers()
      function btc_ingest_internal.watched()
      schema btc_ingest
@@ -241,6 +254,7 @@ const MEMBERS: &str =
      type btc_ingest.load_report
      type btc_ingest_internal.tick
      view btc_ingest.failures
+     view btc_ingest.gaps
      view btc_ingest.lag
      view btc_ingest.progress
      view btc_ingest.queue
@@ -292,6 +306,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.max_conflict_fraction = 0.1 user
          btc_ingest.max_kept_rejects = 1000 user
          btc_ingest.max_object_size = 16GB superuser
+         btc_ingest.max_open_gaps = 0 user
          btc_ingest.max_time_ahead = 1d user
          btc_ingest.memory_limit = 64MB superuser
          btc_ingest.min_time = 2009-01-03 user
