@@ -81,9 +81,25 @@ from: a time in the first bucket; -infinity for no limit.
 to: end (exclusive) of the times; infinity for no limit.
 most: how many trade ids of each kind of difference are returned, 0 to 10,000. Default 10.
 
-Returns one row per slice that an object or the table holds ticks of, with the columns of verify(). Several objects may
-hold ticks of one slice; their sums are added, unless all of them hold the same ticks. Stored ticks that no object holds
-are extra.';
+Returns one row per slice that an object or the table holds ticks of. Several objects may hold ticks of one slice; their
+sums are added, unless all of them hold the same ticks.
+bucket_5m: start of the slice''s bucket.
+outcome: "equal"; "different"; or "unproven": an object of the slice is gone, was replaced, or cannot be read.
+object_rows: ticks of the slice in the objects.
+table_rows: ticks of the slice in the table.
+object_quantity: exact sum of quantity in the objects.
+table_quantity: exact sum of quantity in the table.
+object_amount: exact sum of price * quantity in the objects.
+table_amount: exact sum of price * quantity in the table.
+object_digest: digest of the objects'' ticks, which does not depend on their order.
+table_digest: the same digest of the table''s ticks.
+missing: ticks of the objects that are not stored in the slice.
+extra: stored ticks of the slice that no object holds; null if an object could not be compared.
+differing: ticks that are stored with values that no object has for them.
+missing_ids: lowest trade ids of the missing ticks.
+extra_ids: lowest trade ids of the extra ticks; null where extra is null.
+differing_ids: lowest trade ids of the differing ticks.
+problem: which objects could not be compared, and why; otherwise null.';
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION

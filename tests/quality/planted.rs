@@ -11,7 +11,7 @@ use postgres::Client;
 use crate::planted_fixture::{HOLES, Object, Planted, shuffle};
 
 const GAPS: &str = "SELECT format('%s %s-%s %s %s', asset, first_trade_id, last_trade_id, missing, state)
-                      FROM btc_ingest.gaps ORDER BY 1 COLLATE \"C\"";
+                      FROM btc_ingest.gaps";
 /// Everything that conditions() says, but for the times of the loads.
 const CONDITIONS: &str = "SELECT concat_ws(' ', asset, day, condition, ticks, open_gaps, explained_gaps, missing_ids,
     missing_slices, waiting, quarantined, rejected, conflicting, out_of_order, max_time_skew) FROM btc_ingest.conditions() ORDER BY 1";

@@ -326,7 +326,7 @@ fn a_range_is_compared_as_of_one_moment() {
     fixture.load("a", &ticks(1, 300));
     let proxy = FaultProxy::before(&fixture.server.s3);
     let key = fixture.key("a");
-    proxy.on(When::get().key(&key), Fault::Stall);
+    proxy.on(When::get().key(&key), Fault::Hang);
     let mut other = session(&fixture.db, &proxy.endpoint(), &[]);
     let verified = std::thread::spawn(move || {
         texts(&mut other, "SELECT outcome FROM btc_ingest.verify_range('BTCUSDT', '-infinity', 'infinity')")
@@ -345,7 +345,7 @@ fn a_verification_ends_when_it_is_cancelled() {
     let uri = fixture.put("large", &generated(3, 24));
     loaded(&mut writer, &uri, "");
     let proxy = FaultProxy::before(&fixture.server.s3);
-    proxy.on(When::get(), Fault::Stall);
+    proxy.on(When::get(), Fault::Hang);
     let mut client = session(&fixture.db, &proxy.endpoint(), &[]);
     let pid = backend_pid(&mut client);
     std::thread::scope(|scope| {
