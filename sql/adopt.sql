@@ -119,6 +119,31 @@ COMMENT ON FUNCTION btc_ingest_internal.rename_stored_modes() IS
     'Part of migrate(): replaces the mode "slice" and the status "slices", which schema version 3 stored, '
     'by "object" and "objects"';
 
+CREATE FUNCTION btc_ingest_internal.adopt_empty_registrations(vector_schema text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Where the constraint knows the status, the rows have it already.
+    IF EXISTS (SELECT FROM pg_constraint
+                WHERE conrelid = 'landing.raw_blobs_5m'::regclass AND conname = 'raw_blobs_5m_status_check'
+                  AND pg_get_constraintdef(oid) NOT LIKE '%''empty''%') THEN
+        ALTER TABLE landing.raw_blobs_5m DROP CONSTRAINT raw_blobs_5m_status_check;
+        EXECUTE (SELECT format('ALTER TABLE landing.raw_blobs_5m ADD CONSTRAINT raw_blobs_5m_status_check %s',
+                               substring(c.definition FROM 'CHECK \(.*\)$'))
+                   FROM btc_ingest_internal.columns(vector_schema) c
+                  WHERE c.on_table = 'landing.raw_blobs_5m' AND c.name = 'status');
+        UPDATE landing.raw_blobs_5m b SET status = 'empty', ingested_tick_span = NULL
+         WHERE b.status = 'loaded'
+           AND EXISTS (SELECT FROM ingestion.object_slices s WHERE s.s3_uri = b.s3_uri)
+           AND NOT EXISTS (SELECT FROM ingestion.object_slices s
+                            WHERE s.s3_uri = b.s3_uri AND s.bucket_5m = b.bucket_5m AND s.asset = b.asset);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.adopt_empty_registrations(text) IS
+    'Part of migrate(): gives registry rows whose object holds no tick of their bucket and asset the status "empty", '
+    'which schema version 4 did not know';
+
 CREATE FUNCTION btc_ingest_internal.grant_and_comment(vector_schema text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -133,16 +158,24 @@ BEGIN
         EXECUTE format('GRANT SELECT ON %s TO btc_ingest_reader', item.name);
         EXECUTE format('COMMENT ON TABLE %s IS %L', item.name, item.description);
     END LOOP;
-    -- Producers register what they uploaded. status, loaded_at and queued_at belong to btc_ingest; its triggers set
-    -- them. The grants are by column also because UPDATE on a whole table permits LOCK TABLE in every mode.
+    -- Producers register what they uploaded. status and the times but created_at belong to btc_ingest; its triggers
+    -- set them. The grants are by column also because UPDATE on a whole table permits LOCK TABLE in every mode.
     REVOKE INSERT, UPDATE ON landing.raw_blobs_5m, signals.btc_embeddings FROM btc_ingest_loader;
     SELECT string_agg(c.name, ', ') INTO registered FROM btc_ingest_internal.columns(vector_schema) c
-     WHERE c.on_table = 'landing.raw_blobs_5m' AND c.name NOT IN ('status', 'loaded_at', 'queued_at');
+     WHERE c.on_table = 'landing.raw_blobs_5m' AND c.name NOT IN ('status', 'loaded_at', 'queued_at', 'registered_at');
     EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON landing.raw_blobs_5m TO btc_ingest_loader', registered);
     SELECT string_agg(c.name, ', ') INTO registered FROM btc_ingest_internal.columns(vector_schema) c
      WHERE c.on_table = 'signals.btc_embeddings';
     EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON signals.btc_embeddings TO btc_ingest_loader', registered);
     GRANT INSERT, UPDATE, DELETE ON ops.retention_jobs TO btc_ingest_admin;
+    -- What the status views read, with the privileges of their caller.
+    GRANT USAGE ON SCHEMA landing, ingestion, market_data TO btc_ingest_monitor;
+    GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices, ingestion.load_history,
+                    ingestion.stream_offsets, ingestion.backfills, ingestion.backfill_workers, ingestion.control,
+                    ingestion.outages
+       TO btc_ingest_monitor;
+    -- The view lag asks whether a slice has ticks. It reads no price.
+    GRANT SELECT (bucket_5m, symbol) ON market_data.btc_ticks TO btc_ingest_monitor;
     FOR item IN SELECT * FROM btc_ingest_internal.columns(vector_schema) LOOP
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', item.on_table, item.name, item.description);
     END LOOP;

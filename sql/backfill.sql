@@ -48,7 +48,9 @@ BEGIN
            CASE WHEN b.status = 'loading' AND w.bytes > 0 THEN
                date_trunc('second', greatest(b.bytes_total - w.bytes, 0)
                                     * (w.working_ms / w.bytes / greatest(w.alive, 1)) * interval '1 millisecond') END,
-           b.sqlstate, b.message, b.created_at, b.finished_at
+           coalesce(s3.sqlstate, b.sqlstate),
+           coalesce(format('waits since %s until S3 answers under %s: %s', s3.since, s3.prefix, s3.message), b.message),
+           b.created_at, b.finished_at
       FROM ingestion.backfills b
      CROSS JOIN ingestion.control c
       LEFT JOIN LATERAL (
@@ -64,6 +66,12 @@ BEGIN
                  count(*) FILTER (WHERE o.status = 'failed') AS failed
             FROM ingestion.objects o
            WHERE o.backfill = b.id AND o.status IN ('failed', 'quarantined')) AS q ON true
+      LEFT JOIN LATERAL (
+          SELECT t.* FROM ingestion.outages t
+           WHERE b.status IN ('pending', 'listing', 'loading')
+             AND EXISTS (SELECT FROM unnest(b.prefixes) AS p
+                          WHERE split_part(p, '{', 1) ^@ t.prefix OR t.prefix ^@ split_part(p, '{', 1))
+           ORDER BY t.since LIMIT 1) AS s3 ON true
      WHERE backfill_status.backfill IS NULL OR b.id = backfill_status.backfill
      ORDER BY b.id;
 END
@@ -269,7 +277,7 @@ GRANT EXECUTE ON FUNCTION
     btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text),
     btc_ingest.backfill_failures(bigint, integer)
 TO btc_ingest_loader;
-GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader;
+GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader, btc_ingest_monitor;
 GRANT EXECUTE ON PROCEDURE
     btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean)
 TO btc_ingest_loader;

@@ -10,12 +10,15 @@ COMMENT ON SCHEMA btc_ingest_internal IS 'Helpers of btc_ingest, which its own f
 REVOKE ALL ON SCHEMA btc_ingest_internal FROM PUBLIC;
 
 -- Roles are cluster-wide: another database may have made them already, and DROP EXTENSION leaves them.
-DO $roles$
+CREATE FUNCTION btc_ingest_internal.make_roles() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
     wanted record;
 BEGIN
     FOR wanted IN
         SELECT * FROM (VALUES
+            ('btc_ingest_monitor', NULL, 'May read the status of btc_ingest and call doctor(); reads no tick'),
             ('btc_ingest_reader', NULL, 'May read the ticks, the registry and the status of btc_ingest'),
             ('btc_ingest_loader', 'btc_ingest_reader',
              'May also inspect, register and load objects, run sweeps and backfills, and retry'),
@@ -38,9 +41,13 @@ BEGIN
         END IF;
     END LOOP;
 END
-$roles$;
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.make_roles() IS
+    'Part of CREATE EXTENSION: makes the roles that do not exist yet';
+REVOKE ALL ON FUNCTION btc_ingest_internal.make_roles() FROM PUBLIC;
+SELECT btc_ingest_internal.make_roles();
 
-GRANT USAGE ON SCHEMA btc_ingest, btc_ingest_internal TO btc_ingest_reader;
+GRANT USAGE ON SCHEMA btc_ingest, btc_ingest_internal TO btc_ingest_reader, btc_ingest_monitor;
 
 CREATE TYPE btc_ingest.load_report AS (
     uri text,

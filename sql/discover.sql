@@ -5,7 +5,7 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 AS 'MODULE_PATHNAME', 'watch_wrapper';
 COMMENT ON FUNCTION btc_ingest.watch(text, jsonb) IS
 'Watches a prefix: the scheduler lists it again and again, and new or changed objects are loaded. Watching a prefix that
-is watched already changes its options. Returns what was changed.
+is watched already changes the options that are given; null removes one. Returns what was changed.
 
 prefix: s3://bucket/prefix, which may contain the placeholders of backfill(); btc_ingest.allowed_prefixes must allow it.
 options: JSON object, default {}:
@@ -78,7 +78,7 @@ COMMENT ON COLUMN btc_ingest.watches.sqlstate IS 'SQLSTATE of the last listing''
 COMMENT ON COLUMN btc_ingest.watches.message IS 'Message of the last listing''s failure; null if it succeeded';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION btc_ingest_internal.watched() TO btc_ingest_reader;
-GRANT SELECT ON btc_ingest.watches TO btc_ingest_reader;
+GRANT EXECUTE ON FUNCTION btc_ingest_internal.watched() TO btc_ingest_reader, btc_ingest_monitor;
+GRANT SELECT ON btc_ingest.watches TO btc_ingest_reader, btc_ingest_monitor;
 GRANT EXECUTE ON FUNCTION btc_ingest.discover(text) TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.watch(text, jsonb), btc_ingest.unwatch(text) TO btc_ingest_admin;

@@ -30,8 +30,18 @@ AS $$
             'objects_due_idx', '', 'status = ''pending'' AND backfill IS NULL'),
         ('ingestion.objects', '(backfill, next_attempt_at)', 'objects_failed_idx', '',
             'status IN (''failed'', ''quarantined'')'),
+        ('ingestion.objects', '(loaded_at)', 'objects_conflicts_idx', '', 'rows_conflicting > 0 OR rows_rejected > 0'),
         ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_unqueued_idx', '',
-            'status = ''pending'' AND queued_at IS NULL')
+            'status = ''pending'' AND queued_at IS NULL'),
+        ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_empty_idx', '', 'status = ''empty'''),
+        -- What the views count: lag reads only this index.
+        ('ingestion.objects', '(asset, span_from, queued_at)', 'objects_waiting_idx', '',
+            'status IN (''pending'', ''failed'')'),
+        -- What stats and doctor() count. These indexes hold few rows, however many the tables hold.
+        ('landing.raw_blobs_5m', '(s3_uri)', 'raw_blobs_5m_quarantined_idx', '', 'status = ''quarantined'''),
+        ('ingestion.load_history', '(started_at)', 'load_history_failed_idx', '', 'sqlstate IS NOT NULL'),
+        ('ingestion.load_history', '(started_at)', 'load_history_differing_idx', '',
+            'rows_conflicting > 0 OR rows_rejected > 0')
     )
     SELECT c.name,
            -- An invalid index, which a failed CREATE INDEX CONCURRENTLY leaves, occupies the name.

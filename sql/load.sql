@@ -86,16 +86,18 @@ registered_asset: the asset.
 object_status: status of the object, "pending".
 note: "registered", or the object that the registry row names instead.';
 
-CREATE FUNCTION btc_ingest.doctor()
-RETURNS TABLE ("check" text, ok boolean, detail text, hint text)
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+CREATE FUNCTION btc_ingest.doctor(since interval DEFAULT '24 hours')
+RETURNS TABLE (name text, ok boolean, detail text, hint text)
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET lock_timeout = '1s'
 AS 'MODULE_PATHNAME', 'doctor_wrapper';
-COMMENT ON FUNCTION btc_ingest.doctor() IS
+COMMENT ON FUNCTION btc_ingest.doctor(interval) IS
 'Checks the installation: libraries, versions, tables, indexes, workers, queue, disk, credentials, prefixes and clocks.
 It changes nothing. It shows where credentials come from, never the credentials themselves.
 
+since: how far back conflicts and rejected rows are findings. Default 24 hours.
+
 Returns one row per check:
-check: name of the check.
+name: name of the check.
 ok: false if something must be fixed.
 detail: what was found.
 hint: the statement or setting that fixes it; beside ok = true, something to be known; otherwise null.';
@@ -105,6 +107,7 @@ GRANT EXECUTE ON FUNCTION
     btc_ingest.load_s3_slice(text, text, boolean, jsonb),
     btc_ingest.inspect_s3(text, jsonb),
     btc_ingest.register_s3_slice(text, text, timestamptz, jsonb),
-    btc_ingest.doctor()
+    btc_ingest.doctor(interval)
 TO btc_ingest_loader;
+GRANT EXECUTE ON FUNCTION btc_ingest.doctor(interval) TO btc_ingest_monitor;
 GRANT EXECUTE ON FUNCTION btc_ingest.migrate() TO btc_ingest_admin;

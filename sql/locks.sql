@@ -11,4 +11,5 @@ COMMENT ON FUNCTION btc_ingest_internal.backfill_worker_is_alive(bigint, integer
     'Returns whether the process with this pid holds this worker slot of the backfill';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest_internal FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION btc_ingest_internal.backfill_worker_is_alive(bigint, integer, integer) TO btc_ingest_reader;
+GRANT EXECUTE ON FUNCTION btc_ingest_internal.backfill_worker_is_alive(bigint, integer, integer)
+TO btc_ingest_reader, btc_ingest_monitor;

@@ -16,6 +16,7 @@ BEGIN
         NEW.status := 'pending';
         NEW.loaded_at := NULL;
         NEW.queued_at := NULL;
+        NEW.registered_at := now();
         -- A value that this upsert did not change describes the earlier object (another uri) or the version that is
         -- loaded.
         IF NEW.s3_uri <> OLD.s3_uri OR OLD.loaded_at IS NOT NULL THEN
@@ -63,6 +64,48 @@ COMMENT ON FUNCTION btc_ingest_internal.registry_pending() IS
     'Trigger of landing.raw_blobs_5m: makes the row of a new or replaced object pending, and refuses what is '
     'beyond the limits for producers';
 
+-- All relations must be tables and belong to the owner of this function, and no trigger on them may run a function of
+-- another role. The owner of a schema can drop the tables in it and create other tables, or views, in their place.
+CREATE FUNCTION btc_ingest_internal.migrate_refusal() RETURNS TABLE (message text, hint text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH schemas AS (
+        SELECT string_agg(format('%I of "%s"', n.nspname, r.rolname), ', ') AS found
+          FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner
+         WHERE n.nspname IN (SELECT s.name FROM btc_ingest_internal.schemas() s)
+           AND NOT r.rolsuper AND r.rolname <> current_user
+    ), relations AS (
+        SELECT string_agg(format('%s is a %s of "%s"', c.oid::regclass,
+                          CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'p' THEN 'partitioned table'
+                                         ELSE 'relation' END, pg_get_userbyid(c.relowner)), '; ') AS found
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE format('%s.%s', n.nspname, c.relname) IN (SELECT t.name FROM btc_ingest_internal.tables() t)
+           AND (c.relkind <> 'r' OR pg_get_userbyid(c.relowner) <> current_user)
+    ), triggers AS (
+        SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, g.tgrelid::regclass, r.rolname), ', ')
+               AS found
+          FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_roles r ON r.oid = p.proowner
+         WHERE NOT g.tgisinternal AND NOT r.rolsuper AND r.rolname <> current_user
+           AND g.tgrelid IN (SELECT to_regclass(t.name) FROM btc_ingest_internal.tables() t)
+    ), refusals AS (
+        SELECT 1 AS place, 'btc_ingest cannot use schemas that are not its owner''s: ' || s.found AS message,
+               format('Give them to the owner of the extension: ALTER SCHEMA … OWNER TO %I;', current_user) AS hint
+          FROM schemas s
+        UNION ALL
+        SELECT 2, 'btc_ingest cannot adopt tables that are not its owner''s: ' || t.found,
+               format('Give them to the owner of the extension (ALTER TABLE … OWNER TO %I), or rename them.',
+                      current_user)
+          FROM relations t
+        UNION ALL
+        SELECT 3, 'btc_ingest cannot use tables with triggers of other roles: ' || g.found, 'Drop the triggers.'
+          FROM triggers g
+    )
+    SELECT r.message, r.hint FROM refusals r WHERE r.message IS NOT NULL ORDER BY r.place LIMIT 1
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.migrate_refusal() IS
+    'Part of migrate() and doctor(): why migrate() would refuse the schemas and tables as they are; no row if it would '
+    'not';
+
 CREATE FUNCTION btc_ingest.migrate() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -75,7 +118,7 @@ DECLARE
     timescale text;
     vector text;
     item record;
-    problems text;
+    refusal record;
     existing integer;
     made text[] := '{}';
 BEGIN
@@ -106,15 +149,9 @@ BEGIN
         END IF;
     END LOOP;
 
-    -- The owner of a schema can drop the tables in it and create other tables, or views, in their place.
-    SELECT string_agg(format('%I of "%s"', n.nspname, r.rolname), ', ') INTO problems
-      FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner
-     WHERE n.nspname IN (SELECT s.name FROM btc_ingest_internal.schemas() s)
-       AND NOT r.rolsuper AND r.rolname <> current_user;
-    IF problems IS NOT NULL THEN
-        RAISE EXCEPTION 'btc_ingest cannot use schemas that are not its owner''s: %', problems
-            USING ERRCODE = '42501',
-                  HINT = format('Give them to the owner of the extension: ALTER SCHEMA … OWNER TO %I;', current_user);
+    SELECT * INTO refusal FROM btc_ingest_internal.migrate_refusal();
+    IF FOUND THEN
+        RAISE EXCEPTION '%', refusal.message USING ERRCODE = '42501', HINT = refusal.hint;
     END IF;
 
     -- Tables that are missing. The columns that the requirements name come first and are as written there.
@@ -132,30 +169,11 @@ BEGIN
         made := made || item.name;
     END LOOP;
 
-    -- All relations must be tables and belong to the owner of this function, and no trigger on them may run a function
-    -- of another role. The second turn finds what was changed before the locks, which keep it so until the commit.
+    -- The second turn finds what was changed before the locks, which keep it so until the commit.
     FOR turn IN 1 .. 2 LOOP
-        SELECT string_agg(format('%s is a %s of "%s"', c.oid::regclass,
-                          CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'p' THEN 'partitioned table'
-                                         ELSE 'relation' END, pg_get_userbyid(c.relowner)), '; ')
-          INTO problems
-          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE format('%s.%s', n.nspname, c.relname) IN (SELECT t.name FROM btc_ingest_internal.tables() t)
-           AND (c.relkind <> 'r' OR pg_get_userbyid(c.relowner) <> current_user);
-        IF problems IS NOT NULL THEN
-            RAISE EXCEPTION 'btc_ingest cannot adopt tables that are not its owner''s: %', problems
-                USING ERRCODE = '42501',
-                      HINT = format('Give them to the owner of the extension (ALTER TABLE … OWNER TO %I), '
-                                    'or rename them.', current_user);
-        END IF;
-        SELECT string_agg(format('%s on %s of "%s"', p.oid::regprocedure, g.tgrelid::regclass, r.rolname), ', ')
-          INTO problems
-          FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_roles r ON r.oid = p.proowner
-         WHERE NOT g.tgisinternal AND NOT r.rolsuper AND r.rolname <> current_user
-           AND g.tgrelid IN (SELECT to_regclass(t.name) FROM btc_ingest_internal.tables() t);
-        IF problems IS NOT NULL THEN
-            RAISE EXCEPTION 'btc_ingest cannot use tables with triggers of other roles: %', problems
-                USING ERRCODE = '42501', HINT = 'Drop the triggers.';
+        SELECT * INTO refusal FROM btc_ingest_internal.migrate_refusal();
+        IF FOUND THEN
+            RAISE EXCEPTION '%', refusal.message USING ERRCODE = '42501', HINT = refusal.hint;
         END IF;
         FOR item IN SELECT * FROM btc_ingest_internal.tables() LOOP
             EXECUTE format('LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE', item.name);
@@ -172,9 +190,16 @@ BEGIN
     END IF;
 
     PERFORM btc_ingest_internal.adopt_columns(vector);
+    IF existing < 5 THEN
+        UPDATE ingestion.objects o
+           SET asset = coalesce((SELECT b.asset FROM landing.raw_blobs_5m b WHERE b.s3_uri = o.s3_uri
+                                  ORDER BY b.bucket_5m, b.asset LIMIT 1), o.metadata ->> 'symbol')
+         WHERE o.asset IS NULL AND o.status <> 'loaded';
+    END IF;
     PERFORM btc_ingest_internal.adopt_keys();
     PERFORM btc_ingest_internal.rename_stored_modes();
     PERFORM btc_ingest_internal.adopt_checks(vector);
+    PERFORM btc_ingest_internal.adopt_empty_registrations(vector);
 
     IF NOT EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                     WHERE schema_name = 'market_data' AND table_name = 'btc_ticks') THEN

@@ -109,7 +109,8 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'retry_wrapper';
 COMMENT ON FUNCTION btc_ingest.retry(text, text, timestamptz, interval) IS
 'Makes failed, quarantined and skipped objects pending again, with no attempt counted. An object must match every
-argument that is given; uri, asset or older_than is required.
+argument that is given; uri, asset or older_than is required. A WARNING says if the uri is not known, and a NOTICE if
+nothing fits.
 
 uri: the object with this uri.
 asset: objects with ticks or a registry row of this symbol.
@@ -130,7 +131,8 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'skip_wrapper';
 COMMENT ON FUNCTION btc_ingest.skip(text, text, text, timestamptz, interval) IS
 'Marks pending, failed and quarantined objects as skipped: they are not loaded until retry() is called or a producer
-registers them again. An object must match every argument that is given; uri, asset or older_than is required.
+registers them again. An object must match every argument that is given; uri, asset or older_than is required. A
+WARNING says if the uri is not known, and a NOTICE if nothing fits.
 
 uri: the object with this uri.
 reason: text that the view failures shows. Default null: "skipped by hand".

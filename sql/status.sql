@@ -20,49 +20,83 @@ Returns no row without btc_ingest in shared_preload_libraries.
 role: "launcher", "scheduler", "loader" with its number, or "backfill".
 pid: process id, as in pg_stat_activity.';
 
+-- objects_waiting() and objects_failed() are written so that PostgreSQL puts them into the calling statement: in SQL,
+-- stable, without SET, and not SECURITY DEFINER. A condition, a count or a LIMIT on their views then reads only the
+-- rows that it needs. Without a search path of their own, they qualify all names.
 CREATE FUNCTION btc_ingest_internal.objects_waiting()
 RETURNS TABLE (uri text, asset text, bucket_5m timestamptz, status text, attempts integer, next_attempt_at timestamptz,
                registered_at timestamptz, waiting interval, last_sqlstate text, last_error text, backfill bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-BEGIN
-    RETURN QUERY
-    SELECT o.s3_uri, coalesce(b.asset, o.metadata ->> 'symbol'),
-           coalesce(b.bucket_5m, CASE WHEN isfinite(o.span_from) THEN o.span_from END), o.status, o.attempts,
-           o.next_attempt_at, o.registered_at, clock_timestamp() - coalesce(b.created_at, o.registered_at),
-           o.last_sqlstate, o.last_error, o.backfill
+    SELECT o.s3_uri, o.asset, CASE WHEN pg_catalog.isfinite(o.span_from) THEN o.span_from END, o.status, o.attempts,
+           o.next_attempt_at, o.registered_at,
+           pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) o.queued_at, o.last_sqlstate, o.last_error,
+           o.backfill
       FROM ingestion.objects o
-      LEFT JOIN LATERAL (SELECT r.asset, r.bucket_5m, r.created_at FROM landing.raw_blobs_5m r
-                          WHERE r.s3_uri = o.s3_uri ORDER BY r.bucket_5m, r.asset LIMIT 1) AS b ON true
-     WHERE o.status IN ('pending', 'failed')
+     WHERE o.status OPERATOR(pg_catalog.=) ANY ('{pending,failed}'::pg_catalog.text[])
+       -- Nothing loads what a cancelled backfill has left.
+       AND (o.backfill OPERATOR(pg_catalog.=) ANY (ARRAY(
+              SELECT c.id FROM ingestion.backfills c
+               WHERE c.status OPERATOR(pg_catalog.=) 'cancelled'::pg_catalog.text))) IS NOT TRUE
     UNION ALL
-    SELECT r.s3_uri, r.asset, r.bucket_5m, 'registered', 0, NULL, r.created_at, clock_timestamp() - r.created_at,
-           NULL, NULL, NULL
+    SELECT r.s3_uri, r.asset, r.bucket_5m, 'registered'::pg_catalog.text, 0, NULL::pg_catalog.timestamptz,
+           coalesce(r.registered_at, r.created_at),
+           pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) coalesce(r.registered_at, r.created_at),
+           NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.int8
       FROM landing.raw_blobs_5m r
-     WHERE r.status = 'pending' AND r.queued_at IS NULL
+     WHERE r.status OPERATOR(pg_catalog.=) 'pending'::pg_catalog.text AND r.queued_at IS NULL
        AND NOT EXISTS (SELECT FROM ingestion.objects o
-                        WHERE o.s3_uri = r.s3_uri AND o.status IN ('pending', 'failed'));
-END
+                        WHERE o.s3_uri OPERATOR(pg_catalog.=) r.s3_uri
+                          AND o.status OPERATOR(pg_catalog.=) ANY ('{pending,failed}'::pg_catalog.text[]))
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.objects_waiting() IS 'Rows of the view queue';
 
 CREATE VIEW btc_ingest.queue AS SELECT * FROM btc_ingest_internal.objects_waiting();
 COMMENT ON VIEW btc_ingest.queue IS
-    'Objects that wait to be loaded: pending, failed, or registered and not enqueued yet';
+    'Objects that wait to be loaded: pending, failed, or registered and not enqueued yet. Without what a cancelled '
+    'backfill has left';
 COMMENT ON COLUMN btc_ingest.queue.uri IS 's3://bucket/key of the object';
-COMMENT ON COLUMN btc_ingest.queue.asset IS 'Symbol by the object''s registry row or metadata; null if unknown';
+COMMENT ON COLUMN btc_ingest.queue.asset IS 'Symbol by the object''s registration or key; null if unknown';
 COMMENT ON COLUMN btc_ingest.queue.bucket_5m IS
-    'First bucket of the object by its registry row, key or footer; null if unknown';
+    'First bucket of the object by its registration, key or footer; null if unknown';
 COMMENT ON COLUMN btc_ingest.queue.status IS
     'pending: is loaded next; failed: is tried again at next_attempt_at; registered: no worker or sweep has '
     'enqueued the registry row yet';
 COMMENT ON COLUMN btc_ingest.queue.attempts IS 'Attempts since the object became pending';
 COMMENT ON COLUMN btc_ingest.queue.next_attempt_at IS 'When a failed object is tried again';
 COMMENT ON COLUMN btc_ingest.queue.registered_at IS 'When the object, or the registry row, was registered';
-COMMENT ON COLUMN btc_ingest.queue.waiting IS 'Time since the registration';
+COMMENT ON COLUMN btc_ingest.queue.waiting IS
+    'Time since the object was queued: registered, registered again, found new or changed by a listing, or retried by '
+    'a command';
 COMMENT ON COLUMN btc_ingest.queue.last_sqlstate IS 'SQLSTATE of the last failure; null if none';
 COMMENT ON COLUMN btc_ingest.queue.last_error IS 'Message of the last failure; null if none';
 COMMENT ON COLUMN btc_ingest.queue.backfill IS 'Id of the backfill that registered the object; null for a live object';
+
+CREATE FUNCTION btc_ingest_internal.prefixes_waiting()
+RETURNS TABLE (prefix text, since timestamptz, sqlstate text, message text, uri text, probes bigint,
+               last_probe_at timestamptz, next_probe_at timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT t.prefix, t.since, t.sqlstate, t.message, t.s3_uri, t.probes, t.probed_at, t.next_probe_at
+      FROM ingestion.outages t ORDER BY t.since;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.prefixes_waiting() IS 'Rows of the view outages';
+
+CREATE VIEW btc_ingest.outages AS SELECT * FROM btc_ingest_internal.prefixes_waiting();
+COMMENT ON VIEW btc_ingest.outages IS
+    'Prefixes under which nothing can be read now. Their objects wait without attempts, and go on by themselves when '
+    'S3 answers. Empty as a rule';
+COMMENT ON COLUMN btc_ingest.outages.prefix IS 'Prefix of btc_ingest.allowed_prefixes whose objects wait';
+COMMENT ON COLUMN btc_ingest.outages.since IS 'When they began to wait';
+COMMENT ON COLUMN btc_ingest.outages.sqlstate IS 'SQLSTATE of the last failure';
+COMMENT ON COLUMN btc_ingest.outages.message IS 'Message of the last failure';
+COMMENT ON COLUMN btc_ingest.outages.uri IS 'Object whose load has failed last';
+COMMENT ON COLUMN btc_ingest.outages.probes IS 'How often a worker or sweep has looked since then whether S3 answers';
+COMMENT ON COLUMN btc_ingest.outages.last_probe_at IS 'When it looked last; null before the first look';
+COMMENT ON COLUMN btc_ingest.outages.next_probe_at IS 'When a worker or sweep looks again';
 
 CREATE FUNCTION btc_ingest_internal.lag_by_asset()
 RETURNS TABLE (asset text, newest_bucket timestamptz, lag interval, waiting bigint, oldest_waiting_bucket timestamptz,
@@ -73,16 +107,20 @@ BEGIN
     RETURN QUERY
     -- One probe of the index per asset, however many buckets there are.
     WITH RECURSIVE assets AS (
-        (SELECT b.asset FROM landing.raw_blobs_5m b ORDER BY b.asset LIMIT 1)
+        (SELECT s.asset FROM ingestion.object_slices s ORDER BY s.asset LIMIT 1)
         UNION ALL
-        SELECT (SELECT b.asset FROM landing.raw_blobs_5m b WHERE b.asset > a.asset ORDER BY b.asset LIMIT 1)
+        SELECT (SELECT s.asset FROM ingestion.object_slices s WHERE s.asset > a.asset ORDER BY s.asset LIMIT 1)
           FROM assets a WHERE a.asset IS NOT NULL
     ), waiting AS (
         SELECT q.asset, count(*) AS objects, min(q.bucket_5m) AS bucket, max(q.waiting) AS longest
           FROM btc_ingest_internal.objects_waiting() q GROUP BY q.asset
     ), newest AS (
-        SELECT a.asset, (SELECT b.bucket_5m FROM landing.raw_blobs_5m b
-                          WHERE b.asset = a.asset AND b.status = 'loaded' ORDER BY b.bucket_5m DESC LIMIT 1) AS bucket
+        -- What objects hold, and not what is registered, as far as it is stored still.
+        SELECT a.asset, (SELECT s.bucket_5m FROM ingestion.object_slices s
+                          WHERE s.asset = a.asset
+                            AND EXISTS (SELECT FROM market_data.btc_ticks t
+                                         WHERE t.bucket_5m = s.bucket_5m AND t.symbol = s.asset)
+                          ORDER BY s.bucket_5m DESC LIMIT 1) AS bucket
           FROM assets a WHERE a.asset IS NOT NULL
     )
     SELECT coalesce(n.asset, w.asset), n.bucket, clock_timestamp() - (n.bucket + interval '5 minutes'),
@@ -93,9 +131,10 @@ $$;
 COMMENT ON FUNCTION btc_ingest_internal.lag_by_asset() IS 'Rows of the view lag';
 
 CREATE VIEW btc_ingest.lag AS SELECT * FROM btc_ingest_internal.lag_by_asset();
-COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest loaded bucket, and what waits to be loaded';
+COMMENT ON VIEW btc_ingest.lag IS 'Per asset: the newest bucket with stored ticks, and what waits to be loaded';
 COMMENT ON COLUMN btc_ingest.lag.asset IS 'Symbol; null for waiting objects whose asset is unknown';
-COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS 'Start of the newest bucket that is loaded; null if none is';
+COMMENT ON COLUMN btc_ingest.lag.newest_bucket IS
+    'Start of the newest bucket of which ticks are stored; null if none is';
 COMMENT ON COLUMN btc_ingest.lag.lag IS 'Time since the end of that bucket';
 COMMENT ON COLUMN btc_ingest.lag.waiting IS 'Number of objects that wait';
 COMMENT ON COLUMN btc_ingest.lag.oldest_waiting_bucket IS
@@ -105,17 +144,17 @@ COMMENT ON COLUMN btc_ingest.lag.oldest_waiting IS 'Longest time that an object 
 CREATE FUNCTION btc_ingest_internal.objects_failed()
 RETURNS TABLE (uri text, status text, attempts integer, sqlstate text, message text, last_attempt_at timestamptz,
                next_attempt_at timestamptz, asset text, bucket_5m timestamptz, backfill bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
-BEGIN
-    RETURN QUERY
     SELECT o.s3_uri, o.status, o.attempts, o.last_sqlstate, o.last_error, o.attempt_started_at, o.next_attempt_at,
-           coalesce(b.asset, o.metadata ->> 'symbol'), b.bucket_5m, o.backfill
+           o.asset, CASE WHEN pg_catalog.isfinite(o.span_from) THEN o.span_from END, o.backfill
       FROM ingestion.objects o
-      LEFT JOIN LATERAL (SELECT r.asset, r.bucket_5m FROM landing.raw_blobs_5m r
-                          WHERE r.s3_uri = o.s3_uri ORDER BY r.bucket_5m, r.asset LIMIT 1) AS b ON true
-     WHERE o.status IN ('failed', 'quarantined', 'skipped');
-END
+     WHERE o.status OPERATOR(pg_catalog.=) ANY ('{failed,quarantined,skipped}'::pg_catalog.text[])
+       -- Nothing tries again what a cancelled backfill has left.
+       AND (o.status OPERATOR(pg_catalog.=) 'failed'::pg_catalog.text
+            AND o.backfill OPERATOR(pg_catalog.=) ANY (ARRAY(
+                SELECT c.id FROM ingestion.backfills c
+                 WHERE c.status OPERATOR(pg_catalog.=) 'cancelled'::pg_catalog.text))) IS NOT TRUE
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.objects_failed() IS 'Rows of the view failures';
 
@@ -132,11 +171,39 @@ COMMENT ON COLUMN btc_ingest.failures.message IS
     'Message of the last failure, or the reason for which the object is skipped';
 COMMENT ON COLUMN btc_ingest.failures.last_attempt_at IS 'When the last attempt started; null if there was none';
 COMMENT ON COLUMN btc_ingest.failures.next_attempt_at IS 'When a failed object is tried again';
-COMMENT ON COLUMN btc_ingest.failures.asset IS 'Symbol by the object''s registry row or metadata; null if unknown';
+COMMENT ON COLUMN btc_ingest.failures.asset IS 'Symbol by the object''s registration or key; null if unknown';
 COMMENT ON COLUMN btc_ingest.failures.bucket_5m IS
-    'First bucket of the object by its registry row; null if it has none';
+    'First bucket of the object by its registration, key or footer; null if unknown';
 COMMENT ON COLUMN btc_ingest.failures.backfill IS
     'Id of the backfill that registered the object; null for a live object';
+
+CREATE FUNCTION btc_ingest_internal.objects_in_conflict()
+RETURNS TABLE (uri text, loaded_at timestamptz, rows_read bigint, rows_conflicting bigint, rows_rejected bigint,
+               rows_kept bigint, example text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT o.s3_uri, o.loaded_at, o.rows_read, o.rows_conflicting, o.rows_rejected, r.kept, r.example
+      FROM ingestion.objects o
+     CROSS JOIN LATERAL (SELECT count(*) AS kept, min(j.reason) AS example FROM landing.rejected_ticks j
+                          WHERE j.s3_uri = o.s3_uri AND j.etag = o.etag) AS r
+     WHERE o.rows_conflicting > 0 OR o.rows_rejected > 0;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.objects_in_conflict() IS 'Rows of the view conflicts';
+
+CREATE VIEW btc_ingest.conflicts AS SELECT * FROM btc_ingest_internal.objects_in_conflict();
+COMMENT ON VIEW btc_ingest.conflicts IS
+    'Objects that were loaded although not all of their rows were stored: some conflict with stored ticks, or are none';
+COMMENT ON COLUMN btc_ingest.conflicts.uri IS 's3://bucket/key of the object';
+COMMENT ON COLUMN btc_ingest.conflicts.loaded_at IS 'When the object was last loaded';
+COMMENT ON COLUMN btc_ingest.conflicts.rows_read IS 'Rows of the object';
+COMMENT ON COLUMN btc_ingest.conflicts.rows_conflicting IS
+    'Ticks that are stored with other values than the object''s, which were not stored';
+COMMENT ON COLUMN btc_ingest.conflicts.rows_rejected IS 'Rows that could not be stored as ticks';
+COMMENT ON COLUMN btc_ingest.conflicts.rows_kept IS 'How many of these rows landing.rejected_ticks holds';
+COMMENT ON COLUMN btc_ingest.conflicts.example IS 'Why one of them was not stored; null if none is kept';
 
 CREATE VIEW btc_ingest.progress AS
     SELECT l.*, w.role AS worker, clock_timestamp() - l.started_at AS running
@@ -157,27 +224,33 @@ COMMENT ON COLUMN btc_ingest.progress.running IS 'Time since the start';
 
 CREATE FUNCTION btc_ingest.stats_since(since interval DEFAULT '24 hours')
 RETURNS TABLE (loads bigint, already_loaded bigint, failures bigint, quarantined bigint, retries bigint,
-               rows_read numeric, rows_inserted numeric, bytes numeric, fetch_seconds double precision,
+               rows_read numeric, rows_inserted numeric, rows_conflicting numeric, rows_replaced numeric,
+               rows_rejected numeric, bytes numeric, fetch_seconds double precision,
                decode_seconds double precision, insert_seconds double precision, median_ms double precision,
                p95_ms double precision, p99_ms double precision, longest_ms double precision, errors jsonb)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
     RETURN QUERY
-    WITH history AS (
-        SELECT h.*, row_number() OVER (PARTITION BY h.s3_uri ORDER BY h.id) AS place,
-               lag(h.outcome) OVER (PARTITION BY h.s3_uri ORDER BY h.id) AS before
-          FROM ingestion.load_history h WHERE h.started_at >= now() - since
+    WITH failed AS MATERIALIZED (
+        SELECT h.id, h.s3_uri, h.outcome, h.sqlstate
+          FROM ingestion.load_history h WHERE h.sqlstate IS NOT NULL AND h.started_at >= now() - since
     ), errors AS (
         SELECT jsonb_object_agg(e.class, e.times) AS classes
-          FROM (SELECT left(h.sqlstate, 2) AS class, count(*) AS times
-                  FROM history h WHERE h.sqlstate IS NOT NULL GROUP BY 1) AS e
+          FROM (SELECT left(f.sqlstate, 2) AS class, count(*) AS times FROM failed f GROUP BY 1) AS e
+    ), retries AS (
+        -- As many as there are failed attempts that another attempt followed.
+        SELECT count(*) AS times FROM failed f
+         WHERE f.outcome = 'failed'
+           AND EXISTS (SELECT FROM ingestion.load_history n
+                        WHERE n.s3_uri = f.s3_uri AND n.id > f.id AND n.started_at >= now() - since)
     )
     SELECT count(*) FILTER (WHERE h.outcome = 'loaded'), count(*) FILTER (WHERE h.outcome = 'already loaded'),
            count(*) FILTER (WHERE h.outcome IN ('failed', 'quarantined')),
            count(*) FILTER (WHERE h.outcome = 'quarantined'),
-           count(*) FILTER (WHERE h.before = 'failed'),
-           coalesce(sum(h.rows_read), 0), coalesce(sum(h.rows_inserted), 0), coalesce(sum(h.bytes), 0),
+           (SELECT r.times FROM retries r),
+           coalesce(sum(h.rows_read), 0), coalesce(sum(h.rows_inserted), 0), coalesce(sum(h.rows_conflicting), 0),
+           coalesce(sum(h.rows_replaced), 0), coalesce(sum(h.rows_rejected), 0), coalesce(sum(h.bytes), 0),
            coalesce(sum(h.fetch_ms), 0) / 1000, coalesce(sum(h.decode_ms), 0) / 1000,
            coalesce(sum(h.insert_ms), 0) / 1000,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
@@ -185,7 +258,7 @@ BEGIN
            percentile_cont(0.99) WITHIN GROUP (ORDER BY h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
            max(h.elapsed_ms) FILTER (WHERE h.outcome = 'loaded'),
            coalesce((SELECT e.classes FROM errors e), '{}')
-      FROM history h;
+      FROM ingestion.load_history h WHERE h.started_at >= now() - since;
 END
 $$;
 COMMENT ON FUNCTION btc_ingest.stats_since(interval) IS
@@ -201,6 +274,9 @@ quarantined: Attempts that failed and after which the object was quarantined.
 retries: Attempts after a failed one.
 rows_read: Rows of the loaded objects.
 rows_inserted: Ticks that were stored.
+rows_conflicting: Ticks that were stored before with other values, which were kept.
+rows_replaced: Ticks that were stored before with other values, which were replaced.
+rows_rejected: Rows that could not be stored as ticks.
 bytes: Bytes fetched from S3.
 fetch_seconds: Seconds spent waiting for S3. Stages of a load overlap.
 decode_seconds: Seconds spent decoding and encoding.
@@ -220,6 +296,11 @@ COMMENT ON COLUMN btc_ingest.stats.quarantined IS 'Attempts that failed and afte
 COMMENT ON COLUMN btc_ingest.stats.retries IS 'Attempts after a failed one';
 COMMENT ON COLUMN btc_ingest.stats.rows_read IS 'Rows of the loaded objects';
 COMMENT ON COLUMN btc_ingest.stats.rows_inserted IS 'Ticks that were stored';
+COMMENT ON COLUMN btc_ingest.stats.rows_conflicting IS
+    'Ticks that were stored before with other values, which were kept';
+COMMENT ON COLUMN btc_ingest.stats.rows_replaced IS
+    'Ticks that were stored before with other values, which were replaced';
+COMMENT ON COLUMN btc_ingest.stats.rows_rejected IS 'Rows that could not be stored as ticks';
 COMMENT ON COLUMN btc_ingest.stats.bytes IS 'Bytes fetched from S3';
 COMMENT ON COLUMN btc_ingest.stats.fetch_seconds IS 'Seconds spent waiting for S3. Stages of a load overlap';
 COMMENT ON COLUMN btc_ingest.stats.decode_seconds IS 'Seconds spent decoding and encoding';
@@ -234,8 +315,10 @@ COMMENT ON COLUMN btc_ingest.stats.errors IS
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     btc_ingest_internal.running_loads(), btc_ingest.workers(), btc_ingest_internal.objects_waiting(),
+    btc_ingest_internal.prefixes_waiting(), btc_ingest_internal.objects_in_conflict(),
     btc_ingest_internal.lag_by_asset(), btc_ingest_internal.objects_failed(), btc_ingest.stats_since(interval)
-TO btc_ingest_reader;
+TO btc_ingest_reader, btc_ingest_monitor;
 GRANT SELECT ON
-    btc_ingest.queue, btc_ingest.lag, btc_ingest.failures, btc_ingest.progress, btc_ingest.stats
-TO btc_ingest_reader;
+    btc_ingest.queue, btc_ingest.outages, btc_ingest.lag, btc_ingest.failures, btc_ingest.conflicts,
+    btc_ingest.progress, btc_ingest.stats
+TO btc_ingest_reader, btc_ingest_monitor;

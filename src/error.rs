@@ -59,6 +59,8 @@ pub enum Error {
     UriNotAllowed {
         /// The prefixes in force.
         allowed: String,
+        /// A prefix that would allow it.
+        wanted: String,
     },
     /// The bucket does not exist.
     #[error("bucket \"{bucket}\" does not exist")]

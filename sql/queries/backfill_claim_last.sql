@@ -7,6 +7,7 @@ SELECT coalesce(json_agg(json_build_object('uri', c.s3_uri, 'span', c.span_from:
     SELECT o.s3_uri, o.span_from
       FROM ingestion.objects o
      WHERE o.backfill = $1 AND o.status = 'pending' AND (o.span_from, o.s3_uri) < ($2::timestamptz, $3)
+       AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t))
      ORDER BY o.span_from DESC, o.s3_uri DESC
      LIMIT $4
   ) AS c

@@ -1,4 +1,4 @@
--- Marks a backfill as done if no object, chunk or refresh of it is left. $1: backfill.
+-- Marks a backfill as done if no object, chunk or refresh of it is left, and returns its counts. $1: backfill.
 UPDATE ingestion.backfills b
    SET status = 'done', finished_at = clock_timestamp(), message = NULL, sqlstate = NULL,
        objects_done = w.done,
@@ -10,3 +10,4 @@ UPDATE ingestion.backfills b
    AND NOT EXISTS (SELECT FROM ingestion.objects WHERE backfill = $1 AND status = 'pending')
    AND NOT EXISTS (SELECT FROM ingestion.objects WHERE backfill = $1 AND status = 'failed')
    AND NOT EXISTS (SELECT FROM ingestion.backfill_chunks WHERE backfill = $1 AND (status = 'pending' OR refresh_due))
+RETURNING to_json(format('%s objects loaded, %s failed, %s rows', objects_done, objects_failed, rows_inserted))::text

@@ -13,16 +13,18 @@ WITH listed AS (
      WHERE (o.status = 'loaded' AND o.etag = l.etag) OR o.status = 'skipped'
         OR (o.status = 'pending' AND o.backfill IS NULL)
 ), written AS (
-    INSERT INTO ingestion.objects AS o (s3_uri, listed_etag, listed_size, backfill, span_from, span_to, metadata)
-    SELECT uri, nullif(etag, ''), size, $1, span_from, span_to, metadata FROM listed
+    INSERT INTO ingestion.objects AS o (s3_uri, listed_etag, listed_size, backfill, span_from, span_to, metadata,
+                                        asset)
+    SELECT uri, nullif(etag, ''), size, $1, span_from, span_to, metadata, metadata ->> 'symbol' FROM listed
      WHERE uri NOT IN (SELECT uri FROM known)
     ON CONFLICT (s3_uri) DO UPDATE
        SET status = 'pending', backfill = excluded.backfill, span_from = excluded.span_from, span_to = excluded.span_to,
            rows_staged = CASE WHEN o.listed_etag = excluded.listed_etag THEN o.rows_staged ELSE 0 END,
            listed_etag = excluded.listed_etag, listed_size = excluded.listed_size,
-           metadata = o.metadata || excluded.metadata,
+           metadata = o.metadata || excluded.metadata, asset = coalesce(excluded.asset, o.asset),
+           queued_at = clock_timestamp(),
            attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
-           generation = o.generation + 1
+           queued_at = clock_timestamp(), generation = o.generation + 1
     RETURNING listed_size
 ), counted AS (
     UPDATE ingestion.backfills

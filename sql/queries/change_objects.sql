@@ -18,7 +18,8 @@ WITH chosen AS (
 ), changed AS (
     UPDATE ingestion.objects o
        SET status = $6, attempts = CASE WHEN $6 = 'pending' THEN 0 ELSE o.attempts END, attempt_started_at = NULL,
-           next_attempt_at = NULL, last_sqlstate = CASE WHEN $7 IS NULL THEN o.last_sqlstate END,
+           next_attempt_at = NULL, queued_at = CASE WHEN $6 = 'pending' THEN clock_timestamp() ELSE o.queued_at END,
+           last_sqlstate = CASE WHEN $7 IS NULL THEN o.last_sqlstate END,
            last_error = coalesce($7, o.last_error), generation = o.generation + 1
       FROM chosen c
      WHERE o.s3_uri = c.s3_uri
@@ -26,7 +27,7 @@ WITH chosen AS (
     UPDATE landing.raw_blobs_5m b
        SET status = $6, queued_at = clock_timestamp()
       FROM (SELECT r.bucket_5m, r.asset FROM landing.raw_blobs_5m r JOIN chosen c ON c.s3_uri = r.s3_uri
-             WHERE r.status <> 'loaded' FOR UPDATE OF r SKIP LOCKED) AS r
+             WHERE r.status NOT IN ('loaded', 'empty') FOR UPDATE OF r SKIP LOCKED) AS r
      WHERE b.bucket_5m = r.bucket_5m AND b.asset = r.asset
 )
 SELECT coalesce(json_agg(json_build_object('uri', s3_uri, 'was', status, 'became', $6) ORDER BY s3_uri), '[]')::text

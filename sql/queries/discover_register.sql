@@ -1,9 +1,12 @@
 -- Registers one batch of a listing. New keys are pending, and so is an object whose etag differs from the known one.
 -- It leaves and counts objects that another session holds, because it must not wait; the next listing registers them.
--- $1: uris, $2: etags (empty: the store names none), $3: sizes, $4 and $5: spans, $6: metadata.
+-- $1: uris, $2: etags (empty: the store names none), $3: sizes, $4 and $5: spans, $6: metadata, $7: prefix,
+-- watched or not.
 WITH listed AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::jsonb[])
         AS l (uri, etag, size, span_from, span_to, metadata)
+), watched AS MATERIALIZED (
+    SELECT $7::text AS prefix FROM ingestion.stream_offsets WHERE source = 'watch:' || $7 AND state ? 'options'
 ), known AS MATERIALIZED (
     SELECT o.s3_uri, o.generation, o.backfill IS NOT NULL AND o.status IN ('pending', 'failed') AS left_over,
            CASE
@@ -36,8 +39,9 @@ WITH listed AS MATERIALIZED (
            span_to = CASE WHEN isfinite(l.span_to) THEN l.span_to ELSE o.span_to END,
            -- These keys described the earlier version.
            metadata = (o.metadata - '{sha256, rows, object_size_bytes}'::text[]) || l.metadata,
+           asset = coalesce(l.metadata ->> 'symbol', o.asset),
            attempts = 0, attempt_started_at = NULL, next_attempt_at = NULL, last_sqlstate = NULL, last_error = NULL,
-           generation = o.generation + 1
+           queued_at = clock_timestamp(), watch = (SELECT w.prefix FROM watched w), generation = o.generation + 1
       FROM held h JOIN listed l ON l.uri = h.s3_uri
      WHERE o.s3_uri = h.s3_uri AND h.verdict = 'load'
     RETURNING h.left_over
@@ -46,8 +50,10 @@ WITH listed AS MATERIALIZED (
       FROM held h JOIN listed l ON l.uri = h.s3_uri
      WHERE o.s3_uri = h.s3_uri AND h.verdict = 'note'
 ), made AS (
-    INSERT INTO ingestion.objects (s3_uri, listed_etag, listed_size, span_from, span_to, metadata)
-    SELECT uri, nullif(etag, ''), size, span_from, span_to, metadata FROM listed
+    INSERT INTO ingestion.objects (s3_uri, listed_etag, listed_size, span_from, span_to, metadata, asset, watch)
+    SELECT uri, nullif(etag, ''), size, span_from, span_to, metadata, metadata ->> 'symbol',
+           (SELECT w.prefix FROM watched w)
+      FROM listed
      WHERE uri NOT IN (SELECT s3_uri FROM known)
     ON CONFLICT (s3_uri) DO NOTHING
     RETURNING 1

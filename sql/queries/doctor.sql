@@ -2,8 +2,10 @@
 SELECT json_build_object(
     'preload', concat_ws(',', nullif(current_setting('shared_preload_libraries'), ''),
                               nullif(current_setting('session_preload_libraries'), '')),
+    'session_preload', current_setting('session_preload_libraries'),
     'database', current_database(),
     'in_recovery', pg_is_in_recovery(),
+    'is_read_only', current_setting('transaction_read_only')::boolean,
     'server_version', current_setting('server_version'),
     'server_version_num', current_setting('server_version_num')::integer,
     'worker_processes', current_setting('max_worker_processes')::integer,

@@ -6,10 +6,10 @@ impl Error {
     /// Returns what was found, if the message does not say it already.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Error::UriNotAllowed { allowed } if allowed.trim().is_empty() => {
+            Error::UriNotAllowed { allowed, .. } if allowed.trim().is_empty() => {
                 Some("btc_ingest.allowed_prefixes is empty, which denies every uri.".into())
             }
-            Error::UriNotAllowed { allowed } => Some(format!("Allowed are: {allowed}.")),
+            Error::UriNotAllowed { allowed, .. } => Some(format!("Allowed are: {allowed}.")),
             Error::WrongRegion { actual: Some(region), .. } => Some(format!("S3 says that it is in \"{region}\".")),
             Error::ObjectChanged { expected, found } => {
                 Some(format!("The load began with etag {expected}; an answer came with {found}."))

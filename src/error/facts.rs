@@ -2,6 +2,8 @@
 //!
 //! docs/use/errors.md lists the same SQLSTATEs; a test here compares the two.
 
+use std::borrow::Cow;
+
 use super::Error;
 
 /// The row of one variant in the table below.
@@ -38,8 +40,7 @@ facts! {
     Error::InvalidUri { .. } => "S3001", Useless,
         Some("Write it as s3://bucket/key, without query string, fragment or \"..\".");
     Error::UriNotAllowed { .. } => "S3002", Useless,
-        Some("A superuser allows it with: ALTER SYSTEM SET btc_ingest.allowed_prefixes = 's3://bucket/prefix'; \
-              SELECT pg_reload_conf();");
+        Some("A superuser adds the prefix to btc_ingest.allowed_prefixes.");
     Error::NoSuchBucket { .. } => "S3003", Useless,
         Some("Check the bucket's name and btc_ingest.s3_endpoint.");
     Error::NoSuchKey { .. } => "S3004", Useless,
@@ -115,7 +116,10 @@ facts! {
         Some("Correct the file, or load it with on_bad_row => 'reject' to keep bad rows in landing.rejected_ticks. \
               For times in another unit than options.time_unit says: options '{\"time_unit\": \"us\"}'.");
     Error::InvalidOption { .. } => "TK002", Useless,
-        Some("The documentation lists every option and its values.");
+        Some("Options of a load: symbol, exchange, source (texts), time_unit (\"s\", \"ms\", \"us\" or \"ns\"), \
+              columns (tick column to column of the file), aggregate_trades (true or false), on_conflict (\"keep\", \
+              \"replace\" or \"abort\"). A watch has interval and full_interval (\"5 minutes\") and enabled (true or \
+              false) as well.");
     Error::MetadataMismatch { .. } => "TK003", Useless,
         Some("Upload the object that was registered, or register this one with its own metadata.");
     Error::ConflictAbort { .. } => "TK004", Useless,
@@ -175,6 +179,19 @@ facts! {
         Some("This is a bug: please report it with the server log.");
 }
 
+/// Arguments of functions, which are no options.
+const ARGUMENTS: [&str; 3] = ["uri", "asset", "bucket_5m"];
+
+/// Returns the statements that add a prefix to the list of allowed ones. The setting holds the whole list.
+fn allowing(allowed: &str, wanted: &str) -> String {
+    let others = allowed.split(',').map(str::trim).filter(|prefix| !prefix.is_empty());
+    let list: Vec<String> = others.chain([wanted]).map(|prefix| prefix.replace('\'', "''")).collect();
+    format!(
+        "ALTER SYSTEM SET btc_ingest.allowed_prefixes = '{}'; SELECT pg_reload_conf(); -- as a superuser.",
+        list.join(", ")
+    )
+}
+
 impl Error {
     /// Returns the five characters that a client matches on.
     pub fn sqlstate(&self) -> &'static str {
@@ -187,8 +204,13 @@ impl Error {
     }
 
     /// Returns what the reader of the message can do about the error.
-    pub fn hint(&self) -> Option<&'static str> {
-        facts(self).hint
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Error::UriNotAllowed { allowed, wanted } => Some(Cow::Owned(allowing(allowed, wanted))),
+            // The message says what the argument of a function must be.
+            Error::InvalidOption { key, .. } if ARGUMENTS.contains(&key.as_str()) => None,
+            _ => facts(self).hint.map(Cow::Borrowed),
+        }
     }
 }
 
@@ -238,6 +260,16 @@ mod tests {
         for Facts { sqlstate, hint, .. } in ALL {
             assert!(hint.is_none_or(|hint| hint.ends_with(['.', ';', ')'])), "{sqlstate}: {hint:?}");
         }
+    }
+
+    #[test]
+    fn the_hint_of_a_uri_that_is_not_allowed_adds_to_the_list() {
+        let error = |allowed: &str| Error::UriNotAllowed { allowed: allowed.into(), wanted: "s3://b/it's".into() };
+        let hint = |allowed: &str| error(allowed).hint().unwrap().into_owned();
+        let set = "ALTER SYSTEM SET btc_ingest.allowed_prefixes = ";
+        let reload = "SELECT pg_reload_conf(); -- as a superuser.";
+        assert_eq!(hint(" "), format!("{set}'s3://b/it''s'; {reload}"));
+        assert_eq!(hint("s3://a ,s3://c/d"), format!("{set}'s3://a, s3://c/d, s3://b/it''s'; {reload}"));
     }
 
     #[test]

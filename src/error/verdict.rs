@@ -25,6 +25,9 @@ pub enum Verdict {
     Cancelled,
     /// A lock was not granted in time.
     LockTimeout,
+    /// Nothing under the object's prefix can be read. No failure has this verdict by itself: `pg/queue/outage.rs` gives
+    /// it to those that [`Error::may_be_outage`] names.
+    Outage,
 }
 
 impl Verdict {
@@ -44,10 +47,10 @@ impl Verdict {
         self != Verdict::Permanent
     }
 
-    /// Returns whether the attempt counts against the object. The object is not the cause of exhausted resources or of
-    /// another session's lock.
+    /// Returns whether the attempt counts against the object. The object is not the cause of exhausted resources, of
+    /// another session's lock or of an outage.
     pub fn counts_against_object(self) -> bool {
-        !matches!(self, Verdict::OutOfResources | Verdict::LockTimeout)
+        !matches!(self, Verdict::OutOfResources | Verdict::LockTimeout | Verdict::Outage)
     }
 }
 
@@ -59,6 +62,29 @@ impl Error {
             error if error.is_transient() => Verdict::Transient,
             _ => Verdict::Permanent,
         }
+    }
+
+    /// Returns whether the cause may lie outside the object: in the network, in S3, in its bucket and policies, in the
+    /// credentials, the clock or the settings. Then it strikes the objects beside it as well. To a question for the
+    /// size of an object, S3 answers the same if the bucket is missing and if the object is.
+    pub fn may_be_outage(&self) -> bool {
+        matches!(
+            self,
+            Error::NoSuchBucket { .. }
+                | Error::NoSuchKey { .. }
+                | Error::AccessDenied { .. }
+                | Error::WrongRegion { .. }
+                | Error::Unreachable { .. }
+                | Error::S3Timeout { .. }
+                | Error::S3Unavailable { .. }
+                | Error::S3Refused { .. }
+                | Error::BodyBroken { .. }
+                | Error::NoCredentials { .. }
+                | Error::CredentialsRefused { .. }
+                | Error::ClockOff { .. }
+                | Error::BadAnswer { .. }
+                | Error::BadS3Setting { .. }
+        )
     }
 }
 
@@ -93,11 +119,24 @@ mod tests {
     }
 
     #[test]
-    fn exhausted_resources_and_locks_of_others_do_not_count_against_an_object() {
-        for verdict in [Verdict::OutOfResources, Verdict::LockTimeout] {
+    fn exhausted_resources_locks_of_others_and_outages_do_not_count_against_an_object() {
+        for verdict in [Verdict::OutOfResources, Verdict::LockTimeout, Verdict::Outage] {
             assert!(verdict.is_worth_another_attempt() && !verdict.counts_against_object(), "{verdict:?}");
         }
         assert!(Verdict::Cancelled.counts_against_object());
         assert!(!Verdict::Permanent.is_worth_another_attempt());
+    }
+
+    #[test]
+    fn what_may_strike_every_object_may_be_an_outage_and_what_is_in_the_file_may_not() {
+        let denied = Error::AccessDenied { code: "AccessDenied".into() };
+        let setting = Error::BadS3Setting { why: "no region".into() };
+        for error in [denied, setting, Error::Unreachable { why: "refused".into() }] {
+            assert!(error.may_be_outage(), "{error}");
+        }
+        let changed = Error::ObjectChanged { expected: "a".into(), found: "b".into() };
+        for error in [Error::EmptyObject, Error::ChecksumMismatch, Error::Archived { class: None }, changed] {
+            assert!(!error.may_be_outage(), "{error}");
+        }
     }
 }

@@ -10,3 +10,4 @@ pub mod pipeline;
 pub mod prefetch;
 pub mod prefetch_depth;
 pub mod probe;
+pub mod reach;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use chrono::{Months, NaiveDate, NaiveDateTime};
+use serde_json::{Map, Value, json};
 
 use super::bucket::BUCKET_US;
 use super::uri::split;
@@ -71,6 +72,14 @@ pub struct Place {
     pub group: usize,
     /// The length of the part up to the end of the time.
     pub moment: usize,
+}
+
+impl KeyFacts {
+    /// Returns exchange and symbol as metadata of the object.
+    pub fn metadata(&self) -> Map<String, Value> {
+        let told = [("exchange", &self.exchange), ("symbol", &self.asset)];
+        told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?)))).collect()
+    }
 }
 
 impl KeyPattern {

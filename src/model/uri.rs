@@ -100,6 +100,18 @@ impl AllowedPrefixes {
         })
     }
 
+    /// Returns the prefix by which `uri` is allowed, the longest one if there are several.
+    pub fn scope(&self, uri: &S3Uri) -> Option<Scope> {
+        let allowing = self.0.iter().filter(|one| AllowedPrefixes(vec![(*one).clone()]).allow(uri));
+        let (bucket, prefix) = allowing.max_by_key(|(_, prefix)| prefix.len())?;
+        Some(Scope::new(bucket, if uri.key == *prefix { "" } else { prefix }))
+    }
+
+    /// Returns every prefix.
+    pub fn scopes(&self) -> Vec<Scope> {
+        self.0.iter().map(|(bucket, prefix)| Scope::new(bucket, prefix)).collect()
+    }
+
     /// Returns whether a key that begins with `prefix` may be allowed: `prefix` lies under an allowed prefix, or is the
     /// beginning of one.
     pub fn may_hold(&self, bucket: &str, prefix: &str) -> bool {
@@ -112,6 +124,14 @@ impl AllowedPrefixes {
         })
     }
 
+    /// Returns a prefix that would allow a key: the bucket and the key's first segment, if it has several.
+    pub fn wanted_for(bucket: &str, key: &str) -> String {
+        match key.split_once('/') {
+            Some((first, _)) if !first.is_empty() => format!("s3://{bucket}/{first}"),
+            _ => format!("s3://{bucket}"),
+        }
+    }
+
     /// Returns whether everything is denied.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -120,6 +140,28 @@ impl AllowedPrefixes {
     /// Returns each prefix as bucket and key prefix.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(bucket, prefix)| (bucket.as_str(), prefix.as_str()))
+    }
+}
+
+/// A prefix of whole path segments: every uri under it begins with its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The beginning of the keys: empty, or ends with a slash.
+    pub prefix: String,
+}
+
+impl Scope {
+    fn new(bucket: &str, prefix: &str) -> Self {
+        let slash = if prefix.is_empty() || prefix.ends_with('/') { "" } else { "/" };
+        Scope { bucket: bucket.to_owned(), prefix: format!("{prefix}{slash}") }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.prefix)
     }
 }
 
@@ -201,6 +243,18 @@ mod tests {
         assert!(allowed("s3://landing/BTC", "s3://landing/BTC/x"));
         assert!(!allowed("s3://landing/BTC", "s3://landing/BTCUSDT/x"));
         assert!(!allowed("s3://landing", "s3://landing-2/x"));
+    }
+
+    #[test]
+    fn the_scope_of_a_uri_is_the_longest_prefix_that_allows_it() {
+        let allowed: AllowedPrefixes = "s3://landing, s3://landing/BTC, s3://other/y/".parse().unwrap();
+        let scope = |uri: &str| allowed.scope(&uri.parse().unwrap()).map(|scope| scope.to_string());
+        assert_eq!(scope("s3://landing/BTC/x").as_deref(), Some("s3://landing/BTC/"));
+        assert_eq!(scope("s3://landing/BTCUSDT/x").as_deref(), Some("s3://landing/"));
+        assert_eq!(scope("s3://other/y/x").as_deref(), Some("s3://other/y/"));
+        assert_eq!(scope("s3://other/x"), None);
+        // The text of a scope begins every uri under it, also the one that is the prefix itself.
+        assert_eq!(scope("s3://landing/BTC").as_deref(), Some("s3://landing/"));
     }
 
     #[test]

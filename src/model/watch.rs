@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::options;
+use super::pattern::KeyFacts;
 use crate::error::{Error, Result};
 
-const LOAD_KEYS: [&str; 7] =
+/// Options of a watch that are options of the loads.
+pub const LOAD_KEYS: [&str; 7] =
     ["symbol", "exchange", "time_unit", "columns", "aggregate_trades", "source", "on_conflict"];
 const INTERVAL: Duration = Duration::from_secs(60);
 const FULL_INTERVAL: Duration = Duration::from_secs(3600);
@@ -62,6 +64,22 @@ impl WatchOptions {
         options::resolve(&Value::Object(read.load.clone()), &[])?;
         Ok(read)
     }
+
+    /// Returns the metadata of an object whose key tells these facts. The options win over what the key tells.
+    pub fn metadata(&self, facts: &KeyFacts) -> Map<String, Value> {
+        let mut metadata = facts.metadata();
+        metadata.extend(self.load.clone());
+        metadata
+    }
+}
+
+/// Changes the options of a watch: given keys replace those that stand, and null removes them.
+pub fn merge(standing: &Value, given: &Value) -> Result<Value> {
+    let given = given.as_object().ok_or_else(|| invalid("options", "must be a JSON object"))?;
+    let mut merged = standing.as_object().cloned().unwrap_or_default();
+    merged.extend(given.clone());
+    merged.retain(|_, value| !value.is_null());
+    Ok(Value::Object(merged))
 }
 
 /// Parses a duration such as `"90 seconds"`, `"1.5 min"` or `"1 hour 30 min"`.
@@ -112,6 +130,23 @@ mod tests {
         let options = WatchOptions::parse(&json!({"symbol": "A", "time_unit": "ms", "enabled": false})).unwrap();
         assert_eq!(Value::Object(options.load), json!({"symbol": "A", "time_unit": "ms"}));
         assert!(!options.enabled);
+    }
+
+    #[test]
+    fn given_options_change_standing_ones_and_null_removes_them() {
+        let standing = json!({"time_unit": "ms", "exchange": "binance", "interval": null});
+        let merged = merge(&standing, &json!({"enabled": false, "exchange": null})).unwrap();
+        assert_eq!(merged, json!({"time_unit": "ms", "enabled": false}));
+        assert_eq!(merge(&Value::Null, &json!({"symbol": "A"})).unwrap(), json!({"symbol": "A"}));
+        assert!(merge(&standing, &json!([])).is_err());
+    }
+
+    #[test]
+    fn options_win_over_what_the_key_tells() {
+        let options = WatchOptions::parse(&json!({"symbol": "A", "time_unit": "ms"})).unwrap();
+        let facts = KeyFacts { asset: Some("B".into()), exchange: Some("kraken".into()), ..KeyFacts::default() };
+        let metadata = json!({"symbol": "A", "time_unit": "ms", "exchange": "kraken"});
+        assert_eq!(Value::Object(options.metadata(&facts)), metadata);
     }
 
     #[test]

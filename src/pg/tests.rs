@@ -266,13 +266,13 @@ mod tests {
              END $$",
         )
         .unwrap();
-        let error = Error::UriNotAllowed { allowed: "s3://elsewhere/".into() };
+        let error = Error::UriNotAllowed { allowed: "s3://elsewhere/".into(), wanted: "s3://landing".into() };
         let field = |name: &str| Spi::get_one::<String>(&format!("SELECT {name} FROM raised")).unwrap();
         assert_eq!(field("sqlstate").as_deref(), Some(error.sqlstate()));
         assert_eq!(field("message"), Some(format!("s3://landing/a.parquet: {error}")));
         assert!(error.detail().is_some() && error.hint().is_some(), "the error that was chosen has both");
         assert_eq!(field("detail"), error.detail());
-        assert_eq!(field("hint").as_deref(), error.hint());
+        assert_eq!(field("hint").as_deref(), error.hint().as_deref());
     }
 
     #[derive(Debug, PartialEq, serde::Deserialize)]

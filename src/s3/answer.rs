@@ -46,7 +46,10 @@ where
             }
         }
         SdkError::DispatchFailure(_) => Error::Unreachable { why: innermost(error) },
-        SdkError::ConstructionFailure(_) => Error::BadS3Setting { why: innermost(error) },
+        SdkError::ConstructionFailure(_) => {
+            let why = format!("{}; look at btc_ingest.s3_endpoint and btc_ingest.s3_region", innermost(error));
+            Error::BadS3Setting { why }
+        }
         SdkError::ResponseError(_) => Error::BodyBroken { why: innermost(error) },
         SdkError::ServiceError(service) if service.raw().status().is_success() => {
             Error::BadAnswer { why: format!("it cannot be parsed: {}", innermost(error)) }

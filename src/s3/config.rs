@@ -61,6 +61,7 @@ pub fn config_loader(settings: &S3Settings, http: SharedHttpClient) -> ConfigLoa
 
 /// Makes the HTTP client, whose answers have bounded bodies.
 pub fn http_client(settings: &S3Settings) -> Result<SharedHttpClient> {
+    check_endpoint(&settings.endpoint)?;
     // Loading the system's root certificates takes milliseconds; an http endpoint does not need them.
     let plain = settings.endpoint.starts_with("http://");
     let mut trust = TrustStore::empty().with_native_roots(!plain);
@@ -74,6 +75,22 @@ pub fn http_client(settings: &S3Settings) -> Result<SharedHttpClient> {
     let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
     let client = HttpBuilder::new().tls_provider(provider).tls_context(context).build_https();
     Ok(SharedHttpClient::new(Bounded(client)))
+}
+
+/// Refuses an endpoint that is no URL of a server. The SDK notices it only at the first request, and does not say which
+/// setting it has read.
+fn check_endpoint(endpoint: &str) -> Result<()> {
+    let server = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+    let (host, port) = server.map_or(("", None), |server| {
+        let server = server.trim_end_matches('/');
+        server.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or((server, None), |(h, p)| (h, Some(p)))
+    });
+    let host_fits =
+        !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "?#@".contains(c));
+    if endpoint.is_empty() || host_fits && port.is_none_or(|port| port.parse::<u16>().is_ok()) {
+        return Ok(());
+    }
+    Err(bad(&format!("btc_ingest.s3_endpoint is \"{endpoint}\", which is no URL such as https://s3.example.com:9000")))
 }
 
 /// Checks the certificates first, because the SDK panics on certificates that it cannot parse.
@@ -90,4 +107,22 @@ fn check_certificates(pem: &[u8]) -> std::result::Result<(), String> {
 /// Returns the error for a setting that makes no client.
 pub fn bad(why: &str) -> Error {
     Error::BadS3Setting { why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_is_no_url_is_refused_by_the_name_of_its_setting() {
+        for fine in ["", "http://127.0.0.1:9000", "https://s3.example.com", "https://minio:9000/", "http://[::1]:80"] {
+            assert_eq!(check_endpoint(fine), Ok(()), "{fine}");
+        }
+        for garbage in ["s3.example.com", "ftp://host", "http://", "https://a b", "http://host:port", "http://h:99999"]
+        {
+            let error = check_endpoint(garbage).unwrap_err();
+            assert_eq!(error.sqlstate(), "S3014");
+            assert!(error.to_string().contains(&format!("btc_ingest.s3_endpoint is \"{garbage}\"")), "{error}");
+        }
+    }
 }

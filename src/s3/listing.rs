@@ -74,6 +74,15 @@ impl<'a> Listing<'a> {
     }
 }
 
+/// Asks for one key of a prefix, which shows whether the prefix can be listed.
+pub async fn first_key(connection: &Connection, bucket: &str, prefix: &str) -> Result<()> {
+    let request = |client: &Client| {
+        let list = client.list_objects_v2().bucket(bucket).max_keys(1);
+        list.set_prefix((!prefix.is_empty()).then(|| prefix.to_owned())).send()
+    };
+    connection.send(request).await.map(drop).map_err(|error| explain(&error, connection, bucket))
+}
+
 /// How far a listing is, apart from the connection.
 #[derive(Debug, Default)]
 struct Course<'a> {

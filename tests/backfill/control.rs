@@ -298,3 +298,37 @@ fn workers_that_find_no_room_are_an_error_that_says_what_to_raise() {
     let mut client = db.client();
     must_hold_sums(&mut client, &all);
 }
+
+#[test]
+fn what_a_cancelled_backfill_has_left_waits_in_no_view() {
+    let (mut fixture, proxy, _, prefixes) = slow();
+    proxy.on(When::get().key("T1205Z"), Fault::no_such_key());
+    let call = fixture.begin(&prefixes, "parallel => 2");
+    wait_until("some objects", SOON, || fixture.loaded() >= 5);
+    fixture.wait_for("the failure", "(SELECT count(*) = 1 FROM btc_ingest.failures)");
+    let waiting = "SELECT count(*) FROM btc_ingest.queue";
+    assert!(fixture.number(waiting) > 0);
+    fixture.run("SELECT btc_ingest.cancel_backfill(1)");
+    let _ = call.join().unwrap();
+    assert!(fixture.number("SELECT count(*) FROM ingestion.objects WHERE status = 'pending'") > 1);
+    // As if one of them had failed just before.
+    fixture.run(
+        "UPDATE ingestion.objects SET status = 'failed', next_attempt_at = now() + interval '1 hour'
+          WHERE s3_uri = (SELECT min(s3_uri) FROM ingestion.objects WHERE status = 'pending')",
+    );
+    assert_eq!(fixture.number(waiting), 0);
+    assert_eq!(
+        fixture.text("SELECT string_agg(concat_ws(' ', asset, waiting), ', ') FROM btc_ingest.lag"),
+        "BTCUSDT 0"
+    );
+    assert_eq!(fixture.text("SELECT string_agg(status, ' ') FROM btc_ingest.failures"), "quarantined");
+    // A later backfill of the same prefix loads them, so that they wait again.
+    fixture.run("SELECT btc_ingest.pause_ingest()");
+    let call = fixture.begin(&prefixes, "");
+    fixture.wait_for("the second backfill", "EXISTS (SELECT FROM ingestion.backfills WHERE id = 2)");
+    fixture.run("SELECT btc_ingest.resume_ingest()");
+    fixture.wait_for("objects", "EXISTS (SELECT FROM btc_ingest.queue WHERE backfill = 2)");
+    proxy.clear();
+    assert_eq!(call.join().unwrap().refusal, None);
+    assert_eq!(fixture.number(waiting), 0);
+}

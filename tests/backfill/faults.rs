@@ -343,3 +343,28 @@ fn a_worker_that_meets_a_transient_error_outside_of_any_object_waits_and_continu
     must_hold_sums(&mut fixture.client, &all);
     assert!(worker.len() == 1 && !server.cluster.log().contains("XX000"), "{}", tail(&server.cluster.log(), 20));
 }
+
+#[test]
+fn a_backfill_waits_for_s3_without_an_attempt_and_goes_on_by_itself() {
+    let mut fixture = BackfillFixture::new();
+    let proxy = FaultProxy::before(&fixture.server.s3);
+    fixture.through(&proxy);
+    fixture.set("s3_max_attempts", "1");
+    let all = fixture.put_small(30);
+    // The prefix is listed once, and then nothing can be read any more.
+    proxy.on(When::list().from(2), Fault::access_denied());
+    proxy.on(When::any().key(".parquet"), Fault::access_denied());
+    let call = fixture.begin(&[fixture.prefix("Binance/")], "parallel => 3");
+    fixture.wait_for("looks at S3", "EXISTS (SELECT FROM btc_ingest.outages WHERE probes > 10)");
+    let status = "SELECT concat_ws(' ', status, sqlstate, message LIKE '%until S3 answers%', objects_failed)
+                    FROM btc_ingest.backfill_status()";
+    assert_eq!(fixture.text(status), "loading S3005 t 0");
+    assert_eq!(fixture.text("SELECT concat_ws(' ', paused) FROM ingestion.control"), "f");
+    proxy.clear();
+    assert_eq!(call.join().unwrap().refusal, None);
+    fixture.must_hold(&all);
+    let attempts = "SELECT concat_ws(' ', count(*), min(attempts), max(attempts)) FROM ingestion.objects";
+    assert_eq!(fixture.text(attempts), "30 1 1");
+    assert_eq!(fixture.status("status, sqlstate, message, objects_done"), "done 30");
+    assert_eq!(fixture.number("SELECT count(*) FROM btc_ingest.outages"), 0);
+}

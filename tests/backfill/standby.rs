@@ -137,6 +137,6 @@ fn a_standby_loads_nothing_and_says_where_to_load() {
     // Statements that only read are allowed.
     let looked = format!("SELECT row_count FROM btc_ingest.inspect_s3('{uri}')");
     assert!(number(&mut client, &looked) > 0);
-    let found = "SELECT string_agg(detail, ', ') FROM btc_ingest.doctor() WHERE NOT ok AND \"check\" <> 'free disk'";
+    let found = "SELECT string_agg(detail, ', ') FROM btc_ingest.doctor() WHERE NOT ok AND name <> 'free disk'";
     assert_eq!(text(&mut client, found), "null", "to be a standby is no fault");
 }

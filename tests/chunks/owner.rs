@@ -102,7 +102,7 @@ fn a_policy_of_another_role_on_a_superusers_hypertable_is_left_alone() {
     must_not_have_climbed(&mut fixture, "check_guest");
     assert_eq!(fixture.texts("SELECT who FROM check_guest.seen"), [""; 0]);
     assert!(fixture.db.log().contains("does not belong to the tables' owner"));
-    let told = "SELECT detail FROM btc_ingest.doctor() WHERE \"check\" = 'compression'";
+    let told = "SELECT detail FROM btc_ingest.doctor() WHERE name = 'compression'";
     assert!(fixture.text(told).contains("of \"check_guest\", so backfills do not pause it"), "{}", fixture.text(told));
 }
 
@@ -182,7 +182,7 @@ fn an_owner_that_may_not_log_in_gets_a_note_instead_of_a_refresh() {
     fixture.chunked(&fixture.by_bucket(), "");
     let units = fixture.units();
     assert!(units[0].contains("not refreshed (the owner nologin_owner may not log in)"), "{units:?}");
-    let told = "SELECT detail FROM btc_ingest.doctor() WHERE \"check\" = 'continuous aggregates'";
+    let told = "SELECT detail FROM btc_ingest.doctor() WHERE name = 'continuous aggregates'";
     assert!(fixture.text(told).contains("may not log in"), "{}", fixture.text(told));
 }
 

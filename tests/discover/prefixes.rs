@@ -2,8 +2,9 @@
 //! change.
 
 use btc_ingest_kit::fixture::{BUCKET, Refusal};
+use btc_ingest_kit::{ParquetFile, Tick};
 
-use crate::discover_fixture::DiscoveryFixture;
+use crate::discover_fixture::{DiscoveryFixture, Folder};
 
 /// Lists often, and never again from the beginning.
 const OFTEN: &str = r#"{"interval": "200 ms", "full_interval": "1 day"}"#;
@@ -278,7 +279,7 @@ fn unwatch_ends_it_and_a_watch_that_is_not_enabled_is_not_listed() {
     }
     assert_eq!(folder.watched(&off, "enabled, coalesce(last_listed_at::text, 'never')"), "f never");
     folder.must_hold(&all);
-    folder.watch(&off, r#"{"interval": "200 ms"}"#);
+    folder.watch(&off, r#"{"enabled": true}"#);
     folder.wait_for(&in_off, "loaded");
     all.extend(ticks);
     folder.must_hold(&all);
@@ -297,6 +298,54 @@ fn what_a_watch_says_of_its_objects_counts_more_than_their_keys() {
     folder.must_hold(&ticks);
     let mine = "SELECT count(*)::text FROM ingestion.stream_offsets WHERE source = $1";
     assert_eq!(folder.text(mine, &[&format!("mine:{symbol}")]), "1");
+}
+
+/// Stores a slice that has no column of symbols under a prefix of its own, and returns its uri and ticks.
+fn put_without_symbol(folder: &mut Folder<'_>, key: &str) -> (String, Vec<Tick>) {
+    let ticks = folder.generator.next_slice();
+    let bytes = ParquetFile::new().without("symbol").bytes(&ticks);
+    (folder.fixture.s3.put(BUCKET, &format!("{}/plain/{key}", folder.name), bytes), ticks)
+}
+
+#[test]
+fn a_watch_that_is_mended_mends_what_it_found() {
+    let mut folder = DiscoveryFixture::shared().folder();
+    let (prefix, symbol) = (folder.prefix("plain/"), folder.symbol.clone());
+    let (first, mut all) = put_without_symbol(&mut folder, "a.parquet");
+    folder.watch(&prefix, r#"{"interval": "200 ms"}"#);
+    folder.wait_for_object(&first, "status, last_sqlstate", "quarantined PQ009");
+    folder.watch(&prefix, &format!(r#"{{"symbol": "{symbol}"}}"#));
+    let retry = "SELECT string_agg(was || ' ' || became, ',') FROM btc_ingest.retry($1)";
+    assert_eq!(folder.text(retry, &[&first]), "quarantined pending");
+    folder.wait_for(&first, "loaded");
+
+    // What an ended watch has found is loaded as that watch has said.
+    folder.watch(&prefix, r#"{"symbol": null}"#);
+    let (second, more) = put_without_symbol(&mut folder, "b.parquet");
+    folder.wait_for_object(&second, "status, last_sqlstate", "quarantined PQ009");
+    folder.watch(&prefix, &format!(r#"{{"symbol": "{symbol}"}}"#));
+    folder.text("SELECT btc_ingest.unwatch($1)", &[&prefix]);
+    folder.text(retry, &[&second]);
+    folder.wait_for(&second, "loaded");
+    all.extend(more);
+    folder.must_hold(&all);
+    // A new watch of the prefix begins with nothing.
+    folder.watch(&prefix, r#"{"enabled": false}"#);
+    assert_eq!(folder.watched(&prefix, "options"), r#"{"enabled": false}"#);
+}
+
+#[test]
+fn options_that_are_not_given_stay_and_null_removes_them() {
+    let mut folder = DiscoveryFixture::shared().folder();
+    let prefix = folder.prefix("options/");
+    folder.watch(&prefix, r#"{"time_unit": "ms", "exchange": "Kraken", "interval": "1 hour"}"#);
+    assert!(folder.watch(&prefix, r#"{"enabled": false}"#).starts_with("changed:"));
+    let all = r#"{"enabled": false, "exchange": "Kraken", "interval": "1 hour", "time_unit": "ms"}"#;
+    assert_eq!(folder.watched(&prefix, "options"), all);
+    assert!(folder.watch(&prefix, "{}").starts_with("was watched so already:"));
+    folder.watch(&prefix, r#"{"enabled": null, "exchange": null}"#);
+    assert_eq!(folder.watched(&prefix, "options"), r#"{"interval": "1 hour", "time_unit": "ms"}"#);
+    folder.text("SELECT btc_ingest.unwatch($1)", &[&prefix]);
 }
 
 #[test]

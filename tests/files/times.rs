@@ -30,8 +30,7 @@ fn with_times(event_time: ArrayRef) -> ParquetFile {
 
 /// Returns the line of doctor() about the times of ticks.
 fn doctor(client: &mut Client) -> [String; 3] {
-    let sql =
-        r#"SELECT ok::text, detail, coalesce(hint, '') FROM btc_ingest.doctor() WHERE "check" = 'times of ticks'"#;
+    let sql = r#"SELECT ok::text, detail, coalesce(hint, '') FROM btc_ingest.doctor() WHERE name = 'times of ticks'"#;
     let row = client.query_one(sql, &[]).unwrap();
     [0, 1, 2].map(|column| row.get(column))
 }
@@ -121,17 +120,15 @@ fn doctor_names_stored_ticks_with_implausible_times_and_their_objects() {
     loaded(&mut client, &early, r#"options => '{"time_unit": "ms"}'"#);
     execute(&mut client, "RESET btc_ingest.min_time; RESET btc_ingest.max_time_ahead");
     refused(&mut client, &late, r#"options => '{"time_unit": "ms"}'"#, "TK001");
-    let lines = "SELECT ok || ' ' || detail FROM btc_ingest.doctor() WHERE \"check\" = 'times of ticks'";
+    let lines = "SELECT ok || ' ' || detail FROM btc_ingest.doctor() WHERE name = 'times of ticks'";
     let found = texts(&mut client, lines);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("false 3 ticks are earlier than btc_ingest.min_time allows"), "{found:?}");
     assert!(found[0].ends_with(&format!("from {early}")), "{found:?}");
     assert!(found[1].starts_with("false 1 ticks are later than btc_ingest.max_time_ahead allows"), "{found:?}");
-    let hints = r#"SELECT hint FROM btc_ingest.doctor() WHERE "check" = 'times of ticks'"#;
+    let hints = r#"SELECT hint FROM btc_ingest.doctor() WHERE name = 'times of ticks'"#;
     for hint in texts(&mut client, hints) {
-        let (_, statements) = hint.split_once("Remove them: ").unwrap();
-        let (statements, _) = statements.split_once("then load").unwrap();
-        execute(&mut client, statements);
+        execute(&mut client, &hint);
     }
     assert_eq!(doctor(&mut client)[0], "true");
     assert_eq!(text(&mut client, "SELECT count(*)::text FROM market_data.btc_ticks"), ROWS.to_string());

@@ -1,5 +1,6 @@
 //! Commands about objects, views of them, and the roles that may use them.
 
+use btc_ingest_kit::fixture::called::say;
 use btc_ingest_kit::fixture::{Refusal, Report, load};
 use btc_ingest_kit::rows::{must_hold, ticks_of};
 use btc_ingest_kit::sql::Session;
@@ -289,4 +290,49 @@ fn readers_see_loaders_load_and_only_admins_skip() {
         "REVOKE ALL ON DATABASE {database} FROM flow_outsider, flow_reader, flow_loader, flow_admin;
          DROP ROLE flow_outsider, flow_reader, flow_loader, flow_admin"
     ));
+}
+
+#[test]
+fn a_command_that_changes_nothing_says_why() {
+    let mut queue = QueueFixture::new();
+    let slice = queue.register_slices("BTCUSDT", 0..1).remove(0);
+    queue.wait_loaded(&[slice.clone()]);
+    let connection = queue.db.connection_string();
+    let uri = &slice.uri;
+    for (command, severity, what) in [
+        (format!("retry('{uri}x')"), "WARNING", format!("no object is known as \"{uri}x\"")),
+        (format!("skip('{uri}x')"), "WARNING", format!("no object is known as \"{uri}x\"")),
+        (
+            format!("retry('{uri}')"),
+            "NOTICE",
+            format!("{uri} is loaded, and this command changes objects that are failed"),
+        ),
+        ("retry(asset => 'DOGEUSDT')".to_owned(), "NOTICE", "no object that is failed or quarantined".to_owned()),
+        ("requeue_failed()".to_owned(), "NOTICE", "no object that is failed or quarantined fits".to_owned()),
+    ] {
+        let called = say(&connection, &format!("SELECT * FROM btc_ingest.{command}"));
+        assert!(called.refusal.is_none() && called.said.len() == 1, "{command}: {called:?}");
+        let (of, message) = &called.said[0];
+        assert!(of == severity && message.starts_with("nothing was changed: "), "{command}: {called:?}");
+        assert!(message.contains(&what), "{command}: {called:?}");
+    }
+}
+
+#[test]
+fn what_was_not_stored_of_a_loaded_object_is_counted_and_shown() {
+    let mut queue = QueueFixture::new();
+    let slice = queue.register_slices("BTCUSDT", 0..1).remove(0);
+    queue.wait_loaded(&[slice.clone()]);
+    assert_eq!(queue.number("SELECT count(*) FROM btc_ingest.conflicts"), 0);
+    // The producer corrects a price, but does not say that the new value is to replace the old one.
+    let mut corrected = slice.ticks.clone();
+    corrected[3].price += 1;
+    queue.put_bytes("BTCUSDT/00000.parquet", ParquetFile::new().bytes(&corrected));
+    queue.run("UPDATE landing.raw_blobs_5m SET s3_uri = s3_uri");
+    queue.wait_for("the new version", "(SELECT rows_conflicting = 1 AND status = 'loaded' FROM ingestion.objects)");
+    let row = "SELECT concat_ws(' ', uri, rows_read, rows_conflicting, rows_rejected, rows_kept, example IS NOT NULL)
+                 FROM btc_ingest.conflicts";
+    assert_eq!(queue.text(row), format!("{} {TICKS} 1 0 1 t", slice.uri));
+    let stats = "SELECT concat_ws(' ', loads, rows_conflicting, rows_replaced, rows_rejected) FROM btc_ingest.stats";
+    assert_eq!(queue.text(stats), "2 1 0 0");
 }

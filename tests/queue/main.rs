@@ -11,6 +11,8 @@ mod outage_fixture;
 mod queue_fixture;
 mod real_files;
 mod registered_again;
+mod registrations;
 mod retries;
+mod s3_down;
 mod sweep;
 mod worker;

@@ -19,9 +19,8 @@ fn an_s3_server_that_was_stopped_and_started_again_needs_no_operator() {
     let server = serve(0).unwrap();
     server.create_bucket(BUCKET);
     let port = server.port();
-    // The outage takes seconds instead of minutes: no object may be quarantined meanwhile.
-    let patient = builder(&server.endpoint()).setting("btc_ingest.max_attempts", "100");
-    let cluster = start(patient.setting("btc_ingest.s3_max_attempts", "1"));
+    let impatient = builder(&server.endpoint()).setting("btc_ingest.max_attempts", "2");
+    let cluster = start(impatient.setting("btc_ingest.s3_max_attempts", "1"));
     let mut client = client(&cluster);
     let slices = put_slices(&server, 60);
     register(&mut client, &slices[..20]);
@@ -29,10 +28,9 @@ fn an_s3_server_that_was_stopped_and_started_again_needs_no_operator() {
 
     drop(server);
     register(&mut client, &slices[20..]);
-    // Each of them has been tried more than once.
-    wait_until("failures", SOON, || {
-        let sql = "SELECT count(*) FROM ingestion.objects WHERE attempts > 1 AND status <> 'loaded'";
-        client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 40
+    wait_until("looks at S3", SOON, || {
+        let sql = "SELECT count(*) FROM btc_ingest.outages WHERE probes > 10";
+        client.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1
     });
     let sql = "SELECT string_agg(DISTINCT sqlstate, ' ') FROM ingestion.load_history WHERE outcome = 'failed'";
     assert_eq!(client.query_one(sql, &[]).unwrap().get::<_, &str>(0), "S3007");
@@ -40,7 +38,8 @@ fn an_s3_server_that_was_stopped_and_started_again_needs_no_operator() {
     let _server = wait_for("the port", SOON, || serve(port));
     wait_until_loaded(&mut client, 60);
     must_hold(&mut client, &slices);
-    assert_eq!(count(&mut client, "quarantined"), 0);
+    let sql = "SELECT max(attempts) FROM ingestion.objects";
+    assert_eq!(client.query_one(sql, &[]).unwrap().get::<_, i32>(0), 1);
 }
 
 #[test]
@@ -86,15 +85,16 @@ fn a_promoted_standby_goes_on_with_what_is_registered_by_itself() {
 fn an_outage_is_said_and_forgotten() {
     let s3 = server();
     let proxy = FaultProxy::before(&s3);
-    let cluster = start(builder(&proxy.endpoint()).setting("btc_ingest.max_attempts", "100"));
+    let cluster = start(builder(&proxy.endpoint()).setting("btc_ingest.max_attempts", "1"));
     let mut client = client(&cluster);
     proxy.refuse_connections(true);
     let slices = put_slices(&s3, 1);
     register(&mut client, &slices);
-    let failing = "SELECT last_sqlstate || ' ' || (next_attempt_at < now() + interval '2 seconds')
-                     FROM btc_ingest.queue WHERE status = 'failed'";
+    let failing =
+        "SELECT concat_ws(' ', q.last_sqlstate, t.sqlstate, t.uri = q.uri, t.next_probe_at < now() + interval '2 s')
+                     FROM btc_ingest.queue q, btc_ingest.outages t";
     let said = wait_for("the failure", SOON, || client.query_opt(failing, &[]).unwrap());
-    assert_eq!(said.get::<_, &str>(0), "S3007 true");
+    assert_eq!(said.get::<_, &str>(0), "S3007 S3007 t t");
     proxy.refuse_connections(false);
     let began = std::time::Instant::now();
     wait_until_loaded(&mut client, 1);

@@ -164,16 +164,49 @@ fn many_rows_of_one_object_are_one_load() {
          SELECT '2024-08-08 12:00+00'::timestamptz + n * interval '5 minutes', 'BTCUSDT', '{uri}'
              FROM generate_series(0, 3) AS n"
     ));
-    queue.wait_for("all rows", "SELECT count(*) = 4 AND bool_and(status = 'loaded') FROM landing.raw_blobs_5m");
+    // It holds no tick of the fourth bucket.
+    let statuses = "SELECT string_agg(status, ' ' ORDER BY bucket_5m) = 'loaded loaded loaded empty'
+                      FROM landing.raw_blobs_5m";
+    queue.wait_for("all rows", statuses);
     assert_eq!(queue.history(&uri), "loaded");
     must_hold(&mut queue.client, &ticks);
     // One more row of it costs a HEAD, and no load.
     let before = proxy.count("GET");
     queue.register_uri(&uri, "BTCUSDT", 7);
-    queue.wait_for("the row", "SELECT count(*) = 5 AND bool_and(status = 'loaded') FROM landing.raw_blobs_5m");
+    queue.wait_for("the row", "SELECT count(*) = 2 FROM landing.raw_blobs_5m WHERE status = 'empty'");
     assert_eq!(proxy.count("GET"), before);
     assert_eq!(queue.history(&uri), "loaded, already loaded");
     // A load by call concerns its caller only.
     let mut hand = session(&queue.db, &proxy.endpoint(), &[]);
     assert_eq!(loaded(&mut hand, &uri, "").outcome, "already loaded");
+}
+
+#[test]
+fn an_old_row_that_is_registered_again_has_not_been_waiting_since_then() {
+    let mut queue = QueueFixture::new();
+    let slices = queue.register_slices("BTCUSDT", 0..2);
+    queue.wait_loaded(&slices);
+    // Both were registered, queued and loaded two months ago.
+    queue.run(
+        "UPDATE landing.raw_blobs_5m SET created_at = created_at - interval '60 days', registered_at = registered_at \
+            - interval '60 days', queued_at = queued_at - interval '60 days';
+         UPDATE ingestion.objects SET registered_at = registered_at - interval '60 days', queued_at = queued_at \
+            - interval '60 days'",
+    );
+    queue.run("SELECT btc_ingest.pause_ingest()");
+    queue.run(&format!("UPDATE landing.raw_blobs_5m SET s3_uri = s3_uri WHERE s3_uri = '{}'", slices[0].uri));
+    queue.run(&format!("SELECT btc_ingest.register_s3_slice('{}', 'BTCUSDT', '{}')", slices[1].uri, slices[1].bucket));
+    let waiting = "SELECT string_agg(concat_ws(' ', status, waiting < '1 minute'), ', ' ORDER BY bucket_5m)
+                     FROM btc_ingest.queue";
+    assert_eq!(queue.text(waiting), "registered t, pending t");
+    assert_eq!(queue.text("SELECT (oldest_waiting < '1 minute')::text FROM btc_ingest.lag"), "true");
+    // What is registered keeps its time when a sweep comes to it later.
+    queue.run("UPDATE landing.raw_blobs_5m SET registered_at = now() - interval '1 hour' WHERE queued_at IS NULL");
+    queue.set(&[("workers", "0")]);
+    queue.run("SELECT btc_ingest.resume_ingest()");
+    queue.run("BEGIN; SELECT btc_ingest.sweep()");
+    let since =
+        "SELECT string_agg((now() - queued_at > '59 minutes')::text, ' ' ORDER BY s3_uri) FROM ingestion.objects";
+    assert_eq!(queue.text(since), "true false");
+    queue.run("ROLLBACK");
 }

@@ -88,9 +88,14 @@ fn register_s3_slice(
 }
 
 #[pg_extern(sql = false)]
-fn doctor()
--> TableIterator<'static, (name!(check, String), name!(ok, bool), name!(detail, String), name!(hint, Option<String>))> {
-    let result = doctor::checks();
-    let row = |check: doctor::Check| (check.name.to_owned(), check.ok, check.detail, check.hint);
+fn doctor(
+    since: Option<Interval>,
+) -> TableIterator<'static, (name!(name, String), name!(ok, bool), name!(detail, String), name!(hint, Option<String>))>
+{
+    let result = doctor::checks(since);
+    let row = |check: doctor::Check| {
+        let hint = check.hint.map(|hint| hint.to_string());
+        (check.name.to_owned(), check.ok, check.detail, hint)
+    };
     report::or_raise(None, result.map(|checks| TableIterator::new(checks.into_iter().map(row))))
 }

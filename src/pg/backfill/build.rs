@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use chrono::{DateTime, SecondsFormat};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
@@ -14,11 +15,14 @@ use super::staging::StagingTable;
 use super::units::{Unit, UnitStatus};
 use crate::error::Result;
 use crate::error::verdict::Verdict;
+use crate::pg::load::known::Version;
+use crate::pg::queue::attempt;
+use crate::pg::queue::outage::{self, Judged};
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_as_superuser};
-use crate::pg::session::{lock_waits, spi};
+use crate::pg::session::{guc, lock_waits, spi};
 
 /// The result of an attempt at a unit.
 pub enum Outcome {
@@ -29,21 +33,28 @@ pub enum Outcome {
     Later(Failure),
     /// The server has run out of disk, memory, connections or locks.
     OutOfResources(Failure),
+    /// The attempt was rolled back. Objects of the unit wait until S3 answers.
+    Outage,
 }
 
 /// Builds a unit that this worker has claimed, or notes why it cannot be built. Releases the claim.
 pub fn work(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
-    let outcome = attempt(backfill, slot, unit);
+    let outcome = try_once(backfill, slot, unit);
     unit.release();
     outcome
 }
 
-fn attempt(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
+fn try_once(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
     let began = Instant::now();
     tx_as_superuser(|client| {
         let target = Target::check(client)?;
         let (status, built) = match ffi::attempt(|| build(client, backfill, unit)) {
             Ok(built) => (UnitStatus::Attached, built),
+            Err(Refused::Outage(uri, judged)) => {
+                let _owner = target.become_owner();
+                record_outage(client, backfill, unit, &uri, &judged)?;
+                return Ok(Outcome::Outage);
+            }
             Err(Refused::Objection(why)) => (UnitStatus::Objects, Built::nothing(why)),
             Err(Refused::Failure(failure)) => match failure.verdict() {
                 Verdict::Permanent => (UnitStatus::Objects, Built::nothing(note_of(&failure))),
@@ -54,8 +65,22 @@ fn attempt(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
         let _owner = target.become_owner();
         record(client, backfill, unit, status, &built)?;
         count(client, backfill, slot, &built.filled, began)?;
+        log(backfill, unit, &built);
         Ok(Outcome::Done(built.chunk))
     })
+}
+
+/// Lets the prefix of an object wait. The attempt at the unit does not count.
+fn record_outage(
+    client: &mut SpiClient<'_>,
+    backfill: &Backfill,
+    unit: Unit,
+    uri: &str,
+    judged: &Judged,
+) -> Result<()> {
+    attempt::count(client, uri)?;
+    outage::record(client, uri, judged, &Version::default())?;
+    spi::execute_kept(client, statement!("unit_take_back"), &[backfill.id.into(), unit.from.into()]).map(drop)
 }
 
 fn note_of(failure: &Failure) -> String {
@@ -103,12 +128,29 @@ fn record(
     spi::execute_kept(client, statement!("unit_done"), &args).map(drop)
 }
 
+/// Writes a line about each object and one about the chunk into the server's log.
+fn log(backfill: &Backfill, unit: Unit, built: &Built) {
+    built.filled.loaded.iter().for_each(|report| guc::log_load(&format!("btc_ingest: {report}")));
+    let from = DateTime::from_timestamp_micros(unit.from).map(|from| from.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let (id, from) = (backfill.id, from.unwrap_or_default());
+    let Filled { rows, loaded, .. } = &built.filled;
+    guc::log_load(&match (&built.chunk, &built.note) {
+        (Some(_), _) => {
+            format!("btc_ingest: backfill {id} has made the chunk of {from}: {rows} rows, {} objects", loaded.len())
+        }
+        (None, note) => {
+            let why = note.as_deref().unwrap_or_default();
+            format!("btc_ingest: backfill {id} loads the chunk of {from} object by object: {why}")
+        }
+    });
+}
+
 /// Adds the result to the counts of the worker.
 fn count(client: &mut SpiClient<'_>, backfill: &Backfill, slot: i32, filled: &Filled, began: Instant) -> Result<()> {
     let args = [
         backfill.id.into(),
         slot.into(),
-        filled.objects.into(),
+        (filled.loaded.len() as i64).into(),
         filled.failed.into(),
         filled.rows.into(),
         filled.inserted.into(),

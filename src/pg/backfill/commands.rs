@@ -13,8 +13,8 @@ use crate::model::backfill::BackfillStatus;
 use crate::pg::queue::control;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::shared::wake_at_commit;
-use crate::pg::session::spi;
 use crate::pg::session::target::as_owner;
+use crate::pg::session::{guc, spi};
 
 /// Pauses all workers and sweeps of the database: they finish the object that they load, and start no other
 /// one.
@@ -64,6 +64,7 @@ pub fn cancel(id: i64) -> Result<String> {
         return Ok(format!("backfill {id} is {was} already"));
     }
     let ended = Spi::connect_mut(|client| terminate_workers(client, id))?;
+    guc::log_load(&format!("btc_ingest: backfill {id} is cancelled"));
     let rest = if ended > 0 { format!(", {ended} workers were ended") } else { String::new() };
     Ok(format!("backfill {id} is cancelled; what was loaded stays{rest}"))
 }

@@ -6,8 +6,8 @@ use super::compression;
 use super::row::Backfill;
 use crate::error::{Error, Result};
 use crate::pg::session::ffi::Failure;
-use crate::pg::session::spi;
 use crate::pg::session::tx::{tx, tx_with_target};
+use crate::pg::session::{guc, spi};
 
 /// Does the last work of a backfill: compresses a chunk, or else marks the backfill as done if nothing is
 /// left to load. Returns `false` if neither was possible.
@@ -16,13 +16,18 @@ pub fn finish(backfill: &Backfill) -> Result<bool> {
         return Ok(true);
     }
     let id = backfill.id;
-    end(id, |client| Ok(spi::execute_kept(client, statement!("backfill_finish"), &[id.into()])? > 0))
+    end(id, |client| {
+        let counts: Option<String> = spi::fetch_kept(client, statement!("backfill_finish"), &[id.into()])?;
+        counts.iter().for_each(|counts| guc::log_load(&format!("btc_ingest: backfill {id} is done: {counts}")));
+        Ok(counts.is_some())
+    })
 }
 
 /// Stops the backfill because of a failure that the administrator must fix first.
 pub fn stop(id: i64, failure: &Failure) -> Result<()> {
     let (sqlstate, message) = sqlstate_and_advice(failure);
     end(id, |client| {
+        guc::log_load(&format!("btc_ingest: backfill {id} has stopped: {message} ({sqlstate})"));
         let args = [id.into(), sqlstate.into(), message.into()];
         spi::execute_kept(client, statement!("backfill_stop"), &args)?;
         Ok(true)

@@ -11,8 +11,10 @@ use super::units::Unit;
 use crate::error::Result;
 use crate::error::verdict::Verdict;
 use crate::load::pipeline::Job;
+use crate::model::report::LoadReport;
 use crate::pg::load::plan::LoadPlan;
 use crate::pg::queue::attempt::refuse;
+use crate::pg::queue::outage;
 use crate::pg::queue::prefetch::Prefetcher;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::spi;
@@ -30,8 +32,8 @@ pub struct Filled {
     pub inserted: i64,
     /// Bytes that were fetched of the objects that are loaded now.
     pub bytes: i64,
-    /// Objects that are loaded now.
-    pub objects: i64,
+    /// The reports of the objects that are loaded now.
+    pub loaded: Vec<LoadReport>,
     /// Objects that have failed.
     pub failed: i64,
     /// Objects that are loaded in part. A later load of each object stores the rest.
@@ -49,9 +51,9 @@ impl Filled {
         self.rows += staged.rows();
         match staged {
             Staged::Loaded { report, .. } => {
-                self.objects += 1;
                 self.inserted += report.inserted;
                 self.bytes += report.bytes;
+                self.loaded.push(*report);
             }
             Staged::Partial { .. } => self.partial += 1,
         }
@@ -80,10 +82,17 @@ pub fn fill(
                 done.into_iter().for_each(|staged| filled.add(staged));
                 at = group.end;
             }
-            Err((_, failure)) if failure.verdict() != Verdict::Permanent => return Err(failure.into()),
             Err((failed_at, failure)) => {
+                let uri = plans[failed_at].uri();
+                let evidence = outage::evidence(client, &uri)?;
+                let judged = outage::judge(&uri, failure, &evidence)?;
+                match judged.verdict {
+                    Verdict::Permanent => {}
+                    Verdict::Outage => return Err(Refused::Outage(uri, judged)),
+                    _ => return Err(judged.failure.into()),
+                }
                 staging.roll_back_to(mark);
-                refuse(client, &plans[failed_at].uri(), &failure)?;
+                refuse(client, &uri, &judged.failure)?;
                 filled.failed += 1;
                 plans.remove(failed_at);
                 prefetcher = Prefetcher::start(jobs(&plans[at..]))?;

@@ -14,8 +14,9 @@ use crate::model::report::{LoadReport, Outcome};
 use crate::pg::load::known::Version;
 use crate::pg::queue::claim::Claim;
 use crate::pg::queue::enqueue::enqueue;
-use crate::pg::queue::live;
+use crate::pg::queue::live::{self, LOOK_AT};
 use crate::pg::queue::loading::{Loading, Source};
+use crate::pg::queue::outage::{self, Probe};
 use crate::pg::session::ffi::Failure;
 use crate::pg::session::tx::tx;
 use crate::pg::session::{guc, spi};
@@ -46,7 +47,8 @@ impl ObjectWorker {
 
     /// Loads a few objects. Returns `false` if there was nothing to load.
     pub fn work(&mut self, backfill: &Backfill, scope: Scope) -> Result<bool> {
-        let mut source = Objects { backfill, slot: self.slot, cursor: &mut self.cursor, scope };
+        let probe = outage::probe(backfill.probes.clone())?;
+        let mut source = Objects { backfill, slot: self.slot, cursor: &mut self.cursor, scope, probe };
         if self.loading.work(&mut source)? {
             return Ok(true);
         }
@@ -63,6 +65,21 @@ struct Objects<'a> {
     slot: i32,
     cursor: &'a mut Cursor,
     scope: Scope,
+    /// The prefix of which one object is to be tried because it cannot be listed.
+    probe: Option<Probe>,
+}
+
+impl Objects<'_> {
+    /// Claims an object under a prefix that waits for S3: a live one or, if there is none, one of the backfill.
+    fn claim_probe(&self, client: &mut SpiClient<'_>, probe: &Probe, own: &HashSet<String>) -> Result<Option<Claim>> {
+        let live = live::claim_probe(client, probe, None, own)?;
+        if live.is_some() || self.scope == Scope::Live {
+            return Ok(live);
+        }
+        let args = [self.backfill.id.into(), probe.prefix.clone().into(), LOOK_AT.into()];
+        let candidates: Vec<String> = spi::fetch_kept(client, statement!("backfill_probe"), &args)?;
+        live::take_probe(client, probe, candidates, own)
+    }
 }
 
 impl Source for Objects<'_> {
@@ -71,6 +88,11 @@ impl Source for Objects<'_> {
     }
 
     fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>> {
+        if let Some(probe) = self.probe.take()
+            && let Some(claim) = self.claim_probe(client, &probe, own)?
+        {
+            return Ok(vec![claim]);
+        }
         let live = live::claim(client, guc::queue_order(), None, own, most)?;
         if !live.is_empty() || self.scope == Scope::Live {
             return Ok(live);

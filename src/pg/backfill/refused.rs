@@ -1,6 +1,7 @@
 //! Why a unit is not built as a whole.
 
 use crate::error::Error;
+use crate::pg::queue::outage::Judged;
 use crate::pg::session::ffi::Failure;
 
 /// Why a unit is not built.
@@ -9,6 +10,8 @@ pub enum Refused {
     Objection(String),
     /// An error that was met.
     Failure(Failure),
+    /// Nothing under the prefix of this object can be read.
+    Outage(String, Judged),
 }
 
 impl From<Error> for Refused {

@@ -7,6 +7,8 @@ use crate::error::Result;
 use crate::model::backfill::{BackfillMode, BackfillStatus};
 use crate::model::pattern::KeyPattern;
 use crate::pg::listing::picker::within;
+use crate::pg::queue::control::{self, Control};
+use crate::pg::queue::outage::Probe;
 use crate::pg::session::spi;
 
 /// The chunk interval if the catalog names none, microseconds.
@@ -32,6 +34,10 @@ pub struct Backfill {
     pub state: State,
     /// Whether `pause_ingest()` has stopped all workers.
     pub paused: bool,
+    /// Whether objects under one of its prefixes wait until S3 answers.
+    pub waits_for_s3: bool,
+    /// The prefixes that wait for S3, its own or not, and are to be looked at now.
+    pub probes: Vec<Probe>,
     /// The chunk interval of the hypertable, microseconds.
     pub interval: i64,
 }
@@ -68,7 +74,7 @@ struct Row {
     #[serde(deserialize_with = "spi::nullable")]
     to: Option<i64>,
     state: State,
-    paused: bool,
+    waits_for_s3: bool,
     #[serde(deserialize_with = "spi::nullable")]
     interval: Option<i64>,
 }
@@ -78,6 +84,7 @@ impl Backfill {
     pub fn read(client: &mut SpiClient<'_>, id: i64) -> Result<Option<Backfill>> {
         let row: Option<Row> = spi::fetch_kept(client, statement!("backfill_state"), &[id.into()])?;
         let Some(row) = row else { return Ok(None) };
+        let Control { paused, probes } = control::read(client)?;
         Ok(Some(Backfill {
             id,
             status: row.status,
@@ -87,7 +94,9 @@ impl Backfill {
             from: row.from,
             to: row.to,
             state: row.state,
-            paused: row.paused,
+            paused,
+            waits_for_s3: row.waits_for_s3,
+            probes,
             interval: row.interval.unwrap_or(DEFAULT_INTERVAL),
         }))
     }

@@ -5,12 +5,16 @@ use pgrx::spi::SpiClient;
 
 use super::row::Backfill;
 use crate::error::Result;
+use crate::error::verdict::Verdict;
 use crate::load::footers::{self, Footer};
 use crate::model::bucket::{BUCKET_US, bucket_of};
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
+use crate::pg::load::known::Version;
 use crate::pg::load::plan::LoadPlan;
-use crate::pg::queue::attempt::refuse;
+use crate::pg::queue::attempt::{count, refuse};
+use crate::pg::queue::outage;
+use crate::pg::session::ffi::Failure;
 use crate::pg::session::time::timestamp;
 use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, guc, spi};
@@ -35,12 +39,29 @@ pub fn read_some(backfill: &Backfill) -> Result<bool> {
     while let Some(Footer { uri, read, .. }) = thread.next()? {
         match read {
             Ok(facts) => found.push((uri, facts.span)),
+            Err(error) if error.may_be_outage() => {
+                if refuse_judged(&uri.to_string(), error.into())? == Verdict::Outage {
+                    break;
+                }
+            }
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => tx(|client| refuse(client, &uri.to_string(), &error.into()))?,
         }
     }
     tx(|client| set(client, backfill, found))?;
     Ok(true)
+}
+
+/// Records a failure that may not be the object's own. Its times stay unknown, and a later attempt loads it all the
+/// same. Returns whose fault the failure is.
+fn refuse_judged(uri: &str, failure: Failure) -> Result<Verdict> {
+    let evidence = tx(|client| outage::evidence(client, uri))?;
+    let judged = outage::judge(uri, failure, &evidence)?;
+    tx(|client| {
+        count(client, uri)?;
+        outage::record(client, uri, &judged, &Version::default())
+    })?;
+    Ok(judged.verdict)
 }
 
 /// Plans the next footers to be read. Returns also whether objects have failed because they cannot be read at

@@ -24,6 +24,7 @@ use crate::pg::load::slices::{Slices, add_to};
 use crate::pg::load::{chunk, one};
 use crate::pg::queue::attempt;
 use crate::pg::session::ffi::Thread;
+use crate::pg::session::shared::{Phase, Progress};
 use crate::tuple::batch::{EncodedBatch, SliceRun};
 
 /// What became of one object.
@@ -101,6 +102,7 @@ impl StagingTable {
         let LoadPlan { job, version } = plan;
         let record = ObjectRecord::without_lock(&job.uri)?;
         let known = record.known(client)?;
+        let progress = Progress::begin(&plan.uri());
         let opened = match events::first(thread, &known)? {
             First::AlreadyLoaded(head, cost) => {
                 let report = one::already_loaded(job, head, cost, started);
@@ -110,10 +112,17 @@ impl StagingTable {
             }
             First::Opened(opened) => opened,
         };
+        progress.show(|load| {
+            load.size = opened.head.size as i64;
+            load.rows = opened.rows as i64;
+            load.phase = Phase::Storing;
+        });
         let mut rows = 0;
         let mut overlaps = false;
         let mut slices = Slices::new();
         let (cost, storing) = events::batches(thread, |batch| {
+            let read = (batch.rows.len() as u64 + batch.rejected) as i64;
+            progress.show(|load| load.read += read);
             // Behind the first batch that overlaps, nothing more of the object is stored here.
             overlaps = overlaps || self.overlaps(client, batch)?;
             if !overlaps {

@@ -61,7 +61,7 @@ impl Plan {
         for text in &self.prefixes {
             let pattern: KeyPattern = text.parse()?;
             if !allowed.may_hold(pattern.bucket(), pattern.prefix()) {
-                return Err(Error::UriNotAllowed { allowed: guc::allowed_prefixes_text() });
+                return Err(guc::not_allowed(pattern.bucket(), pattern.prefix()));
             }
             patterns.push(pattern);
         }
@@ -77,6 +77,14 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
     }
     plan.patterns()?;
     let mode = plan.mode()?;
+    let (id, taken_up) = insert(plan, mode)?;
+    let what = if taken_up { "goes on" } else { "has begun" };
+    let (prefixes, workers) = (plan.prefixes.join(", "), plan.parallel);
+    guc::log_load(&format!("btc_ingest: backfill {id} {what}: mode {mode}, {workers} workers, {prefixes}"));
+    Ok((id, taken_up))
+}
+
+fn insert(plan: &Plan, mode: BackfillMode) -> Result<(i64, bool)> {
     as_owner(|client, _| {
         if mode == BackfillMode::Chunk {
             let license = "SELECT to_json(current_setting('timescaledb.license', true))::text";

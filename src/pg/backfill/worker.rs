@@ -133,6 +133,9 @@ fn step(backfill: &Backfill, objects: &mut ObjectWorker) -> Result<()> {
     if backfill.by_chunks() {
         // Live objects come first, so that they wait for one unit at most.
         while objects.work(backfill, Scope::Live)? {}
+        if backfill.waits_for_s3 {
+            return wait_for_s3(backfill, objects, Scope::Live);
+        }
         match units::next(backfill)? {
             units::Next::Unit(unit) => return build_chunk(backfill, objects.slot, unit),
             units::Next::Wait => return wait(),
@@ -147,6 +150,9 @@ fn step(backfill: &Backfill, objects: &mut ObjectWorker) -> Result<()> {
 
 /// Lists the prefixes. While another worker lists them, loads what is listed already.
 fn step_while_listing(backfill: &Backfill, objects: &mut ObjectWorker) -> Result<()> {
+    if backfill.waits_for_s3 {
+        return wait_for_s3(backfill, objects, if backfill.needs_times() { Scope::Live } else { Scope::All });
+    }
     if prepare(backfill)? {
         return Ok(());
     }
@@ -180,7 +186,7 @@ fn prepare_locked(id: i64) -> Result<()> {
         return Ok(());
     }
     while backfill.needs_times() && spans::read_some(&backfill)? {
-        if read_active()?.is_none() {
+        if read_active()?.is_none_or(|backfill| backfill.waits_for_s3) {
             return Ok(());
         }
     }
@@ -212,6 +218,16 @@ fn build_chunk(backfill: &Backfill, slot: i32, unit: units::Unit) -> Result<()> 
             pause_after_failure();
         }
         build::Outcome::OutOfResources(failure) => end::stop(backfill.id, &failure)?,
+        build::Outcome::Outage => {}
+    }
+    Ok(())
+}
+
+/// Loads what does not wait for S3.
+fn wait_for_s3(backfill: &Backfill, objects: &mut ObjectWorker, scope: Scope) -> Result<()> {
+    if !objects.work(backfill, scope)? {
+        ffi::show_activity(Some("waiting for S3"));
+        ffi::idle(LOOK_AGAIN);
     }
     Ok(())
 }

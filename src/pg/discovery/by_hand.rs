@@ -62,7 +62,7 @@ fn list(watch: &Watch, plan: ListingPlan) -> Result<Found> {
     let mut listing = Listing::begin(watch.clone(), plan)?;
     while !listing.is_over() {
         if let Some(batch) = listing.next(None)? {
-            let counts = as_owner(|client, _| register(client, batch))?;
+            let counts = as_owner(|client, _| register(client, &watch.prefix, batch))?;
             if counts.has_work() {
                 shared::wake_at_commit();
             }

@@ -5,18 +5,24 @@ use serde_json::Value;
 
 use super::watch::Watch;
 use crate::error::Result;
+use crate::model::watch::merge;
 use crate::pg::session::shared::{self, Role, wake_at_commit};
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{ffi, report, spi};
 
-/// Watches a prefix, or changes the options of its watch. Returns a sentence that says what was done.
+/// Watches a prefix, or changes the options of its watch: null removes one, and those that are not given stay. Returns
+/// a sentence that says what was done.
 pub fn watch(prefix: &str, options: Value) -> Result<String> {
-    let watch = Watch::new(prefix, options);
-    let enabled = watch.parsed()?.enabled;
-    let sorts_by_time = watch.pattern()?.sorts_by_time();
-    let before: Option<Value> = as_owner(|client, _| {
-        let args = [prefix.to_owned().into(), JsonB(watch.options.clone()).into()];
-        spi::fetch(client, statement!("discover_watch"), &args)
+    // A prefix that cannot be watched is refused before the tables are read.
+    let sorts_by_time = Watch::new(prefix, Value::Null).pattern()?.sorts_by_time();
+    let (before, watch, enabled) = as_owner(|client, _| {
+        let name = || prefix.to_owned().into();
+        let before: Option<Value> = spi::fetch(client, statement!("discover_options"), &[name()])?;
+        let watch = Watch::new(prefix, merge(before.as_ref().unwrap_or(&Value::Null), &options)?);
+        let enabled = watch.parsed()?.enabled;
+        let args = [name(), JsonB(watch.options.clone()).into()];
+        spi::execute(client, statement!("discover_watch"), &args)?;
+        Ok((before, watch, enabled))
     })?;
     wake_at_commit();
     if enabled && !is_scheduler_running() {

@@ -105,7 +105,7 @@ impl Listing {
         let now = now();
         for object in objects {
             let key = object.key.clone();
-            let facts = self.batch.add_with_options(&self.picker, object, &self.options.load)?;
+            let facts = self.batch.add_with_options(&self.picker, object, &self.options)?;
             // A cursor that stands at a key from the future would hide all keys that are written until then.
             let facts = facts.filter(|facts| facts.span.as_ref().is_some_and(|span| span.start <= now));
             if let (Some(cursors), Some(place)) = (&mut self.cursors, facts.and_then(|facts| facts.place)) {

@@ -53,10 +53,11 @@ struct Registered {
     skipped: i64,
 }
 
-/// Registers the objects of a batch, without waiting for an object that another session has locked.
-pub fn register(client: &mut SpiClient<'_>, batch: Batch) -> Result<Counts> {
+/// Registers the objects of a batch under this prefix, without waiting for an object that another session has locked.
+pub fn register(client: &mut SpiClient<'_>, prefix: &str, batch: Batch) -> Result<Counts> {
     let (objects, passed_over) = (batch.len() as i64, batch.passed_over);
-    let args = batch.columns();
+    let [uris, etags, sizes, from, to, metadata] = batch.columns();
+    let args = [uris, etags, sizes, from, to, metadata, prefix.to_owned().into()];
     let Registered { registered_new: new, changed, skipped } =
         spi::fetch_kept(client, statement!("discover_register"), &args)?;
     let known = objects - new - changed - skipped;

@@ -118,10 +118,11 @@ impl Rounds {
             }
             _ => {}
         }
-        if let Err(Problem { sqlstate, message }) = &result {
-            shared::note_error(sqlstate, &format!("{}: {message}", watch.prefix));
-        }
         if !matches!(survive(|| tx(|client| watch.record(client, result.as_ref()))), Ok(true)) {
+            // The row of a watch has its last failure, and doctor() shows each of them. This one is not in a row.
+            if let Err(Problem { sqlstate, message }) = &result {
+                shared::note_error(sqlstate, &format!("{}: {message}", watch.prefix));
+            }
             let interval = watch.parsed().unwrap_or_default().interval;
             self.unrecorded.insert(watch.prefix.clone(), Instant::now() + interval);
         }
@@ -155,7 +156,7 @@ fn work(listing: &mut Listing) -> Result<()> {
         let Some(batch) = listing.next(Some(end))? else { continue };
         let counts = tx(|client| {
             lock_waits::limit_in_transaction();
-            register(client, batch)
+            register(client, &listing.watch.prefix, batch)
         })?;
         listing.counts += counts;
         if counts.has_work() {

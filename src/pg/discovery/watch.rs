@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::register::Counts;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::cursors::Cursors;
 use crate::model::pattern::KeyPattern;
@@ -91,7 +91,7 @@ impl Watch {
     pub fn pattern(&self) -> Result<KeyPattern> {
         let pattern: KeyPattern = self.prefix.parse()?;
         if !guc::allowed_prefixes()?.may_hold(pattern.bucket(), pattern.prefix()) {
-            return Err(Error::UriNotAllowed { allowed: guc::allowed_prefixes_text() });
+            return Err(guc::not_allowed(pattern.bucket(), pattern.prefix()));
         }
         Ok(pattern)
     }

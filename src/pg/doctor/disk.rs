@@ -6,7 +6,7 @@ use std::ffi::CString;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::pg::session::{ffi, spi};
 
@@ -40,7 +40,7 @@ pub fn checks() -> Result<Vec<Check>> {
 fn check(path: &str, name: &str) -> Check {
     const NAME: &str = "free disk";
     let Some(disk) = ffi::disk(&CString::new(path).unwrap_or_default()) else {
-        return Check::bad(NAME, format!("{name} cannot be read"), "Mount the directory again.");
+        return Check::bad(NAME, format!("{name} cannot be read"), Hint::know("Mount the directory again."));
     };
     // The share of the space that PostgreSQL can use, as df counts it: space that is reserved for root is
     // left out.
@@ -49,7 +49,7 @@ fn check(path: &str, name: &str) -> Check {
     if disk.free >= LEAST && share >= LEAST_SHARE {
         return Check::good(NAME, detail);
     }
-    let hint = "Make room: enlarge the disk; SELECT attach_tablespace('other', 'market_data.btc_ticks'); for new \
+    let hint = "Make room: enlarge the disk; or SELECT attach_tablespace('other', 'market_data.btc_ticks'); for new \
                 chunks; or compress or drop old chunks.";
-    Check::bad(NAME, detail, hint)
+    Check::bad(NAME, detail, Hint::know(hint))
 }

@@ -1,6 +1,7 @@
 //! Gaps in the trade ids.
 
 use super::Check;
+use super::check::Hint;
 use crate::error::Result;
 use crate::pg::quality::gaps;
 use crate::pg::session::guc;
@@ -13,9 +14,9 @@ pub fn checks() -> Result<Vec<Check>> {
         return Ok(vec![Check::good(NAME, "none is open")]);
     }
     let detail = format!("{open} gaps are open, {missing} trade ids are missing");
-    let hint = "SELECT * FROM btc_ingest.gaps WHERE state = 'open'; load what is missing, or \
-                SELECT btc_ingest.explain_gap(asset, first_trade_id, last_trade_id, reason); ids that are no sequence: \
-                SELECT btc_ingest.declare_asset(asset, false);";
+    let hint = Hint::run("SELECT * FROM btc_ingest.gaps WHERE state = 'open';").then(
+        "Load what is missing, give a reason by explain_gap(), or declare ids that are no sequence by declare_asset().",
+    );
     Ok(vec![if open > guc::max_open_gaps() {
         Check::bad(NAME, detail, hint)
     } else {

@@ -3,7 +3,7 @@
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, Hint, set};
 use crate::error::Result;
 use crate::pg::session::spi;
 
@@ -71,7 +71,7 @@ pub fn checks() -> Result<Vec<Check>> {
 fn aggregates(why: &str) -> Check {
     let hint = "ALTER MATERIALIZED VIEW … OWNER TO the owner of the tables, and let that role log in; or CALL \
                 refresh_continuous_aggregate(…, force => true) after each backfill by chunks.";
-    Check::known("continuous aggregates", format!("backfills by chunks do not refresh all: {why}"), hint)
+    Check::known("continuous aggregates", format!("backfills by chunks do not refresh all: {why}"), Hint::know(hint))
 }
 
 fn dimension(found: &Hypertable) -> Check {
@@ -80,9 +80,11 @@ fn dimension(found: &Hypertable) -> Check {
     if columns == "bucket_5m" {
         return Check::good("hypertable", detail);
     }
-    let hint = "It is to be a hypertable by bucket_5m alone: rename it, SELECT btc_ingest.migrate(); and insert \
-                its ticks into the new one.";
-    Check::bad("hypertable", detail, hint)
+    let fix = "CREATE SCHEMA btc_ticks_before; ALTER TABLE market_data.btc_ticks SET SCHEMA btc_ticks_before; SELECT \
+               btc_ingest.migrate();";
+    let hint = "It is to be a hypertable by bucket_5m alone. Then insert the ticks of btc_ticks_before.btc_ticks into \
+                the new one.";
+    Check::bad("hypertable", detail, Hint::run(fix).then(hint))
 }
 
 fn interval(found: &Hypertable) -> Check {
@@ -90,10 +92,9 @@ fn interval(found: &Hypertable) -> Check {
     if found.as_wanted == Some(true) {
         return Check::good("chunk interval", interval);
     }
-    let hint = format!(
-        "For new chunks: SELECT set_chunk_time_interval('market_data.btc_ticks', interval '{wanted}'); or, if it is \
-         meant to be so: ALTER SYSTEM SET btc_ingest.chunk_time_interval = '{interval}'; SELECT pg_reload_conf();"
-    );
+    let fix = format!("SELECT set_chunk_time_interval('market_data.btc_ticks', interval '{wanted}');");
+    let other = set("btc_ingest.chunk_time_interval", interval);
+    let hint = Hint::run(fix).then(format!("for new chunks. Or, if it is meant to be so: {other}"));
     Check::bad("chunk interval", format!("{interval}; btc_ingest.chunk_time_interval is {wanted}"), hint)
 }
 
@@ -111,13 +112,15 @@ fn retention(found: &Hypertable) -> Check {
         Some(policies) => Check::known(
             "retention",
             format!("chunks are dropped {policies}"),
-            "Older history that a backfill loads is dropped as well, the next time the job runs.",
+            Hint::know("Older history that a backfill loads is dropped as well, the next time the job runs."),
         ),
         None => Check::known(
             "retention",
             "ticks are kept for ever: there is no policy, and this version applies none of ops.retention_jobs",
-            "To drop old chunks, on the Community edition: SELECT add_retention_policy('market_data.btc_ticks', \
-             interval '90 days'); it also drops older history that a backfill loads.",
+            Hint::know(
+                "To drop old chunks, on the Community edition: SELECT add_retention_policy('market_data.btc_ticks', \
+                 interval '90 days'); it also drops older history that a backfill loads.",
+            ),
         ),
     }
 }
@@ -143,5 +146,5 @@ pub fn indexes() -> Result<Vec<Check>> {
         return Ok(vec![Check::good("indexes", "all keys and indexes of the contract are there")]);
     }
     let (names, statements): (Vec<_>, Vec<_>) = missing.into_iter().map(|index| (index.name, index.statement)).unzip();
-    Ok(vec![Check::bad("indexes", format!("missing: {}", names.join(", ")), statements.join(" "))])
+    Ok(vec![Check::bad("indexes", format!("missing: {}", names.join(", ")), Hint::run(statements.join(" ")))])
 }

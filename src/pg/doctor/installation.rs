@@ -4,15 +4,9 @@
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::pg::session::{spi, target};
-
-/// The hint if btc_ingest is not preloaded. PostgreSQL applies the options of a connection before it knows
-/// who may change a setting of a library. When the library is loaded later, it drops a client's value, and
-/// the administrator's value with it.
-const PRELOAD: &str = "If the library is loaded at connect, the connection options of a client cannot replace the \
-     administrator's settings: ALTER SYSTEM SET session_preload_libraries = 'btc_ingest'; SELECT pg_reload_conf();";
 
 /// The text for a version or edition that the server does not tell.
 const UNKNOWN: &str = "unknown";
@@ -22,10 +16,13 @@ const UNKNOWN: &str = "unknown";
 pub struct Server {
     /// `shared_preload_libraries` and `session_preload_libraries`, comma-separated.
     preload: String,
+    session_preload: String,
     /// The name of the current database.
     pub database: String,
     /// Whether the server is a standby.
     pub in_recovery: bool,
+    /// Whether the transaction takes no writes, as on every standby.
+    pub is_read_only: bool,
     server_version: String,
     server_version_num: i64,
     /// `max_worker_processes`.
@@ -51,6 +48,17 @@ impl Server {
         Spi::connect_mut(|client| spi::fetch(client, statement!("doctor"), &[]))
     }
 
+    /// Returns whether TimescaleDB is the Community edition.
+    pub fn is_community(&self) -> bool {
+        self.license.as_deref() == Some("timescale")
+    }
+
+    /// Names PostgreSQL and TimescaleDB with their versions.
+    pub fn versions(&self) -> String {
+        let timescaledb = self.timescaledb_version.as_deref().unwrap_or(UNKNOWN);
+        format!("PostgreSQL {} with TimescaleDB {timescaledb}", self.server_version)
+    }
+
     /// Returns whether a library is loaded when the server starts or when a client connects.
     pub fn is_preloaded(&self, library: &str) -> bool {
         self.preload.split(',').any(|name| name.trim().trim_matches('"') == library)
@@ -67,7 +75,7 @@ pub fn checks(server: &Server) -> Vec<Check> {
         if server.is_preloaded("btc_ingest") {
             Check::good("preload btc_ingest", "preloaded")
         } else {
-            Check::known("preload btc_ingest", "not preloaded; loads work without it", PRELOAD)
+            Check::known("preload btc_ingest", "not preloaded; loads work without it", preload(server))
         },
         server_version(server),
         own_version(&version(&server.btc_ingest_version)),
@@ -75,11 +83,22 @@ pub fn checks(server: &Server) -> Vec<Check> {
         edition(server),
         Check::good("vector version", version(&server.vector_version)),
         if server.restoring {
-            Check::bad("restore mode", "timescaledb.restoring = on", "SELECT timescaledb_post_restore();")
+            Check::bad("restore mode", "timescaledb.restoring = on", Hint::run("SELECT timescaledb_post_restore();"))
         } else {
             Check::good("restore mode", "timescaledb.restoring = off")
         },
     ]
+}
+
+/// Returns how to load the library at connect. PostgreSQL applies the options of a connection before it knows which
+/// roles may change a setting of a library. When the library is loaded later, it drops a client's value, and the
+/// administrator's value with it.
+fn preload(server: &Server) -> Hint {
+    let others = server.session_preload.split(',').map(str::trim).filter(|library| !library.is_empty());
+    let libraries: Vec<_> = others.chain(["btc_ingest"]).map(|library| format!("'{library}'")).collect();
+    let fix =
+        format!("ALTER SYSTEM SET session_preload_libraries = {}; SELECT pg_reload_conf();", libraries.join(", "));
+    Hint::run(fix).then("The connection options of a client then cannot replace the administrator's settings.")
 }
 
 fn standby(server: &Server) -> Check {
@@ -87,8 +106,10 @@ fn standby(server: &Server) -> Check {
         Check::known(
             "standby",
             "in recovery: nothing is loaded here",
-            "Load on the primary. After a promotion of this server, the workers of a preloaded btc_ingest load the \
-             waiting objects here at once.",
+            Hint::know(
+                "Load on the primary. After a promotion of this server, the workers of a preloaded btc_ingest load \
+                 the waiting objects here at once.",
+            ),
         )
     } else {
         Check::good("standby", "no: this server takes writes")
@@ -108,7 +129,7 @@ fn timescaledb_preloaded(server: &Server) -> Check {
         return Check::good("preload timescaledb", found);
     }
     let hint = "Put timescaledb into shared_preload_libraries in postgresql.conf and restart the server.";
-    Check::bad("preload timescaledb", found, hint)
+    Check::bad("preload timescaledb", found, Hint::know(hint))
 }
 
 fn server_version(server: &Server) -> Check {
@@ -117,7 +138,7 @@ fn server_version(server: &Server) -> Check {
     if number / 10_000 == 15 {
         Check::good("PostgreSQL version", found)
     } else {
-        Check::bad("PostgreSQL version", found, "This build is for PostgreSQL 15.")
+        Check::bad("PostgreSQL version", found, Hint::know("This build is for PostgreSQL 15."))
     }
 }
 
@@ -127,17 +148,19 @@ fn own_version(installed: &str) -> Check {
     if installed == library {
         Check::good("btc_ingest version", found)
     } else {
-        Check::bad("btc_ingest version", found, "ALTER EXTENSION btc_ingest UPDATE;")
+        Check::bad("btc_ingest version", found, Hint::run("ALTER EXTENSION btc_ingest UPDATE;"))
     }
 }
 
 fn edition(server: &Server) -> Check {
-    if server.license.as_deref() == Some("timescale") {
+    if server.is_community() {
         return Check::good("timescaledb edition", "Community (timescaledb.license = 'timescale')");
     }
     Check::known(
         "timescaledb edition",
         "Apache (timescaledb.license = 'apache')",
-        "Loading needs nothing more. add_job, compression and continuous aggregates need the Community edition.",
+        Hint::know(
+            "Loading needs nothing more. add_job, compression and continuous aggregates need the Community edition.",
+        ),
     )
 }

@@ -2,11 +2,10 @@
 //! a full disk.
 
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::prelude::*;
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use crate::error::Result;
-use crate::pg::session::target::Target;
+use crate::pg::session::target::as_reading_owner;
 use crate::pg::session::{ffi, shared, spi};
 
 const NAME: &str = "last error of a worker";
@@ -28,16 +27,13 @@ pub fn checks(sound: bool) -> Result<Vec<Check>> {
     if sound && at.map(loaded_since).transpose()? == Some(true) {
         return Ok(vec![Check::good(NAME, format!("{detail}; loads have succeeded since"))]);
     }
-    Ok(vec![Check::bad(NAME, detail, "SELECT * FROM btc_ingest.failures; and the server's log say more.")])
+    let hint = Hint::run("SELECT * FROM btc_ingest.failures;").then("The server's log says more.");
+    Ok(vec![Check::bad(NAME, detail, hint)])
 }
 
 /// Returns whether a load that has succeeded started after this time.
 fn loaded_since(at: TimestampWithTimeZone) -> Result<bool> {
     let sql = "SELECT to_json(EXISTS (SELECT FROM ingestion.load_history
                                        WHERE started_at > $1 AND outcome IN ('loaded', 'already loaded')))::text";
-    Spi::connect_mut(|client| {
-        let target = Target::check_catalogs(client)?;
-        let _owner = target.become_owner();
-        spi::fetch(client, sql, &[at.into()])
-    })
+    as_reading_owner(|client| spi::fetch(client, sql, &[at.into()]))
 }

@@ -1,14 +1,14 @@
-//! The queue: whether it is paused, whether waiting objects are being loaded, and which objects have failed.
+//! The queue: whether it is paused, and whether waiting objects are being loaded.
 
 use std::time::Duration;
 
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use super::workers::AUTOMATIC_LOADING;
 use crate::error::Result;
-use crate::pg::session::target::as_owner;
+use crate::pg::session::target::as_reading_owner;
 use crate::pg::session::{guc, locks, spi};
 
 /// Waiting objects of each kind that are looked at.
@@ -35,7 +35,7 @@ struct Loaders {
     pause_s: Option<f64>,
 }
 
-/// What waits and what has failed (`doctor_queue.sql`).
+/// What waits (`doctor_queue.sql`).
 #[derive(Deserialize)]
 struct Queue {
     #[serde(deserialize_with = "spi::nullable")]
@@ -54,19 +54,14 @@ struct Queue {
     /// How long ago the last attempt at any object ended, in seconds. `None` if there was none.
     #[serde(deserialize_with = "spi::nullable")]
     tried_s: Option<f64>,
-    failed: i64,
-    quarantined: i64,
-    /// SQLSTATEs of the failures, and how often each came. `None` if nothing has failed.
-    #[serde(deserialize_with = "spi::nullable")]
-    errors: Option<String>,
 }
 
-/// Checks the pause, the queue and the failures.
+/// Checks the pause and the queue.
 pub fn checks() -> Result<Vec<Check>> {
     // The extension's owner sees all processes; only the owner of the tables reads them.
     let loaders: Loaders = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_hands"), &[]))?;
-    let queue: Queue = as_owner(|client, _| spi::fetch(client, statement!("doctor_queue"), &[LOOK_AT.into()]))?;
-    Ok(vec![waiting(&queue, &loaders), failures(&queue)])
+    let queue: Queue = as_reading_owner(|client| spi::fetch(client, statement!("doctor_queue"), &[LOOK_AT.into()]))?;
+    Ok(vec![waiting(&queue, &loaders)])
 }
 
 fn waiting(queue: &Queue, loaders: &Loaders) -> Check {
@@ -80,7 +75,7 @@ fn waiting(queue: &Queue, loaders: &Loaders) -> Check {
     if queue.paused == Some(true) {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
         let detail = format!("paused by {} since {}; {detail}", text(&queue.paused_by), text(&queue.paused_at));
-        return Check::bad(NAME, detail, "SELECT btc_ingest.resume_ingest();");
+        return Check::bad(NAME, detail, Hint::run("SELECT btc_ingest.resume_ingest();"));
     }
     if queue.waiting == 0 {
         return Check::good(NAME, detail);
@@ -92,7 +87,7 @@ fn waiting(queue: &Queue, loaders: &Loaders) -> Check {
     let tried = queue.tried_s.map(seconds);
     let visited = tried.is_some_and(|tried| tried < patience);
     if loaders.are_missing() && !visited {
-        let hint = format!("SELECT * FROM btc_ingest.sweep(); loads them now. {AUTOMATIC_LOADING}");
+        let hint = Hint::run("SELECT * FROM btc_ingest.sweep();").then(AUTOMATIC_LOADING);
         return Check::bad(NAME, format!("{detail}, and no worker or job is there to load them"), hint);
     }
     if oldest < patience || visited {
@@ -101,9 +96,9 @@ fn waiting(queue: &Queue, loaders: &Loaders) -> Check {
     let tried = tried.map_or("nothing was ever tried".to_owned(), |tried| {
         format!("the last attempt ended {} s ago", tried.as_secs())
     });
-    let hint = "SELECT * FROM btc_ingest.queue ORDER BY registered_at; SELECT * FROM btc_ingest.workers(); and the \
-                server's log: a worker that hangs is ended by SELECT pg_terminate_backend(pid); and started again.";
-    Check::bad(NAME, format!("{detail}; {tried}"), hint)
+    let fix = "SELECT w.*, pg_terminate_backend(w.pid) FROM btc_ingest.workers() w WHERE w.role LIKE 'loader%';";
+    let remark = "This ends loaders that hang; others take their place. The server's log may say why they hang.";
+    Check::bad(NAME, format!("{detail}; {tried}"), Hint::run(fix).then(remark))
 }
 
 impl Loaders {
@@ -125,17 +120,4 @@ impl Loaders {
 /// Converts seconds. A time that lies ahead because a clock was set back counts as now.
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.max(0.0))
-}
-
-fn failures(queue: &Queue) -> Check {
-    const NAME: &str = "failures";
-    let (failed, quarantined) = (queue.failed, queue.quarantined);
-    if failed + quarantined == 0 {
-        return Check::good(NAME, "none");
-    }
-    let errors = queue.errors.as_deref().unwrap_or_default();
-    let detail = format!("{quarantined} objects are quarantined, {failed} will be tried again ({errors})");
-    let hint = "SELECT * FROM btc_ingest.failures; and, when the cause is fixed: SELECT * FROM btc_ingest.retry(uri); \
-                or SELECT * FROM btc_ingest.requeue_failed();";
-    if quarantined == 0 { Check::known(NAME, detail, hint) } else { Check::bad(NAME, detail, hint) }
 }

@@ -1,7 +1,7 @@
 //! S3: the allowed prefixes, the credentials, whether S3 answers, and whether its clock agrees with the
 //! server's.
 
-use super::check::Check;
+use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::load::probe::{self, Probe};
 use crate::model::uri::AllowedPrefixes;
@@ -24,10 +24,13 @@ pub fn checks() -> Result<Vec<Check>> {
 
 fn allow_list(allowed: &Result<AllowedPrefixes>) -> Check {
     const NAME: &str = "allowed_prefixes";
-    const HINT: &str = "ALTER SYSTEM SET btc_ingest.allowed_prefixes = 's3://bucket/prefix'; SELECT pg_reload_conf();";
+    let hint = || {
+        let example = "ALTER SYSTEM SET btc_ingest.allowed_prefixes = 's3://bucket/prefix'; SELECT pg_reload_conf();";
+        Hint::know(format!("With your own bucket: {example}"))
+    };
     match allowed {
-        Err(error) => Check::bad(NAME, error.to_string(), HINT),
-        Ok(list) if list.is_empty() => Check::bad(NAME, "empty, which denies every uri", HINT),
+        Err(error) => Check::bad(NAME, error.to_string(), hint()),
+        Ok(list) if list.is_empty() => Check::bad(NAME, "empty, which denies every uri", hint()),
         Ok(_) => Check::good(NAME, guc::allowed_prefixes_text()),
     }
 }
@@ -72,9 +75,9 @@ fn clock(ahead: i64) -> Check {
         _ => format!("{apart} s ahead of S3's"),
     };
     if apart > TOO_FAR {
-        Check::bad(NAME, detail, HINT)
+        Check::bad(NAME, detail, Hint::know(HINT))
     } else if apart > NOTABLE {
-        Check::known(NAME, detail, HINT)
+        Check::known(NAME, detail, Hint::know(HINT))
     } else {
         Check::good(NAME, detail)
     }

@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::Check;
+use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::model::bucket::{MIN_TIME_US, bucket_of};
 use crate::model::time_range::{MAX_TIME_AHEAD, MIN_TIME};
-use crate::pg::session::target::as_owner;
+use crate::pg::session::target::as_reading_owner;
 use crate::pg::session::time::timestamp;
 use crate::pg::session::{guc, spi};
 
@@ -44,7 +44,7 @@ pub fn checks() -> Result<Vec<Check>> {
     let times = guc::times();
     let first = bucket_of(times.first).max(MIN_TIME_US);
     let args = [timestamp(first)?.into(), timestamp(bucket_of(times.last))?.into(), LOOK_AT.into()];
-    let found: Times = as_owner(|client, _| spi::fetch(client, statement!("doctor_times"), &args))?;
+    let found: Times = as_reading_owner(|client| spi::fetch(client, statement!("doctor_times"), &args))?;
     let early = found.early.map(|early| {
         let detail = early.detail("earlier", MIN_TIME);
         Check::bad(NAME, detail, early.fix("older_than", "<"))
@@ -71,12 +71,15 @@ impl Outside {
     }
 
     /// Returns how to remove the ticks and load them again. `argument` is that of `drop_chunks`.
-    fn fix(&self, argument: &str, sign: &str) -> String {
+    fn fix(&self, argument: &str, sign: &str) -> Hint {
         let border = &self.border;
-        format!(
-            "Remove them: SELECT drop_chunks('market_data.btc_ticks', {argument} => timestamptz '{border}'); DELETE \
-             FROM market_data.btc_ticks WHERE bucket_5m {sign} '{border}'; then load their objects again, in the right \
-             unit: SELECT * FROM btc_ingest.load_s3_slice(uri, force => true, options => '{{\"time_unit\": \"us\"}}');"
+        let fix = format!(
+            "SELECT drop_chunks('market_data.btc_ticks', {argument} => timestamptz '{border}'); DELETE FROM \
+             market_data.btc_ticks WHERE bucket_5m {sign} '{border}';"
+        );
+        Hint::run(fix).then(
+            "This removes them. Then load their objects again, in the right unit: SELECT * FROM \
+             btc_ingest.load_s3_slice(uri, force => true, options => '{\"time_unit\": \"us\"}');",
         )
     }
 }

@@ -1,13 +1,13 @@
 //! The processes that load registered objects: whether they run, and whether the server has room for them.
 
-use super::check::Check;
+use super::check::{Check, Hint, set};
 use super::installation::Server;
 use crate::pg::session::shared::{self, Role};
 use crate::pg::session::{ffi, guc};
 
 /// How to have registered objects loaded without a call.
-pub const AUTOMATIC_LOADING: &str = "To load registered objects automatically: put btc_ingest into \
-     shared_preload_libraries, set btc_ingest.database, and restart the server; or, on the Community edition: SELECT \
+pub const AUTOMATIC_LOADING: &str = "To load registered objects automatically, put btc_ingest into \
+     shared_preload_libraries, set btc_ingest.database, and restart the server; or, on the Community edition, SELECT \
      add_job('btc_ingest.run_sweep', '5 minutes');";
 
 /// Checks the processes of this database.
@@ -27,7 +27,7 @@ pub fn checks(server: &Server) -> Vec<Check> {
         (_, None) => "none: btc_ingest.database is empty".to_owned(),
         (_, Some(other)) => format!("none here: btc_ingest.database is {other:?}"),
     };
-    vec![Check::known("workers", why, AUTOMATIC_LOADING)]
+    vec![Check::known("workers", why, Hint::know(AUTOMATIC_LOADING))]
 }
 
 /// Checks that the scheduler and at least one loader run. The other loaders run only while there is work for
@@ -40,7 +40,7 @@ fn running() -> Check {
     let said = if scheduler { "scheduler running" } else { "no scheduler" };
     let detail = format!("{said}, {loaders} of {most} loaders");
     if most == 0 {
-        let hint = "ALTER SYSTEM SET btc_ingest.workers = 2; SELECT pg_reload_conf();";
+        let hint = Hint::run(set("btc_ingest.workers", "2"));
         return Check::known("workers", format!("{detail}: btc_ingest.workers is 0"), hint);
     }
     if scheduler && loaders > 0 {
@@ -48,7 +48,7 @@ fn running() -> Check {
     }
     let hint = "Workers start within seconds after the server. If they do not, the server's log says why: look for \
                 btc_ingest, and for 'too many background workers'.";
-    Check::bad("workers", detail, hint)
+    Check::bad("workers", detail, Hint::know(hint))
 }
 
 /// Checks that `max_worker_processes` has room for the extension's processes and for those of others that
@@ -68,6 +68,6 @@ fn room(server: &Server) -> Check {
         return Check::good("worker processes", detail);
     }
     // Backfills, jobs and parallel queries need some as well.
-    let hint = format!("ALTER SYSTEM SET max_worker_processes = {}; then restart the server.", needed + 16);
-    Check::bad("worker processes", detail, hint)
+    let fix = format!("ALTER SYSTEM SET max_worker_processes = {};", needed + 16);
+    Check::bad("worker processes", detail, Hint::run(fix).then("Then restart the server."))
 }

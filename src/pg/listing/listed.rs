@@ -2,11 +2,12 @@
 
 use pgrx::JsonB;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::picker::Picker;
 use crate::error::Result;
 use crate::model::pattern::KeyFacts;
+use crate::model::watch::WatchOptions;
 use crate::pg::session::time::timestamp;
 use crate::s3::listing::ListedObject;
 
@@ -34,16 +35,15 @@ impl Batch {
 
     /// Adds the object if the picker takes its key. Returns what the key tells, or `None` if it is not taken.
     pub fn add(&mut self, picker: &Picker, object: ListedObject) -> Result<Option<KeyFacts>> {
-        self.add_with_options(picker, object, &Map::new())
+        self.add_with_options(picker, object, &WatchOptions::default())
     }
 
-    /// Does the same as [`Batch::add`] with options for the object's load. They take precedence over what the
-    /// key tells.
+    /// Does the same as [`Batch::add`] with the options of a watch. They take precedence over what the key tells.
     pub fn add_with_options(
         &mut self,
         picker: &Picker,
         object: ListedObject,
-        options: &Map<String, Value>,
+        options: &WatchOptions,
     ) -> Result<Option<KeyFacts>> {
         let Some((uri, facts)) = picker.pick(&object.key) else {
             self.passed_over += 1;
@@ -58,7 +58,7 @@ impl Batch {
         self.sizes.push(object.head.size as i64);
         self.from.push(from);
         self.to.push(to);
-        self.metadata.push(JsonB(metadata(&facts, options)));
+        self.metadata.push(JsonB(Value::Object(options.metadata(&facts))));
         Ok(Some(facts))
     }
 
@@ -67,12 +67,4 @@ impl Batch {
     pub fn columns<'a>(self) -> [DatumWithOid<'a>; 6] {
         [self.uris.into(), self.etags.into(), self.sizes.into(), self.from.into(), self.to.into(), self.metadata.into()]
     }
-}
-
-fn metadata(facts: &KeyFacts, options: &Map<String, Value>) -> Value {
-    let told = [("exchange", &facts.exchange), ("symbol", &facts.asset)];
-    let told = told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))));
-    let mut metadata: Map<String, Value> = told.collect();
-    metadata.extend(options.clone());
-    Value::Object(metadata)
 }

@@ -2,10 +2,13 @@
 
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::model::options::LoadOptions;
+use crate::model::pattern::KeyPattern;
+use crate::model::uri::S3Uri;
+use crate::model::watch::{LOAD_KEYS, WatchOptions};
 use crate::pg::session::spi;
 use crate::s3::head::ObjectHead;
 
@@ -30,8 +33,12 @@ impl Version {
 pub struct Known {
     /// The version of the rows that were read.
     pub version: Version,
-    /// Metadata and options, the strongest first: the object's, then those of its registry rows in key order.
+    /// Metadata and options for a load by hand, the strongest first: those of the object's last load, those of the
+    /// watch that found it, the object's, then those of its registry rows in key order.
     pub metadata: Vec<Value>,
+    /// The same for an attempt of a worker or sweep. What the last load was told does not hold for an object that a
+    /// watch has found: it is loaded as the watch says now.
+    pub for_attempt: Vec<Value>,
     loaded: Option<(String, Value)>,
     listed: Option<ObjectHead>,
     rows_staged: i64,
@@ -59,6 +66,22 @@ struct ObjectRow {
     metadata: String,
     options: String,
     generation: i64,
+    /// The watched prefix that found the object.
+    #[serde(deserialize_with = "spi::nullable")]
+    watch: Option<String>,
+    #[serde(deserialize_with = "spi::nullable")]
+    watch_options: Option<String>,
+}
+
+impl ObjectRow {
+    /// Returns what a listing would register of the object now, by the watch that found it. Returns `None` if no
+    /// watch did, or if its options or its prefix cannot be read any more.
+    fn watched(&self, uri: &str) -> Option<Map<String, Value>> {
+        let (prefix, options) = self.watch.as_ref().zip(self.watch_options.as_ref())?;
+        let options = WatchOptions::parse(&serde_json::from_str(options).ok()?).ok()?;
+        let facts = prefix.parse::<KeyPattern>().ok()?.read(uri.parse::<S3Uri>().ok()?.key())?;
+        Some(options.metadata(&facts))
+    }
 }
 
 #[derive(Deserialize)]
@@ -79,6 +102,7 @@ impl Known {
         let mut known = Known {
             version: Version { generation: None, rows: Some(Vec::new()) },
             metadata: Vec::new(),
+            for_attempt: Vec::new(),
             loaded: None,
             listed: None,
             rows_staged: 0,
@@ -90,14 +114,26 @@ impl Known {
             // is loaded.
             let options = parsed(Some(&object.options), "options of the object")?;
             let metadata = parsed(Some(&object.metadata), "metadata of the object")?;
-            known.loaded = object.etag.map(|etag| (etag, options.clone()));
+            match object.watched(uri) {
+                Some(watched) => {
+                    let (watched, rest) = (Value::Object(watched), without_load_options(metadata));
+                    known.for_attempt.extend([watched.clone(), rest.clone()]);
+                    known.metadata.extend([options.clone(), watched, rest]);
+                }
+                None => {
+                    known.for_attempt.extend([options.clone(), metadata.clone()]);
+                    known.metadata.extend([options.clone(), metadata]);
+                }
+            }
+            known.loaded = object.etag.map(|etag| (etag, options));
             let listed = object.listed_etag.zip(object.listed_size);
             known.listed = listed.map(|(etag, size)| ObjectHead { size, etag });
             known.rows_staged = object.rows_staged;
-            known.metadata.extend([options, metadata]);
         }
         for row in found.registry.into_iter().flatten() {
-            known.metadata.push(parsed(row.metadata.as_deref(), "metadata of a registry row")?);
+            let metadata = parsed(row.metadata.as_deref(), "metadata of a registry row")?;
+            known.for_attempt.push(metadata.clone());
+            known.metadata.push(metadata);
             known.registered_sizes.extend(row.pending_size);
             known.version.rows.get_or_insert_default().push(row.version);
         }
@@ -135,6 +171,17 @@ impl Known {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// Returns metadata of an object without what a listing has registered of it by a watch.
+fn without_load_options(metadata: Value) -> Value {
+    match metadata {
+        Value::Object(mut map) => {
+            map.retain(|key, _| !LOAD_KEYS.contains(&key.as_str()));
+            Value::Object(map)
+        }
+        other => other,
     }
 }
 

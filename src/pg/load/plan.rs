@@ -4,7 +4,7 @@ use pgrx::spi::SpiClient;
 use serde_json::json;
 
 use super::known::{Known, Version};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::load::pipeline::Job;
 use crate::model::options::{self, OnBadRow};
 use crate::model::uri::S3Uri;
@@ -26,7 +26,7 @@ impl LoadPlan {
     pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
         let uri = allowed_uri(uri)?;
         let known = Known::read(client, &uri.to_string())?;
-        let (options, expected) = options::resolve(&json!({}), &known.metadata)?;
+        let (options, expected) = options::resolve(&json!({}), &known.for_attempt)?;
         let job = Job {
             uri,
             s3: guc::s3(),
@@ -56,7 +56,7 @@ impl LoadPlan {
 pub fn allowed_uri(text: &str) -> Result<S3Uri> {
     let uri: S3Uri = text.parse()?;
     if !guc::allowed_prefixes()?.allow(&uri) {
-        return Err(Error::UriNotAllowed { allowed: guc::allowed_prefixes_text() });
+        return Err(guc::not_allowed(uri.bucket(), uri.key()));
     }
     Ok(uri)
 }

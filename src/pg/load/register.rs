@@ -41,7 +41,7 @@ pub fn register(uri: &str, asset: &str, bucket: Option<TimestampWithTimeZone>, m
         };
         let _owner = target.become_owner();
         Target::check_version(client)?;
-        let args = [parsed.to_string().into(), JsonB(metadata.clone()).into()];
+        let args = [parsed.to_string().into(), JsonB(metadata.clone()).into(), asset.to_owned().into(), bucket.into()];
         spi::execute(client, statement!("register_object"), &args)?;
         let args = [parsed.to_string().into(), asset.to_owned().into(), bucket.into(), JsonB(metadata).into()];
         let found: Found = spi::fetch(client, statement!("register_slice"), &args)?;

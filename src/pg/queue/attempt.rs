@@ -74,11 +74,13 @@ pub enum Settled {
     Busy,
     /// The object has changed since it was claimed, so that it may be claimed again. The attempt is taken back.
     Changed,
-    /// The caller handles the failure, which is not recorded.
+    /// The caller handles the failure, which is not recorded: its verdict is the one that the caller has named, or
+    /// the object may not be the cause.
     Unrecorded(Failure),
 }
 
-/// Records the result of an attempt, unless it is a failure whose verdict is `unrecorded`.
+/// Records the result of an attempt, unless it is a failure whose verdict is `unrecorded` or that `outage::judge` must
+/// judge first.
 pub fn settle(
     client: &mut SpiClient<'_>,
     uri: &str,
@@ -90,7 +92,7 @@ pub fn settle(
         Ok(PlannedLoad::Loaded(report)) => Ok(Settled::Loaded(report)),
         Ok(PlannedLoad::Busy) => take_back(client, vec![uri.to_owned()]).map(|()| Settled::Busy),
         Ok(PlannedLoad::Changed) => take_back(client, vec![uri.to_owned()]).map(|()| Settled::Changed),
-        Err(failure) if failure.verdict() == unrecorded => Ok(Settled::Unrecorded(failure)),
+        Err(failure) if failure.verdict() == unrecorded || failure.may_be_outage() => Ok(Settled::Unrecorded(failure)),
         Err(failure) => fail(client, uri, &failure, version).map(|()| Settled::Failed(failure)),
     }
 }
@@ -127,7 +129,17 @@ impl Failed {
 /// is quarantined. An object that was registered again after `version` was read stays pending. If another session
 /// holds the object's row, the attempt stays without a result and [`record_lost`] records it.
 pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, version: &Version) -> Result<()> {
-    let verdict = failure.verdict();
+    fail_as(client, uri, failure, failure.verdict(), version)
+}
+
+/// Does the same with a verdict that is not that of the failure alone.
+pub fn fail_as(
+    client: &mut SpiClient<'_>,
+    uri: &str,
+    failure: &Failure,
+    verdict: Verdict,
+    version: &Version,
+) -> Result<()> {
     let (sqlstate, message) = match failure {
         Failure::Ours(error) => (error.sqlstate().to_owned(), with_detail(error)),
         Failure::Postgres { sqlstate, message } => (sqlstate.clone(), message.clone()),
@@ -150,7 +162,10 @@ pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, version: &
         Some(failed) => failed.what_follows(retry.max_attempts),
         None => "another session holds its row or has changed its status".to_owned(),
     };
-    guc::log_load(&format!("btc_ingest: {uri} failed: {message} ({sqlstate}); {next}"));
+    // An outage has one line in the log, and not one for each object.
+    if verdict != Verdict::Outage {
+        guc::log_load(&format!("btc_ingest: {uri} failed: {message} ({sqlstate}); {next}"));
+    }
     Ok(())
 }
 

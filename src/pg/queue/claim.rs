@@ -10,4 +10,6 @@ pub struct Claim {
     pub generation: i64,
     /// Whether no backfill owns the object.
     pub live: bool,
+    /// Whether its load is to show that S3 answers again. Other objects of its prefix wait meanwhile.
+    pub probe: bool,
 }

@@ -99,7 +99,7 @@ pub fn check_and_record_lost(client: &mut SpiClient<'_>, locked: Vec<String>) ->
                 attempt::record_lost(client, &uri)?;
                 gone.push(uri);
             }
-            Some(Row { generation, live, .. }) => claims.push(Claim { uri, generation, live }),
+            Some(Row { generation, live, .. }) => claims.push(Claim { uri, generation, live, probe: false }),
             None => gone.push(uri),
         }
     }

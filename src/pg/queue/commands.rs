@@ -67,16 +67,43 @@ fn change(which: Which, from: &[Status], to: Status, reason: Option<String>) -> 
         return wrong("uri", "is missing, and so are asset and older_than: name the objects by one of them");
     }
     let from: Vec<String> = from.iter().map(ToString::to_string).collect();
-    let args = [
-        which.uri.into(),
-        which.asset.into(),
-        which.bucket.into(),
-        which.older_than.into(),
-        from.into(),
-        to.to_string().into(),
-        reason.into(),
-    ];
-    as_owner(|client, _| spi::fetch(client, statement!("change_objects"), &args))
+    let args = || {
+        [
+            which.uri.clone().into(),
+            which.asset.clone().into(),
+            which.bucket.into(),
+            which.older_than.into(),
+            from.clone().into(),
+            to.to_string().into(),
+            reason.clone().into(),
+        ]
+    };
+    let uri = which.uri.clone();
+    let changed: Vec<Changed> = as_owner(|client, _| spi::fetch(client, statement!("change_objects"), &args()))?;
+    if changed.is_empty() {
+        say_why(uri, &from.join(" or "))?;
+    }
+    Ok(changed)
+}
+
+/// Says why a command has changed nothing. A uri that names nothing is most likely misspelt.
+fn say_why(uri: Option<String>, from: &str) -> Result<()> {
+    let Some(uri) = uri else {
+        report::notice(&format!("nothing was changed: no object that is {from} fits the arguments"));
+        return Ok(());
+    };
+    let status: Option<String> =
+        as_owner(|client, _| spi::fetch(client, statement!("status_of"), &[uri.clone().into()]))?;
+    match status {
+        Some(status) => report::notice(&format!(
+            "nothing was changed: {uri} is {status}, and this command changes objects that are {from} and fit all \
+             arguments"
+        )),
+        None => report::warning(&format!(
+            "nothing was changed: no object is known as \"{uri}\"; the views queue and failures show those that wait"
+        )),
+    }
+    Ok(())
 }
 
 /// Deletes the ticks of a slice and loads the objects that they came from again, in the caller's transaction.

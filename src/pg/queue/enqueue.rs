@@ -46,8 +46,9 @@ struct Row {
 
 /// The object of one or several registry rows.
 struct Object {
-    /// The bucket of its first row.
+    /// Bucket and asset of its first row.
     bucket: String,
+    asset: String,
     /// Etag and size, which identify a version only together.
     version: Option<(String, i64)>,
     /// Why the object cannot be loaded.
@@ -148,6 +149,7 @@ fn write(client: &mut SpiClient<'_>, rows: Vec<Row>) -> Result<()> {
     for row in rows {
         objects.entry(row.uri.clone()).or_insert_with(|| Object {
             bucket: row.bucket.clone(),
+            asset: row.asset.clone(),
             version: row.etag.zip(row.size),
             reason: not_parquet(&row.uri, &row.metadata),
         });
@@ -165,6 +167,7 @@ fn write(client: &mut SpiClient<'_>, rows: Vec<Row>) -> Result<()> {
         objects.values().map(|object| version(object).0).collect::<Vec<_>>().into(),
         objects.values().map(|object| version(object).1).collect::<Vec<_>>().into(),
         objects.values().map(|object| object.reason.clone()).collect::<Vec<_>>().into(),
+        objects.values().map(|object| object.asset.clone()).collect::<Vec<_>>().into(),
     ];
     spi::execute_kept(client, statement!("enqueue"), &args).map(drop)
 }

@@ -8,13 +8,14 @@ use pgrx::spi::SpiClient;
 
 use super::claim::Claim;
 use super::claiming;
+use super::outage::Probe;
 use crate::error::Result;
 use crate::load::prefetch::MAX_PREFETCHED;
 use crate::model::queue_order::QueueOrder;
 use crate::pg::session::{guc, spi};
 
 /// The number of objects among which a worker looks for a free one if other workers have claimed the first few.
-const LOOK_AT: i64 = 512;
+pub const LOOK_AT: i64 = 512;
 
 /// The pause before a loader looks again at an object that another session has claimed or locked.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ pub fn claim(
     own: &HashSet<String>,
     most: usize,
 ) -> Result<Vec<Claim>> {
-    let claims = find(client, order, assets, |client, candidates| {
+    let claims = find(client, order, assets, None, |client, candidates| {
         let share = candidates.len() / (2 * guc::workers().max(1) as usize);
         let claims = claiming::take(client, candidates, own, share.clamp(1, most))?;
         Ok((!claims.is_empty()).then_some(claims))
@@ -39,18 +40,45 @@ pub fn claim(
     Ok(claims.unwrap_or_default())
 }
 
+/// Claims an object under a prefix that waits for S3, so that its load shows whether S3 answers again.
+pub fn claim_probe(
+    client: &mut SpiClient<'_>,
+    probe: &Probe,
+    assets: Option<&[String]>,
+    own: &HashSet<String>,
+) -> Result<Option<Claim>> {
+    let candidates = candidates(client, guc::queue_order(), assets, Some(&probe.prefix), LOOK_AT)?;
+    take_probe(client, probe, candidates, own)
+}
+
+/// Claims one of the candidates, another one at each look.
+pub fn take_probe(
+    client: &mut SpiClient<'_>,
+    probe: &Probe,
+    mut candidates: Vec<String>,
+    own: &HashSet<String>,
+) -> Result<Option<Claim>> {
+    probe.put_first(&mut candidates);
+    let claim = claiming::take(client, candidates, own, 1)?.pop();
+    Ok(claim.map(|claim| Claim { probe: true, ..claim }))
+}
+
 /// Calls `choose` with pending live objects in queue order and returns its result. The objects may be claimed
 /// by any session. The first call has a few objects, among which every worker usually finds its share. If it
-/// returns `None`, the second call has many.
+/// returns `None`, the second call has many. With a probe, the objects are those that wait for it.
 pub fn find<T>(
     client: &mut SpiClient<'_>,
     order: QueueOrder,
     assets: Option<&[String]>,
+    probe: Option<&Probe>,
     mut choose: impl FnMut(&mut SpiClient<'_>, Vec<String>) -> Result<Option<T>>,
 ) -> Result<Option<T>> {
     let few = 2 * MAX_PREFETCHED as i64 * i64::from(guc::workers().max(1));
     for most in [few, LOOK_AT.max(few)] {
-        let candidates = candidates(client, order, assets, most)?;
+        let mut candidates = candidates(client, order, assets, probe.map(|probe| probe.prefix.as_str()), most)?;
+        if let Some(probe) = probe {
+            probe.put_first(&mut candidates);
+        }
         let all = (candidates.len() as i64) < most;
         let chosen = choose(client, candidates)?;
         if all || chosen.is_some() {
@@ -64,13 +92,18 @@ fn candidates(
     client: &mut SpiClient<'_>,
     order: QueueOrder,
     assets: Option<&[String]>,
+    prefix: Option<&str>,
     most: i64,
 ) -> Result<Vec<String>> {
     let sql = match order {
         QueueOrder::Oldest => &OLDEST,
         QueueOrder::Newest => &NEWEST,
     };
-    spi::fetch_kept(client, sql, &[most.into(), assets.map(<[String]>::to_vec).into()])
+    spi::fetch_kept(
+        client,
+        sql,
+        &[most.into(), assets.map(<[String]>::to_vec).into(), prefix.map(str::to_owned).into()],
+    )
 }
 
 /// Makes failed objects pending again if their pause is over: live objects, and those of `backfill`. Returns

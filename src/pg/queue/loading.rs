@@ -10,6 +10,7 @@ use pgrx::spi::SpiClient;
 use super::attempt::{self, Settled};
 use super::claim::Claim;
 use super::claiming;
+use super::outage;
 use super::prefetch::Prefetcher;
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
@@ -247,6 +248,9 @@ impl Loading {
         }
         let settled = if next.begun { self.load_begun(&next, source)? } else { Settled::Changed };
         if let Settled::Unrecorded(failure) = settled {
+            if failure.may_be_outage() {
+                return self.settle_judged(next, failure, source);
+            }
             // This comes first and has a transaction of its own, because a full disk may have room for
             // nothing else.
             source.out_of_resources(&next.claim.uri, &next.plan.version, &failure)?;
@@ -260,6 +264,30 @@ impl Loading {
             self.restart_prefetcher()?;
         }
         Ok(!matches!(settled, Settled::Busy))
+    }
+
+    /// Records a failure that may not be the object's own. The look at S3 takes no transaction's time.
+    fn settle_judged(&mut self, next: Planned, failure: Failure, source: &mut dyn Source) -> Result<bool> {
+        let uri = &next.claim.uri;
+        self.prefetcher = None;
+        let evidence = tx(|client| outage::evidence(client, uri))?;
+        let judged = outage::judge(uri, failure, &evidence)?;
+        tx(|client| {
+            lock_waits::limit_in_transaction();
+            outage::record(client, uri, &judged, &next.plan.version)?;
+            if judged.verdict != Verdict::Outage {
+                source.count(client, &next.claim, None)?;
+            }
+            Ok(())
+        })?;
+        self.release(next.claim);
+        if judged.verdict == Verdict::Outage {
+            // The planned objects may wait as well.
+            self.release_all()?;
+        } else {
+            self.restart_prefetcher()?;
+        }
+        Ok(true)
     }
 
     fn load_begun(&mut self, next: &Planned, source: &mut dyn Source) -> Result<Settled> {
@@ -303,6 +331,9 @@ impl Loading {
         let load = || Ok(one::load_planned(client, target, &next.plan, prefetcher.thread(), left)?);
         let result = ffi::attempt::<_, Failure>(load);
         let settled = attempt::settle(client, &next.claim.uri, &next.plan.version, result, Verdict::OutOfResources)?;
+        if next.claim.probe && matches!(settled, Settled::Loaded(_) | Settled::Failed(_)) {
+            outage::end_of(client, &next.claim.uri)?;
+        }
         match &settled {
             Settled::Loaded(report) => {
                 let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);

@@ -9,6 +9,7 @@ pub mod control;
 pub mod enqueue;
 pub mod live;
 pub mod loading;
+pub mod outage;
 pub mod prefetch;
 pub mod sweep;
 mod sweep_offsets;

@@ -9,9 +9,11 @@ use pgrx::spi::SpiClient;
 use super::attempt::{self, Settled};
 use super::claim::Claim;
 use super::claiming;
+use super::control::{self, Control};
 use super::enqueue::enqueue;
 use super::live;
-use super::{control, sweep_offsets};
+use super::outage::{self, Probe};
+use super::sweep_offsets;
 use crate::error::Result;
 use crate::error::verdict::Verdict;
 use crate::model::queue_order::QueueOrder;
@@ -31,11 +33,12 @@ pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
     let mut own = HashSet::new();
     while max_objects.is_none_or(|most| (reports.len() as i64) < i64::from(most)) {
         pgrx::check_for_interrupts!();
-        let Some(uri) = as_owner(|client, _| claim_next_for_transaction(client, &own))? else { break };
+        let Some((uri, probe)) = as_owner(|client, _| claim_next_for_transaction(client, &own))? else { break };
         own.insert(uri.clone());
         // A statement after the lock sees whether another session has loaded the object meanwhile.
         let claim = as_owner(|client, _| {
-            let claim = claiming::check_and_record_lost(client, vec![uri])?.0.pop();
+            let claim =
+                claiming::check_and_record_lost(client, vec![uri])?.0.pop().map(|claim| Claim { probe, ..claim });
             claim.map(|claim| Ok((attempt::begin(client, &claim)?, claim))).transpose()
         })?;
         if let Some((true, claim)) = claim {
@@ -45,25 +48,35 @@ pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
     Ok(reports)
 }
 
-/// Claims the next object until the transaction ends, because no other session sees before that it is loaded.
-fn claim_next_for_transaction(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<String>> {
-    if !refresh_unless_paused(client)? {
-        return Ok(None);
+/// Claims the next object until the transaction ends, because no other session sees before that it is loaded. Returns
+/// also whether its load is to show that S3 answers again.
+fn claim_next_for_transaction(client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<(String, bool)>> {
+    let Some(probe) = refresh_unless_paused(client)? else { return Ok(None) };
+    let find = |client: &mut SpiClient<'_>, probe: Option<&Probe>| {
+        live::find(client, guc::queue_order(), None, probe, |_, candidates| {
+            let free = |uri: &String| !own.contains(uri) && Lock::Claim(uri).try_for_transaction();
+            Ok(candidates.into_iter().find(free).map(|uri| (uri, probe.is_some())))
+        })
+    };
+    if let Some(probe) = probe
+        && let Some(found) = find(client, Some(&probe))?
+    {
+        return Ok(Some(found));
     }
-    live::find(client, guc::queue_order(), None, |_, candidates| {
-        let free = |uri: &String| !own.contains(uri) && Lock::Claim(uri).try_for_transaction();
-        Ok(candidates.into_iter().find(free))
-    })
+    find(client, None)
 }
 
-/// Refreshes the queue. Returns `false` if nothing may be loaded now.
-fn refresh_unless_paused(client: &mut SpiClient<'_>) -> Result<bool> {
-    if control::is_paused(client)? {
-        return Ok(false);
+/// Refreshes the queue, and looks whether S3 answers where objects wait for it. Returns `None` if nothing may be
+/// loaded now, otherwise the prefix of which one object is to be tried.
+fn refresh_unless_paused(client: &mut SpiClient<'_>) -> Result<Option<Option<Probe>>> {
+    let Control { paused, probes } = control::read(client)?;
+    if paused {
+        return Ok(None);
     }
+    let probe = outage::probe_in_transaction(client, probes)?;
     enqueue(client)?;
     live::retry_due(client, None)?;
-    Ok(true)
+    Ok(Some(probe))
 }
 
 thread_local! {
@@ -102,12 +115,12 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
 }
 
 fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[String]>) -> Result<Option<Claim>> {
-    if !refresh_unless_paused(client)? {
-        return Ok(None);
-    }
-    let own = CLAIM.with_borrow(|claim| claim.iter().map(|claim| claim.uri.clone()).collect());
+    let Some(probe) = refresh_unless_paused(client)? else { return Ok(None) };
+    let own: HashSet<String> = CLAIM.with_borrow(|claim| claim.iter().map(|claim| claim.uri.clone()).collect());
+    let probed = probe.map_or(Ok(None), |probe| live::claim_probe(client, &probe, assets, &own))?;
     let free = |client: &mut SpiClient<'_>, candidates| Ok(claiming::take(client, candidates, &own, 1)?.pop());
-    let Some(claim) = live::find(client, order, assets, free)? else { return Ok(None) };
+    let claim = if probed.is_some() { probed } else { live::find(client, order, assets, None, free)? };
+    let Some(claim) = claim else { return Ok(None) };
     if attempt::begin(client, &claim)? {
         return Ok(Some(claim));
     }
@@ -139,18 +152,31 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
             }
             Err(failure) => (Version::of_generation(claim.generation), Err(failure)),
         };
-        match attempt::settle(client, &claim.uri, &version, result, Verdict::Cancelled)? {
+        let settled = attempt::settle(client, &claim.uri, &version, result, Verdict::Cancelled)?;
+        if claim.probe && matches!(settled, Settled::Loaded(_) | Settled::Failed(_)) {
+            outage::end_of(client, &claim.uri)?;
+        }
+        match settled {
             Settled::Loaded(report) => Ok(Some(report)),
             Settled::Busy | Settled::Changed => Ok(None),
+            Settled::Unrecorded(failure) if failure.may_be_outage() => {
+                let evidence = outage::evidence(client, &claim.uri)?;
+                let judged = outage::judge(&claim.uri, failure, &evidence)?;
+                outage::record(client, &claim.uri, &judged, &version)?;
+                Ok(Some(failed(claim, &judged.failure)))
+            }
             // A cancelled or timed-out statement ends the whole sweep.
             Settled::Unrecorded(failure) => failure.unless_cancelled().map(|_| None),
-            Settled::Failed(failure) => {
-                let (sqlstate, message) = failure.sqlstate_and_message();
-                report::warning(&format!("{}: {message} ({sqlstate})", claim.uri));
-                Ok(Some(LoadReport { uri: claim.uri.clone(), outcome: Outcome::Failed, ..LoadReport::default() }))
-            }
+            Settled::Failed(failure) => Ok(Some(failed(claim, &failure))),
         }
     })
+}
+
+/// Reports a failure as a WARNING, and returns the report of the object.
+fn failed(claim: &Claim, failure: &Failure) -> LoadReport {
+    let (sqlstate, message) = failure.sqlstate_and_message();
+    report::warning(&format!("{}: {message} ({sqlstate})", claim.uri));
+    LoadReport { uri: claim.uri.clone(), outcome: Outcome::Failed, ..LoadReport::default() }
 }
 
 fn load_planned(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use super::{ffi, report};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::load::pipeline::Limits;
 use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::queue_order::QueueOrder;
@@ -416,6 +416,11 @@ pub fn allowed_prefixes_text() -> String {
 /// Parses `btc_ingest.allowed_prefixes`.
 pub fn allowed_prefixes() -> Result<AllowedPrefixes> {
     allowed_prefixes_text().parse()
+}
+
+/// Returns the error for a key or prefix that `btc_ingest.allowed_prefixes` does not allow.
+pub fn not_allowed(bucket: &str, key: &str) -> Error {
+    Error::UriNotAllowed { allowed: allowed_prefixes_text(), wanted: AllowedPrefixes::wanted_for(bucket, key) }
 }
 
 /// Returns the settings by which S3 is reached.

@@ -14,6 +14,8 @@ pub enum Lock<'a> {
     Claim(&'a str),
     /// The first row of a source in `ingestion.stream_offsets`.
     Offset(&'a str),
+    /// The outage of a prefix, by the prefix: its row, and the look whether S3 answers.
+    Outage(&'a str),
     /// The number of a loader in this database.
     Loader(i32),
     /// The slot of a worker in a backfill.
@@ -78,6 +80,7 @@ impl Lock<'_> {
             Lock::Object(uri) => format!("btc_ingest.object:{uri}"),
             Lock::Claim(uri) => format!("btc_ingest.claim:{uri}"),
             Lock::Offset(source) => format!("btc_ingest.offset:{source}"),
+            Lock::Outage(prefix) => format!("btc_ingest.outage:{prefix}"),
             Lock::Loader(slot) => format!("btc_ingest.loader:{slot}"),
             Lock::BackfillWorker { backfill, slot } => format!("btc_ingest.backfill:{backfill}:{slot}"),
             Lock::Preparation(backfill) => format!("btc_ingest.preparation:{backfill}"),

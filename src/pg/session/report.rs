@@ -49,5 +49,5 @@ fn report(uri: Option<&str>, error: &Error) -> Report {
         _ => error.to_string(),
     };
     let detail = error.detail().map(|detail| printable(&detail, MAX_SHOWN));
-    Report::new(error.sqlstate(), &printable(&message, MAX_SHOWN), detail.as_deref(), error.hint())
+    Report::new(error.sqlstate(), &printable(&message, MAX_SHOWN), detail.as_deref(), error.hint().as_deref())
 }

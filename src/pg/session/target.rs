@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub const SCHEMA_VERSION: i32 = 5;
 
 /// How many tables the guard locks.
-const LOCKED: usize = 13;
+const LOCKED: usize = 14;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
 /// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
@@ -33,6 +33,7 @@ const WRITTEN: [&str; LOCKED + 1] = [
     "ingestion.backfill_workers",
     "ingestion.backfill_chunks",
     "ingestion.control",
+    "ingestion.outages",
     "ingestion.schema_version",
     "market_data.btc_ticks",
 ];
@@ -45,6 +46,16 @@ pub fn as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>, &Target) -> Result<T>) 
         let _owner = target.become_owner();
         Target::check_version(client)?;
         work(client, &target)
+    })
+}
+
+/// Runs a `work` that only reads behind the guard and with the privileges of the tables' owner, also in a read-only
+/// transaction and on a standby.
+pub fn as_reading_owner<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
+    Spi::connect_mut(|client| {
+        let target = Target::check_catalogs(client)?;
+        let _owner = target.become_owner();
+        work(client)
     })
 }
 

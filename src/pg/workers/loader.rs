@@ -12,6 +12,7 @@ use crate::pg::load::known::Version;
 use crate::pg::queue::claim::Claim;
 use crate::pg::queue::enqueue::enqueue;
 use crate::pg::queue::loading::{Loading, Source};
+use crate::pg::queue::outage::{self, Probe};
 use crate::pg::queue::{attempt, control, live};
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
@@ -92,17 +93,17 @@ impl Loader {
         let found = tx_as_superuser(|client| {
             let Compatibility::Ready { versions, target } = compatibility::check(client)? else { return Ok(None) };
             let _owner = target.become_owner();
-            Ok(Some((versions, control::is_paused(client)?)))
+            Ok(Some((versions, control::read(client)?)))
         })?;
-        let Some((versions, paused)) = found else { return Ok(Turn::End) };
+        let Some((versions, control)) = found else { return Ok(Turn::End) };
         if self.versions.get_or_insert_with(|| versions.clone()) != &versions {
             return Ok(Turn::End);
         }
-        if paused {
+        if control.paused {
             self.loading.release_all()?;
             return Ok(Turn::Idle(guc::poll_interval()));
         }
-        let mut source = Live { out_of_resources: false };
+        let mut source = Live { out_of_resources: false, probe: outage::probe(control.probes)? };
         let moved = self.loading.work(&mut source)?;
         if source.out_of_resources {
             return Ok(Turn::Idle(Duration::from_millis(guc::retry().backoff_ms as u64)));
@@ -118,6 +119,8 @@ impl Loader {
 /// The source of a loader: the live objects.
 struct Live {
     out_of_resources: bool,
+    /// The prefix of which one object is to be tried because it cannot be listed.
+    probe: Option<Probe>,
 }
 
 impl Source for Live {
@@ -127,6 +130,11 @@ impl Source for Live {
     }
 
     fn claim(&mut self, client: &mut SpiClient<'_>, own: &HashSet<String>, most: usize) -> Result<Vec<Claim>> {
+        if let Some(probe) = self.probe.take()
+            && let Some(claim) = live::claim_probe(client, &probe, None, own)?
+        {
+            return Ok(vec![claim]);
+        }
         live::claim(client, guc::queue_order(), None, own, most)
     }
 

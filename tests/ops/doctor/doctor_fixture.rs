@@ -15,16 +15,22 @@ pub struct Check {
     pub hint: String,
 }
 
+/// Returns all lines in the order in which doctor() returns them, called with these arguments.
+#[track_caller]
+pub fn lines(client: &mut Client, args: &str) -> Vec<(String, Check)> {
+    let sql = format!("SELECT name, ok, detail, hint FROM btc_ingest.doctor({args})");
+    let rows = client.query(&sql, &[]).unwrap_or_else(|e| panic!("{e:?}"));
+    let line = |row: &postgres::Row| {
+        let hint: Option<String> = row.get("hint");
+        (row.get("name"), Check { ok: row.get("ok"), detail: row.get("detail"), hint: hint.unwrap_or_default() })
+    };
+    rows.iter().map(line).collect()
+}
+
 /// Returns all lines by name. If several lines have one name, the last one counts.
+#[track_caller]
 pub fn doctor(client: &mut Client) -> BTreeMap<String, Check> {
-    let rows = client.query("SELECT * FROM btc_ingest.doctor()", &[]).unwrap_or_else(|e| panic!("{e:?}"));
-    let checks: BTreeMap<String, Check> = rows
-        .iter()
-        .map(|row| {
-            let hint: Option<String> = row.get("hint");
-            (row.get("check"), Check { ok: row.get("ok"), detail: row.get("detail"), hint: hint.unwrap_or_default() })
-        })
-        .collect();
+    let checks: BTreeMap<String, Check> = lines(client, "").into_iter().collect();
     let all = format!("{checks:?}");
     for secret in [SECRET, ACCESS, "not-what-the-cluster-has"] {
         assert!(!all.contains(secret), "{all}");
@@ -47,9 +53,9 @@ pub fn failing(checks: &BTreeMap<String, Check>) -> Vec<&str> {
     failing.map(|(name, _)| name.as_str()).collect()
 }
 
-/// Runs the statements of a hint, which end with a semicolon each.
+/// Runs the statements of a hint, and the remark behind them, which is a comment.
 #[track_caller]
 pub fn follow(client: &mut Client, hint: &str) {
-    assert!(hint.ends_with(';'), "{hint}");
+    assert!(hint.contains(';') && !hint.starts_with("--"), "{hint}");
     execute(client, hint);
 }

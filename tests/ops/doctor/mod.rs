@@ -1,9 +1,12 @@
 //! What an operator and a producer see: doctor(), inspect_s3(), register_s3_slice() and the registry.
 
+mod alarm;
 mod doctor_fixture;
+mod hints;
 mod inspect;
 mod registry;
 mod settings;
+mod speed;
 mod tables;
 mod workers;
 

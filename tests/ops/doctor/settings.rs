@@ -16,18 +16,26 @@ fn a_healthy_installation_passes_every_check() {
             "PostgreSQL version",
             "S3 reachable",
             "S3 region",
+            "WAL archive",
             "allowed_prefixes",
+            "backfills",
             "btc_ingest version",
             "chunk interval",
             "clock",
             "compression",
+            "conflicts and rejects",
+            "dead letters",
             "encoding",
             "failures",
             "free disk",
             "hypertable",
             "indexes",
+            "jobs",
+            "migration",
             "preload btc_ingest",
             "preload timescaledb",
+            "privileges",
+            "quarantined",
             "queue",
             "restore mode",
             "retention",
@@ -36,7 +44,9 @@ fn a_healthy_installation_passes_every_check() {
             "times of ticks",
             "timescaledb edition",
             "timescaledb version",
+            "triggers",
             "vector version",
+            "watches",
             "workers",
         ]
     );
@@ -56,7 +66,7 @@ fn an_empty_allow_list_is_found_and_the_hint_fixes_it() {
     assert_eq!(failing(&checks), ["allowed_prefixes"]);
     let check = &checks["allowed_prefixes"];
     assert_eq!(check.detail, "empty, which denies every uri");
-    assert!(check.hint.starts_with("ALTER SYSTEM SET btc_ingest.allowed_prefixes = "), "{check:?}");
+    assert!(check.hint.contains("ALTER SYSTEM SET btc_ingest.allowed_prefixes = "), "{check:?}");
     // No prefix is allowed, so no request is sent.
     assert!(!checks.contains_key("S3 reachable"), "{checks:?}");
 
@@ -125,7 +135,7 @@ fn every_prefix_is_tried() {
     let proxy = FaultProxy::before(&server.s3);
     let allowed = [("btc_ingest.allowed_prefixes", "s3://landing/a, s3://no-such-bucket, s3://landing/b")];
     let mut client = session(&db, &proxy.endpoint(), &allowed);
-    let sql = "SELECT ok, detail FROM btc_ingest.doctor() WHERE \"check\" = 'S3 reachable'";
+    let sql = "SELECT ok, detail FROM btc_ingest.doctor() WHERE name = 'S3 reachable'";
     let found: Vec<(bool, String)> =
         client.query(sql, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(found.iter().map(|(ok, _)| *ok).collect::<Vec<_>>(), [true, false, true], "{found:?}");
@@ -141,7 +151,8 @@ fn a_region_that_is_wrong_is_found() {
     proxy.on(When::list(), btc_ingest_kit::Fault::moved_to("eu-central-1"));
     let checks = doctor(&mut session(&db, &proxy.endpoint(), &[]));
     assert_eq!(failing(&checks), ["S3 reachable"]);
-    assert!(checks["S3 reachable"].hint.contains("btc_ingest.s3_region"), "{checks:?}");
+    let fix = "ALTER SYSTEM SET btc_ingest.s3_region = 'eu-central-1'; SELECT pg_reload_conf(); -- ";
+    assert!(checks["S3 reachable"].hint.starts_with(fix), "{checks:?}");
 }
 
 #[test]

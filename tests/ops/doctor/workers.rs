@@ -94,7 +94,7 @@ fn workers_that_run_are_counted_and_those_of_another_database_are_not() {
     wait_until("the loaders' end", SOON, || loaders(&mut client).is_empty());
     let none = check(&mut client, "workers");
     assert!(none.ok && none.detail.ends_with("btc_ingest.workers is 0"), "{none:?}");
-    assert!(none.hint.contains("ALTER SYSTEM SET btc_ingest.workers = 2;"), "{none:?}");
+    assert!(none.hint.contains("ALTER SYSTEM SET btc_ingest.workers = '2';"), "{none:?}");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_server_without_room_for_the_workers_says_how_many_processes_it_needs() {
     let room = &checks["worker processes"];
     assert!(room.detail.starts_with("7 of max_worker_processes = 3 are always taken"), "{room:?}");
     let (fix, then) = room.hint.split_once(';').unwrap();
-    assert_eq!(then, " then restart the server.");
+    assert_eq!(then, " -- Then restart the server.");
     execute(&mut client, fix);
     fixture.cluster.restart();
     let mut client = fixture.client();
@@ -176,8 +176,7 @@ fn a_load_that_takes_its_time_is_no_standstill() {
     );
     register(&mut client, &fixture.put("a.parquet", 1), "1 hour");
     proxy.wait_until_stalled(SOON);
-    execute(&mut client, "UPDATE ingestion.objects SET registered_at = now() - interval '1 hour'");
-    execute(&mut client, "UPDATE landing.raw_blobs_5m SET queued_at = now() - interval '1 hour'");
+    execute(&mut client, "UPDATE ingestion.objects SET queued_at = now() - interval '1 hour'");
     let found = check(&mut client, "queue");
     assert!(found.ok && found.detail.ends_with("being loaded"), "{found:?}");
     proxy.release();
@@ -252,11 +251,7 @@ fn failures_are_counted_with_their_causes_until_they_are_decided() {
     register(&mut client, &gone, "0s");
     execute(&mut client, "SET client_min_messages = error; SELECT btc_ingest.sweep()");
     let checks = doctor(&mut client);
-    assert_eq!(failing(&checks), ["failures"]);
-    let failures = &checks["failures"];
-    assert!(failures.detail.starts_with("2 objects are quarantined, 0 will be tried again (PQ00"), "{failures:?}");
-    assert!(failures.detail.ends_with("S3004 ×1)"), "{failures:?}");
-    assert!(failures.hint.starts_with("SELECT * FROM btc_ingest.failures;"), "{failures:?}");
+    assert_eq!(failing(&checks), ["quarantined"]);
     let seen: i64 = client.query_one("SELECT count(*) FROM btc_ingest.failures", &[]).unwrap().get(0);
     assert_eq!(seen, 2);
 
@@ -264,7 +259,7 @@ fn failures_are_counted_with_their_causes_until_they_are_decided() {
     execute(&mut client, "UPDATE ingestion.objects SET status = 'failed', next_attempt_at = now() + interval '1 hour'");
     let failures = check(&mut client, "failures");
     assert!(
-        failures.ok && failures.detail.starts_with("0 objects are quarantined, 2 will be tried again"),
+        failures.ok && failures.detail.starts_with("2 objects have failed and will be tried again (PQ00"),
         "{failures:?}"
     );
     // It counts as waiting when its next attempt is due.

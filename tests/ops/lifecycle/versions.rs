@@ -66,7 +66,8 @@ fn tables_of_version_2_get_what_version_3_added_and_their_pending_rows_are_loade
          DROP TRIGGER registry_wake ON landing.raw_blobs_5m;
          CREATE INDEX objects_live_idx ON ingestion.objects (registered_at, s3_uri)
              WHERE status = 'pending' AND backfill IS NULL;
-         ALTER TABLE landing.raw_blobs_5m DISABLE TRIGGER registry_pending, DROP COLUMN queued_at",
+         ALTER TABLE landing.raw_blobs_5m DISABLE TRIGGER registry_pending, DROP COLUMN queued_at,
+             DROP COLUMN registered_at",
     );
     client
         .execute(
@@ -111,7 +112,34 @@ fn tables_of_version_3_get_the_names_of_version_4_and_keep_their_backfills() {
 }
 
 #[test]
-fn tables_of_version_4_get_what_version_5_added_and_no_hole_is_invented() {
+fn tables_of_version_4_get_what_version_5_added_and_their_wrong_registrations_are_named() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
+    let wanted = shape(&mut client);
+    // As version 4 left it: a row for a bucket of which the object holds no tick is loaded.
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 4;
+         DROP TABLE ingestion.outages;
+         DROP INDEX landing.raw_blobs_5m_empty_idx, ingestion.objects_conflicts_idx;
+         ALTER TABLE ingestion.objects DROP COLUMN queued_at, DROP COLUMN watch;
+         ALTER TABLE landing.raw_blobs_5m DROP COLUMN registered_at, DROP CONSTRAINT raw_blobs_5m_status_check,
+             ADD CONSTRAINT raw_blobs_5m_status_check
+                 CHECK (status IN ('pending', 'loaded', 'failed', 'quarantined', 'skipped'))",
+    );
+    let wrong = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, status)
+                 VALUES ('2031-01-01T00:00:00Z', 'BTCUSDT', $1, 'loaded')";
+    client.execute(wrong, &[&uri]).unwrap();
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    let statuses = "SELECT to_char(bucket_5m, 'YYYY ') || status FROM landing.raw_blobs_5m ORDER BY 1";
+    assert_eq!(texts(&mut client, statuses), ["2024 loaded", "2031 empty"]);
+}
+
+#[test]
+fn slices_of_version_4_have_no_gaps_of_their_own() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     let all = ticks(1, 30);
@@ -218,7 +246,7 @@ fn a_database_that_is_not_utf8_is_refused_at_install_and_at_a_load_and_doctor_sa
     let mut client = db.client();
     let load = refused(&mut client, &uri, "", "TK021");
     assert!(load.message.ends_with("the database has encoding LATIN1, and btc_ingest needs UTF8"), "{load:?}");
-    let said = r#"SELECT ok || ' ' || detail FROM btc_ingest.doctor() WHERE "check" = 'encoding'"#;
+    let said = r#"SELECT ok || ' ' || detail FROM btc_ingest.doctor() WHERE name = 'encoding'"#;
     assert_eq!(texts(&mut client, said), ["false the database has encoding LATIN1, and btc_ingest needs UTF8"]);
     refusal(&mut client, "SELECT btc_ingest.migrate()", "TK021");
 }

@@ -50,7 +50,7 @@ fn loads_work_when_an_ordinary_role_owns_all_tables() {
     assert_eq!(report.duplicate as u64, sums.rows);
     stored(&mut superuser).must_be(&sums, "in an ordinary role's tables");
     superuser.query_one("SELECT * FROM btc_ingest.register_s3_slice($1, 'BTCUSDT')", &[&uri]).unwrap();
-    let sql = "SELECT ok FROM btc_ingest.doctor() WHERE \"check\" = 'tables'";
+    let sql = "SELECT ok FROM btc_ingest.doctor() WHERE name = 'tables'";
     assert!(truth(&mut loader, sql));
     // The current user is the caller again.
     assert_eq!(column(&mut loader, "SELECT current_user::text"), [fixture.loader.as_str()]);

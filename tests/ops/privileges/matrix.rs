@@ -13,8 +13,8 @@ const EXPECTED: &str = include_str!("matrix.txt");
 /// The roles, and the privileges that are asked for. $1: a role without any role of btc_ingest, $2: the tables' owner.
 const FOUND: &str = "
 WITH roles (place, name, role) AS (
-    VALUES (1, 'public', $1), (2, 'reader', 'btc_ingest_reader'), (3, 'loader', 'btc_ingest_loader'),
-           (4, 'admin', 'btc_ingest_admin'), (5, 'owner', $2)
+    VALUES (1, 'public', $1), (2, 'monitor', 'btc_ingest_monitor'), (3, 'reader', 'btc_ingest_reader'),
+           (4, 'loader', 'btc_ingest_loader'), (5, 'admin', 'btc_ingest_admin'), (6, 'owner', $2)
 ), schemas AS (
     SELECT oid, nspname FROM pg_namespace
      WHERE nspname IN ('landing', 'market_data', 'signals', 'ingestion', 'ops', 'btc_ingest', 'btc_ingest_internal')

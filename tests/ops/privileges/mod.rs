@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 17] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -29,6 +29,7 @@ const TABLES: [&str; 16] = [
     "ingestion.backfill_workers",
     "ingestion.backfill_chunks",
     "ingestion.control",
+    "ingestion.outages",
     "ingestion.schema_version",
     "ops.retention_jobs",
 ];

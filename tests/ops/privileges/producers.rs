@@ -18,7 +18,7 @@ fn a_producer_writes_its_own_columns_only() {
     let row = "SELECT concat_ws(' ', status, loaded_at, queued_at) FROM landing.raw_blobs_5m";
     assert_eq!(text(&mut loader, row), "pending");
     execute(&mut loader, "UPDATE landing.raw_blobs_5m SET ingested_tick_span = NULL, created_at = now()");
-    for column in ["status", "loaded_at", "queued_at"] {
+    for column in ["status", "loaded_at", "queued_at", "registered_at"] {
         denied(&mut loader, &format!("UPDATE landing.raw_blobs_5m SET {column} = DEFAULT"));
         denied(
             &mut loader,

@@ -14,6 +14,7 @@ fn the_roles_cannot_log_in_and_include_each_other() {
         &found,
         "btc_ingest_admin f f f f t f
          btc_ingest_loader f f f f t f
+         btc_ingest_monitor f f f f t f
          btc_ingest_reader f f f f t f",
     );
     let found = texts(
@@ -29,10 +30,9 @@ fn the_roles_cannot_log_in_and_include_each_other() {
 }
 
 #[test]
-fn tables_and_schemas_are_granted_to_these_roles_only() {
-    let mut client = client();
+fn schemas_are_granted_to_these_roles_only() {
     let found = texts(
-        &mut client,
+        &mut client(),
         &format!(
             "SELECT format('%s: %s %s', n.nspname,
                            CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END,
@@ -45,16 +45,25 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
     );
     must_be(
         &found,
-        "btc_ingest: btc_ingest_reader USAGE
+        "btc_ingest: btc_ingest_monitor USAGE
+         btc_ingest: btc_ingest_reader USAGE
+         btc_ingest_internal: btc_ingest_monitor USAGE
          btc_ingest_internal: btc_ingest_reader USAGE
+         ingestion: btc_ingest_monitor USAGE
          ingestion: btc_ingest_reader USAGE
+         landing: btc_ingest_monitor USAGE
          landing: btc_ingest_reader USAGE
+         market_data: btc_ingest_monitor USAGE
          market_data: btc_ingest_reader USAGE
          ops: btc_ingest_reader USAGE
          signals: btc_ingest_reader USAGE",
     );
+}
+
+#[test]
+fn tables_are_granted_to_these_roles_only() {
     let found = texts(
-        &mut client,
+        &mut client(),
         &format!(
             "SELECT format('%s: %s %s', c.oid::regclass,
                            CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END,
@@ -68,15 +77,25 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
         &found,
         "ingestion.assets: btc_ingest_reader SELECT
          ingestion.backfill_chunks: btc_ingest_reader SELECT
+         ingestion.backfill_workers: btc_ingest_monitor SELECT
          ingestion.backfill_workers: btc_ingest_reader SELECT
+         ingestion.backfills: btc_ingest_monitor SELECT
          ingestion.backfills: btc_ingest_reader SELECT
+         ingestion.control: btc_ingest_monitor SELECT
          ingestion.control: btc_ingest_reader SELECT
          ingestion.gap_notes: btc_ingest_reader SELECT
+         ingestion.load_history: btc_ingest_monitor SELECT
          ingestion.load_history: btc_ingest_reader SELECT
+         ingestion.object_slices: btc_ingest_monitor SELECT
          ingestion.object_slices: btc_ingest_reader SELECT
+         ingestion.objects: btc_ingest_monitor SELECT
          ingestion.objects: btc_ingest_reader SELECT
+         ingestion.outages: btc_ingest_monitor SELECT
+         ingestion.outages: btc_ingest_reader SELECT
          ingestion.schema_version: btc_ingest_reader SELECT
+         ingestion.stream_offsets: btc_ingest_monitor SELECT
          ingestion.stream_offsets: btc_ingest_reader SELECT
+         landing.raw_blobs_5m: btc_ingest_monitor SELECT
          landing.raw_blobs_5m: btc_ingest_reader SELECT
          landing.rejected_ticks: btc_ingest_reader SELECT
          market_data.btc_ticks: btc_ingest_reader SELECT
@@ -89,13 +108,13 @@ fn tables_and_schemas_are_granted_to_these_roles_only() {
 /// The roles that may call each function, but for its owner and the roles that include these.
 const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.backfill_failures: btc_ingest_loader
-     btc_ingest.backfill_status: btc_ingest_reader
+     btc_ingest.backfill_status: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.cancel_backfill: btc_ingest_loader
      btc_ingest.completeness: btc_ingest_reader
      btc_ingest.conditions: btc_ingest_reader
      btc_ingest.declare_asset: btc_ingest_admin
      btc_ingest.discover: btc_ingest_loader
-     btc_ingest.doctor: btc_ingest_loader
+     btc_ingest.doctor: btc_ingest_loader,btc_ingest_monitor
      btc_ingest.explain_gap: btc_ingest_admin
      btc_ingest.import_incidents: btc_ingest_admin
      btc_ingest.inspect_s3: btc_ingest_loader
@@ -111,30 +130,32 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.retry: btc_ingest_loader
      btc_ingest.run_sweep: btc_ingest_loader
      btc_ingest.skip: btc_ingest_admin
-     btc_ingest.stats_since: btc_ingest_reader
+     btc_ingest.stats_since: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.sweep: btc_ingest_loader
      btc_ingest.unwatch: btc_ingest_admin
      btc_ingest.verify: btc_ingest_loader
      btc_ingest.verify_range: btc_ingest_loader
      btc_ingest.watch: btc_ingest_admin
-     btc_ingest.workers: btc_ingest_reader
+     btc_ingest.workers: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.adopt_checks: no role
      btc_ingest_internal.adopt_columns: no role
      btc_ingest_internal.adopt_keys: no role
-     btc_ingest_internal.backfill_worker_is_alive: btc_ingest_reader
+     btc_ingest_internal.backfill_worker_is_alive: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.columns: no role
      btc_ingest_internal.finish_chunk: no role
      btc_ingest_internal.gap_rows: btc_ingest_reader
      btc_ingest_internal.grant_and_comment: no role
      btc_ingest_internal.id_holes: btc_ingest_reader
-     btc_ingest_internal.lag_by_asset: btc_ingest_reader
+     btc_ingest_internal.lag_by_asset: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.make_roles: no role
+     btc_ingest_internal.migrate_refusal: no role
      btc_ingest_internal.missing_indexes: no role
-     btc_ingest_internal.objects_failed: btc_ingest_reader
-     btc_ingest_internal.objects_waiting: btc_ingest_reader
+     btc_ingest_internal.objects_failed: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.objects_waiting: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.registry_pending: no role
      btc_ingest_internal.registry_wake: no role
      btc_ingest_internal.rename_stored_modes: no role
-     btc_ingest_internal.running_loads: btc_ingest_reader
+     btc_ingest_internal.running_loads: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.schemas: no role
      btc_ingest_internal.slice_days: btc_ingest_reader
      btc_ingest_internal.start_backfill: btc_ingest_loader
@@ -145,7 +166,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.take_migration_lock: no role
      btc_ingest_internal.tick_of_id: btc_ingest_reader
      btc_ingest_internal.wake_workers: no role
-     btc_ingest_internal.watched: btc_ingest_reader";
+     btc_ingest_internal.watched: btc_ingest_monitor,btc_ingest_reader";
 
 #[test]
 fn functions_are_granted_thus_and_never_to_public() {
@@ -163,11 +184,11 @@ fn functions_are_granted_thus_and_never_to_public() {
 }
 
 #[test]
-fn a_reader_reads_a_loader_registers_an_admin_sets_policies_and_other_roles_see_nothing() {
+fn a_monitor_asks_a_reader_reads_a_loader_registers_an_admin_sets_policies_and_other_roles_see_nothing() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     let role = |name: &str| format!("{name}_{}", db.name());
-    for name in ["reader", "loader", "admin"] {
+    for name in ["monitor", "reader", "loader", "admin"] {
         let login = role(name);
         client.batch_execute(&format!("CREATE ROLE {login} LOGIN; GRANT btc_ingest_{name} TO {login}")).unwrap();
     }
@@ -183,6 +204,7 @@ fn a_reader_reads_a_loader_registers_an_admin_sets_policies_and_other_roles_see_
     let doctor = "SELECT count(*) FROM btc_ingest.doctor()";
     for (name, allowed) in [
         ("stranger", &[][..]),
+        ("monitor", &[doctor][..]),
         ("reader", &[read][..]),
         ("loader", &[read, register, call, doctor][..]),
         ("admin", &[read, register, policy, call, doctor, migrate][..]),
@@ -199,7 +221,7 @@ fn a_reader_reads_a_loader_registers_an_admin_sets_policies_and_other_roles_see_
     }
     drop(client);
     let cluster = db.cluster();
-    let names = ["reader", "loader", "admin", "stranger"].map(role).join(", ");
+    let names = ["monitor", "reader", "loader", "admin", "stranger"].map(role).join(", ");
     drop(db);
     cluster.client("postgres").batch_execute(&format!("DROP ROLE {names}")).unwrap();
 }

@@ -18,7 +18,7 @@ fn the_functions_have_these_arguments_and_results() {
         "discover(prefix text DEFAULT NULL::text) -> TABLE(prefix text, listed bigint, \
             registered_new bigint, changed bigint, known bigint, passed_over bigint, skipped bigint, \
             seconds double precision, problem text)
-         doctor() -> TABLE(\"check\" text, ok boolean, detail text, hint text)
+         doctor(since interval DEFAULT '24:00:00'::interval) -> TABLE(name text, ok boolean, detail text, hint text)
          inspect_s3(uri text, options jsonb DEFAULT '{}'::jsonb) -> TABLE(etag text, size_bytes bigint, \
              row_count bigint, row_groups integer, writer text, schema_fingerprint text, \
              time_from timestamp with time zone, time_to timestamp with time zone, codecs text[], columns jsonb, \
@@ -40,7 +40,8 @@ fn the_functions_have_these_arguments_and_results() {
              older_than interval DEFAULT NULL::interval) -> TABLE(object text, was text, became text)
          stats_since(since interval DEFAULT '24:00:00'::interval) -> TABLE(loads bigint, already_loaded bigint, \
              failures bigint, quarantined bigint, retries bigint, rows_read numeric, rows_inserted numeric, \
-             bytes numeric, fetch_seconds double precision, decode_seconds double precision, \
+             rows_conflicting numeric, rows_replaced numeric, rows_rejected numeric, bytes numeric, \
+             fetch_seconds double precision, decode_seconds double precision, \
              insert_seconds double precision, median_ms double precision, p95_ms double precision, \
              p99_ms double precision, longest_ms double precision, errors jsonb)
          sweep(max_objects integer DEFAULT NULL::integer) -> SETOF btc_ingest.load_report
@@ -59,16 +60,19 @@ fn the_views_have_these_columns_and_readers() {
     );
     must_be(
         &found,
-        "btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
+        "btc_ingest.conflicts: uri, loaded_at, rows_read, rows_conflicting, rows_rejected, rows_kept, example
+         btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
             bucket_5m, backfill
          btc_ingest.gaps: asset, first_trade_id, last_trade_id, missing, state, before_time, after_time, since, \
              reason, noted_by, noted_at, filled_by, filled_at
          btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
+         btc_ingest.outages: prefix, since, sqlstate, message, uri, probes, last_probe_at, next_probe_at
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
          btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, \
              last_sqlstate, last_error, backfill
-         btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, bytes, \
-             fetch_seconds, decode_seconds, insert_seconds, median_ms, p95_ms, p99_ms, longest_ms, errors
+         btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, \
+             rows_conflicting, rows_replaced, rows_rejected, bytes, fetch_seconds, decode_seconds, insert_seconds, \
+             median_ms, p95_ms, p99_ms, longest_ms, errors
          btc_ingest.watches: prefix, enabled, options, last_listed_at, last_full_at, last_counts, groups, sqlstate, \
              message",
     );
@@ -79,7 +83,11 @@ fn the_views_have_these_columns_and_readers() {
            FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) g ON g.grantee <> c.relowner
           WHERE c.relnamespace = 'btc_ingest'::regnamespace AND c.relkind = 'v'",
     );
-    must_be(&found, "btc_ingest_reader SELECT");
+    must_be(
+        &found,
+        "btc_ingest_monitor SELECT
+         btc_ingest_reader SELECT",
+    );
 }
 
 #[test]
@@ -198,7 +206,7 @@ const MEMBERS: &str =
      function btc_ingest.conditions(timestamp with time zone,timestamp with time zone)
      function btc_ingest.declare_asset(text,boolean)
      function btc_ingest.discover(text)
-     function btc_ingest.doctor()
+     function btc_ingest.doctor(interval)
      function btc_ingest.explain_gap(text,bigint,bigint,text)
      function btc_ingest.import_incidents(jsonb,interval)
      function btc_ingest.inspect_s3(text,jsonb)
@@ -217,8 +225,6 @@ const MEMBERS: &str =
      function btc_ingest.stats_since(interval)
      function btc_ingest.sweep(integer)
      function btc_ingest.unwatch(text)
-     function btc_ingest.verify(text,integer)
-     function btc_ingest.verify_range(text,timestamp with time zone,timestamp with time zone,integer)
      function btc_ingest.watch(text,jsonb)
      function btc_ingest.workers()
      function btc_ingest_internal.adopt_checks(text)
@@ -227,10 +233,12 @@ const MEMBERS: &str =
      function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
      function btc_ingest_internal.columns(text)
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
-     function btc_ingest_internal.gap_rows(text)
+     function btc_ingest_internal.gap_rows()
      function btc_ingest_internal.grant_and_comment(text)
      function btc_ingest_internal.id_holes(text)
      function btc_ingest_internal.lag_by_asset()
+     function btc_ingest_internal.make_roles()
+     function btc_ingest_internal.migrate_refusal()
      function btc_ingest_internal.missing_indexes()
      function btc_ingest_internal.objects_failed()
      function btc_ingest_internal.objects_waiting()

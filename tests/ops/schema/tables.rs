@@ -45,6 +45,7 @@ fn the_tables_are_these() {
          ingestion.load_history r
          ingestion.object_slices r
          ingestion.objects r
+         ingestion.outages r
          ingestion.schema_version r
          ingestion.stream_offsets r
          landing.raw_blobs_5m r
@@ -56,7 +57,7 @@ fn the_tables_are_these() {
 }
 
 #[test]
-fn the_registry_has_the_documented_columns_and_three_of_ours() {
+fn the_registry_has_the_documented_columns_and_four_of_ours() {
     columns(
         "landing.raw_blobs_5m",
         "bucket_5m timestamp with time zone not null
@@ -68,7 +69,8 @@ fn the_registry_has_the_documented_columns_and_three_of_ours() {
          created_at timestamp with time zone default now()
          status text not null default 'pending'::text
          loaded_at timestamp with time zone
-         queued_at timestamp with time zone",
+         queued_at timestamp with time zone
+         registered_at timestamp with time zone default now()",
     );
 }
 
@@ -124,7 +126,7 @@ fn offsets_and_retention_jobs_have_the_documented_columns() {
 }
 
 /// The tables that the documented schema does not have, and their columns.
-const OUR_TABLES: [(&str, &str); 7] = [
+const OUR_TABLES: [(&str, &str); 8] = [
     (
         "ingestion.objects",
         "s3_uri text not null
@@ -152,7 +154,10 @@ const OUR_TABLES: [(&str, &str); 7] = [
          backfill bigint
          span_from timestamp with time zone not null default '-infinity'::timestamp with time zone
          span_to timestamp with time zone not null default 'infinity'::timestamp with time zone
-         rows_staged bigint not null default 0",
+         rows_staged bigint not null default 0
+         asset text
+         queued_at timestamp with time zone not null default now()
+         watch text",
     ),
     (
         "ingestion.object_slices",
@@ -222,6 +227,17 @@ const OUR_TABLES: [(&str, &str); 7] = [
          rejected_at timestamp with time zone not null default now()",
     ),
     (
+        "ingestion.outages",
+        "prefix text not null
+         sqlstate text not null
+         message text not null
+         s3_uri text not null
+         since timestamp with time zone not null default clock_timestamp()
+         probes bigint not null default 0
+         probed_at timestamp with time zone
+         next_probe_at timestamp with time zone not null default clock_timestamp()",
+    ),
+    (
         "ingestion.schema_version",
         "only_row boolean not null default true
          version integer not null
@@ -266,11 +282,12 @@ fn keys_and_checks_are_these() {
          ingestion.objects CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'failed'::text, \
              'quarantined'::text, 'skipped'::text])))
          ingestion.objects PRIMARY KEY (s3_uri)
+         ingestion.outages PRIMARY KEY (prefix)
          ingestion.schema_version CHECK (only_row)
          ingestion.schema_version PRIMARY KEY (only_row)
          ingestion.stream_offsets PRIMARY KEY (source)
-         landing.raw_blobs_5m CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'failed'::text, \
-             'quarantined'::text, 'skipped'::text])))
+         landing.raw_blobs_5m CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'empty'::text, \
+             'failed'::text, 'quarantined'::text, 'skipped'::text])))
          landing.raw_blobs_5m PRIMARY KEY (bucket_5m, asset)
          landing.rejected_ticks PRIMARY KEY (id)
          market_data.btc_ticks PRIMARY KEY (bucket_5m, symbol, trade_id)
@@ -295,17 +312,24 @@ fn indexes_are_these() {
         &found,
         "ingestion.load_history USING btree (s3_uri, started_at)
          ingestion.load_history USING btree (started_at)
+         ingestion.load_history USING btree (started_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
+         ingestion.load_history USING btree (started_at) WHERE (sqlstate IS NOT NULL)
          ingestion.object_slices USING btree (asset, bucket_5m)
          ingestion.object_slices USING btree (asset, first_trade_id)
          ingestion.objects USING btree (( CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), \
              s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NULL))
+         ingestion.objects USING btree (asset, span_from, queued_at) WHERE (status = ANY (ARRAY['pending'::text, \
+             'failed'::text]))
          ingestion.objects USING btree (backfill, next_attempt_at) WHERE (status = ANY (ARRAY['failed'::text, \
              'quarantined'::text]))
          ingestion.objects USING btree (backfill, span_from, s3_uri) WHERE ((status = 'pending'::text) AND (backfill \
              IS NOT NULL))
+         ingestion.objects USING btree (loaded_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
          ingestion.objects USING btree (status, next_attempt_at, registered_at)
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE ((status = 'pending'::text) AND (queued_at IS NULL))
+         landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE (status = 'empty'::text)
          landing.raw_blobs_5m USING btree (s3_uri)
+         landing.raw_blobs_5m USING btree (s3_uri) WHERE (status = 'quarantined'::text)
          landing.raw_blobs_5m unique USING btree (asset, bucket_5m)
          landing.rejected_ticks USING btree (s3_uri, etag)
          market_data.btc_ticks USING btree (bucket_5m)

@@ -44,6 +44,11 @@ impl Failure {
         }
     }
 
+    /// Returns whether its cause may lie outside the object whose load has failed.
+    pub fn may_be_outage(&self) -> bool {
+        matches!(self, Failure::Ours(error) if error.may_be_outage())
+    }
+
     /// Returns what the failure means for another attempt.
     pub fn verdict(&self) -> Verdict {
         match self {

@@ -1,0 +1,15 @@
+//! Whether S3 answers for a prefix: the smallest listing.
+
+use super::background::Events;
+use crate::error::Result;
+use crate::s3::client::connect;
+use crate::s3::config::S3Settings;
+use crate::s3::listing::first_key;
+use crate::s3::reads::Io;
+
+/// Lists one key of the prefix, and sends an event if that succeeds. This is the work of a `Background` thread.
+pub fn run(s3: &S3Settings, bucket: &str, prefix: &str, io: &Io, events: &Events<()>) -> Result<()> {
+    let connection = io.wait(connect(s3))?;
+    io.wait(first_key(&connection, bucket, prefix))?;
+    events.send(())
+}
