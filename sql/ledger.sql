@@ -85,8 +85,8 @@ COMMENT ON FUNCTION btc_ingest_internal.gap_rows(text) IS
 
 CREATE VIEW btc_ingest.gaps AS SELECT * FROM btc_ingest_internal.gap_rows();
 COMMENT ON VIEW btc_ingest.gaps IS
-    'Holes in the trade ids of each asset, between its lowest and its highest id: one row per hole, and one per hole that '
-    'was noted and filled since';
+    'Holes in the trade ids of each asset, between its lowest and its highest id: one row per hole, and one per hole '
+    'that was noted and filled since';
 COMMENT ON COLUMN btc_ingest.gaps.asset IS 'Symbol as stored';
 COMMENT ON COLUMN btc_ingest.gaps.first_trade_id IS 'Lowest trade id of the hole';
 COMMENT ON COLUMN btc_ingest.gaps.last_trade_id IS 'Highest trade id of the hole';
@@ -136,8 +136,9 @@ CREATE FUNCTION btc_ingest.report_gaps() RETURNS bigint
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'report_gaps_wrapper';
 COMMENT ON FUNCTION btc_ingest.report_gaps() IS
-    'Notes the holes that were not noted before, and notifies the listeners of btc_ingest_gaps: per asset a JSON object '
-    'with asset, gaps and missing. The view gaps shows when a noted hole is filled. Returns the number of new holes';
+    'Notes the holes that were not noted before, and notifies the listeners of btc_ingest_gaps: per asset a JSON '
+    'object with asset, gaps and missing. The view gaps shows when a noted hole is filled. Returns the number of new '
+    'holes';
 
 CREATE FUNCTION btc_ingest.declare_asset(asset text, sequential_ids boolean) RETURNS void
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
@@ -222,7 +223,8 @@ BEGIN
                 WHEN h.open > 0 OR h.slices > 0 OR r.objects > 0 THEN 'degraded'
                 ELSE 'available' END,
            coalesce(l.ticks, 0), coalesce(h.open, 0), coalesce(h.explained, 0), coalesce(h.missing, 0)::bigint,
-           coalesce(h.missing, 0)::double precision * 1000000 / nullif(coalesce(l.ticks, 0) + coalesce(h.missing, 0), 0),
+           coalesce(h.missing, 0)::double precision * 1000000
+               / nullif(coalesce(l.ticks, 0) + coalesce(h.missing, 0), 0),
            coalesce(h.slices, 0)::bigint, coalesce(w.objects, 0), coalesce(r.objects, 0), coalesce(x.rejected, 0),
            coalesce(x.conflicting, 0), coalesce(l.out_of_order, 0), l.max_time_skew, l.last_loaded
       FROM days d
@@ -243,8 +245,8 @@ to: end (exclusive) of the days. Default: no limit.
 Returns one row per asset and day:
 asset: symbol as stored; null for waiting objects whose asset is unknown.
 day: the day in UTC.
-condition: "pending": objects of the day wait to be loaded; "missing": no slice is loaded; "degraded": open gaps, missing
-  slices or quarantined objects; "available": none of these.
+condition: "pending": objects of the day wait to be loaded; "missing": no slice is loaded; "degraded": open gaps,
+  missing slices or quarantined objects; "available": none of these.
 ticks: ticks of loaded objects, each counted once.
 open_gaps: holes without a reason that begin on the day.
 explained_gaps: holes with a reason that begin on the day.
@@ -333,7 +335,7 @@ from: beginning of the range.
 to: end (exclusive) of the range.
 
 Returns one row:
-complete: whether nothing waits, is quarantined, missing or open, and ticks are loaded from the first bucket to the last.
+complete: whether nothing waits, is quarantined, missing or open, and ticks are loaded from first to last bucket.
 waiting: objects that wait to be loaded and may hold ticks of the range.
 quarantined: quarantined objects that may hold ticks of the range.
 open_gaps: holes without a reason that touch the range.
@@ -352,7 +354,7 @@ BEGIN
         WITH days AS MATERIALIZED (
             SELECT * FROM btc_ingest.conditions("from", "to")
         ), assets AS (
-            SELECT coalesce(d.asset, 'unknown asset') AS asset, min(d.day) AS first, max(d.day) AS last, count(*) AS days,
+            SELECT coalesce(d.asset, 'unknown asset') AS asset, min(d.day) AS first, max(d.day) AS last,
                    count(*) FILTER (WHERE d.condition = 'available') AS available,
                    count(*) FILTER (WHERE d.condition = 'degraded') AS degraded,
                    count(*) FILTER (WHERE d.condition = 'pending') AS pending,
@@ -369,9 +371,10 @@ BEGIN
               FROM assets a
             UNION ALL
             SELECT 2, coalesce(d.asset, 'unknown asset'), d.day::text,
-                   format('%s %s: %s, %s open gaps, %s missing ids (%s per million), %s missing slices, %s objects wait, '
-                          '%s are quarantined', coalesce(d.asset, 'unknown asset'), d.day, d.condition, d.open_gaps,
-                          d.missing_ids, round(coalesce(d.missing_per_million, 0)::numeric, 1), d.missing_slices,
+                   format('%s %s: %s, %s open gaps, %s missing ids (%s per million), %s missing slices, '
+                          '%s objects wait, %s are quarantined',
+                          coalesce(d.asset, 'unknown asset'), d.day, d.condition, d.open_gaps, d.missing_ids,
+                          round(coalesce(d.missing_per_million, 0)::numeric, 1), d.missing_slices,
                           d.waiting, d.quarantined)
               FROM days d WHERE d.condition <> 'available'
         )
@@ -387,7 +390,8 @@ to: end (exclusive) of the days. Default: no limit.';
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    btc_ingest_internal.id_holes(text), btc_ingest_internal.tick_of_id(text, bigint), btc_ingest_internal.gap_rows(text),
+    btc_ingest_internal.id_holes(text), btc_ingest_internal.tick_of_id(text, bigint),
+    btc_ingest_internal.gap_rows(text),
     btc_ingest_internal.slice_days(timestamptz, timestamptz), btc_ingest.conditions(timestamptz, timestamptz),
     btc_ingest.completeness(text, timestamptz, timestamptz), btc_ingest.quality_report(timestamptz, timestamptz)
 TO btc_ingest_reader;

@@ -34,7 +34,7 @@ VALUES
     ('ingestion.objects', 'PRIMARY KEY (s3_uri)',
         'One row per object in S3, with its status: the unit of claim, attempt and retry. Rows are never pruned'),
     ('ingestion.object_slices', 'PRIMARY KEY (s3_uri, etag, bucket_5m, asset)',
-        'What each loaded version of an object holds of which slice: ticks, trade ids, times. Gaps are computed from it'),
+        'What each loaded version of an object holds of which slice. The view btc_ingest.gaps is computed from it'),
     ('ingestion.gap_notes', 'PRIMARY KEY (asset, first_trade_id, last_trade_id, kind)',
         'Holes in trade ids that were explained or reported. The view btc_ingest.gaps shows all holes'),
     ('ingestion.assets', 'PRIMARY KEY (asset)',

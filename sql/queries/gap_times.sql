@@ -1,5 +1,5 @@
--- The times of the ticks around holes, as far as the ticks are stored. $1: assets, $2 and $3: first and last trade ids of
--- the holes. In microseconds since 1970, in the order of the arguments.
+-- The times of the ticks around holes, as far as the ticks are stored. $1: assets, $2 and $3: first and last trade ids
+-- of the holes. In microseconds since 1970, in the order of the arguments.
 SELECT coalesce(json_agg(json_build_object('before', (extract(epoch FROM b.event_time) * 1000000)::bigint,
                                            'after', (extract(epoch FROM a.event_time) * 1000000)::bigint)
                          ORDER BY h.place), '[]')::text

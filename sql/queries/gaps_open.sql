@@ -1,5 +1,5 @@
--- How many holes have no reason, and how many trade ids they have. $1: assets, $2 and $3: first and last trade ids of all
--- holes.
+-- How many holes have no reason, and how many trade ids they have. $1: assets, $2 and $3: first and last trade ids of
+-- all holes.
 WITH explained AS (
     SELECT n.asset, range_agg(int8range(n.first_trade_id, n.last_trade_id, '[]')) AS ids
       FROM ingestion.gap_notes n WHERE n.kind = 'explained' GROUP BY n.asset

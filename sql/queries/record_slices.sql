@@ -1,7 +1,7 @@
 -- Records the slices that a version of an object holds ticks of, and notifies listeners when the transaction commits. A
 -- slice that is recorded already was recorded of a part of the object, or with other options. $1: uri, $2: etag, $3:
--- buckets, $4: assets, $5: ticks, $6 and $7: first and last trade ids, $8 and $9: first and last event times, $10: trade
--- ids as int8multirange, $11: missing ids, $12: ticks out of the order of time, $13: time skews in microseconds.
+-- buckets, $4: assets, $5: ticks, $6 and $7: first and last trade ids, $8 and $9: first and last event times, $10:
+-- trade ids as int8multirange, $11: missing ids, $12: ticks out of the order of time, $13: time skews in microseconds.
 WITH slices AS (
     SELECT bucket_5m, asset, ticks, first_trade_id, last_trade_id, first_event_time, last_event_time,
            ids::int8multirange AS ids, missing_ids, out_of_order, skew * interval '1 microsecond' AS max_time_skew

@@ -1,5 +1,5 @@
--- Slices of loaded objects in a range, a row for each range of their trade ids; counts stand in the first one. Time skew
--- in microseconds. $1 and $2: first bucket and end (exclusive).
+-- Slices of loaded objects in a range, a row for each range of their trade ids; counts stand in the first one. Time
+-- skew in microseconds. $1 and $2: first bucket and end (exclusive).
 SELECT s.asset, s.bucket_5m, s.first_trade_id, s.last_trade_id, s.out_of_order,
        (extract(epoch FROM s.max_time_skew) * 1000000)::bigint, s.loaded_at
   FROM ingestion.object_slices s

@@ -165,7 +165,8 @@ fn a_slice_that_is_far_from_a_sequence_is_kept_as_its_range() {
         .collect();
     fixture.load("a", &even);
     assert_eq!(fixture.texts(GAPS), [] as [String; 0]);
-    let slices = "SELECT concat_ws(' ', ids IS NULL, missing_ids > 0, first_trade_id, last_trade_id) FROM ingestion.object_slices";
+    let slices = "SELECT concat_ws(' ', ids IS NULL, missing_ids > 0, first_trade_id, last_trade_id)
+                    FROM ingestion.object_slices";
     assert_eq!(fixture.text(slices), "t t 0 5998");
 }
 

@@ -1,4 +1,4 @@
-//! What is planted is found, each exactly once and nothing else, whatever the order of the loads.
+//! What is planted is found, each exactly once and nothing else, in any order of the loads.
 
 use btc_ingest_kit::fixture::backfill::BackfillFixture;
 use btc_ingest_kit::fixture::chunks::chunk_fixture;
@@ -14,7 +14,8 @@ const GAPS: &str = "SELECT format('%s %s-%s %s %s', asset, first_trade_id, last_
                       FROM btc_ingest.gaps";
 /// Everything that conditions() says, but for the times of the loads.
 const CONDITIONS: &str = "SELECT concat_ws(' ', asset, day, condition, ticks, open_gaps, explained_gaps, missing_ids,
-    missing_slices, waiting, quarantined, rejected, conflicting, out_of_order, max_time_skew) FROM btc_ingest.conditions() ORDER BY 1";
+    missing_slices, waiting, quarantined, rejected, conflicting, out_of_order, max_time_skew)
+    FROM btc_ingest.conditions() ORDER BY 1";
 
 /// Stores objects in a random order and loads each.
 fn load(server: &ServerFixture, folder: &str, client: &mut Client, objects: &[Object], random: &mut Random) {
@@ -51,7 +52,8 @@ fn every_planted_hole_is_found_once_in_any_order_of_the_loads() {
         assert_eq!(sorted(texts(&mut client, GAPS)), planted.after(), "order {seed}");
         // A filled hole names the object that filled it.
         let wrong = "SELECT count(*) FROM btc_ingest.gaps g
-                      WHERE (g.state = 'filled') IS DISTINCT FROM coalesce(g.filled_by LIKE '%' || g.asset || '-late-%', false)
+                      WHERE (g.state = 'filled') IS DISTINCT FROM
+                            coalesce(g.filled_by LIKE '%' || g.asset || '-late-%', false)
                          OR (g.state = 'filled') IS DISTINCT FROM (g.filled_at IS NOT NULL)";
         assert_eq!(number(&mut client, wrong), 0, "order {seed}");
         let found = texts(&mut client, CONDITIONS);

@@ -99,7 +99,7 @@ pub fn open() -> Result<(i64, i64)> {
     })
 }
 
-/// Notes the holes that were not noted before, and tells the listeners of `btc_ingest_gaps`. Returns how many there are.
+/// Notes the holes that were not noted before, and tells the listeners of `btc_ingest_gaps`. Returns their number.
 pub fn report() -> Result<i64> {
     as_owner(|client, _| report_in(client))
 }

@@ -82,8 +82,8 @@ impl Objects {
         self.known.iter().flatten().cloned().collect()
     }
 
-    /// Returns whether no object outside the comparison holds ticks of a slice. Of an object that is not loaded, nothing
-    /// is known.
+    /// Returns whether no object outside the comparison holds ticks of a slice. Of an object that is not loaded,
+    /// nothing is known.
     pub fn are_all_of(&self, key: &SliceKey) -> bool {
         self.candidates.iter().all(|candidate| candidate.etag.is_some()) && !self.shared.contains(key)
     }

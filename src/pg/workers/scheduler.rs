@@ -102,8 +102,8 @@ impl Scheduler {
         Ok(Some(pause))
     }
 
-    /// Reports new holes in the trade ids, if something was loaded since the last time and nothing waits any more: while
-    /// objects are loaded in any order, there are holes that the next ones fill.
+    /// Reports new holes in the trade ids, if something was loaded since the last time and nothing waits any more:
+    /// while objects are loaded in any order, there are holes that the next ones fill.
     fn report_gaps(&mut self) -> Result<()> {
         let last = tx(|client| {
             let last: i64 =
