@@ -119,6 +119,21 @@ COMMENT ON FUNCTION btc_ingest_internal.rename_stored_modes() IS
     'Part of migrate(): replaces the mode "slice" and the status "slices", which schema version 3 stored, '
     'by "object" and "objects"';
 
+CREATE FUNCTION btc_ingest_internal.order_loaded_objects() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- The new column has numbered the rows as they lie in the table, from 1 on, so these numbers are all of its own.
+    UPDATE ingestion.objects o
+       SET load_order = n.place, on_conflict = CASE WHEN o.rows_replaced > 0 THEN 'replace' ELSE o.on_conflict END
+      FROM (SELECT s3_uri, row_number() OVER (ORDER BY loaded_at NULLS LAST, s3_uri) AS place
+              FROM ingestion.objects) AS n
+     WHERE n.s3_uri = o.s3_uri;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.order_loaded_objects() IS
+    'Part of migrate(): gives objects that an older library loaded their place in the order of loads';
+
 CREATE FUNCTION btc_ingest_internal.adopt_empty_registrations(vector_schema text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

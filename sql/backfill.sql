@@ -2,11 +2,11 @@
 -- progress. The state of a backfill is in tables.
 
 CREATE FUNCTION btc_ingest_internal.start_backfill(
-    prefixes text[], "from" timestamptz, "to" timestamptz, parallel integer, mode text
+    prefixes text[], "from" timestamptz, "to" timestamptz, parallel integer, mode text, force boolean DEFAULT false
 ) RETURNS TABLE (backfill bigint, taken_up boolean)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'start_backfill_wrapper';
-COMMENT ON FUNCTION btc_ingest_internal.start_backfill(text[], timestamptz, timestamptz, integer, text) IS
+COMMENT ON FUNCTION btc_ingest_internal.start_backfill(text[], timestamptz, timestamptz, integer, text, boolean) IS
     'Part of backfill(): checks the arguments and inserts the row, or continues an unfinished backfill with the same '
     'arguments (taken_up)';
 
@@ -18,14 +18,26 @@ COMMENT ON FUNCTION btc_ingest_internal.start_backfill_workers(bigint) IS
 
 CREATE FUNCTION btc_ingest_internal.survey_backfill(
     prefixes text[], "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL, parallel integer DEFAULT 2,
-    mode text DEFAULT 'object'
+    mode text DEFAULT 'object', force boolean DEFAULT false
 ) RETURNS TABLE (objects bigint, known bigint, passed_over bigint, bytes bigint, estimated_rows bigint,
                  disk_bytes bigint, free_bytes bigint, seconds double precision)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'survey_backfill_wrapper';
-COMMENT ON FUNCTION btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text) IS
+COMMENT ON FUNCTION btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text, boolean) IS
     'Part of backfill(dry_run => true): lists the prefixes, reads a few footers, and estimates what a backfill needs. '
     'known: objects that are not loaded, because they are loaded already at the same etag or skipped';
+
+CREATE FUNCTION btc_ingest_internal.duration_text(seconds double precision) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN seconds < 1.5 THEN 'a second'
+                WHEN seconds < 100 THEN round(seconds) || ' seconds'
+                WHEN seconds < 100 * 60 THEN round(seconds / 60) || ' minutes'
+                WHEN seconds < 48 * 3600 THEN round((seconds / 3600)::numeric, 1) || ' hours'
+                ELSE round((seconds / 86400)::numeric, 1) || ' days' END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.duration_text(double precision) IS
+    'Part of backfill(dry_run => true): a duration in the unit that a person would take';
 
 CREATE FUNCTION btc_ingest.backfill_status(backfill bigint DEFAULT NULL)
 RETURNS TABLE (
@@ -162,7 +174,8 @@ CREATE PROCEDURE btc_ingest.backfill(
     "to" timestamptz DEFAULT NULL,
     parallel integer DEFAULT 2,
     mode text DEFAULT 'object',
-    dry_run boolean DEFAULT false
+    dry_run boolean DEFAULT false,
+    force boolean DEFAULT false
 )
 LANGUAGE plpgsql
 AS $$
@@ -177,14 +190,14 @@ BEGIN
     IF dry_run IS NULL THEN
         RAISE EXCEPTION 'dry_run must be true or false' USING ERRCODE = 'TK013';
     ELSIF dry_run THEN
-        SELECT * INTO now_at FROM btc_ingest_internal.survey_backfill(prefixes, "from", "to", parallel, mode);
+        SELECT * INTO now_at FROM btc_ingest_internal.survey_backfill(prefixes, "from", "to", parallel, mode, force);
         RAISE NOTICE 'dry run: % objects, % of them loaded already; % other keys passed over',
             now_at.objects, now_at.known, now_at.passed_over;
         RAISE NOTICE 'to load: %, about % ticks', pg_catalog.pg_size_pretty(now_at.bytes), now_at.estimated_rows;
         RAISE NOTICE 'disk: about % needed, % free; WAL and its archive need about as much again, for a while',
             pg_catalog.pg_size_pretty(now_at.disk_bytes), pg_catalog.pg_size_pretty(now_at.free_bytes);
-        RAISE NOTICE 'time: about % hours with parallel => %',
-            pg_catalog.round((now_at.seconds / 3600)::pg_catalog.numeric, 2), parallel;
+        RAISE NOTICE 'time: about % with parallel => %',
+            btc_ingest_internal.duration_text(now_at.seconds), parallel;
         IF now_at.disk_bytes OPERATOR(pg_catalog.>) now_at.free_bytes THEN
             RAISE EXCEPTION 'the disk is short: the backfill needs about %, % are free',
                 pg_catalog.pg_size_pretty(now_at.disk_bytes), pg_catalog.pg_size_pretty(now_at.free_bytes)
@@ -193,7 +206,7 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT * INTO started FROM btc_ingest_internal.start_backfill(prefixes, "from", "to", parallel, mode);
+    SELECT * INTO started FROM btc_ingest_internal.start_backfill(prefixes, "from", "to", parallel, mode, force);
     COMMIT;
     IF started.taken_up THEN
         RAISE NOTICE 'backfill % goes on where it stood', started.backfill;
@@ -257,7 +270,7 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON PROCEDURE btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean) IS
+COMMENT ON PROCEDURE btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean, boolean) IS
 'Loads all objects under some prefixes by background workers, and reports their progress. The end of the session does
 not end the workers; the same CALL again reports the progress of the same backfill. CALL it outside BEGIN … COMMIT,
 because it commits.
@@ -268,18 +281,45 @@ to: only objects that can hold times before this one. Default null: no limit.
 parallel: number of workers, at most btc_ingest.max_backfill_workers. Default 2.
 mode: "object" (default): each object is loaded in a transaction of its own; "chunk": chunks that do not exist yet are
   built as a whole, which needs TimescaleDB''s Community edition.
-dry_run: true lists the prefixes, prints estimates of bytes, ticks, disk and time, and writes nothing. Default false.';
+dry_run: true lists the prefixes, prints estimates of bytes, ticks, disk and time, and writes nothing. Default false.
+force: true also loads objects that are loaded already, e.g. after drop_chunks() by mistake. Default false.';
+
+CREATE PROCEDURE btc_ingest.backfill(
+    prefix text,
+    "from" timestamptz DEFAULT NULL,
+    "to" timestamptz DEFAULT NULL,
+    parallel integer DEFAULT 2,
+    mode text DEFAULT 'object',
+    dry_run boolean DEFAULT false,
+    force boolean DEFAULT false
+)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    -- A literal without a type comes here, also that of an array.
+    CALL btc_ingest.backfill(CASE WHEN prefix OPERATOR(pg_catalog.~) '^\s*{' THEN prefix::pg_catalog.text[]
+                                  WHEN prefix IS NOT NULL THEN ARRAY[prefix] END,
+                             "from", "to", parallel, mode, dry_run, force);
+END
+$$;
+COMMENT ON PROCEDURE btc_ingest.backfill(text, timestamptz, timestamptz, integer, text, boolean, boolean) IS
+'Loads all objects under one prefix, as backfill() does for an array of prefixes.
+
+prefix: s3://bucket/prefix, which may contain {exchange}, {asset}, {yyyy}, {mm}, {dd}, {hh}, {mi} and {*}.
+from, to, parallel, mode, dry_run, force: as for an array.';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    btc_ingest_internal.start_backfill(text[], timestamptz, timestamptz, integer, text),
+    btc_ingest_internal.start_backfill(text[], timestamptz, timestamptz, integer, text, boolean),
     btc_ingest_internal.start_backfill_workers(bigint),
-    btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text),
+    btc_ingest_internal.survey_backfill(text[], timestamptz, timestamptz, integer, text, boolean),
+    btc_ingest_internal.duration_text(double precision),
     btc_ingest.backfill_failures(bigint, integer)
 TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.backfill_status(bigint) TO btc_ingest_reader, btc_ingest_monitor;
 GRANT EXECUTE ON PROCEDURE
-    btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean)
+    btc_ingest.backfill(text[], timestamptz, timestamptz, integer, text, boolean, boolean),
+    btc_ingest.backfill(text, timestamptz, timestamptz, integer, text, boolean, boolean)
 TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.cancel_backfill(bigint) TO btc_ingest_loader;
 GRANT EXECUTE ON FUNCTION btc_ingest.pause_ingest(), btc_ingest.resume_ingest() TO btc_ingest_admin;

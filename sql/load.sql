@@ -17,7 +17,8 @@ A new etag is compared tick by tick with what is stored.
 uri: s3://bucket/key of the object; btc_ingest.allowed_prefixes must allow it.
 on_bad_row: "abort" (default): a row that is no valid tick ends the load with an error; "reject": such rows are counted,
   and go to landing.rejected_ticks.
-force: true also reads and compares an object that is loaded already. Default false.
+force: true also reads and compares an object that is loaded already. Default false. Where it contradicts other objects,
+  the same one wins as before, unless options name on_conflict.
 options: JSON object, default {}. Its keys count more than the same keys in the object''s metadata:
   symbol: stores this symbol for all rows; the object then needs no symbol column.
   time_unit: "s", "ms", "us" or "ns", for times that are bare integers.

@@ -5,12 +5,29 @@
 
 -- A producer that inserts only the documented columns gets a pending row. An upsert that sets s3_uri makes the row
 -- pending again. No statement of btc_ingest's own loads ever sets s3_uri.
+--
+-- The trigger fires for replicated rows as well. Logical replication sets all columns in every UPDATE, so there the
+-- row as it was and as it comes decide: it is registered anew unless the publisher has only recorded the state of its
+-- own loads, which is not ours. A row that is refused would stop the replication, so it is let in; enqueue quarantines
+-- it.
 CREATE FUNCTION btc_ingest_internal.registry_pending() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     fault text;
+    replicated boolean := current_setting('session_replication_role') = 'replica';
 BEGIN
+    IF TG_OP = 'UPDATE' AND replicated
+       AND (NEW.status, NEW.queued_at, NEW.loaded_at)
+           IS DISTINCT FROM (OLD.status, OLD.queued_at, OLD.loaded_at)
+       AND (NEW.status <> 'pending' OR NEW.queued_at IS NOT NULL)
+    THEN
+        NEW.status := OLD.status;
+        NEW.queued_at := OLD.queued_at;
+        NEW.loaded_at := OLD.loaded_at;
+        NEW.registered_at := OLD.registered_at;
+        RETURN NEW;
+    END IF;
     NEW.status := coalesce(NEW.status, 'pending');
     IF TG_OP = 'UPDATE' THEN
         NEW.status := 'pending';
@@ -30,7 +47,7 @@ BEGIN
         END IF;
     END IF;
     -- The limits for producers. enqueue_find.sql has the same ones, for rows that no trigger has seen.
-    IF NEW.status = 'pending' THEN
+    IF NEW.status = 'pending' AND NOT replicated THEN
         fault := CASE
             WHEN octet_length(NEW.s3_uri) > 1100 THEN 's3_uri is longer than 1,100 bytes'
             WHEN NEW.s3_uri ~ '[[:cntrl:]]' THEN 's3_uri holds a control character'
@@ -200,6 +217,9 @@ BEGIN
     PERFORM btc_ingest_internal.rename_stored_modes();
     PERFORM btc_ingest_internal.adopt_checks(vector);
     PERFORM btc_ingest_internal.adopt_empty_registrations(vector);
+    IF existing < 5 THEN
+        PERFORM btc_ingest_internal.order_loaded_objects();
+    END IF;
 
     IF NOT EXISTS (SELECT FROM _timescaledb_catalog.hypertable
                     WHERE schema_name = 'market_data' AND table_name = 'btc_ticks') THEN
@@ -229,6 +249,14 @@ BEGIN
             FOR EACH ROW WHEN (NEW.status = 'pending') EXECUTE FUNCTION btc_ingest_internal.registry_wake();
         ALTER TRIGGER registry_wake ON landing.raw_blobs_5m DEPENDS ON EXTENSION btc_ingest;
     END IF;
+    -- Otherwise a replicated row would be enqueued when it is new, and forgotten when it is registered again.
+    FOR item IN
+        SELECT tgname AS name FROM pg_trigger
+         WHERE tgrelid = 'landing.raw_blobs_5m'::regclass AND tgname IN ('registry_pending', 'registry_wake')
+           AND tgenabled <> 'A'
+    LOOP
+        EXECUTE format('ALTER TABLE landing.raw_blobs_5m ENABLE ALWAYS TRIGGER %I', item.name);
+    END LOOP;
 
     PERFORM btc_ingest_internal.grant_and_comment(vector);
 

@@ -164,8 +164,9 @@ CREATE FUNCTION btc_ingest.reload_slice(asset text, bucket_5m timestamptz) RETUR
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'reload_slice_wrapper';
 COMMENT ON FUNCTION btc_ingest.reload_slice(text, timestamptz) IS
-'Deletes the ticks of one slice and loads the objects that they came from again, in the caller''s transaction. Returns a
-report per object. Ticks that came from no known object are lost.
+'Deletes the ticks of one slice and loads the objects that they came from again, in the caller''s transaction and in the
+order in which they were loaded, so that the same values win. Returns a report per object. Ticks that came from no known
+object are lost.
 
 asset: symbol of the slice.
 bucket_5m: any time in the slice''s 5-minute bucket.';

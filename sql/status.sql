@@ -205,6 +205,55 @@ COMMENT ON COLUMN btc_ingest.conflicts.rows_rejected IS 'Rows that could not be 
 COMMENT ON COLUMN btc_ingest.conflicts.rows_kept IS 'How many of these rows landing.rejected_ticks holds';
 COMMENT ON COLUMN btc_ingest.conflicts.example IS 'Why one of them was not stored; null if none is kept';
 
+CREATE FUNCTION btc_ingest_internal.slices_gone()
+RETURNS TABLE (asset text, from_bucket timestamptz, to_bucket timestamptz, slices bigint, ticks numeric, objects bigint,
+               chunks text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE assets AS (
+        (SELECT s.asset FROM ingestion.object_slices s ORDER BY s.asset LIMIT 1)
+        UNION ALL
+        SELECT (SELECT s.asset FROM ingestion.object_slices s WHERE s.asset > a.asset ORDER BY s.asset LIMIT 1)
+          FROM assets a WHERE a.asset IS NOT NULL
+    ), chunks AS (
+        SELECT c.range_start, c.range_end FROM timescaledb_information.chunks c
+         WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
+    ), gaps AS (
+        SELECT coalesce(lag(c.range_end) OVER (ORDER BY c.range_start), '-infinity') AS gap_from,
+               c.range_start AS gap_to
+          FROM chunks c
+        UNION ALL
+        SELECT coalesce(max(c.range_end), '-infinity'), 'infinity' FROM chunks c
+    )
+    SELECT a.asset, min(s.bucket_5m), max(s.bucket_5m), count(DISTINCT s.bucket_5m), sum(s.ticks),
+           count(DISTINCT s.s3_uri),
+           CASE WHEN g.gap_from > '-infinity' AND g.gap_to < 'infinity' THEN 'before and after'
+                WHEN g.gap_from > '-infinity' THEN 'before'
+                WHEN g.gap_to < 'infinity' THEN 'after' ELSE 'none' END
+      FROM assets a CROSS JOIN gaps g
+      JOIN ingestion.object_slices s ON s.asset = a.asset AND s.bucket_5m >= g.gap_from AND s.bucket_5m < g.gap_to
+      JOIN ingestion.objects o ON o.s3_uri = s.s3_uri AND o.etag = s.etag AND o.loaded_at IS NOT NULL
+     WHERE g.gap_from < g.gap_to
+     GROUP BY a.asset, g.gap_from, g.gap_to;
+END
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.slices_gone() IS 'Rows of the view gone';
+
+CREATE VIEW btc_ingest.gone AS SELECT * FROM btc_ingest_internal.slices_gone();
+COMMENT ON VIEW btc_ingest.gone IS
+    'Slices that are loaded and whose chunk does not exist, e.g. after drop_chunks(): one row per asset and gap '
+    'between chunks. backfill(…, force => true) loads them again';
+COMMENT ON COLUMN btc_ingest.gone.asset IS 'Symbol of the slices';
+COMMENT ON COLUMN btc_ingest.gone.from_bucket IS 'Start of the first of these slices';
+COMMENT ON COLUMN btc_ingest.gone.to_bucket IS 'Start of the last of these slices';
+COMMENT ON COLUMN btc_ingest.gone.slices IS 'Number of slices';
+COMMENT ON COLUMN btc_ingest.gone.ticks IS 'Ticks that their objects hold of them';
+COMMENT ON COLUMN btc_ingest.gone.objects IS 'Number of these objects';
+COMMENT ON COLUMN btc_ingest.gone.chunks IS
+    'Where chunks exist: after (as retention leaves it), before, "before and after", or none';
+
 CREATE VIEW btc_ingest.progress AS
     SELECT l.*, w.role AS worker, clock_timestamp() - l.started_at AS running
       FROM btc_ingest_internal.running_loads() l LEFT JOIN btc_ingest.workers() w ON w.pid = l.pid;
@@ -316,9 +365,10 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC
 GRANT EXECUTE ON FUNCTION
     btc_ingest_internal.running_loads(), btc_ingest.workers(), btc_ingest_internal.objects_waiting(),
     btc_ingest_internal.prefixes_waiting(), btc_ingest_internal.objects_in_conflict(),
-    btc_ingest_internal.lag_by_asset(), btc_ingest_internal.objects_failed(), btc_ingest.stats_since(interval)
+    btc_ingest_internal.lag_by_asset(), btc_ingest_internal.objects_failed(),
+    btc_ingest_internal.slices_gone(), btc_ingest.stats_since(interval)
 TO btc_ingest_reader, btc_ingest_monitor;
 GRANT SELECT ON
     btc_ingest.queue, btc_ingest.outages, btc_ingest.lag, btc_ingest.failures, btc_ingest.conflicts,
-    btc_ingest.progress, btc_ingest.stats
+    btc_ingest.gone, btc_ingest.progress, btc_ingest.stats
 TO btc_ingest_reader, btc_ingest_monitor;

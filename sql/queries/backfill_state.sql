@@ -1,7 +1,7 @@
 -- What a worker must know of its backfill before it takes more work. Times are in microseconds since 1970. $1:
 -- backfill.
 SELECT json_build_object(
-    'status', b.status, 'mode', b.mode, 'prefixes', b.prefixes, 'parallel', b.parallel,
+    'status', b.status, 'mode', b.mode, 'prefixes', b.prefixes, 'parallel', b.parallel, 'force', b.force,
     'from', CASE WHEN isfinite(b.from_time) THEN (extract(epoch FROM b.from_time) * 1000000)::bigint END,
     'to', CASE WHEN isfinite(b.to_time) THEN (extract(epoch FROM b.to_time) * 1000000)::bigint END,
     'state', b.state,

@@ -5,8 +5,9 @@
 -- ended. $1: uri.
 SELECT json_build_object(
     'object', (SELECT row_to_json(o) FROM (
-        SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, rows_staged,
-               metadata::text AS metadata, options::text AS options, generation, watch,
+        SELECT CASE WHEN loaded_at IS NOT NULL THEN etag END AS etag, listed_etag, listed_size, rows_staged, reload,
+               coalesce(rows_rejected, 0) > 0 AS had_bad_rows, metadata::text AS metadata, options::text AS options,
+               generation, watch,
                (SELECT coalesce(w.state -> 'options', w.state -> 'ended_options')::text
                   FROM ingestion.stream_offsets w WHERE w.source = 'watch:' || watch) AS watch_options
           FROM ingestion.objects WHERE s3_uri = $1) AS o),

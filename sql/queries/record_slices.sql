@@ -19,7 +19,7 @@ WITH slices AS (
            first_event_time = excluded.first_event_time, last_event_time = excluded.last_event_time,
            ids = excluded.ids, missing_ids = excluded.missing_ids, out_of_order = excluded.out_of_order,
            max_time_skew = excluded.max_time_skew
-     WHERE (o.ticks, o.ids) IS DISTINCT FROM (excluded.ticks, excluded.ids)
+     WHERE o.ticks < excluded.ticks OR (o.ticks = excluded.ticks AND o.ids IS DISTINCT FROM excluded.ids)
 )
 SELECT pg_notify('btc_ingest_loaded', json_build_object(
            'asset', asset, 'bucket', to_char(bucket_5m AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),

@@ -7,7 +7,8 @@ WITH found AS (
 ), kept AS (
     UPDATE ingestion.objects o
        SET span_from = f.span_from, span_to = f.span_to,
-           status = CASE WHEN f.wanted OR o.loaded_at IS NULL THEN o.status ELSE 'loaded' END
+           status = CASE WHEN f.wanted OR o.loaded_at IS NULL THEN o.status ELSE 'loaded' END,
+           reload = o.reload AND f.wanted
       FROM found f
      WHERE o.s3_uri = f.uri AND o.backfill = $1 AND (f.wanted OR o.loaded_at IS NOT NULL)
 ), dropped AS (

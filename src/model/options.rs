@@ -55,6 +55,9 @@ pub enum OnConflict {
     Replace,
     /// Fail the load.
     Abort,
+    /// Treat it as the loads before have done, by the places that the objects have in the order of loads. No option
+    /// says so.
+    Ranked,
 }
 
 /// The unit of times that are bare integers in the file.

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod again;
 mod control;
 mod disk;
 mod faults;
+mod order;
 mod prefixes;
 mod standby;

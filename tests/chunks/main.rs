@@ -6,6 +6,7 @@ mod aggregates;
 mod dump;
 mod equal;
 mod faults;
+mod order;
 mod owner;
 mod pair_fixture;
 mod traps;

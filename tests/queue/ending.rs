@@ -262,6 +262,43 @@ fn an_owner_without_other_privileges_drops_the_database_and_no_other_role_distur
 }
 
 #[test]
+fn a_database_is_copied_and_moved_while_its_loaders_are_at_work_and_they_come_back() {
+    let proxy = FaultProxy::before(&server().s3);
+    let (mut queue, slice, first) = hanging(&proxy, &[]);
+    let name = queue.db.name().to_owned();
+    let mut elsewhere = queue.server.cluster.client("postgres");
+    elsewhere.batch_execute("SET allow_in_place_tablespaces = on").unwrap();
+    elsewhere.batch_execute(&format!("CREATE TABLESPACE other_{name} LOCATION ''")).unwrap();
+    let mut loader = first;
+    for statement in [
+        format!("CREATE DATABASE {name}_copy TEMPLATE {name}"),
+        format!("ALTER DATABASE {name} SET TABLESPACE other_{name}"),
+        format!("ALTER DATABASE {name} SET TABLESPACE pg_default"),
+    ] {
+        send_sessions_away(&mut elsewhere, &name);
+        let began = Instant::now();
+        elsewhere.batch_execute(&statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(5), "{statement}: {took:?}");
+        queue.client = client_again(&queue.db.connection_string());
+        let next = queue.loader_of(&slice.uri);
+        assert_ne!(next, loader, "{statement}");
+        loader = next;
+    }
+    proxy.clear();
+    proxy.release();
+    queue.wait_loaded(std::slice::from_ref(&slice));
+    assert_eq!(queue.state(&slice.uri), "loaded loaded 1");
+    queue.must_hold(&[slice]);
+    // A statement that changes something else of the database leaves the workers alone.
+    let loaders = queue.pids("loader");
+    elsewhere.batch_execute(&format!("ALTER DATABASE {name} CONNECTION LIMIT 50")).unwrap();
+    assert_eq!(queue.pids("loader"), loaders);
+    elsewhere.batch_execute(&format!("DROP DATABASE {name}_copy")).unwrap();
+    elsewhere.batch_execute(&format!("DROP TABLESPACE other_{name}")).unwrap();
+}
+
+#[test]
 fn a_standby_does_nothing_until_it_is_promoted() {
     let proxy = FaultProxy::before(&server().s3);
     let (mut queue, slice, _) = hanging(&proxy, &[]);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use btc_ingest_kit::fixture::called::call;
 use btc_ingest_kit::fixture::loaded;
 use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::{Fault, FaultProxy, ParquetFile, When};
@@ -79,6 +80,49 @@ fn a_failed_object_that_another_session_holds_is_asked_for_once_a_second_at_most
     holder.batch_execute("ROLLBACK").unwrap();
     queue.wait_loaded(&slices);
     queue.must_hold(&slices);
+}
+
+/// Keys under which a role may look for the locks of btc_ingest: names that earlier versions used, and what `pg_locks`
+/// shows of the present ones.
+const KEYS: &str = "
+    SELECT hashtextextended(name, 0) FROM (
+        SELECT 'btc_ingest.object:' || s3_uri FROM landing.raw_blobs_5m
+        UNION ALL SELECT 'btc_ingest.claim:' || s3_uri FROM landing.raw_blobs_5m
+        UNION ALL SELECT s3_uri FROM landing.raw_blobs_5m
+        UNION ALL SELECT format('btc_ingest.offset:s3:unknown:%s', asset) FROM landing.raw_blobs_5m
+        UNION ALL SELECT 'btc_ingest.loader:' || slot FROM generate_series(0, 63) AS slot
+        UNION ALL SELECT format('%s:%s', b, s) FROM generate_series(1, 9) AS b, generate_series(0, 9) AS s
+        UNION ALL SELECT format('btc_ingest.backfill:%s:%s', b, s)
+          FROM generate_series(1, 9) AS b, generate_series(0, 9) AS s
+        UNION ALL SELECT 'btc_ingest.preparation:' || b FROM generate_series(1, 9) AS b
+        UNION ALL SELECT 'btc_ingest.' || lock
+          FROM unnest('{start_backfill,attach,refresh,compress,migrate}'::text[]) AS lock
+    ) AS names (name)
+    UNION ALL SELECT generate_series(0, 63)";
+
+#[test]
+fn a_role_that_takes_every_key_of_ours_by_advisory_locks_stops_nothing() {
+    let mut queue = QueueFixture::with(&[("workers", "0")]);
+    queue.run("SELECT btc_ingest.pause_ingest()");
+    let slices = queue.register_slices("BTCUSDT", 0..4);
+    let behind: Vec<Slice> = (10..14).map(|n| queue.put("BTCUSDT", n)).collect();
+    queue.run("DROP ROLE IF EXISTS key_taker; CREATE ROLE key_taker LOGIN");
+    let keys: Vec<i64> = queue.client.query(KEYS, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let mut taker = queue.server.cluster.client_as(queue.db.name(), "key_taker");
+    let take = "SELECT pg_advisory_lock(k), pg_advisory_lock((k >> 32)::int, (k << 32 >> 32)::int)
+                  FROM unnest($1::bigint[]) AS k";
+    assert_eq!(taker.query(take, &[&keys]).unwrap().len(), keys.len());
+
+    queue.run("SELECT btc_ingest.resume_ingest()");
+    queue.set(&[("workers", "2")]);
+    queue.wait_loaded(&slices);
+    let prefixes = [format!("s3://landing/{}/", queue.db.name())];
+    let called = call(&queue.db.connection_string(), &prefixes, "parallel => 2");
+    assert_eq!(called.refusal, None, "{called:#?}");
+    queue.run("SELECT btc_ingest.migrate()");
+    queue.must_hold(&[slices, behind].concat());
+    drop(taker);
+    queue.run("DROP ROLE key_taker");
 }
 
 /// Runs statements in a transaction that stays open, and registers the slices of some more buckets meanwhile.

@@ -12,6 +12,7 @@ mod queue_fixture;
 mod real_files;
 mod registered_again;
 mod registrations;
+mod replicated;
 mod retries;
 mod s3_down;
 mod sweep;

@@ -230,11 +230,15 @@ fn what_stands_behind_many_objects_that_others_have_claimed_is_found() {
     for n in 0..40 {
         queue.register_uri(&format!("s3://landing/taken/{n}.parquet"), "BTCUSDT", n);
     }
-    let slices = queue.register_slices("BTCUSDT", 40..42);
+    queue.run(
+        "INSERT INTO ingestion.objects (s3_uri, span_from, span_to)
+         SELECT s3_uri, bucket_5m, bucket_5m + interval '5 minutes' FROM landing.raw_blobs_5m;
+         UPDATE landing.raw_blobs_5m SET queued_at = now()",
+    );
+    // A sweep claims objects until its transaction ends.
     let mut others = queue.session();
-    let taken = "SELECT pg_advisory_lock(hashtextextended('btc_ingest.claim:' || s3_uri, 0))
-                   FROM landing.raw_blobs_5m WHERE s3_uri LIKE '%/taken/%'";
-    assert_eq!(others.query(taken, &[]).unwrap().len(), 40);
+    others.batch_execute("BEGIN; SELECT btc_ingest.sweep(40)").unwrap();
+    let slices = queue.register_slices("BTCUSDT", 40..42);
     assert_eq!(sweep(&mut queue.client, "1"), [("00040.parquet".to_owned(), "loaded".to_owned())]);
     queue.run("CALL btc_ingest.run_sweep()");
     queue.must_hold(&slices);

@@ -14,8 +14,9 @@ fn start_backfill(
     to: Option<TimestampWithTimeZone>,
     parallel: Option<i32>,
     mode: Option<String>,
+    force: Option<bool>,
 ) -> TableIterator<'static, (name!(backfill, i64), name!(taken_up, bool))> {
-    let result = start::start(&plan(prefixes, from, to, parallel, mode));
+    let result = start::start(&plan(prefixes, from, to, parallel, mode, force));
     report::or_raise(None, result.map(TableIterator::once))
 }
 
@@ -51,6 +52,7 @@ fn survey_backfill(
     to: Option<TimestampWithTimeZone>,
     parallel: Option<i32>,
     mode: Option<String>,
+    force: Option<bool>,
 ) -> TableIterator<
     'static,
     (
@@ -64,7 +66,7 @@ fn survey_backfill(
         name!(seconds, f64),
     ),
 > {
-    let result = survey::survey(&plan(prefixes, from, to, parallel, mode));
+    let result = survey::survey(&plan(prefixes, from, to, parallel, mode, force));
     let row = result.map(|s| (s.objects, s.known, s.passed_over, s.bytes, s.rows, s.disk, s.free, s.seconds));
     report::or_raise(None, row.map(TableIterator::once))
 }
@@ -76,6 +78,7 @@ fn plan(
     to: Option<TimestampWithTimeZone>,
     parallel: Option<i32>,
     mode: Option<String>,
+    force: Option<bool>,
 ) -> Plan {
     let prefixes = prefixes.unwrap_or_default().into_iter().map(Option::unwrap_or_default).collect();
     Plan {
@@ -84,5 +87,6 @@ fn plan(
         to,
         parallel: parallel.unwrap_or(2),
         mode: mode.unwrap_or_else(|| BackfillMode::default().to_string()),
+        force: force.unwrap_or(false),
     }
 }

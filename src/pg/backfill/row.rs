@@ -26,6 +26,8 @@ pub struct Backfill {
     pub prefixes: Vec<KeyPattern>,
     /// The number of its workers.
     pub parallel: i32,
+    /// Whether loaded objects are loaded again.
+    pub force: bool,
     /// Objects that can hold times from here on belong to it; microseconds since 1970.
     pub from: Option<i64>,
     /// Objects that can hold times before this belong to it; microseconds since 1970.
@@ -69,6 +71,7 @@ struct Row {
     mode: BackfillMode,
     prefixes: Vec<String>,
     parallel: i32,
+    force: bool,
     #[serde(deserialize_with = "spi::nullable")]
     from: Option<i64>,
     #[serde(deserialize_with = "spi::nullable")]
@@ -91,6 +94,7 @@ impl Backfill {
             mode: row.mode,
             prefixes: row.prefixes.iter().map(|text| text.parse()).collect::<Result<_>>()?,
             parallel: row.parallel,
+            force: row.force,
             from: row.from,
             to: row.to,
             state: row.state,
@@ -109,6 +113,12 @@ impl Backfill {
     /// Returns whether the times of all objects must be known before the first one is loaded.
     pub fn needs_times(&self) -> bool {
         self.by_chunks() || self.from.is_some() || self.to.is_some()
+    }
+
+    /// Returns whether all objects must be listed before the first one is loaded. Objects that are loaded again wait
+    /// for others, which must be known.
+    pub fn lists_first(&self) -> bool {
+        self.needs_times() || self.force
     }
 
     /// Returns whether its workers may start more work.

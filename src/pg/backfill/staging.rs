@@ -55,6 +55,15 @@ impl Staged {
 /// Bucket and asset.
 type SliceKey = (i64, Arc<str>);
 
+/// The lowest and the highest trade id of a batch in a slice.
+struct IdsOfBatch {
+    first: i64,
+    last: i64,
+    /// Whether the table holds these ticks. If not, they are left to a load of their object alone, and so are ticks of
+    /// later objects that may meet them: the object that comes first must win.
+    stored: bool,
+}
+
 /// The table, and the trade ids that it holds.
 pub struct StagingTable {
     /// Its oid.
@@ -62,7 +71,7 @@ pub struct StagingTable {
     /// The buckets of the chunk, microseconds since 1970.
     buckets: Range<i64>,
     /// Ranges of trade ids by slice, one per batch.
-    ids: HashMap<SliceKey, Vec<(i64, i64)>>,
+    ids: HashMap<SliceKey, Vec<IdsOfBatch>>,
     /// The keys of `ids` in the order in which ranges were added, for [`StagingTable::roll_back_to`].
     added: Vec<SliceKey>,
     /// Offsets of the objects that are loaded. They are written when the chunk is attached: their rows stay
@@ -125,6 +134,7 @@ impl StagingTable {
             progress.show(|load| load.read += read);
             // Behind the first batch that overlaps, nothing more of the object is stored here.
             overlaps = overlaps || self.overlaps(client, batch)?;
+            self.remember_ids(batch, !overlaps);
             if !overlaps {
                 rows += self.add(batch, &mut slices) as i64;
             }
@@ -140,7 +150,8 @@ impl StagingTable {
             rows if rows == report.read => rows,
             rows => record.add_staged(client, &opened.head, rows)?,
         };
-        let result = LoadResult { options: &job.options, opened: &opened, slices: &slices, report: &report, version };
+        let (options, on_conflict) = (&job.options, known.on_conflict(&opened.head.etag, &job.options));
+        let result = LoadResult { options, on_conflict, opened: &opened, slices: &slices, report: &report, version };
         if report.inserted == report.read {
             attempt::count(client, &report.uri)?;
             record.record_but_offsets(client, &result)?;
@@ -156,11 +167,11 @@ impl StagingTable {
     pub fn overlaps_neighbours(&self, client: &mut SpiClient<'_>) -> Result<bool> {
         let mut ids = Vec::new();
         for ((bucket, symbol), ranges) in self.ids.iter().filter(|((bucket, _), _)| self.is_edge(*bucket)) {
-            ids.extend(ranges.iter().map(|(first_id, last_id)| IdRange {
+            ids.extend(ranges.iter().filter(|ids| ids.stored).map(|ids| IdRange {
                 bucket: *bucket,
                 symbol: symbol.clone(),
-                first_id: *first_id,
-                last_id: *last_id,
+                first_id: ids.first,
+                last_id: ids.last,
             }));
         }
         ids.sort_by_key(|range| range.bucket);
@@ -182,9 +193,9 @@ impl StagingTable {
     }
 
     /// Returns whether the table holds ids of the run's range, in its bucket or the buckets before and behind
-    /// it.
+    /// it, or an object before has left some.
     fn overlaps_table(&self, run: &SliceRun) -> bool {
-        let overlaps = |(first, last): &(i64, i64)| *first <= run.last_id && *last >= run.first_id;
+        let overlaps = |ids: &IdsOfBatch| ids.first <= run.last_id && ids.last >= run.first_id;
         [run.bucket - BUCKET_US, run.bucket, run.bucket + BUCKET_US].into_iter().any(|bucket| {
             let ranges = self.ids.get(&(bucket, run.symbol.clone()));
             ranges.is_some_and(|ranges| ranges.iter().any(overlaps))
@@ -196,6 +207,16 @@ impl StagingTable {
         [self.buckets.start, self.buckets.end - BUCKET_US].contains(&bucket)
     }
 
+    /// Remembers the trade ids of the batch that belong to this chunk.
+    fn remember_ids(&mut self, batch: &EncodedBatch, stored: bool) {
+        for run in batch.runs.iter().filter(|run| self.buckets.contains(&run.bucket)) {
+            let key = (run.bucket, run.symbol.clone());
+            let ids = IdsOfBatch { first: run.first_id, last: run.last_id, stored };
+            self.ids.entry(key.clone()).or_default().push(ids);
+            self.added.push(key);
+        }
+    }
+
     /// Stores the ticks of the batch that belong to this chunk. Returns how many were stored.
     fn add(&mut self, batch: &mut EncodedBatch, slices: &mut Slices) -> u64 {
         let mut skip = HashSet::new();
@@ -203,9 +224,6 @@ impl StagingTable {
         for run in &batch.runs {
             if self.buckets.contains(&run.bucket) {
                 own += run.len;
-                let key = (run.bucket, run.symbol.clone());
-                self.ids.entry(key.clone()).or_default().push((run.first_id, run.last_id));
-                self.added.push(key);
                 add_to(slices, run);
             } else {
                 skip.extend(run.start..run.start + run.len);

@@ -28,6 +28,8 @@ pub struct Plan {
     pub parallel: i32,
     /// `object` or `chunk`.
     pub mode: String,
+    /// Whether loaded objects are loaded again.
+    pub force: bool,
 }
 
 impl Plan {
@@ -69,7 +71,7 @@ impl Plan {
     }
 }
 
-/// Writes the row of a new backfill, or takes up the unfinished one with the same prefixes, times and mode.
+/// Writes the row of a new backfill, or takes up the unfinished one with the same arguments.
 /// Returns its id, and whether it was taken up.
 pub fn start(plan: &Plan) -> Result<(i64, bool)> {
     if ffi::in_transaction_block() {
@@ -105,6 +107,7 @@ fn insert(plan: &Plan, mode: BackfillMode) -> Result<(i64, bool)> {
             plan.to.into(),
             plan.parallel.into(),
             mode.to_string().into(),
+            plan.force.into(),
         ];
         if let Some(id) = spi::fetch(client, statement!("backfill_take_up"), &args)? {
             return Ok((id, true));

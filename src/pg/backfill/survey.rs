@@ -65,7 +65,7 @@ pub fn survey(plan: &Plan) -> Result<Survey> {
         let picker = Picker::for_backfill(&pattern, from, to)?;
         let mut thread = picker.list(None, |_| None)?;
         while let Some(Page { objects, more }) = thread.next()? {
-            found.add(&picker, objects, &mut sample)?;
+            found.add(&picker, objects, plan.force, &mut sample)?;
             if !more {
                 break;
             }
@@ -77,13 +77,13 @@ pub fn survey(plan: &Plan) -> Result<Survey> {
 
 impl Survey {
     /// Adds a page of a listing.
-    fn add(&mut self, picker: &Picker, objects: Vec<ListedObject>, sample: &mut Sample) -> Result<()> {
+    fn add(&mut self, picker: &Picker, objects: Vec<ListedObject>, force: bool, sample: &mut Sample) -> Result<()> {
         let listed = objects.len() as i64;
         let wanted: Vec<Candidate> =
             objects.into_iter().filter_map(|object| Some((picker.pick(&object.key)?.0, object.head))).collect();
         self.objects += wanted.len() as i64;
         self.passed_over += listed - wanted.len() as i64;
-        let known = as_owner(|client, _| known(client, &wanted))?;
+        let known = as_owner(|client, _| known(client, &wanted, force))?;
         for (uri, head) in wanted {
             if known.contains(&uri.to_string()) {
                 self.known += 1;
@@ -100,10 +100,10 @@ impl Survey {
 }
 
 /// Returns the uris of the objects that need no load.
-fn known(client: &mut SpiClient<'_>, objects: &[Candidate]) -> Result<HashSet<String>> {
+fn known(client: &mut SpiClient<'_>, objects: &[Candidate], force: bool) -> Result<HashSet<String>> {
     let uris: Vec<String> = objects.iter().map(|(uri, _)| uri.to_string()).collect();
     let etags: Vec<String> = objects.iter().map(|(_, head)| head.etag.clone()).collect();
-    spi::fetch(client, statement!("survey_known"), &[uris.into(), etags.into()])
+    spi::fetch(client, statement!("survey_known"), &[uris.into(), etags.into(), force.into()])
 }
 
 /// A sample that is spread evenly over a listing of unknown length: every n-th object, with n doubled when

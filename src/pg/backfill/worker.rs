@@ -156,7 +156,7 @@ fn step_while_listing(backfill: &Backfill, objects: &mut ObjectWorker) -> Result
     if prepare(backfill)? {
         return Ok(());
     }
-    let scope = if backfill.needs_times() { Scope::Live } else { Scope::All };
+    let scope = if backfill.lists_first() { Scope::Live } else { Scope::All };
     if objects.work(backfill, scope)? { Ok(()) } else { wait() }
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod disk;
 mod failures;
 mod gaps;
+mod gone;
 mod hypertable;
 mod installation;
 mod jobs;
@@ -57,6 +58,7 @@ pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
         checks.extend(section("times of ticks", times::checks)?);
         checks.extend(section("WAL archive", archive::checks)?);
         checks.extend(section("gaps", gaps::checks)?);
+        checks.extend(section("loaded slices", gone::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);
     checks.extend(s3::checks()?);

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::model::options::LoadOptions;
+use crate::model::options::{LoadOptions, OnBadRow, OnConflict};
 use crate::model::pattern::KeyPattern;
 use crate::model::uri::S3Uri;
 use crate::model::watch::{LOAD_KEYS, WatchOptions};
@@ -42,6 +42,8 @@ pub struct Known {
     loaded: Option<(String, Value)>,
     listed: Option<ObjectHead>,
     rows_staged: i64,
+    reload: bool,
+    had_bad_rows: bool,
     registered_sizes: Vec<u64>,
 }
 
@@ -63,6 +65,8 @@ struct ObjectRow {
     #[serde(deserialize_with = "spi::nullable")]
     listed_size: Option<u64>,
     rows_staged: i64,
+    reload: bool,
+    had_bad_rows: bool,
     metadata: String,
     options: String,
     generation: i64,
@@ -106,6 +110,8 @@ impl Known {
             loaded: None,
             listed: None,
             rows_staged: 0,
+            reload: false,
+            had_bad_rows: false,
             registered_sizes: Vec::new(),
         };
         if let Some(object) = found.object {
@@ -129,6 +135,8 @@ impl Known {
             let listed = object.listed_etag.zip(object.listed_size);
             known.listed = listed.map(|(etag, size)| ObjectHead { size, etag });
             known.rows_staged = object.rows_staged;
+            known.reload = object.reload;
+            known.had_bad_rows = object.had_bad_rows;
         }
         for row in found.registry.into_iter().flatten() {
             let metadata = parsed(row.metadata.as_deref(), "metadata of a registry row")?;
@@ -140,9 +148,35 @@ impl Known {
         Ok(known)
     }
 
-    /// Returns the etag that is loaded already with options that give the same ticks.
+    /// Returns the etag that is loaded already with options that give the same ticks, and need not be read again.
     pub fn loaded_etag(&self, options: &LoadOptions) -> Option<String> {
-        self.loaded.as_ref().filter(|(_, shape)| *shape == options.shape()).map(|(etag, _)| etag.clone())
+        let loaded = self.loaded.as_ref().filter(|(_, shape)| *shape == options.shape() && !self.reload);
+        loaded.map(|(etag, _)| etag.clone())
+    }
+
+    /// Returns whether a load of this version would store the ticks that the last load has stored.
+    pub fn was_loaded(&self, etag: &str, options: &LoadOptions) -> bool {
+        self.loaded.as_ref().is_some_and(|(loaded, shape)| loaded == etag && *shape == options.shape())
+    }
+
+    /// Returns what a load of this version does with conflicts if its caller does not say it. A version that has its
+    /// place in the order of loads keeps it.
+    pub fn on_conflict(&self, etag: &str, options: &LoadOptions) -> OnConflict {
+        match options.on_conflict {
+            _ if self.loaded.as_ref().is_some_and(|(loaded, _)| loaded == etag) => OnConflict::Ranked,
+            OnConflict::Keep if self.rows_staged(etag) > 0 => OnConflict::Ranked,
+            told => told,
+        }
+    }
+
+    /// Returns what a repeated load does with bad rows: what the last one did.
+    pub fn on_bad_row(&self) -> OnBadRow {
+        if self.had_bad_rows { OnBadRow::Reject } else { OnBadRow::Abort }
+    }
+
+    /// Returns whether the object is to be read although its version is loaded.
+    pub fn reload(&self) -> bool {
+        self.reload
     }
 
     /// Returns size and etag of a version that was listed and never loaded, so that S3 is not asked for

@@ -12,10 +12,12 @@ use super::offsets::Offsets;
 use super::plan::{LoadPlan, allowed_uri};
 use super::record::{LoadResult, ObjectRecord};
 use super::sink::Sink;
+use super::slices::SliceKey;
 use crate::error::Result;
 use crate::load::pipeline::{self, Cost, Job, LoadEvent, Opened};
-use crate::model::options::{self, OnBadRow};
+use crate::model::options::{self, OnBadRow, OnConflict};
 use crate::model::report::{LoadReport, Outcome};
+use crate::model::uri::S3Uri;
 use crate::pg::session::ffi::Thread;
 use crate::pg::session::guc;
 use crate::pg::session::shared::{Phase, Progress};
@@ -37,11 +39,15 @@ pub struct Request<'a> {
     pub options: Value,
 }
 
-impl<'a> Request<'a> {
-    /// Requests that an object is read again, with the options of its last load.
-    pub fn again(uri: &'a str) -> Self {
-        Request { uri, on_bad_row: "abort", force: true, options: json!({}) }
-    }
+/// What the caller of a load says about it.
+struct Terms<'a> {
+    /// What to do with bad rows. `None` stands for what the last load of the object has done.
+    on_bad_row: Option<OnBadRow>,
+    /// What to do with conflicts. `None` stands for what is registered of the object.
+    on_conflict: Option<OnConflict>,
+    /// The slice that is stored if the version was loaded before. `None` stands for all of them.
+    only: Option<&'a SliceKey>,
+    started: Instant,
 }
 
 /// What every step of a load needs.
@@ -52,34 +58,48 @@ struct Load<'a> {
     known: &'a Known,
     /// What was registered before the object's bytes were asked for.
     version: &'a Version,
-    started: Instant,
+    terms: Terms<'a>,
 }
 
 /// Loads one object in the caller's transaction.
 pub fn load(request: &Request<'_>) -> Result<LoadReport> {
     let started = Instant::now();
     let uri = allowed_uri(request.uri)?;
-    let on_bad_row: OnBadRow = request.on_bad_row.parse()?;
+    let on_bad_row = request.on_bad_row.parse()?;
     // The options are checked before the database is touched, and resolved with the registered metadata below.
-    options::resolve(&request.options, &[])?;
+    let (told, _) = options::resolve(&request.options, &[])?;
+    let says = request.options.get("on_conflict").is_some_and(|value| !value.is_null());
+    let terms =
+        Terms { on_bad_row: Some(on_bad_row), on_conflict: says.then_some(told.on_conflict), only: None, started };
+    load_by_call(&uri, &request.options, request.force, terms)
+}
 
+/// Loads an object again in the caller's transaction, as its last load has done. If its version is still the same,
+/// only the ticks of one slice are stored.
+pub fn load_again(uri: &str, only: &SliceKey) -> Result<LoadReport> {
+    let started = Instant::now();
+    let terms = Terms { on_bad_row: None, on_conflict: None, only: Some(only), started };
+    load_by_call(&allowed_uri(uri)?, &json!({}), true, terms)
+}
+
+fn load_by_call(uri: &S3Uri, options: &Value, force: bool, terms: Terms<'_>) -> Result<LoadReport> {
     as_owner(|client, target| {
-        let record = ObjectRecord::lock(&uri)?;
+        let record = ObjectRecord::lock(uri)?;
         let known = record.known(client)?;
-        let (options, expected) = options::resolve(&request.options, &known.metadata)?;
+        let (options, expected) = options::resolve(options, &known.metadata)?;
         let job = Job {
             uri: uri.clone(),
             s3: guc::s3(),
-            loaded_etag: known.loaded_etag(&options).filter(|_| !request.force),
+            loaded_etag: known.loaded_etag(&options).filter(|_| !force),
             options,
             expected,
-            on_bad_row,
+            on_bad_row: terms.on_bad_row.unwrap_or_else(|| known.on_bad_row()),
             limits: guc::limits(),
             listed: known.listed(),
         };
         let mut thread = read(&job)?;
         let version = &known.version;
-        let load = Load { target, record: &record, job: &job, known: &known, version, started };
+        let load = Load { target, record: &record, job: &job, known: &known, version, terms };
         load.run(client, &mut thread, |client, result| record.record(client, result))
     })
 }
@@ -118,7 +138,8 @@ pub fn load_planned(
     if known.version.generation != version.generation {
         return Ok(PlannedLoad::Changed);
     }
-    let load = Load { target, record: &record, job, known: &known, version, started };
+    let terms = Terms { on_bad_row: Some(job.on_bad_row), on_conflict: None, only: None, started };
+    let load = Load { target, record: &record, job, known: &known, version, terms };
     load.run(client, thread, |client, result| record.record_without_waiting(client, result, left))
         .map(PlannedLoad::Loaded)
 }
@@ -134,7 +155,7 @@ impl Load<'_> {
         let progress = Progress::begin(&self.job.uri.to_string());
         let report = match events::first(thread, self.known)? {
             First::AlreadyLoaded(head, cost) => {
-                let report = already_loaded(self.job, head, cost, self.started);
+                let report = already_loaded(self.job, head, cost, self.terms.started);
                 self.record.mark_loaded(client, self.version)?;
                 self.record.record_history(client, &report)?;
                 report
@@ -158,10 +179,15 @@ impl Load<'_> {
             load.rows = opened.rows as i64;
             load.phase = Phase::Storing;
         });
-        if self.known.may_have_rejects() {
+        let etag = &opened.head.etag;
+        let options = &self.job.options;
+        let on_conflict = self.terms.on_conflict.unwrap_or_else(|| self.known.on_conflict(etag, options));
+        let only = self.terms.only.filter(|_| self.known.was_loaded(etag, options));
+        // The rejected rows of other slices stay.
+        if self.known.may_have_rejects() && only.is_none() {
             self.record.forget_rejects(client, &opened.head)?;
         }
-        let mut sink = Sink::new(self.target, self.job, opened);
+        let mut sink = Sink::new(self.target, self.job, opened, on_conflict, only);
         let (cost, storing) = events::batches(thread, |batch| {
             let rows = (batch.rows.len() as u64 + batch.rejected) as i64;
             sink.store(client, batch)?;
@@ -177,9 +203,14 @@ impl Load<'_> {
         report.inserted += staged;
         report.duplicate -= staged;
         report.insert_ms = ms(storing + began.elapsed());
-        report.elapsed_ms = ms(self.started.elapsed());
-        let options = &self.job.options;
-        record(client, &LoadResult { options, opened, slices: sink.slices(), report: &report, version: self.version })?;
+        report.elapsed_ms = ms(self.terms.started.elapsed());
+        let slices = sink.slices();
+        let result = LoadResult { options, on_conflict, opened, slices, report: &report, version: self.version };
+        if only.is_some() {
+            self.record.record_slice_again(client, &result)?;
+        } else {
+            record(client, &result)?;
+        }
         Ok(report)
     }
 }

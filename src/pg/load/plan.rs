@@ -26,14 +26,16 @@ impl LoadPlan {
     pub fn new(client: &mut SpiClient<'_>, uri: &str) -> Result<LoadPlan> {
         let uri = allowed_uri(uri)?;
         let known = Known::read(client, &uri.to_string())?;
-        let (options, expected) = options::resolve(&json!({}), &known.for_attempt)?;
+        // An object that is loaded again has the options of its last load.
+        let registered = if known.reload() { &known.metadata } else { &known.for_attempt };
+        let (options, expected) = options::resolve(&json!({}), registered)?;
         let job = Job {
             uri,
             s3: guc::s3(),
             loaded_etag: known.loaded_etag(&options),
             options,
             expected,
-            on_bad_row: OnBadRow::Abort,
+            on_bad_row: if known.reload() { known.on_bad_row() } else { OnBadRow::Abort },
             limits: guc::limits(),
             listed: known.listed(),
         };

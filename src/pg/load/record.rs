@@ -10,7 +10,7 @@ use super::offsets::{Offset, Offsets};
 use super::slices::Slices;
 use crate::error::Result;
 use crate::load::pipeline::Opened;
-use crate::model::options::LoadOptions;
+use crate::model::options::{LoadOptions, OnConflict};
 use crate::model::report::LoadReport;
 use crate::model::uri::S3Uri;
 use crate::pg::session::locks::Lock;
@@ -29,6 +29,8 @@ pub struct ObjectRecord {
 pub struct LoadResult<'a> {
     /// The options of the load.
     pub options: &'a LoadOptions,
+    /// What the load has done with conflicts.
+    pub on_conflict: OnConflict,
     /// Head and footer of the object.
     pub opened: &'a Opened,
     /// What the object has in each slice.
@@ -125,8 +127,24 @@ impl ObjectRecord {
             JsonB(facts(result)).into(),
             JsonB(result.options.shape()).into(),
             result.version.generation.into(),
+            if result.on_conflict == OnConflict::Replace { "replace" } else { "keep" }.to_owned().into(),
         ];
         spi::execute_kept(client, statement!("record_object"), &args).map(drop)
+    }
+
+    /// Writes the result of a load that has stored one slice again. What is recorded of the object stays true.
+    pub fn record_slice_again(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
+        let sql = "UPDATE ingestion.objects SET reload = false WHERE s3_uri = $1";
+        spi::execute_kept(client, sql, &[self.text.clone().into()])?;
+        self.record_object_slices(client, result)?;
+        self.record_history(client, result.report)
+    }
+
+    /// Marks an object whose ticks of a slice are about to be deleted and loaded again: until then, they do not count
+    /// as stored.
+    pub fn mark_for_reload(&self, client: &mut SpiClient<'_>) -> Result<()> {
+        let sql = "UPDATE ingestion.objects SET reload = true WHERE s3_uri = $1 AND loaded_at IS NOT NULL";
+        spi::execute_kept(client, sql, &[self.text.clone().into()]).map(drop)
     }
 
     fn record_slices(&self, client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
@@ -180,8 +198,12 @@ impl ObjectRecord {
     /// Adds stored rows to those of an object that is not completely loaded yet. Returns their sum, or 0 if
     /// the object's row was deleted.
     pub fn add_staged(&self, client: &mut SpiClient<'_>, head: &ObjectHead, rows: i64) -> Result<i64> {
+        // The first part that is stored gives a new object its place in the order of loads.
         let sql = "UPDATE ingestion.objects
-                      SET rows_staged = $4 + CASE WHEN listed_etag = $2 THEN rows_staged ELSE 0 END,
+                      SET load_order = CASE WHEN rows_staged = 0 AND loaded_at IS NULL
+                                            THEN nextval(pg_get_serial_sequence('ingestion.objects', 'load_order'))
+                                            ELSE load_order END,
+                          rows_staged = $4 + CASE WHEN listed_etag = $2 THEN rows_staged ELSE 0 END,
                           listed_etag = $2, listed_size = $3
                     WHERE s3_uri = $1
                 RETURNING to_json(rows_staged)::text";

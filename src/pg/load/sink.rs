@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::chunk::{self, Chunk, Chunks};
 use super::probe::{IdRange, probe};
 use super::rejects::{Reject, insert_rejects};
-use super::slices::{Slices, add_to};
+use super::slices::{SliceKey, Slices, add_to};
 use crate::error::{Error, Result};
 use crate::load::pipeline::{Job, Opened};
 use crate::model::options::OnConflict;
@@ -32,11 +32,13 @@ const MAX_SUBTRANSACTIONS: u32 = 48;
 const COMPARE: &str = statement!("compare");
 
 /// Stores the batches of one load.
-pub struct Sink {
+pub struct Sink<'a> {
     uri: String,
     etag: String,
     rows: u64,
     on_conflict: OnConflict,
+    /// The only slice that is stored. All other ticks are known to be stored.
+    only: Option<&'a SliceKey>,
     collation: pg_sys::Oid,
     max_conflict_fraction: f64,
     kept_rejects_left: usize,
@@ -86,17 +88,25 @@ impl Batch<'_> {
     }
 }
 
-impl Sink {
+impl<'a> Sink<'a> {
     /// Prepares for the first batch.
-    pub fn new(target: &Target, job: &Job, opened: &Opened) -> Sink {
+    pub fn new(
+        target: &Target,
+        job: &Job,
+        opened: &Opened,
+        on_conflict: OnConflict,
+        only: Option<&'a SliceKey>,
+    ) -> Sink<'a> {
         Sink {
             uri: job.uri.to_string(),
             etag: opened.head.etag.clone(),
             rows: opened.rows,
-            on_conflict: job.options.on_conflict,
+            on_conflict,
+            only,
             collation: target.symbol_collation,
             max_conflict_fraction: guc::max_conflict_fraction(),
-            kept_rejects_left: job.limits.kept_rejects,
+            // The rejected rows of the last load are still kept.
+            kept_rejects_left: if only.is_some() { 0 } else { job.limits.kept_rejects },
             root: target.root,
             root_size: ffi::table_size(target.root),
             subtransactions: 0,
@@ -115,14 +125,17 @@ impl Sink {
             kept: Some((reject.reason.clone(), Value::Object(reject.values.clone()))),
         });
         self.keep(client, rejects.collect())?;
-        let (Some(first), Some(last)) = (encoded.runs.first(), encoded.runs.last()) else { return Ok(()) };
+        let skip = self.leave_out(encoded);
+        let only = self.only;
+        let runs: Vec<&SliceRun> = encoded.runs.iter().filter(|run| wants(only, run)).collect();
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
         let chunk = self.chunks.direct(client, first.bucket, last.bucket)?;
-        let ranges: Vec<IdRange> = encoded.runs.iter().map(IdRange::from).collect();
+        let ranges: Vec<IdRange> = runs.iter().map(|run| IdRange::from(*run)).collect();
         let met = probe(client, &ranges, chunk)?;
         let mut batch = Batch {
             direct: chunk.map(Chunk::oid),
             compare: chunk.map_or(COMPARE.into(), |chunk| chunk.instead_of_hypertable(COMPARE).into()),
-            skip: HashSet::new(),
+            skip,
             first: timestamp(first.bucket)?,
             last: timestamp(last.bucket)?,
             encoded,
@@ -137,6 +150,14 @@ impl Sink {
         }
         self.count_slices(&batch.encoded.runs);
         self.check_fraction()
+    }
+
+    /// Counts the ticks of slices that are not stored as duplicates, and returns their indices.
+    fn leave_out(&mut self, encoded: &EncodedBatch) -> HashSet<usize> {
+        let others = encoded.runs.iter().filter(|run| !wants(self.only, run));
+        let skip: HashSet<usize> = others.flat_map(|run| run.start..run.start + run.len).collect();
+        self.counts.duplicate += skip.len() as i64;
+        skip
     }
 
     /// Makes the last checks and fills the report's counts.
@@ -215,6 +236,12 @@ impl Sink {
                 OnConflict::Replace => {
                     replaced = spi::execute(client, statement!("replace"), &batch.bounds())?;
                 }
+                OnConflict::Ranked => {
+                    replaced = spi::execute(client, statement!("replace_ranked"), &self.ranking(batch))?;
+                    if replaced < differing {
+                        self.keep_conflicts(client, batch)?;
+                    }
+                }
                 OnConflict::Abort => {
                     return Err(Error::ConflictAbort { count: differing, example: self.example.clone() });
                 }
@@ -233,7 +260,8 @@ impl Sink {
         let mut conflicts = Vec::new();
         // The statements return at least one reason, as the example of an error.
         let texts = self.kept_rejects_left.max(1) as i64;
-        let misplaced = &batch.encoded.misplaced;
+        let misplaced: Vec<usize> =
+            batch.encoded.misplaced.iter().copied().filter(|at| !batch.skip.contains(at)).collect();
         if !misplaced.is_empty() {
             let store = self.register(batch)?;
             let rows: Vec<i64> = misplaced.iter().map(|&at| batch.encoded.rows[at] as i64).collect();
@@ -250,16 +278,15 @@ impl Sink {
             let sql = statement!("neighbours");
             let found = Reject::query(client, sql, &[first, last, texts.into()])?;
             self.remember(&found);
-            if self.on_conflict == OnConflict::Replace {
-                let rows: Vec<i64> = found.iter().map(|reject| reject.row as i64).collect();
+            let (moving, staying) = self.split_neighbours(client, batch, found)?;
+            if !moving.is_empty() {
                 let [first, last] = batch.bounds();
-                let args = [first, last, rows.into()];
+                let args = [first, last, moving.into()];
                 Moved { moved } = spi::fetch(client, statement!("remove_neighbours"), &args)?;
-            } else {
-                let rows: HashSet<u64> = found.iter().map(|reject| reject.row).collect();
-                batch.skip.extend((0..batch.encoded.rows.len()).filter(|&at| rows.contains(&batch.encoded.rows[at])));
-                conflicts.extend(found);
             }
+            let rows: HashSet<u64> = staying.iter().map(|reject| reject.row).collect();
+            batch.skip.extend((0..batch.encoded.rows.len()).filter(|&at| rows.contains(&batch.encoded.rows[at])));
+            conflicts.extend(staying);
             drop(store);
         }
         self.remember(&conflicts);
@@ -271,6 +298,32 @@ impl Sink {
         self.counts.replaced += moved;
         self.counts.inserted -= moved;
         self.keep(client, conflicts)
+    }
+
+    /// Divides conflicts with neighbouring buckets into the row numbers whose stored ticks move to the bucket of the
+    /// object, and those whose stored ticks stay.
+    fn split_neighbours(
+        &self,
+        client: &mut SpiClient<'_>,
+        batch: &Batch<'_>,
+        found: Vec<Reject>,
+    ) -> Result<(Vec<i64>, Vec<Reject>)> {
+        match self.on_conflict {
+            OnConflict::Keep | OnConflict::Abort => Ok((Vec::new(), found)),
+            OnConflict::Replace => Ok((found.iter().map(|reject| reject.row as i64).collect(), Vec::new())),
+            OnConflict::Ranked => {
+                let sql = statement!("neighbours_ranked");
+                let moving: Vec<i64> = spi::fetch(client, sql, &self.ranking(batch))?;
+                let staying = found.into_iter().filter(|reject| !moving.contains(&(reject.row as i64))).collect();
+                Ok((moving, staying))
+            }
+        }
+    }
+
+    /// Returns the arguments of a statement that compares the ranks of objects.
+    fn ranking(&self, batch: &Batch<'_>) -> [DatumWithOid<'static>; 3] {
+        let [first, last] = batch.bounds();
+        [first, last, self.uri.clone().into()]
     }
 
     /// Remembers the first of these conflicts as the example, unless there is one already.
@@ -302,6 +355,10 @@ impl Sink {
     }
 
     fn check_fraction(&self) -> Result<()> {
+        // These conflicts were there when the object got its place.
+        if self.on_conflict == OnConflict::Ranked {
+            return Ok(());
+        }
         let conflicting = (self.counts.conflicting + self.counts.replaced) as u64;
         if conflicting as f64 <= self.max_conflict_fraction * self.rows as f64 {
             return Ok(());
@@ -311,8 +368,15 @@ impl Sink {
     }
 
     fn count_slices(&mut self, runs: &[SliceRun]) {
-        runs.iter().for_each(|run| add_to(&mut self.slices, run));
+        for run in runs.iter().filter(|run| wants(self.only, run)) {
+            add_to(&mut self.slices, run);
+        }
     }
+}
+
+/// Returns whether ticks of this slice are stored, if a load stores one slice only.
+fn wants(only: Option<&SliceKey>, run: &SliceRun) -> bool {
+    only.is_none_or(|(bucket, asset)| run.bucket == *bucket && *run.symbol == **asset)
 }
 
 /// The row of `compare.sql`.

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::tuple::batch::SliceRun;
 
-/// What one object has in each slice, by bucket (microseconds since 1970) and asset.
-pub type Slices = BTreeMap<(i64, String), SliceRun>;
+/// Bucket (microseconds since 1970) and asset.
+pub type SliceKey = (i64, String);
+
+/// What one object has in each slice.
+pub type Slices = BTreeMap<SliceKey, SliceRun>;
 
 /// Adds what a batch has in a slice.
 pub fn add_to(slices: &mut Slices, run: &SliceRun) {

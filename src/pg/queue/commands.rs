@@ -4,9 +4,11 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::model::bucket::{POSTGRES_EPOCH_US, bucket_of};
 use crate::model::report::LoadReport;
 use crate::model::status::Status;
-use crate::pg::load::one::{self, Request};
+use crate::pg::load::one;
+use crate::pg::load::record::ObjectRecord;
 use crate::pg::session::shared::wake_at_commit;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::{report, spi};
@@ -106,18 +108,39 @@ fn say_why(uri: Option<String>, from: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deletes the ticks of a slice and loads the objects that they came from again, in the caller's transaction.
+/// Deletes the ticks of a slice and loads the objects that they came from again, in the order of loads and in the
+/// caller's transaction.
 pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<LoadReport>> {
+    let slice = (bucket_of(i64::from(bucket) + POSTGRES_EPOCH_US), asset.to_owned());
     let uris: Vec<String> = as_owner(|client, _| {
         let args = [asset.to_owned().into(), bucket.into()];
-        let uris: Vec<String> = spi::fetch(client, statement!("slice_objects"), &args)?;
+        let sql = statement!("slice_objects");
+        let mut uris: Vec<String> = spi::fetch(client, sql, &args)?;
         if uris.is_empty() {
             let why = format!("no object is known to hold ticks of {asset} in this bucket; nothing was deleted");
             return Err(Error::InvalidOption { key: "bucket_5m".into(), why });
+        }
+        // An object that is being loaded meanwhile may add itself to the slice.
+        let mut records = lock(&uris)?;
+        loop {
+            let found: Vec<String> = spi::fetch(client, sql, &args)?;
+            if found == uris {
+                break;
+            }
+            uris = found;
+            records = lock(&uris)?;
+        }
+        for record in &records {
+            record.mark_for_reload(client)?;
         }
         let deleted: i64 = spi::fetch(client, statement!("delete_slice"), &args)?;
         report::notice(&format!("{deleted} ticks were deleted; loading {} objects again", uris.len()));
         Ok(uris)
     })?;
-    uris.iter().map(|uri| one::load(&Request::again(uri))).collect()
+    uris.iter().map(|uri| one::load_again(uri, &slice)).collect()
+}
+
+/// Waits for the locks of objects and holds them until the transaction ends.
+fn lock(uris: &[String]) -> Result<Vec<ObjectRecord>> {
+    uris.iter().map(|uri| ObjectRecord::lock(&uri.parse()?)).collect()
 }

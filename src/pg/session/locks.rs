@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::ffi::{self, LockLevel};
+use super::ffi::{self, LockLevel, LockTag};
 
 /// One advisory lock, by what it protects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,54 +44,54 @@ pub enum Lock<'a> {
 impl Lock<'_> {
     /// Waits for the lock and holds it until the transaction ends.
     pub fn take_for_transaction(self) {
-        ffi::acquire_lock(self.key(), LockLevel::Transaction, true);
+        ffi::acquire_lock(self.tag(), LockLevel::Transaction, true);
     }
 
     /// Takes the lock until the transaction ends. Returns `false` if another session holds it.
     pub fn try_for_transaction(self) -> bool {
-        ffi::acquire_lock(self.key(), LockLevel::Transaction, false)
+        ffi::acquire_lock(self.tag(), LockLevel::Transaction, false)
     }
 
     /// Takes the lock until it is released or the process ends. Returns `false` if another session holds
     /// it. A session that takes a lock twice must release it twice.
     pub fn try_for_session(self) -> bool {
-        ffi::acquire_lock(self.key(), LockLevel::Session, false)
+        ffi::acquire_lock(self.tag(), LockLevel::Session, false)
     }
 
     /// Releases a lock of the session, inside or outside a transaction.
     pub fn release(self) {
-        ffi::release_session_lock(self.key());
+        ffi::release_session_lock(self.tag());
     }
 
     /// Releases a lock of the session after the transaction's commit, so that no other session finds the
     /// lock free before it can see what the transaction did.
     pub fn release_at_commit(self) {
-        ffi::release_session_lock_at_commit(self.key());
+        ffi::release_session_lock_at_commit(self.tag());
     }
 
     /// Returns the pids of the sessions that hold the lock.
     pub fn holders(self) -> Vec<i32> {
-        let key = self.key();
-        ffi::held_locks().into_iter().filter(|(held, _)| *held == key).map(|(_, pid)| pid).collect()
+        let tag = self.tag();
+        ffi::held_locks().into_iter().filter(|(held, _)| *held == tag).map(|(_, pid)| pid).collect()
     }
 
-    fn key(self) -> i64 {
-        let name = match self {
-            Lock::Object(uri) => format!("btc_ingest.object:{uri}"),
-            Lock::Claim(uri) => format!("btc_ingest.claim:{uri}"),
-            Lock::Offset(source) => format!("btc_ingest.offset:{source}"),
-            Lock::Outage(prefix) => format!("btc_ingest.outage:{prefix}"),
-            Lock::Loader(slot) => format!("btc_ingest.loader:{slot}"),
-            Lock::BackfillWorker { backfill, slot } => format!("btc_ingest.backfill:{backfill}:{slot}"),
-            Lock::Preparation(backfill) => format!("btc_ingest.preparation:{backfill}"),
-            Lock::StartBackfill => "btc_ingest.start_backfill".to_owned(),
-            Lock::Unit(from) => format!("btc_ingest.unit:{from}"),
-            Lock::AttachChunk => "btc_ingest.attach".to_owned(),
-            Lock::Refresh => "btc_ingest.refresh".to_owned(),
-            Lock::Compression => "btc_ingest.compress".to_owned(),
-            Lock::Migration => "btc_ingest.migrate".to_owned(),
+    fn tag(self) -> LockTag {
+        let (kind, key) = match self {
+            Lock::Object(uri) => (0, ffi::lock_key(uri)),
+            Lock::Claim(uri) => (1, ffi::lock_key(uri)),
+            Lock::Offset(source) => (2, ffi::lock_key(source)),
+            Lock::Loader(slot) => (3, i64::from(slot)),
+            Lock::BackfillWorker { backfill, slot } => (4, ffi::lock_key(&format!("{backfill}:{slot}"))),
+            Lock::Preparation(backfill) => (5, backfill),
+            Lock::StartBackfill => (6, 0),
+            Lock::Unit(from) => (7, from),
+            Lock::AttachChunk => (8, 0),
+            Lock::Refresh => (9, 0),
+            Lock::Compression => (10, 0),
+            Lock::Migration => (11, 0),
+            Lock::Outage(prefix) => (12, ffi::lock_key(prefix)),
         };
-        ffi::lock_key(&name)
+        LockTag { kind, key }
     }
 }
 
@@ -102,16 +102,6 @@ pub fn release_all() {
 
 /// Returns whether a load of one of these objects is running in any session.
 pub fn any_is_loading(uris: &[String]) -> bool {
-    let held: HashSet<i64> = ffi::held_locks().into_iter().map(|(key, _)| key).collect();
-    uris.iter().any(|uri| held.contains(&Lock::Object(uri).key()))
-}
-
-#[cfg(any(test, feature = "pg_test"))]
-pub mod test_support {
-    //! Lets tests compare keys with those that SQL computes.
-
-    /// Returns the key of a lock.
-    pub fn key(lock: super::Lock<'_>) -> i64 {
-        lock.key()
-    }
+    let held: HashSet<LockTag> = ffi::held_locks().into_iter().map(|(tag, _)| tag).collect();
+    uris.iter().any(|uri| held.contains(&Lock::Object(uri).tag()))
 }

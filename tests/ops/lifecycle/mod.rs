@@ -8,7 +8,7 @@ mod versions;
 
 use btc_ingest_kit::dump::{copy, dump, restore};
 use btc_ingest_kit::fixture::{Refusal, SCHEMA_VERSION, loaded, refused, stored};
-use btc_ingest_kit::rows::{must_hold, ticks};
+use btc_ingest_kit::rows::{but, must_hold, ticks};
 use btc_ingest_kit::sql::{execute, texts};
 use btc_ingest_kit::ticks::{Tick, time_us};
 use btc_ingest_kit::{Cluster, Generator, ParquetFile, ServerFixture, TestDb};

@@ -139,6 +139,37 @@ fn tables_of_version_4_get_what_version_5_added_and_their_wrong_registrations_ar
 }
 
 #[test]
+fn tables_of_version_4_get_the_columns_of_version_5_and_their_objects_the_order_of_loads() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let wrong = ticks(1, 20);
+    let right: Vec<_> = wrong[..1].iter().map(|tick| but(tick, |tick| tick.price += 1)).collect();
+    let uris = [put(&db, "z.parquet", &wrong), put(&db, "y.parquet", &right), put(&db, "a.parquet", &ticks(100, 3))];
+    loaded(&mut client, &uris[0], "");
+    execute(&mut client, "SET btc_ingest.max_conflict_fraction = 1");
+    loaded(&mut client, &uris[1], r#"options => '{"on_conflict": "replace"}'"#);
+    loaded(&mut client, &uris[2], "");
+    let wanted = shape(&mut client);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 4;
+         ALTER TABLE ingestion.objects DROP COLUMN on_conflict, DROP COLUMN load_order, DROP COLUMN reload;
+         ALTER TABLE ingestion.backfills DROP COLUMN force;
+         UPDATE ingestion.objects SET rows_read = rows_read WHERE s3_uri LIKE '%z.parquet'",
+    );
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    let places = "SELECT regexp_replace(s3_uri, '.*/', '') || ' ' || on_conflict
+                    FROM ingestion.objects ORDER BY load_order";
+    assert_eq!(texts(&mut client, places), ["z.parquet keep", "y.parquet replace", "a.parquet keep"]);
+    execute(&mut client, "SELECT * FROM btc_ingest.reload_slice('BTCUSDT', '2024-08-08 12:00+00')");
+    must_hold(&mut client, right.iter().chain(&wrong[1..]).chain(&ticks(100, 3)));
+    let next = put(&db, "0.parquet", &ticks(200, 3));
+    loaded(&mut client, &next, "");
+    assert_eq!(texts(&mut client, places).last().unwrap(), "0.parquet keep");
+}
+
+#[test]
 fn slices_of_version_4_have_no_gaps_of_their_own() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();

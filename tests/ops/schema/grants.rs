@@ -107,6 +107,7 @@ fn tables_are_granted_to_these_roles_only() {
 
 /// The roles that may call each function, but for its owner and the roles that include these.
 const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
+     btc_ingest.backfill: btc_ingest_loader
      btc_ingest.backfill_failures: btc_ingest_loader
      btc_ingest.backfill_status: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.cancel_backfill: btc_ingest_loader
@@ -142,6 +143,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.adopt_keys: no role
      btc_ingest_internal.backfill_worker_is_alive: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.columns: no role
+     btc_ingest_internal.duration_text: btc_ingest_loader
      btc_ingest_internal.finish_chunk: no role
      btc_ingest_internal.gap_rows: btc_ingest_reader
      btc_ingest_internal.grant_and_comment: no role
@@ -152,11 +154,13 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.missing_indexes: no role
      btc_ingest_internal.objects_failed: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.objects_waiting: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.order_loaded_objects: no role
      btc_ingest_internal.registry_pending: no role
      btc_ingest_internal.registry_wake: no role
      btc_ingest_internal.rename_stored_modes: no role
      btc_ingest_internal.running_loads: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.schemas: no role
+     btc_ingest_internal.slices_gone: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.slice_days: btc_ingest_reader
      btc_ingest_internal.start_backfill: btc_ingest_loader
      btc_ingest_internal.start_backfill_workers: btc_ingest_loader

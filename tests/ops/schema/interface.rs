@@ -63,6 +63,7 @@ fn the_views_have_these_columns_and_readers() {
         "btc_ingest.conflicts: uri, loaded_at, rows_read, rows_conflicting, rows_rejected, rows_kept, example
          btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
             bucket_5m, backfill
+         btc_ingest.gone: asset, from_bucket, to_bucket, slices, ticks, objects, chunks
          btc_ingest.gaps: asset, first_trade_id, last_trade_id, missing, state, before_time, after_time, since, \
              reason, noted_by, noted_at, filled_by, filled_at
          btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
@@ -198,7 +199,8 @@ fn the_comment_of_the_maker_flag_says_that_the_buyer_was_the_maker() {
 
 /// Everything that belongs to the extension.
 const MEMBERS: &str =
-    "function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
+    "function btc_ingest.backfill(text,timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
+     function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
      function btc_ingest.backfill_failures(bigint,integer)
      function btc_ingest.backfill_status(bigint)
      function btc_ingest.cancel_backfill(bigint)
@@ -232,6 +234,7 @@ const MEMBERS: &str =
      function btc_ingest_internal.adopt_keys()
      function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
      function btc_ingest_internal.columns(text)
+     function btc_ingest_internal.duration_text(double precision)
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
      function btc_ingest_internal.gap_rows()
      function btc_ingest_internal.grant_and_comment(text)
@@ -242,15 +245,17 @@ const MEMBERS: &str =
      function btc_ingest_internal.missing_indexes()
      function btc_ingest_internal.objects_failed()
      function btc_ingest_internal.objects_waiting()
+     function btc_ingest_internal.order_loaded_objects()
      function btc_ingest_internal.registry_pending()
      function btc_ingest_internal.registry_wake()
      function btc_ingest_internal.rename_stored_modes()
      function btc_ingest_internal.running_loads()
      function btc_ingest_internal.schemas()
+     function btc_ingest_internal.slices_gone()
      function btc_ingest_internal.slice_days(timestamp with time zone,timestamp with time zone)
-     function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
+     function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
      function btc_ingest_internal.start_backfill_workers(bigint)
-     function btc_ingest_internal.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text)
+     function btc_ingest_internal.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
      function btc_ingest_internal.sweep_step(text[],boolean,boolean)
      function btc_ingest_internal.tables()
      function btc_ingest_internal.take_migration_lock()
@@ -263,6 +268,7 @@ const MEMBERS: &str =
      type btc_ingest_internal.tick
      view btc_ingest.failures
      view btc_ingest.gaps
+     view btc_ingest.gone
      view btc_ingest.lag
      view btc_ingest.progress
      view btc_ingest.queue

@@ -13,7 +13,7 @@ fn columns(table: &str, wanted: &str) {
                             SELECT 'collate ' || quote_ident(collname) FROM pg_collation
                              WHERE oid = a.attcollation) END,
                         CASE WHEN a.attnotnull THEN 'not null' END,
-                        CASE a.attidentity WHEN 'a' THEN 'always identity' END,
+                        CASE a.attidentity WHEN 'a' THEN 'always identity' WHEN 'd' THEN 'default identity' END,
                         'default ' || pg_get_expr(d.adbin, d.adrelid))
                FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -157,7 +157,10 @@ const OUR_TABLES: [(&str, &str); 8] = [
          rows_staged bigint not null default 0
          asset text
          queued_at timestamp with time zone not null default now()
-         watch text",
+         watch text
+         on_conflict text not null default 'keep'::text
+         load_order bigint not null default identity
+         reload boolean not null default false",
     ),
     (
         "ingestion.object_slices",

@@ -36,7 +36,7 @@ pub use database::settled_database;
 pub use disk::disk;
 pub use ending::{at_exit, end_if_asked, end_in_order, is_ending};
 pub use locks::{
-    LockLevel, acquire_lock, at_abort, held_locks, lock_for_writing, lock_key, release_all_session_locks,
+    LockLevel, LockTag, acquire_lock, at_abort, held_locks, lock_for_writing, lock_key, release_all_session_locks,
     release_session_lock, release_session_lock_at_commit,
 };
 pub use privileges::RunAs;

@@ -1,5 +1,6 @@
-//! A hook before utility statements: DROP DATABASE waits five seconds for other sessions to end and fails
-//! if any is left, so our workers must end first.
+//! A hook before utility statements: a statement that drops, renames, copies or moves a database waits five seconds
+//! for other sessions in it to end and fails if any is left, so our workers must end first. They come back afterwards:
+//! the launcher waits for the statement's lock on the database.
 
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ static mut BEFORE: pg_sys::ProcessUtility_hook_type = None;
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the hook in this process and in those that it forks: it ends btc_ingest's workers in a database
-/// before a statement drops or renames the database. Called while the postmaster loads shared_preload_libraries.
+/// before a statement that needs the database without other sessions. Called while the postmaster loads shared_preload_libraries.
 pub fn watch_databases() {
     if !INSTALLED.swap(true, Ordering::Relaxed) {
         // SAFETY: the postmaster alone sets hooks, before it forks, and on one thread. Our hook calls the
@@ -61,7 +62,8 @@ unsafe extern "C-unwind" fn before_utility(
     unsafe { next(statement, text, read_only_tree, context, params, environment, dest, completion) }
 }
 
-/// Returns the name of the database that a statement drops or renames. Returns null if it does neither.
+/// Returns the name of the database that a statement drops, renames, copies or moves. Returns null if it does none
+/// of these.
 unsafe fn database_to_leave(node: *mut pg_sys::Node) -> *const c_char {
     // SAFETY: the caller passes a valid node, whose tag says which structure it is.
     unsafe {
@@ -72,9 +74,33 @@ unsafe fn database_to_leave(node: *mut pg_sys::Node) -> *const c_char {
             {
                 (*node.cast::<pg_sys::RenameStmt>()).subname
             }
+            pg_sys::NodeTag::T_CreatedbStmt => text_of((*node.cast::<pg_sys::CreatedbStmt>()).options, c"template"),
+            pg_sys::NodeTag::T_AlterDatabaseStmt => {
+                let statement = node.cast::<pg_sys::AlterDatabaseStmt>();
+                let moves = !text_of((*statement).options, c"tablespace").is_null();
+                if moves { (*statement).dbname } else { std::ptr::null() }
+            }
             _ => std::ptr::null(),
         }
     }
+}
+
+/// Returns the text of an option of a statement. Returns null if there is no such option, or if it is no text.
+unsafe fn text_of(options: *mut pg_sys::List, name: &CStr) -> *const c_char {
+    // SAFETY: the caller passes the options of a valid statement, each of which is a DefElem; a null list has none.
+    let count = if options.is_null() { 0 } else { unsafe { (*options).length } };
+    for number in 0..count as usize {
+        // SAFETY: the number is below the list's length, and every element points to a DefElem.
+        let option = unsafe { (*(*options).elements.add(number)).ptr_value.cast::<pg_sys::DefElem>() };
+        // SAFETY: the option is valid, and its name is NUL-terminated. A value that is no null pointer is a node.
+        let (found, value) = unsafe { (CStr::from_ptr((*option).defname) == name, (*option).arg) };
+        // SAFETY: the value is not null, and its tag says that it is a text.
+        if found && !value.is_null() && unsafe { (*value).type_ } == pg_sys::NodeTag::T_String {
+            // SAFETY: as above.
+            return unsafe { (*value.cast::<pg_sys::String>()).sval };
+        }
+    }
+    std::ptr::null()
 }
 
 /// Ends the workers in a database, if the session's role owns it: the statement of another role is refused later.

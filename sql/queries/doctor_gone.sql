@@ -1,0 +1,36 @@
+-- Slices that are loaded and whose chunk does not exist, per asset and gap between chunks: the first and the last slice
+-- of each, found by the index, so that it takes no longer if many are gone. to_bucket is exclusive; retained says
+-- whether chunks exist behind the gap only, as retention leaves it.
+WITH RECURSIVE assets AS (
+    (SELECT s.asset FROM ingestion.object_slices s ORDER BY s.asset LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.asset FROM ingestion.object_slices s WHERE s.asset > a.asset ORDER BY s.asset LIMIT 1)
+      FROM assets a WHERE a.asset IS NOT NULL
+), chunks AS (
+    SELECT c.range_start, c.range_end FROM timescaledb_information.chunks c
+     WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
+), gaps AS (
+    SELECT coalesce(lag(c.range_end) OVER (ORDER BY c.range_start), '-infinity') AS gap_from, c.range_start AS gap_to
+      FROM chunks c
+    UNION ALL
+    SELECT coalesce(max(c.range_end), '-infinity'), 'infinity' FROM chunks c
+)
+SELECT coalesce(json_agg(json_build_object(
+           'asset', a.asset, 'from_bucket', to_char(f.bucket_5m AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI+00'),
+           'to_bucket', to_char((l.bucket_5m + interval '5 minutes') AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI+00'),
+           'uris', json_build_array(f.s3_uri, l.s3_uri),
+           'retained', g.gap_from = '-infinity' AND g.gap_to < 'infinity') ORDER BY f.bucket_5m, a.asset), '[]')::text
+  FROM assets a CROSS JOIN gaps g
+ CROSS JOIN LATERAL (
+    SELECT s.bucket_5m, s.s3_uri
+      FROM ingestion.object_slices s
+      JOIN ingestion.objects o ON o.s3_uri = s.s3_uri AND o.etag = s.etag AND o.loaded_at IS NOT NULL
+     WHERE s.asset = a.asset AND s.bucket_5m >= g.gap_from AND s.bucket_5m < g.gap_to
+     ORDER BY s.bucket_5m LIMIT 1) AS f
+ CROSS JOIN LATERAL (
+    SELECT s.bucket_5m, s.s3_uri
+      FROM ingestion.object_slices s
+      JOIN ingestion.objects o ON o.s3_uri = s.s3_uri AND o.etag = s.etag AND o.loaded_at IS NOT NULL
+     WHERE s.asset = a.asset AND s.bucket_5m >= g.gap_from AND s.bucket_5m < g.gap_to
+     ORDER BY s.bucket_5m DESC LIMIT 1) AS l
+ WHERE g.gap_from < g.gap_to
