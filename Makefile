@@ -3,6 +3,7 @@
 # make bench  measures the loads beside COPY and others
 # make soak   loads for minutes while S3 fails and processes are killed
 # make crowd  has producers, calls, sweeps, a backfill and commands meet at a few objects
+# make fuzz   tries hostile files and statements
 # make help   lists the rest
 
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
@@ -17,7 +18,8 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 
 .NOTPARALLEL:
 
-.PHONY: help demo demo-down test lint test-core test-pg test-blackbox bootstrap install bench soak crowd clean
+.PHONY: help demo demo-down test lint test-core test-pg test-blackbox test-infra test-host deb bootstrap install
+.PHONY: bench soak crowd fuzz clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -59,6 +61,15 @@ test-pg: ## what needs a backend
 test-blackbox: install ## a real cluster and a real S3 server
 	cargo test -p btc_ingest_kit -p btc_ingest_tests
 
+deb: bootstrap ## packages the extension as postgresql-15-btc-ingest; DEB=--debug packages the development build
+	@scripts/deb.sh $(DEB)
+
+test-host: bootstrap ## sets up a Debian 12 from nothing and from a bundle, without a network, and loads
+	@infra/tests/test_host.sh
+
+test-infra: ## what infra/database promises: Terraform, scripts
+	@infra/tests/run.sh
+
 # A target directory of its own: the bench depends on the crate's core, and cargo would put the core's shared library
 # where the extension's stands.
 BENCH ?= --out bench/RESULTS.md
@@ -74,6 +85,15 @@ soak: bootstrap install ## loads for ten minutes while S3 fails and processes ar
 # CROWD='--minutes 5 --seed 7' passes options.
 crowd: bootstrap install ## all that loads and registers meets at a few objects for ten minutes
 	cargo run -q -p btc_ingest_kit --bin btc-ingest-crowd -- $(CROWD)
+
+# FUZZ_MINUTES=60 is half an hour for files and as long for statements; FUZZ_SEED=7 is the first case of each.
+FUZZ_MINUTES ?= 20
+FUZZ_SEED ?= 1
+FUZZ_HALF = $(shell awk 'BEGIN { print $(FUZZ_MINUTES) / 2 }')
+fuzz: bootstrap install ## tries hostile files and statements for twenty minutes
+	FUZZ_MINUTES=$(FUZZ_HALF) FUZZ_SEED=$(FUZZ_SEED) \
+	cargo test -q -p btc_ingest --no-default-features --lib fuzz:: -- --nocapture
+	cargo run -q -p btc_ingest_kit --bin btc-ingest-fuzz -- --minutes $(FUZZ_HALF) --seed $(FUZZ_SEED)
 
 clean: ## removes what was built
 	cargo clean

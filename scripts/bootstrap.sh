@@ -64,52 +64,18 @@ case $("$PG_CONFIG" --version) in *' 15'*) ;; *) fail "$PG_CONFIG is not Postgre
 have PostgreSQL "$("$PG_CONFIG" --version)"
 extensions=$("$PG_CONFIG" --sharedir)/extension
 
-# Neither is packaged for PostgreSQL 15 in Debian 12, but the sources of the next release build against it. The source
-# list is the machine's own with the release's name replaced, so that mirrors and proxies keep working.
-source_list() {
-    local file
-    for file in /etc/apt/sources.list.d/*.sources; do
-        [ -e "$file" ] || continue
-        sed -E 's/^Types:.*/Types: deb-src/; s/bookworm/trixie/g' "$file" > "$work/parts/$(basename "$file")"
-    done
-    if [ -s /etc/apt/sources.list ]; then
-        grep -hE '^deb ' /etc/apt/sources.list |
-            sed -E 's/^deb /deb-src /; s/bookworm/trixie/g' > "$work/parts/machine.list" || true
-    fi
-    ls "$work"/parts/* >/dev/null 2>&1 || fail 'no apt source list was found' 'ls /etc/apt/sources.list.d'
-}
-fetch_source() {
-    local options=(-o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$work/parts"
-                   -o "Dir::State::lists=$work/lists" -o "APT::Sandbox::User=root")
-    mkdir -p "$work/parts" "$work/lists/partial"
-    source_list
-    apt-get "${options[@]}" update
-    cd "$work" && rm -rf "${1:?}" && mkdir "$1" && cd "$1"
-    apt-get "${options[@]}" source --download-only "$1"
-    dpkg-source -x ./*.dsc source
-}
-build_timescaledb() {
-    fetch_source timescaledb
-    cd source
-    # The Apache edition is what Debian may ship: everything essential here works on it.
-    BUILD_FORCE_REMOVE=true ./bootstrap -DAPACHE_ONLY=1 -DREGRESS_CHECKS=OFF -DWARNINGS_AS_ERRORS=OFF \
-        -DCMAKE_BUILD_TYPE=Release -DSEND_TELEMETRY_DEFAULT=OFF -DPG_CONFIG="$PG_CONFIG"
-    make -C build -j"$(nproc)"
-    $root make -C build install
-}
-build_pgvector() {
-    fetch_source pgvector
-    cd source
-    make -j"$(nproc)" OPTFLAGS= PG_CONFIG="$PG_CONFIG"
-    $root make install PG_CONFIG="$PG_CONFIG"
-}
+# Neither is packaged for PostgreSQL 15 in Debian 12.
+as_root=(${root:+"$root"})
+. scripts/lib/sources.sh
+make_timescaledb() { build_timescaledb; install_timescaledb; }
+make_pgvector() { build_pgvector; install_pgvector; }
 version_of() { sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$extensions/$1.control"; }
 
 step 'TimescaleDB'
-if [ ! -e "$extensions/timescaledb.control" ]; then quietly timescaledb build_timescaledb; fi
+if [ ! -e "$extensions/timescaledb.control" ]; then quietly timescaledb make_timescaledb; fi
 have timescaledb "$(version_of timescaledb)"
 step 'pgvector'
-if [ ! -e "$extensions/vector.control" ]; then quietly pgvector build_pgvector; fi
+if [ ! -e "$extensions/vector.control" ]; then quietly pgvector make_pgvector; fi
 have vector "$(version_of vector)"
 
 step 'cargo-pgrx'

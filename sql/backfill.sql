@@ -11,7 +11,7 @@ COMMENT ON FUNCTION btc_ingest_internal.start_backfill(text[], timestamptz, time
     'arguments (taken_up)';
 
 CREATE FUNCTION btc_ingest_internal.start_backfill_workers(backfill bigint) RETURNS integer
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE c VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'start_backfill_workers_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.start_backfill_workers(bigint) IS
     'Part of backfill(): starts the background workers that an unfinished backfill lacks. Returns their number';

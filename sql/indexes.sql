@@ -35,7 +35,7 @@ AS $$
             'status = ''pending'' AND queued_at IS NULL'),
         ('landing.raw_blobs_5m', '(bucket_5m, asset)', 'raw_blobs_5m_empty_idx', '', 'status = ''empty'''),
         -- What the views count: lag reads only this index.
-        ('ingestion.objects', '(asset, span_from, queued_at)', 'objects_waiting_idx', '',
+        ('ingestion.objects', '(asset, span_from, queued_at, backfill)', 'objects_waiting_idx', '',
             'status IN (''pending'', ''failed'')'),
         -- What stats and doctor() count. These indexes hold few rows, however many the tables hold.
         ('landing.raw_blobs_5m', '(s3_uri)', 'raw_blobs_5m_quarantined_idx', '', 'status = ''quarantined'''),

@@ -27,6 +27,7 @@ pub mod demo;
 pub mod disk;
 pub mod dump;
 pub mod fixture;
+pub mod fuzz;
 pub mod hostile;
 pub mod http;
 pub mod imds;

@@ -1,12 +1,14 @@
--- The last objects of a backfill, in reverse order of (span, uri), for a worker whose own share is done: it helps the
--- other workers from the end of their shares. Objects that are loaded again wait as in backfill_claim.sql. $1:
--- backfill, $2 and $3: span and uri before which to continue, $4: objects at most.
-SELECT coalesce(json_agg(json_build_object('uri', c.s3_uri, 'span', c.span_from::text)
-                         ORDER BY c.span_from DESC, c.s3_uri DESC), '[]')::text
+-- The last objects of a backfill, in reverse order of (span, uri), without those whose prefix waits for S3; each with
+-- the beginning of its span in microseconds since 2000, or infinity. They are for a worker whose own share is done: it
+-- helps the other workers from the end of their shares. Objects that are loaded again wait as in backfill_claim.sql.
+-- $1: backfill, $2 and $3: span and uri before which to continue, $4: objects at most.
+SELECT coalesce(json_agg(json_build_object(
+           'uri', c.s3_uri, 'span', trunc((extract(epoch FROM c.span_from) - 946684800) * 1000000))
+       ORDER BY c.span_from DESC, c.s3_uri DESC), '[]')::text
   FROM (
     SELECT o.s3_uri, o.span_from
       FROM ingestion.objects o
-     WHERE o.backfill = $1 AND o.status = 'pending' AND (o.span_from, o.s3_uri) < ($2::timestamptz, $3)
+     WHERE o.backfill = $1 AND o.status = 'pending' AND (o.span_from, o.s3_uri) < ($2, $3)
        AND NOT (o.reload AND EXISTS (
             SELECT FROM ingestion.object_slices s
               JOIN ingestion.object_slices e

@@ -1,9 +1,11 @@
--- What a worker must know of its backfill before it takes more work. Times are in microseconds since 1970. $1:
--- backfill.
+-- What a worker must know of its backfill before it takes more work. Times are in microseconds since 1970, as far as
+-- bigint goes. $1: backfill.
 SELECT json_build_object(
     'status', b.status, 'mode', b.mode, 'prefixes', b.prefixes, 'parallel', b.parallel, 'force', b.force,
-    'from', CASE WHEN isfinite(b.from_time) THEN (extract(epoch FROM b.from_time) * 1000000)::bigint END,
-    'to', CASE WHEN isfinite(b.to_time) THEN (extract(epoch FROM b.to_time) * 1000000)::bigint END,
+    'from', CASE WHEN isfinite(b.from_time) THEN
+                least(extract(epoch FROM b.from_time) * 1000000, 9223372036854775807)::bigint END,
+    'to', CASE WHEN isfinite(b.to_time) THEN
+              least(extract(epoch FROM b.to_time) * 1000000, 9223372036854775807)::bigint END,
     'state', b.state,
     -- The text before the first placeholder, and a prefix that waits for S3, may each begin with the other.
     'waits_for_s3', EXISTS (SELECT FROM ingestion.outages t

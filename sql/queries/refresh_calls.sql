@@ -3,8 +3,10 @@
 -- buckets are refreshed and a bucket may reach over the edges of the chunk. Each statement must run alone:
 -- TimescaleDB refuses it in functions. The functions of a view run with the privileges of this session's role, so only
 -- views of that role are refreshed, or of superusers by a superuser. They are named by oid, because the owner of a
--- schema could put another view in the place of one. $1: backfill, $2: start of the chunk in microseconds since 1970.
-SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, %L, %L, force => true)', n.nspname,
+-- schema could put another view in the place of one. The settings of a
+-- worker write the times of the statements in UTC and in ISO 8601. $1: backfill, $2: start of the chunk.
+SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, timestamptz %L, timestamptz %L, '
+                                'force => true)', n.nspname,
                                 v.oid,
                                 c.chunk_from - greatest(w.width, interval '1 day'),
                                 c.chunk_to + greatest(w.width, interval '1 day'))), '[]')::text
@@ -20,5 +22,5 @@ SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, %L, %L
   JOIN pg_roles me ON me.rolname = session_user AND (me.oid = o.oid OR (me.rolsuper AND o.rolsuper))
   JOIN pg_extension e ON e.extname = 'timescaledb'
   JOIN pg_namespace n ON n.oid = e.extnamespace
- WHERE c.backfill = $1 AND c.chunk_from = to_timestamp($2 / 1000000.0)
+ WHERE c.backfill = $1 AND c.chunk_from = $2
    AND a.hypertable_schema = 'market_data' AND a.hypertable_name = 'btc_ticks'

@@ -2,7 +2,7 @@
 -- too long for an object is in the history only. $1: bucket, $2: asset, $3: SQLSTATE, $4: message.
 WITH refused AS (
     UPDATE landing.raw_blobs_5m SET status = 'quarantined', queued_at = clock_timestamp()
-     WHERE bucket_5m = $1::timestamptz AND asset = $2
+     WHERE bucket_5m = $1 AND asset = $2
     RETURNING asset, bucket_5m,
               CASE WHEN octet_length(s3_uri) <= 1100 THEN s3_uri ELSE left(s3_uri, 200) END AS s3_uri,
               octet_length(s3_uri) <= 1100 AS fits

@@ -1,5 +1,4 @@
--- What prevents a chunk from being built as a whole; null: nothing. $1 and $2: start and end of the chunk in
--- microseconds since 1970.
+-- What prevents a chunk from being built as a whole; null: nothing. $1 and $2: start and end of the chunk.
 WITH root AS (
     SELECT h.id, 'market_data.btc_ticks'::regclass AS oid FROM _timescaledb_catalog.hypertable h
      WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
@@ -22,11 +21,11 @@ SELECT to_json(coalesce(
        JOIN root ON d.hypertable_id = root.id HAVING count(*) <> 1),
     (SELECT 'the chunk interval has changed' FROM _timescaledb_catalog.dimension d
        JOIN root ON d.hypertable_id = root.id
-      WHERE d.interval_length <> $2 - $1 LIMIT 1),
+      WHERE d.interval_length <> (extract(epoch FROM $2) - extract(epoch FROM $1)) * 1000000 LIMIT 1),
     (SELECT format('the chunk exists already, or a part of it (%s.%s)', c.chunk_schema, c.chunk_name)
        FROM timescaledb_information.chunks c
       WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
-        AND c.range_start < to_timestamp($2 / 1000000.0) AND c.range_end > to_timestamp($1 / 1000000.0) LIMIT 1),
+        AND c.range_start < $2 AND c.range_end > $1 LIMIT 1),
     (SELECT 'the trigger ' || g.tgname || ' would not see the ticks' FROM pg_trigger g JOIN root ON g.tgrelid = root.oid
       WHERE NOT g.tgisinternal AND g.tgname NOT IN ('ts_insert_blocker', 'ts_cagg_invalidation_trigger') LIMIT 1),
     (SELECT 'a foreign key stands on the hypertable' FROM pg_constraint k

@@ -1,5 +1,6 @@
 -- The statements that create the plain table that becomes a chunk, for the tables' owner to run, and the name of the
--- table. $1: name without schema, $2 and $3: start and end of the chunk in microseconds since 1970.
+-- table. The settings of a worker write times in UTC and in ISO 8601, which every setting reads alike. $1: name without
+-- schema, $2 and $3: start and end of the chunk.
 WITH root AS (
     SELECT c.* FROM pg_class c WHERE c.oid = 'market_data.btc_ticks'::regclass
 ), named AS (
@@ -16,8 +17,8 @@ WITH root AS (
     SELECT 0 AS place, format(
                'CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED
                                  INCLUDING STORAGE INCLUDING COMPRESSION,
-                                 CONSTRAINT within_chunk CHECK (bucket_5m >= %L AND bucket_5m < %L)) %s %s',
-               n.name, r.oid::regclass, to_timestamp($2::bigint / 1000000.0), to_timestamp($3::bigint / 1000000.0),
+                                 CONSTRAINT within_chunk CHECK (bucket_5m >= timestamptz %L AND bucket_5m < timestamptz %L)) %s %s',
+               n.name, r.oid::regclass, $2::timestamptz, $3::timestamptz,
                'WITH (' || array_to_string(r.reloptions, ', ') || ')',
                'TABLESPACE ' || (SELECT quote_ident(t.spcname) FROM pg_tablespace t WHERE t.oid = r.reltablespace))
            AS statement

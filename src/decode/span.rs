@@ -9,10 +9,12 @@ use crate::model::options::TimeUnit;
 use crate::model::time_range::TimeRange;
 
 /// Returns the first and last event time in microseconds since 1970. Returns `None` unless every row group with rows
-/// has statistics.
+/// has statistics and both are times that PostgreSQL can hold.
 pub fn time_span(meta: &FileMeta, mapping: &Mapping) -> Option<(i64, i64)> {
     let (unit, first, last) = raw_span(meta, mapping)?;
-    Some((micros(first, unit)?, micros(last, unit)?))
+    let possible = TimeRange::default();
+    let span = (micros(first, unit)?, micros(last, unit)?);
+    (possible.contains(span.0) && possible.contains(span.1)).then_some(span)
 }
 
 /// Says what is wrong with the first or the last event time by the statistics. Returns `None` if both are plausible, or

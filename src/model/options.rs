@@ -24,6 +24,17 @@ pub const TICK_COLUMNS: [&str; 9] = [
 /// The tick columns that every file must have. `options.symbol` may stand for the symbol.
 pub const REQUIRED_COLUMNS: [&str; 5] = ["event_time", "symbol", "trade_id", "price", "quantity"];
 
+/// The most bytes of a JSON argument, as for the metadata of a registry row.
+const MOST_JSON: usize = 65_536;
+
+/// Parses the JSON of an argument.
+pub fn parse_json(argument: &str, text: &str) -> Result<Value> {
+    if text.len() > MOST_JSON {
+        return Err(invalid(argument, &format!("has {} bytes; more than 65,536 are not accepted", text.len())));
+    }
+    serde_json::from_str(text).map_err(|error| invalid(argument, &format!("cannot be read: {error}")))
+}
+
 /// What to do with a row that is not a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBadRow {

@@ -66,6 +66,56 @@ mod tests {
       ORDER BY row_number";
 
     #[pg_test]
+    fn units_are_planned_for_what_exists_and_not_for_what_lies_between() {
+        Spi::run(
+            "INSERT INTO ingestion.objects (s3_uri, backfill, span_from, span_to) VALUES
+                ('s3://a/first-week', 1, '2024-08-08 00:00+00', '2024-08-08 00:05+00'),
+                ('s3://a/two-weeks', 1, '2024-08-14 23:55+00', '2024-08-15 00:05+00'),
+                ('s3://a/far-apart', 1, '1970-01-01 00:00+00', '9999-12-31 00:00+00'),
+                ('s3://a/year', 1, '2020-01-02 00:00+00', '2021-01-01 00:00+00'),
+                ('s3://a/unknown', 1, '-infinity', 'infinity'),
+                ('s3://a/beginning', 1, '4714-11-24 00:00+00 BC', '4714-11-24 00:05+00 BC'),
+                ('s3://a/end', 1, '294276-12-31 23:50+00', '294276-12-31 23:55+00')",
+        )
+        .unwrap();
+        let week = 7 * 24 * 3_600_000_000_i64;
+        Spi::connect_mut(|client| {
+            let args = [1_i64.into(), week.into(), 64_i64.into()];
+            spi::execute(client, statement!("units_plan"), &args).unwrap();
+            let sql = "SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE chunk_from >= '2024-01-01 00:00+00'),
+                                        min(chunk_from) = '2020-01-02 00:00+00', max(chunk_to) = '2024-08-22 00:00+00')
+                         FROM ingestion.backfill_chunks";
+            let found: Option<String> = client.select(sql, None, &[]).unwrap().first().get_one().unwrap();
+            assert_eq!(found.as_deref(), Some("55 2 t t"));
+        });
+    }
+
+    #[pg_test]
+    fn functions_and_workers_have_the_same_fixed_settings() {
+        let shown = |(name, value): &(&std::ffi::CStr, &std::ffi::CStr)| {
+            format!("{}={}", name.to_str().unwrap(), value.to_str().unwrap())
+        };
+        let mut wanted: Vec<String> = ffi::FIXED.iter().map(shown).filter(|it| !it.starts_with("search")).collect();
+        wanted.sort();
+        let sql = "SELECT p.oid::regprocedure::text,
+                          ARRAY(SELECT lower(split_part(s, '=', 1)) || '=' || split_part(s, '=', 2)
+                                  FROM unnest(p.proconfig) AS s WHERE s !~ '^(search_path|jit|client_min_messages)='
+                                 ORDER BY 1)
+                     FROM pg_proc p
+                    WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)
+                      AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype";
+        Spi::connect(|client| {
+            let rows = client.select(sql, None, &[]).unwrap();
+            assert!(rows.len() > 30);
+            for row in rows {
+                let (function, found): (String, Vec<String>) =
+                    (row.get(1).unwrap().unwrap(), row.get(2).unwrap().unwrap());
+                assert_eq!(found, wanted, "{function}");
+            }
+        });
+    }
+
+    #[pg_test]
     fn a_lock_has_the_key_that_sql_gives_it() {
         for name in ["", "s3://landing/Binance/BTCUSDT/2024/08/08/BTCUSDT_20240808T1200Z.parquet", "s3://a/ä €"] {
             let key = Spi::get_one_with_args("SELECT hashtextextended($1, 0)", &[name.into()]);

@@ -5,6 +5,7 @@
 mod aggregates;
 mod dump;
 mod equal;
+mod far_times;
 mod faults;
 mod order;
 mod owner;

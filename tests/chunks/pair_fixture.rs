@@ -168,7 +168,8 @@ impl PairFixture {
         self.chunks.must_hold_chunks(&self.all);
         let ticks = "SELECT to_jsonb(t) - 'ingested_at' #>> '{}' FROM market_data.btc_ticks t ORDER BY 1";
         assert!(texts(&mut self.objects.client, ticks) == texts(&mut self.chunks.client, ticks));
-        let records = "SELECT (to_jsonb(o) - '{registered_at, loaded_at, attempt_started_at, backfill, load_order}'::text[])::text
+        let records = "SELECT (to_jsonb(o) - '{registered_at, loaded_at, attempt_started_at, backfill,
+                                                  load_order}'::text[])::text
                        FROM ingestion.objects o
                      UNION ALL SELECT (to_jsonb(s) - 'loaded_at')::text FROM ingestion.object_slices s
                      UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at}'::text[])::text

@@ -4,6 +4,7 @@
 
 mod doctor;
 mod documents;
+mod hostile_settings;
 mod lifecycle;
 mod privileges;
 mod schema;

@@ -216,7 +216,7 @@ fn rows_of_an_object_that_is_in_use_keep_no_other_row_waiting() {
     hand.batch_execute("COMMIT").unwrap();
     queue.wait_for(
         "the rows of the object in use",
-        "NOT EXISTS (SELECT FROM landing.raw_blobs_5m WHERE asset = 'SOLUSDT' AND status <> 'loaded')",
+        "NOT EXISTS (SELECT FROM landing.raw_blobs_5m WHERE asset = 'SOLUSDT' AND status <> 'empty')",
     );
 }
 

@@ -82,7 +82,7 @@ pub fn count(client: &mut Client, status: &str) -> i64 {
 #[track_caller]
 pub fn wait_until_loaded(client: &mut Client, objects: usize) {
     wait_until("the last slice", SOON, || {
-        let sql = "SELECT count(*) FROM landing.raw_blobs_5m WHERE status <> 'loaded'";
+        let sql = "SELECT count(*) FROM landing.raw_blobs_5m WHERE status NOT IN ('loaded', 'empty')";
         count(client, "loaded") == objects as i64 && number(client, sql) == 0
     });
 }

@@ -55,7 +55,7 @@ fn a_row_is_loaded_only_if_its_object_holds_ticks_of_its_slice_and_lag_goes_by_w
 
     // The hint mends it as it is printed.
     let hint = queue.text("SELECT hint FROM btc_ingest.doctor() WHERE name = 'registrations'");
-    queue.run(hint.split_once("remove them: ").unwrap().1);
+    queue.run(&hint);
     assert_eq!(queue.text(ROWS), "2024-08-08 12:00 BTCUSDT loaded t, 2024-08-08 12:05 BTCUSDT loaded t");
     assert_eq!(queue.text(DOCTOR), "t every row fits its object");
 }
@@ -92,6 +92,8 @@ fn a_row_follows_its_object_from_one_version_to_the_next() {
     queue.run("COMMIT");
     queue.wait_for("both rows", "NOT EXISTS (SELECT FROM landing.raw_blobs_5m WHERE status = 'pending')");
     assert_eq!(queue.text(ROWS), "2024-08-08 12:00 BTCUSDT loaded t, 2024-08-08 12:05 BTCUSDT empty f");
+    // It may be a matter of the time by which a producer sorts its ticks.
+    assert_eq!(queue.text(DOCTOR), "t every row fits its object");
     // The next version holds ticks of the other bucket only. What its rows say of the first one is not held against it.
     let other = btc_ingest_kit::ParquetFile::new().bytes(&crate::queue_fixture::slice_ticks("BTCUSDT", 1));
     queue.put_bytes("BTCUSDT/00000.parquet", other);

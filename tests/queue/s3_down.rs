@@ -112,7 +112,7 @@ fn good_objects_pass_one_that_always_fails_and_one_that_stalls_and_only_those_ar
         assert_eq!(queue.history(&slice.uri), history);
     }
     assert_eq!(said(&queue), 0);
-    assert_eq!(queue.number("SELECT max(attempts) FROM ingestion.objects WHERE status = 'loaded'"), 1);
+    assert_eq!(queue.number("SELECT max(attempts)::bigint FROM ingestion.objects WHERE status = 'loaded'"), 1);
     queue.must_hold(&good);
     proxy.release();
 }
@@ -149,7 +149,7 @@ fn a_role_that_may_not_list_still_gives_up_what_is_bad_and_notices_the_end_of_an
     proxy.on(When::list(), Fault::access_denied());
     queue.wait_loaded(&more);
     queue.wait_for("the end of the outage", "NOT EXISTS (SELECT FROM btc_ingest.outages)");
-    assert_eq!(queue.number("SELECT max(attempts) FROM ingestion.objects WHERE status = 'loaded'"), 1);
+    assert_eq!(queue.number("SELECT max(attempts)::bigint FROM ingestion.objects WHERE status = 'loaded'"), 1);
 }
 
 #[test]

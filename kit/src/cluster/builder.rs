@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
+use super::hostile_settings;
 use super::running::{Cluster, give_to_server_user, janitor};
 use crate::command::{run, server_program};
 use crate::janitor::{Janitor, fresh_dir};
@@ -18,13 +19,21 @@ pub struct ClusterBuilder {
     environment: BTreeMap<String, String>,
     durable: bool,
     port: Option<u16>,
+    hostile: bool,
 }
 
 impl Default for ClusterBuilder {
     fn default() -> Self {
         // Without credentials the SDK would ask the metadata service, which takes seconds.
         let environment = BTreeMap::from([("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned())]);
-        Self { preload: vec!["timescaledb".to_owned()], settings: vec![], environment, durable: false, port: None }
+        Self {
+            preload: vec!["timescaledb".to_owned()],
+            settings: vec![],
+            environment,
+            durable: false,
+            port: None,
+            hostile: hostile_settings::wanted(),
+        }
     }
 }
 
@@ -72,6 +81,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Gives the databases and the superuser settings that change how values read as texts, and what a statement means.
+    pub fn hostile_settings(mut self) -> Self {
+        self.hostile = true;
+        self
+    }
+
     /// Makes the cluster and waits until it answers. It goes when the returned value or this process goes.
     pub fn start(self) -> Cluster {
         let base = fresh_dir("btc_ingest-pg-").expect("a temporary directory");
@@ -108,8 +123,13 @@ impl ClusterBuilder {
             environment: Mutex::new(self.environment),
             base,
             janitor,
+            hostile: self.hostile,
         };
         cluster.start();
+        if self.hostile {
+            hostile_settings::of_role(&mut cluster.client("postgres"));
+            hostile_settings::of_database(&mut cluster.client("postgres"), "postgres");
+        }
         cluster
     }
 

@@ -5,6 +5,7 @@
 
 mod builder;
 mod database;
+pub mod hostile_settings;
 mod running;
 
 pub use builder::ClusterBuilder;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use postgres::{Client, NoTls};
 
+use super::hostile_settings;
 use crate::command::{OS_USER, client_program, is_root, outcome, run, server_program, unprivileged};
 use crate::janitor::{Janitor, fresh_dir};
 use crate::process::{children, is_running};
@@ -38,6 +39,8 @@ pub struct Cluster {
     pub(super) wanted_port: Option<u16>,
     pub(super) environment: Mutex<BTreeMap<String, String>>,
     pub(super) janitor: Option<Janitor>,
+    /// Whether its databases get hostile settings.
+    pub(super) hostile: bool,
 }
 
 impl Cluster {
@@ -175,7 +178,14 @@ impl Cluster {
         let mut file = std::fs::OpenOptions::new().append(true).open(base.join("data/postgresql.conf")).unwrap();
         writeln!(file, "unix_socket_directories = '{}'", base.display()).unwrap();
         let environment = Mutex::new(self.environment.lock().unwrap().clone());
-        let standby = Cluster { base, port: AtomicU32::new(0), wanted_port: None, environment, janitor: Some(janitor) };
+        let standby = Cluster {
+            base,
+            port: AtomicU32::new(0),
+            wanted_port: None,
+            environment,
+            janitor: Some(janitor),
+            hostile: self.hostile,
+        };
         standby.start();
         standby
     }
@@ -237,9 +247,13 @@ impl Cluster {
 
     /// Makes an empty database.
     pub fn create_database(&self, name: &str) {
-        self.client("postgres")
+        let mut client = self.client("postgres");
+        client
             .batch_execute(&format!("CREATE DATABASE {}", quoted(name)))
             .unwrap_or_else(|e| panic!("cannot create database {name}: {e:?}"));
+        if self.hostile {
+            hostile_settings::of_database(&mut client, &quoted(name));
+        }
     }
 
     /// Runs `CREATE EXTENSION btc_ingest CASCADE`.

@@ -3,6 +3,7 @@
 mod budget;
 mod damage;
 mod encodings;
+mod fuzz;
 mod kit;
 mod rows;
 mod schema;

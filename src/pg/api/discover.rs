@@ -1,15 +1,15 @@
 //! Watched prefixes and their listings, which `sql/discover.sql` declares.
 
+use pgrx::AnyElement;
 use pgrx::prelude::*;
-use serde_json::json;
 
 use crate::pg::discovery;
 use crate::pg::session::report;
 
 #[pg_extern(sql = false)]
-fn watch(prefix: Option<&str>, options: Option<pgrx::JsonB>) -> String {
-    let options = options.map_or_else(|| json!({}), |options| options.0);
-    let result = discovery::watch(prefix.unwrap_or_default(), options);
+fn watch(prefix: Option<&str>, options: Option<AnyElement>) -> String {
+    let options = super::json("options", options);
+    let result = options.and_then(|options| discovery::watch(prefix.unwrap_or_default(), options));
     report::or_raise(prefix, result)
 }
 

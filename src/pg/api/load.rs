@@ -1,7 +1,7 @@
 //! `load_s3_slice`, `inspect_s3`, `register_s3_slice` and `doctor`, which `sql/load.sql` declares.
 
+use pgrx::AnyElement;
 use pgrx::prelude::*;
-use serde_json::json;
 
 use crate::pg::load::one::{self, Request};
 use crate::pg::load::{inspect, register};
@@ -12,13 +12,15 @@ fn load_s3_slice(
     uri: Option<&str>,
     on_bad_row: Option<&str>,
     force: Option<bool>,
-    options: Option<pgrx::JsonB>,
+    options: Option<AnyElement>,
 ) -> pgrx::composite_type!('static, "btc_ingest.load_report") {
-    let result = one::load(&Request {
-        uri: uri.unwrap_or_default(),
-        on_bad_row: on_bad_row.unwrap_or("abort"),
-        force: force.unwrap_or(false),
-        options: options.map_or_else(|| json!({}), |options| options.0),
+    let result = super::json("options", options).and_then(|options| {
+        one::load(&Request {
+            uri: uri.unwrap_or_default(),
+            on_bad_row: on_bad_row.unwrap_or("abort"),
+            force: force.unwrap_or(false),
+            options,
+        })
     });
     let row = result.and_then(|report| super::composite(&report));
     report::or_raise(uri, row)
@@ -28,7 +30,7 @@ fn load_s3_slice(
 #[allow(clippy::type_complexity)]
 fn inspect_s3(
     uri: Option<&str>,
-    options: Option<pgrx::JsonB>,
+    options: Option<AnyElement>,
 ) -> TableIterator<
     'static,
     (
@@ -45,8 +47,8 @@ fn inspect_s3(
         name!(problem, Option<String>),
     ),
 > {
-    let options = options.map_or_else(|| json!({}), |options| options.0);
-    let result = inspect::inspect(uri.unwrap_or_default(), options);
+    let options = super::json("options", options);
+    let result = options.and_then(|options| inspect::inspect(uri.unwrap_or_default(), options));
     let row = result.map(|found| {
         let (from, to) = found.time_span.unzip();
         (
@@ -72,7 +74,7 @@ fn register_s3_slice(
     uri: Option<&str>,
     asset: Option<&str>,
     bucket_5m: Option<TimestampWithTimeZone>,
-    metadata: Option<pgrx::JsonB>,
+    metadata: Option<AnyElement>,
 ) -> TableIterator<
     'static,
     (
@@ -82,8 +84,9 @@ fn register_s3_slice(
         name!(note, String),
     ),
 > {
-    let metadata = metadata.map_or_else(|| json!({}), |metadata| metadata.0);
-    let result = register::register(uri.unwrap_or_default(), asset.unwrap_or_default(), bucket_5m, metadata);
+    let register =
+        |metadata| register::register(uri.unwrap_or_default(), asset.unwrap_or_default(), bucket_5m, metadata);
+    let result = super::json("metadata", metadata).and_then(register);
     report::or_raise(uri, result.map(TableIterator::once))
 }
 

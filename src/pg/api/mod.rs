@@ -10,11 +10,19 @@ mod quality;
 mod queue;
 mod status;
 
+use pgrx::AnyElement;
 use pgrx::prelude::*;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::model::options::parse_json;
 use crate::model::report::LoadReport;
-use crate::pg::session::report;
+use crate::pg::session::{ffi, report};
+
+/// Parses an argument that SQL declares as jsonb. A null stands for its default, an empty object.
+fn json(name: &str, argument: Option<AnyElement>) -> Result<Value> {
+    argument.map_or_else(|| Ok(json!({})), |argument| parse_json(name, &ffi::jsonb_text(argument)))
+}
 
 /// The row type of a load's report. A function whose argument list names it must write the macro itself, as
 /// pgrx reads it there.

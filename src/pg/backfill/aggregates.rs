@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::pg::session::ffi::Failure;
 use crate::pg::session::locks::Lock;
+use crate::pg::session::time::timestamp;
 use crate::pg::session::tx::{tx, tx_with_target};
 use crate::pg::session::{ffi, guc, processes, report, spi};
 
@@ -72,8 +73,8 @@ fn refresh_in_another_process(owner: pg_sys::Oid, backfill: i64, chunk: i64) -> 
     // The row says how it went.
     let _ = process.wait_for_shutdown();
     let sql = "SELECT refresh_due::text FROM ingestion.backfill_chunks
-                WHERE backfill = $1 AND chunk_from = to_timestamp($2 / 1000000.0)";
-    let due: Option<bool> = tx(|client| spi::fetch_kept(client, sql, &[backfill.into(), chunk.into()]))?;
+                WHERE backfill = $1 AND chunk_from = $2";
+    let due: Option<bool> = tx(|client| spi::fetch_kept(client, sql, &[backfill.into(), timestamp(chunk)?.into()]))?;
     if due == Some(true) && !ffi::is_ending() {
         pause();
     }
@@ -91,6 +92,7 @@ pub fn refresh_as_owner(backfill: i64, chunk: i64) {
 /// Refreshes over one chunk with the privileges of the session's role. Returns `false` after a failure, which is
 /// logged: the ticks are stored, and a view that cannot be refreshed does not end the backfill.
 fn refresh(backfill: i64, chunk: i64) -> Result<bool> {
+    let chunk = timestamp(chunk)?;
     let args = || [backfill.into(), chunk.into()];
     let calls: Vec<String> = tx(|client| spi::fetch(client, statement!("refresh_calls"), &args()))?;
     let refresh = || {
@@ -100,7 +102,7 @@ fn refresh(backfill: i64, chunk: i64) -> Result<bool> {
     match ffi::survive(refresh) {
         Ok(()) => {
             let done = "UPDATE ingestion.backfill_chunks SET refresh_due = false
-                         WHERE backfill = $1 AND chunk_from = to_timestamp($2 / 1000000.0)";
+                         WHERE backfill = $1 AND chunk_from = $2";
             tx(|client| spi::execute_kept(client, done, &args()))?;
             Ok(true)
         }

@@ -119,7 +119,7 @@ fn record(
     let refresh = status == UnitStatus::Attached && spi::fetch::<bool>(client, aggregates, &[])?;
     let args = [
         backfill.id.into(),
-        unit.from.into(),
+        unit.times()?.0.into(),
         status.as_str().to_owned().into(),
         built.filled.rows.into(),
         built.note.clone().into(),
@@ -208,7 +208,8 @@ fn build(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit) -> std::re
 
 /// Creates an empty table with the hypertable's columns.
 fn new_table(client: &mut SpiClient<'_>, name: &str, unit: Unit) -> Result<pg_sys::Oid> {
-    let args = [name.to_owned().into(), unit.from.into(), unit.to.into()];
+    let (from, to) = unit.times()?;
+    let args = [name.to_owned().into(), from.into(), to.into()];
     let statements: Vec<String> = spi::fetch(client, statement!("unit_stage"), &args)?;
     run(client, &statements)?;
     let sql = "SELECT to_json(format('ingestion.%I', $1)::regclass::oid::bigint)::text";
@@ -256,7 +257,8 @@ fn attach(
 
 /// Refuses a unit whose chunk cannot be built as a whole.
 fn check(client: &mut SpiClient<'_>, unit: Unit) -> std::result::Result<(), Refused> {
-    let args = [unit.from.into(), unit.to.into()];
+    let (from, to) = unit.times()?;
+    let args = [from.into(), to.into()];
     let objection: Option<String> = spi::fetch_kept(client, statement!("unit_objection"), &args)?;
     objection.map_or(Ok(()), |why| Err(Refused::Objection(why)))
 }

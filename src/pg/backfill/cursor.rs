@@ -11,13 +11,14 @@ use crate::load::prefetch::MAX_PREFETCHED;
 use crate::pg::queue::claim::Claim;
 use crate::pg::queue::claiming::take;
 use crate::pg::session::spi;
+use crate::pg::session::time::Time;
 
 /// Objects that are claimed at a time: as many as may be prefetched.
 const CLAIMS: i64 = MAX_PREFETCHED as i64;
 /// The position before all objects, as (span, uri).
-const FIRST: (&str, &str) = ("-infinity", "");
+const FIRST: (Time, &str) = (Time::Beginning, "");
 /// The position behind all objects.
-const LAST: (&str, &str) = ("infinity", "\u{10FFFF}");
+const LAST: (Time, &str) = (Time::End, "\u{10FFFF}");
 /// A claim gives up when it has come to an end so many times: once from the present position, then once each
 /// way from the beginning, because objects that are due for another attempt lie behind the position.
 const ENDS: i32 = 3;
@@ -34,8 +35,8 @@ enum Direction {
 /// A pending object of the backfill (`backfill_claim.sql`, `backfill_claim_last.sql`).
 #[derive(Deserialize)]
 struct Row {
-    /// The beginning of its times, as PostgreSQL writes it.
-    span: String,
+    /// The beginning of its times.
+    span: Time,
     uri: String,
 }
 
@@ -44,21 +45,20 @@ pub struct Cursor {
     slot: i32,
     direction: Direction,
     /// (span, uri) of the last object that was looked at.
-    position: (String, String),
+    position: (Time, String),
 }
 
 impl Cursor {
     /// Returns a cursor before the first object of the worker with this slot.
     pub fn new(slot: i32) -> Self {
-        let mut cursor = Cursor { slot, direction: Direction::Own, position: Default::default() };
-        cursor.restart(Direction::Own);
-        cursor
+        let (span, uri) = FIRST;
+        Cursor { slot, direction: Direction::Own, position: (span, uri.to_owned()) }
     }
 
     fn restart(&mut self, direction: Direction) {
         let (span, uri) = if direction == Direction::Own { FIRST } else { LAST };
         self.direction = direction;
-        self.position = (span.to_owned(), uri.to_owned());
+        self.position = (span, uri.to_owned());
     }
 
     /// Claims the next objects. Returns an empty list if other workers have claimed all that are pending.
@@ -79,7 +79,7 @@ impl Cursor {
                 }
                 continue;
             };
-            self.position = (last.span.clone(), last.uri.clone());
+            self.position = (last.span, last.uri.clone());
             let claims = take(client, rows.into_iter().map(|row| row.uri).collect(), own, MAX_PREFETCHED)?;
             if !claims.is_empty() {
                 return Ok(claims);
@@ -89,7 +89,7 @@ impl Cursor {
 
     /// Reads the pending objects that follow the position.
     fn pending(&self, client: &mut SpiClient<'_>, backfill: &Backfill) -> Result<Vec<Row>> {
-        let (span, uri) = self.position.clone();
+        let (span, uri) = (self.position.0.timestamp()?, self.position.1.clone());
         match self.direction {
             Direction::Own => spi::fetch_kept(
                 client,

@@ -7,7 +7,7 @@ use pgrx::spi::SpiClient;
 use super::refused::Refused;
 use super::row::Backfill;
 use super::staging::{Staged, StagingTable};
-use super::units::Unit;
+use super::units::{MOST_CHUNKS, Unit};
 use crate::error::Result;
 use crate::error::verdict::Verdict;
 use crate::load::pipeline::Job;
@@ -104,7 +104,8 @@ pub fn fill(
 
 /// Plans the loads of the unit's objects. Records the failure of an object whose load cannot be planned.
 fn plans(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, filled: &mut Filled) -> Result<Vec<LoadPlan>> {
-    let args = [backfill.id.into(), unit.from.into(), unit.to.into()];
+    let (from, to) = unit.times()?;
+    let args = [backfill.id.into(), from.into(), to.into(), MOST_CHUNKS.into()];
     let uris: Vec<String> = spi::fetch_kept(client, statement!("unit_objects"), &args)?;
     let mut plans = Vec::with_capacity(uris.len());
     for uri in &uris {

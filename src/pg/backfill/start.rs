@@ -48,6 +48,11 @@ impl Plan {
         {
             return Err(invalid("\"from\" must be before \"to\""));
         }
+        if self.from == Some(TimestampWithTimeZone::positive_infinity())
+            || self.to == Some(TimestampWithTimeZone::negative_infinity())
+        {
+            return Err(invalid("no object has times after \"from\" and before \"to\""));
+        }
         if !(1..=MOST_WORKERS).contains(&self.parallel) {
             return Err(invalid(&format!("parallel must be between 1 and {MOST_WORKERS}")));
         }

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 
-use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
@@ -11,11 +10,11 @@ use super::start::Plan;
 use crate::error::Result;
 use crate::load::footers::{self, Footer};
 use crate::load::listing::Page;
-use crate::model::bucket::POSTGRES_EPOCH_US;
 use crate::model::options::LoadOptions;
 use crate::model::uri::S3Uri;
 use crate::pg::listing::picker::Picker;
 use crate::pg::session::target::as_owner;
+use crate::pg::session::time::since_1970;
 use crate::pg::session::{ffi, guc, spi};
 use crate::s3::head::ObjectHead;
 use crate::s3::listing::ListedObject;
@@ -56,8 +55,7 @@ pub struct Survey {
 pub fn survey(plan: &Plan) -> Result<Survey> {
     let mut found = Survey::default();
     let mut sample = Sample::default();
-    let us = |time: &Option<TimestampWithTimeZone>| time.map(|time| i64::from(time) + POSTGRES_EPOCH_US);
-    let (from, to) = (us(&plan.from), us(&plan.to));
+    let (from, to) = (plan.from.and_then(since_1970), plan.to.and_then(since_1970));
     let patterns = plan.patterns()?;
     // The tables are checked before the first request to S3.
     as_owner(|_, _| Ok(()))?;

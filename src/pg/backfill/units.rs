@@ -1,17 +1,26 @@
 //! Units: the chunks that a backfill in mode `chunk` builds as a whole. Each is planned, claimed, and
 //! finished once.
 
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
 use super::row::Backfill;
+use super::start::MOST_WORKERS;
 use crate::error::Result;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::spi;
+use crate::pg::session::time::timestamp;
 use crate::pg::session::tx::tx;
 
 /// How often a unit is attempted.
 const MOST_ATTEMPTS: i32 = 3;
+
+/// How many chunks an object may reach over to be read for each of them. An object that reaches over more is loaded on
+/// its own.
+pub const MOST_CHUNKS: i64 = 64;
+/// Units that are looked at to find a free one. Fewer are claimed: there are at most [`MOST_WORKERS`] workers.
+const LOOK_AT: i64 = MOST_WORKERS as i64 + 1;
 
 /// One chunk to be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -58,7 +67,7 @@ pub enum Next {
 /// Plans the units of a backfill. Units that are planned already stay as they are.
 pub fn plan(backfill: &Backfill) -> Result<()> {
     tx(|client| {
-        let args = [backfill.id.into(), backfill.interval.into()];
+        let args = [backfill.id.into(), backfill.interval.into(), MOST_CHUNKS.into()];
         spi::execute_kept(client, statement!("units_plan"), &args).map(drop)
     })
 }
@@ -84,18 +93,23 @@ pub fn next(backfill: &Backfill) -> Result<Next> {
 }
 
 fn pending(client: &mut SpiClient<'_>, backfill: &Backfill) -> Result<Vec<Unit>> {
-    spi::fetch_kept(client, statement!("unit_next"), &[backfill.id.into()])
+    spi::fetch_kept(client, statement!("unit_next"), &[backfill.id.into(), LOOK_AT.into()])
 }
 
 /// Counts an attempt before the unit is built, so that an attempt that ends its backend is counted as well.
 /// Returns `false` if the unit has had all its attempts; its objects are then loaded one by one.
 fn begin(client: &mut SpiClient<'_>, backfill: i64, unit: Unit) -> Result<bool> {
-    let args = [backfill.into(), unit.from.into(), MOST_ATTEMPTS.into()];
+    let args = [backfill.into(), unit.times()?.0.into(), MOST_ATTEMPTS.into()];
     let status: Option<UnitStatus> = spi::fetch_kept(client, statement!("unit_begin"), &args)?;
     Ok(status == Some(UnitStatus::Pending))
 }
 
 impl Unit {
+    /// Returns the start and the end of the chunk.
+    pub fn times(&self) -> Result<(TimestampWithTimeZone, TimestampWithTimeZone)> {
+        Ok((timestamp(self.from)?, timestamp(self.to)?))
+    }
+
     fn lock(&self) -> Lock<'static> {
         Lock::Unit(self.from)
     }

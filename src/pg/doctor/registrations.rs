@@ -1,4 +1,5 @@
-//! Registrations that do not fit their object: the object holds ticks, but none of the row's bucket and asset.
+//! Registrations that do not fit their object: the object holds ticks, but none of the row's asset in its bucket or a
+//! neighbouring one.
 
 use serde::Deserialize;
 
@@ -34,7 +35,9 @@ pub fn checks() -> Result<Vec<Check>> {
          {examples}"
     );
     let fix = "DELETE FROM landing.raw_blobs_5m b WHERE b.status = 'empty' AND EXISTS (SELECT FROM \
-               ingestion.object_slices s WHERE s.s3_uri = b.s3_uri);";
+               ingestion.object_slices s WHERE s.s3_uri = b.s3_uri) AND NOT EXISTS (SELECT FROM \
+               ingestion.object_slices s WHERE s.s3_uri = b.s3_uri AND s.asset = b.asset AND s.bucket_5m BETWEEN \
+               b.bucket_5m - interval '5 minutes' AND b.bucket_5m + interval '5 minutes');";
     let remark = "Their producer has named the wrong bucket, asset or object. Register the right ones as well.";
     Ok(vec![Check::bad(NAME, detail, Hint::run(fix).then(remark))])
 }

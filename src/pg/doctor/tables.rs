@@ -43,7 +43,8 @@ pub fn triggers() -> Result<Vec<Check>> {
     Ok(vec![match fix {
         None => Check::good(NAME, "both triggers of landing.raw_blobs_5m are there and enabled"),
         Some(fix) => {
-            let detail = "landing.raw_blobs_5m lacks a trigger, or it does not fire for every row: rows are not checked, or wake no worker";
+            let detail = "landing.raw_blobs_5m lacks a trigger, or it does not fire for every row: rows are not \
+                          checked, or wake no worker";
             let remark =
                 "Rows that were written meanwhile are enqueued by the next poll, unless their status was changed.";
             Check::bad(NAME, detail, Hint::run(fix).then(remark))

@@ -187,7 +187,7 @@ impl Load<'_> {
         if self.known.may_have_rejects() && only.is_none() {
             self.record.forget_rejects(client, &opened.head)?;
         }
-        let mut sink = Sink::new(self.target, self.job, opened, on_conflict, only);
+        let mut sink = Sink::new(self.target, self.job, opened, on_conflict, only)?;
         let (cost, storing) = events::batches(thread, |batch| {
             let rows = (batch.rows.len() as u64 + batch.rejected) as i64;
             sink.store(client, batch)?;

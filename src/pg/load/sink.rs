@@ -96,8 +96,8 @@ impl<'a> Sink<'a> {
         opened: &Opened,
         on_conflict: OnConflict,
         only: Option<&'a SliceKey>,
-    ) -> Sink<'a> {
-        Sink {
+    ) -> Result<Sink<'a>> {
+        Ok(Sink {
             uri: job.uri.to_string(),
             etag: opened.head.etag.clone(),
             rows: opened.rows,
@@ -108,13 +108,13 @@ impl<'a> Sink<'a> {
             // The rejected rows of the last load are still kept.
             kept_rejects_left: if only.is_some() { 0 } else { job.limits.kept_rejects },
             root: target.root,
-            root_size: ffi::table_size(target.root),
+            root_size: ffi::table_size(target.root).ok_or(Error::TargetChanged)?,
             subtransactions: 0,
             chunks: Chunks::new(target),
             counts: Counts::default(),
             slices: Slices::new(),
             example: String::new(),
-        }
+        })
     }
 
     /// Stores one batch.
@@ -162,7 +162,7 @@ impl<'a> Sink<'a> {
 
     /// Makes the last checks and fills the report's counts.
     pub fn finish(&mut self, report: &mut LoadReport) -> Result<()> {
-        if ffi::table_size(self.root) > self.root_size {
+        if ffi::table_size(self.root).is_some_and(|size| size > self.root_size) {
             return Err(Error::RootGrew);
         }
         report.slices = self.slices.len() as i32;

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::format::not_parquet;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
+use crate::pg::session::time::Time;
 use crate::pg::session::{report, shared, spi};
 
 /// Rows that one transaction enqueues. Each row takes a lock.
@@ -20,8 +21,8 @@ const BATCH: i64 = 500;
 /// Batches of rows that one call looks at, if no row of the first ones can be enqueued.
 const PAGES: usize = 10;
 
-/// The key of a registry row, as texts.
-type Key = (String, String);
+/// The key of a registry row: bucket and asset.
+type Key = (Time, String);
 
 thread_local! {
     /// The row behind which the next call begins, because this many rows before it could not be enqueued.
@@ -32,7 +33,7 @@ thread_local! {
 #[derive(Clone, Deserialize)]
 struct Row {
     uri: String,
-    bucket: String,
+    bucket: Time,
     asset: String,
     #[serde(deserialize_with = "spi::nullable")]
     etag: Option<String>,
@@ -47,7 +48,7 @@ struct Row {
 /// The object of one or several registry rows.
 struct Object {
     /// Bucket and asset of its first row.
-    bucket: String,
+    bucket: Time,
     asset: String,
     /// Etag and size, which identify a version only together.
     version: Option<(String, i64)>,
@@ -62,7 +63,7 @@ pub fn enqueue(client: &mut SpiClient<'_>) -> Result<()> {
     let mut in_use = HashSet::new();
     for _ in 0..PAGES {
         let mut rows = find(client, behind.take(), &in_use)?;
-        let Some(last) = rows.last().map(|row| (row.bucket.clone(), row.asset.clone())) else { return Ok(()) };
+        let Some(last) = rows.last().map(|row| (row.bucket, row.asset.clone())) else { return Ok(()) };
         let is_last_page = (rows.len() as i64) < BATCH;
         let faulty: Vec<Row> = rows.extract_if(.., |row| row.fault.is_some()).collect();
         for row in &faulty {
@@ -90,6 +91,7 @@ pub fn enqueue(client: &mut SpiClient<'_>) -> Result<()> {
 /// Returns the next rows behind a key, or the first ones, except rows of the objects that are in use.
 fn find(client: &mut SpiClient<'_>, behind: Option<Key>, in_use: &HashSet<String>) -> Result<Vec<Row>> {
     let (bucket, asset) = behind.unzip();
+    let bucket = bucket.map(Time::timestamp).transpose()?;
     let in_use: Vec<String> = in_use.iter().cloned().collect();
     spi::fetch_kept(client, statement!("enqueue_find"), &[BATCH.into(), bucket.into(), asset.into(), in_use.into()])
 }
@@ -126,8 +128,8 @@ fn quarantine(client: &mut SpiClient<'_>, row: &Row, failure: &Failure) -> Resul
     let what = format!("the registry row of {} in {} is not enqueued", row.asset, row.bucket);
     note(failure, &what);
     let (sqlstate, message) = failure.sqlstate_and_message();
-    let args =
-        || [row.bucket.clone().into(), row.asset.clone().into(), sqlstate.clone().into(), message.clone().into()];
+    let bucket = row.bucket.timestamp()?;
+    let args = || [bucket.into(), row.asset.clone().into(), sqlstate.clone().into(), message.clone().into()];
     let record = || Ok(spi::execute_kept(client, statement!("registry_quarantine"), &args())?);
     if let Err(failure) = ffi::attempt::<_, Failure>(record) {
         note(&failure.unless_cancelled()?, &format!("{what} and cannot be quarantined"));
@@ -148,13 +150,13 @@ fn write(client: &mut SpiClient<'_>, rows: Vec<Row>) -> Result<()> {
     let mut objects = BTreeMap::new();
     for row in rows {
         objects.entry(row.uri.clone()).or_insert_with(|| Object {
-            bucket: row.bucket.clone(),
+            bucket: row.bucket,
             asset: row.asset.clone(),
             version: row.etag.zip(row.size),
             reason: not_parquet(&row.uri, &row.metadata),
         });
         uris.push(row.uri);
-        buckets.push(row.bucket);
+        buckets.push(row.bucket.timestamp()?);
         assets.push(row.asset);
     }
     let version = |object: &Object| object.version.clone().unzip();
@@ -163,7 +165,7 @@ fn write(client: &mut SpiClient<'_>, rows: Vec<Row>) -> Result<()> {
         buckets.into(),
         assets.into(),
         objects.keys().cloned().collect::<Vec<_>>().into(),
-        objects.values().map(|object| object.bucket.clone()).collect::<Vec<_>>().into(),
+        objects.values().map(|object| object.bucket.timestamp()).collect::<Result<Vec<_>>>()?.into(),
         objects.values().map(|object| version(object).0).collect::<Vec<_>>().into(),
         objects.values().map(|object| version(object).1).collect::<Vec<_>>().into(),
         objects.values().map(|object| object.reason.clone()).collect::<Vec<_>>().into(),

@@ -86,7 +86,7 @@ fn a_monitor_calls_it_and_reads_the_status_and_nothing_else() {
         execute(&mut monitor, &format!("SELECT * FROM btc_ingest.{view}"));
     }
     for denied in [
-        "SELECT FROM market_data.btc_ticks",
+        "SELECT price FROM market_data.btc_ticks",
         "SELECT FROM landing.rejected_ticks",
         "SELECT FROM signals.btc_embeddings",
         "SELECT btc_ingest.sweep()",

@@ -215,6 +215,41 @@ fn tables_of_another_owner_are_refused() {
 }
 
 #[test]
+fn a_schema_of_another_role_is_refused() {
+    let db = documented(&[]);
+    let mut client = db.client();
+    let role = format!("schema_of_{}", db.name());
+    execute(&mut client, &format!("CREATE ROLE {role}; ALTER SCHEMA ops OWNER TO {role}"));
+    let refused = refusal(&mut client, INSTALL, "42501");
+    assert!(refused.message.contains(&format!("not its owner's: ops of \"{role}\"")), "{refused:?}");
+    assert!(refused.hint.contains("ALTER SCHEMA … OWNER TO postgres"), "{refused:?}");
+    execute(&mut client, &format!("ALTER SCHEMA ops OWNER TO postgres; DROP ROLE {role}"));
+    execute(&mut client, INSTALL);
+}
+
+#[test]
+fn a_trigger_that_runs_another_roles_function_is_refused() {
+    let db = documented(&[]);
+    let mut client = db.client();
+    let role = format!("trigger_of_{}", db.name());
+    execute(
+        &mut client,
+        &format!(
+            "CREATE ROLE {role}; CREATE SCHEMA other AUTHORIZATION {role};
+             CREATE FUNCTION other.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             ALTER FUNCTION other.fire() OWNER TO {role};
+             CREATE TRIGGER fire BEFORE INSERT ON landing.raw_blobs_5m FOR EACH ROW EXECUTE FUNCTION other.fire()"
+        ),
+    );
+    let refused = refusal(&mut client, INSTALL, "42501");
+    let what = format!("triggers of other roles: other.fire() on landing.raw_blobs_5m of \"{role}\"");
+    assert!(refused.message.contains(&what), "{refused:?}");
+    execute(&mut client, "DROP TRIGGER fire ON landing.raw_blobs_5m");
+    execute(&mut client, INSTALL);
+    execute(&mut client, &format!("DROP SCHEMA other CASCADE; DROP ROLE {role}"));
+}
+
+#[test]
 fn a_view_in_a_tables_place_is_refused() {
     let db = documented(&["DROP TABLE ops.retention_jobs; CREATE VIEW ops.retention_jobs AS SELECT 1 AS job_name"]);
     let refused = refusal(&mut db.client(), INSTALL, "42501");

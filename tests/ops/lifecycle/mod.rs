@@ -4,6 +4,7 @@ mod adoption;
 mod drop_and_create;
 mod dump;
 mod installing;
+mod migration_file;
 mod versions;
 
 use btc_ingest_kit::dump::{copy, dump, restore};

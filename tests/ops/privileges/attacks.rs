@@ -168,6 +168,26 @@ fn tables_that_change_their_owner_while_a_load_waits_are_refused() {
     assert!(refusal.message.contains("different owners"), "{refusal:?}");
 }
 
+#[test]
+fn a_hypertable_that_is_replaced_while_a_load_waits_is_refused_and_the_next_load_works() {
+    let db = ServerFixture::shared().db();
+    let (uri, sums) = object("replaced_hypertable");
+    let (mut client, mut other) = (db.client(), db.client());
+    other
+        .batch_execute(
+            "SET client_min_messages = warning; BEGIN; DROP TABLE market_data.btc_ticks; SELECT btc_ingest.migrate()",
+        )
+        .unwrap();
+    let loading = load_from_a_thread(&db, &uri);
+    wait_until_locked(&mut client, "client backend");
+    other.batch_execute("COMMIT").unwrap();
+    let refusal = loading.join().unwrap().expect("a refusal");
+    assert_eq!(refusal.sqlstate, "TK018", "{refusal:?}");
+    assert_eq!(traces(&mut client), []);
+    loaded(&mut client, &uri, "");
+    stored(&mut client).must_be(&sums, "in the new hypertable");
+}
+
 /// Checks that a trigger that names its table without schema never finds the loader's temporary one.
 fn must_not_find_temporary_tables(db: &TestDb<'_>, author: &mut Client, loader: &str, key: &str) {
     let (uri, _) = object(key);

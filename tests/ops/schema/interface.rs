@@ -253,9 +253,11 @@ const MEMBERS: &str =
      function btc_ingest_internal.schemas()
      function btc_ingest_internal.slices_gone()
      function btc_ingest_internal.slice_days(timestamp with time zone,timestamp with time zone)
-     function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
+     function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,\
+text,boolean)
      function btc_ingest_internal.start_backfill_workers(bigint)
-     function btc_ingest_internal.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean)
+     function btc_ingest_internal.survey_backfill(text[],timestamp with time zone,timestamp with time zone,integer,\
+text,boolean)
      function btc_ingest_internal.sweep_step(text[],boolean,boolean)
      function btc_ingest_internal.tables()
      function btc_ingest_internal.take_migration_lock()

@@ -321,7 +321,8 @@ fn indexes_are_these() {
          ingestion.object_slices USING btree (asset, first_trade_id)
          ingestion.objects USING btree (( CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), \
              s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NULL))
-         ingestion.objects USING btree (asset, span_from, queued_at) WHERE (status = ANY (ARRAY['pending'::text, \
+         ingestion.objects USING btree (asset, span_from, queued_at, backfill) WHERE (status = ANY \
+             (ARRAY['pending'::text, \
              'failed'::text]))
          ingestion.objects USING btree (backfill, next_attempt_at) WHERE (status = ANY (ARRAY['failed'::text, \
              'quarantined'::text]))

@@ -13,6 +13,8 @@ mod caught;
 mod database;
 mod disk;
 mod ending;
+mod fixed;
+mod jsonb;
 mod locks;
 mod privileges;
 mod raise;
@@ -35,6 +37,9 @@ pub use caught::Failure;
 pub use database::settled_database;
 pub use disk::disk;
 pub use ending::{at_exit, end_if_asked, end_in_order, is_ending};
+#[cfg(any(test, feature = "pg_test"))]
+pub use fixed::FIXED;
+pub use jsonb::jsonb_text;
 pub use locks::{
     LockLevel, LockTag, acquire_lock, at_abort, held_locks, lock_for_writing, lock_key, release_all_session_locks,
     release_session_lock, release_session_lock_at_commit,

@@ -1,16 +1,13 @@
 //! Another role's privileges for a piece of work.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 
 use pgrx::prelude::*;
 
-use super::session::setting;
+use super::fixed::{SEARCH_PATH, fire_triggers};
+use super::session::{set, setting};
 
-/// The search path of everything that the extension runs. `pg_temp` comes last: where it is not named, the
-/// session's temporary tables and types come first.
-pub const SEARCH_PATH: &CStr = c"pg_catalog, pg_temp";
-
-/// Gives this session another role's privileges and a fixed search path until the value is dropped. Settings
+/// Gives this session another role's privileges and a fixed search path, and lets triggers fire, until the value is dropped. Settings
 /// that are changed meanwhile, also by a trigger's SET, get their former values then. An error that ends the
 /// transaction or subtransaction restores privileges and settings as well.
 pub struct RunAs {
@@ -31,7 +28,7 @@ impl RunAs {
         before
     }
 
-    /// Keeps the privileges of the session and fixes only the search path.
+    /// Keeps the privileges of the session, fixes the search path, and lets triggers fire.
     pub fn same_role() -> Self {
         // SAFETY: inside a transaction; the level is ended by `drop` or with the (sub)transaction.
         let settings = unsafe { pg_sys::NewGUCNestLevel() };
@@ -39,19 +36,12 @@ impl RunAs {
         // SAFETY: both pointers are to fields of `before`, which the call writes.
         unsafe { pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context) };
         if setting(c"search_path").as_deref().map(str::as_bytes) != Some(SEARCH_PATH.to_bytes()) {
-            pin_search_path();
+            let (user, save) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_SAVE);
+            set(c"search_path", SEARCH_PATH, user, save);
         }
+        fire_triggers();
         before
     }
-}
-
-/// Sets the search path until the current level of settings ends.
-fn pin_search_path() {
-    let (context, source) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
-    let action = pg_sys::GucAction::GUC_ACTION_SAVE;
-    let (name, value) = (c"search_path".as_ptr(), SEARCH_PATH.as_ptr());
-    // SAFETY: both texts are NUL-terminated, and PostgreSQL copies them.
-    unsafe { pg_sys::set_config_option(name, value, context, source, action, true, 0, false) };
 }
 
 impl Drop for RunAs {

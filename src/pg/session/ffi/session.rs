@@ -57,30 +57,34 @@ pub fn setting(name: &CStr) -> Option<String> {
 
 /// Changes a setting that any role may change, until the transaction ends.
 pub fn set_local(name: &CStr, value: &CStr) {
-    set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+    set(name, value, pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_LOCAL);
 }
 
 /// Changes a setting that any role may change, until the session ends. Callable outside a transaction.
 pub fn set_for_session(name: &CStr, value: &CStr) {
-    set(name, value, pg_sys::GucAction::GUC_ACTION_SET);
+    set(name, value, pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_SET);
 }
 
-fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
-    let (context, source) = (pg_sys::GucContext::PGC_USERSET, pg_sys::GucSource::PGC_S_SESSION);
+/// Changes a setting as a role may that has the privileges of `context`. `action` says when the former value comes back.
+pub(super) fn set(name: &CStr, value: &CStr, context: pg_sys::GucContext::Type, action: pg_sys::GucAction::Type) {
+    let source = pg_sys::GucSource::PGC_S_SESSION;
     // SAFETY: both texts are NUL-terminated, and PostgreSQL copies them.
     unsafe { pg_sys::set_config_option(name.as_ptr(), value.as_ptr(), context, source, action, true, 0, false) };
 }
 
-/// Returns the size of a table's main fork in bytes.
-pub fn table_size(table: pg_sys::Oid) -> u64 {
+/// Returns the size of a table's main fork in bytes, or `None` if the table was dropped.
+pub fn table_size(table: pg_sys::Oid) -> Option<u64> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    // SAFETY: inside a transaction; an oid of a dropped table is an error, and no value here needs dropping.
-    let relation = unsafe { pg_sys::table_open(table, lock) };
+    // SAFETY: inside a transaction; the call returns null for an oid of a dropped table.
+    let relation = unsafe { pg_sys::try_table_open(table, lock) };
+    if relation.is_null() {
+        return None;
+    }
     // SAFETY: the relation is open, and every table has a main fork.
     let blocks = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM) };
     // SAFETY: the relation was opened above with the same lock and is not used again.
     unsafe { pg_sys::table_close(relation, lock) };
-    u64::from(blocks) * u64::from(pg_sys::BLCKSZ)
+    Some(u64::from(blocks) * u64::from(pg_sys::BLCKSZ))
 }
 
 /// Returns whether this server is a standby or still recovers.

@@ -11,7 +11,8 @@ static mut BEFORE: pg_sys::ProcessUtility_hook_type = None;
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the hook in this process and in those that it forks: it ends btc_ingest's workers in a database
-/// before a statement that needs the database without other sessions. Called while the postmaster loads shared_preload_libraries.
+/// before a statement that needs the database without other sessions. Called while the postmaster loads
+/// shared_preload_libraries.
 pub fn watch_databases() {
     if !INSTALLED.swap(true, Ordering::Relaxed) {
         // SAFETY: the postmaster alone sets hooks, before it forks, and on one thread. Our hook calls the

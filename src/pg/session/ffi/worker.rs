@@ -8,8 +8,7 @@ use pgrx::prelude::*;
 
 use super::caught::{Failure, failure, restore_memory};
 use super::ending::is_ending;
-use super::privileges::SEARCH_PATH;
-use super::session::set_for_session;
+use super::fixed::fix_settings_of_worker;
 use crate::error::Result;
 
 // pgrx's declarations of these functions have a guard, which a signal handler may not run.
@@ -55,8 +54,7 @@ pub fn become_worker(database: Database) {
             return;
         }
     }
-    set_for_session(c"search_path", SEARCH_PATH);
-    set_for_session(c"jit", c"off");
+    fix_settings_of_worker();
 }
 
 /// Runs `work` in a transaction of its own. Commits it, or rolls it back if `work` returns an error. The

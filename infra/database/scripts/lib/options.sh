@@ -1,0 +1,84 @@
+# shellcheck shell=bash
+# What the administrator has said: /etc/btc_ingest/setup.env, then the command line. The password is never printed and
+# never an argument of a program that this starts.
+
+read_settings() {
+    BUNDLE='' ALLOW='' S3_REGION='' S3_ENDPOINT='' CLIENT_NETWORK='' DATA_DISK=''
+    LOGICAL_REPLICATION='' EXTRA_PACKAGES='' DATABASE='' DATABASE_USER=''
+    # shellcheck source=/dev/null
+    [ ! -e /etc/btc_ingest/setup.env ] || . /etc/btc_ingest/setup.env
+    MEMORY_MB=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
+    CORES=$(nproc)
+}
+
+read_options() {
+    local allowed='' file='' names=()
+    PASSWORD=${BTC_INGEST_PASSWORD-} NO_PASSWORD=
+    unset BTC_INGEST_PASSWORD
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --help) usage; exit ;;
+            --no-password) NO_PASSWORD=yes ;;
+            --logical-replication) LOGICAL_REPLICATION=yes ;;
+            --password-file | --bundle | --allow | --region | --endpoint | --client-network | --data-disk | --memory | \
+                --cores)
+                [ $# -gt 1 ] || fail "$1 needs a value"
+                case $1 in
+                    --password-file) file=$2 ;;
+                    --bundle) BUNDLE=$2 ;;
+                    --allow) allowed=${allowed:+$allowed,}$2 ;;
+                    --region) S3_REGION=$2 ;;
+                    --endpoint) S3_ENDPOINT=$2 ;;
+                    --client-network) CLIENT_NETWORK=$2 ;;
+                    --data-disk) DATA_DISK=$2 ;;
+                    --memory) MEMORY_MB=$2 ;;
+                    --cores) CORES=$2 ;;
+                esac
+                shift ;;
+            -*) usage >&2; fail "there is no option $1" ;;
+            *) names+=("$1") ;;
+        esac
+        shift
+    done
+    [ -z "$allowed" ] || ALLOW=$allowed
+    if [ ${#names[@]} -lt 2 ] || [ ${#names[@]} -gt 3 ]; then usage >&2; exit 2; fi
+    DATABASE=${names[0]} DATABASE_USER=${names[1]}
+    if [ ${#names[@]} -eq 3 ]; then
+        PASSWORD=${names[2]}
+        say 'The password was an argument, which ps shows: --password-file hides it.'
+    fi
+    [ -z "$file" ] || IFS= read -r PASSWORD <"$file" || [ -n "$PASSWORD" ] || fail "$file is empty"
+    check_options
+}
+
+check_options() {
+    local name
+    for name in "$DATABASE" "$DATABASE_USER"; do
+        [[ $name =~ ^[a-z_][a-z0-9_]{0,62}$ ]] || fail "'$name' is no plain name: a-z, 0-9 and _ only"
+    done
+    [ "$DATABASE_USER" != postgres ] || fail 'the user of the application is not the superuser postgres'
+    if [ -n "$NO_PASSWORD" ]; then
+        PASSWORD=
+    elif [ -z "$PASSWORD" ]; then
+        fail 'there is no password' 'an argument, --password-file FILE, BTC_INGEST_PASSWORD, or --no-password'
+    fi
+    [[ -z $ALLOW || $ALLOW =~ ^s3://[^\']+$ ]] || fail "'$ALLOW' is no s3://BUCKET/PREFIX"
+    [[ -z $CLIENT_NETWORK || $CLIENT_NETWORK =~ ^[0-9a-f.:]+/[0-9]+$ ]] || fail "'$CLIENT_NETWORK' is no address range"
+    [[ $CLIENT_NETWORK != */0 ]] || fail "'$CLIENT_NETWORK' is the whole world: name the VPC's range"
+    [[ $S3_REGION =~ ^[a-z0-9-]*$ ]] || fail "'$S3_REGION' is no region"
+    [[ -z $S3_ENDPOINT || $S3_ENDPOINT =~ ^https?://[^\']+$ ]] || fail "'$S3_ENDPOINT' is no URL"
+    if ! [[ $MEMORY_MB =~ ^[0-9]+$ && $CORES =~ ^[1-9][0-9]*$ && $MEMORY_MB -ge 900 ]]; then
+        fail "$MEMORY_MB MB of memory and $CORES cores are too little" 'at least 1 GB'
+    fi
+}
+
+check_system() {
+    local id='' version=''
+    # shellcheck source=/dev/null
+    id=$(. /etc/os-release && echo "$ID") version=$(. /etc/os-release && echo "${VERSION_ID-}")
+    case $id-$version in
+        debian-12) ;;
+        ubuntu-*) say "Ubuntu $version: this script was never tested there." ;;
+        *) fail "this is $id $version" 'Debian 12' ;;
+    esac
+}

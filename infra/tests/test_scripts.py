@@ -1,0 +1,112 @@
+"""The scripts of infra/database, as far as they need no server: make test-host runs them for real."""
+import base64
+import importlib.util
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from user_data import rendered
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "database" / "scripts"
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / "lib" / f"{name}.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def bash(script, *arguments, **environment):
+    return subprocess.run(["bash", "-c", script, "bash", *arguments], capture_output=True, text=True, cwd=SCRIPTS,
+                          env={**os.environ, **environment})
+
+
+def setup(*arguments, **environment):
+    """Reads the options of the setup, and nothing else."""
+    source = "".join(f". lib/{name}.sh; " for name in ["say", "options"])
+    return bash(f"set -euo pipefail; usage() {{ :; }}; {source} read_settings; read_options \"$@\"; "
+                "echo \"password is ${#PASSWORD} long, allow=$ALLOW\"", *arguments, **environment)
+
+
+def test_the_verifier_is_that_of_the_rfc_for_its_password():
+    salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+    assert module("scram").verifier("pencil", salt) == (
+        "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="
+        ":wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=")
+
+
+def test_a_request_to_s3_is_signed_for_its_region_and_host(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]:
+        monkeypatch.delenv(name, raising=False)
+    request = module("s3_get").signed("eu-central-1", "artifacts", "a bundle.tar")
+    assert request.full_url == "https://artifacts.s3.eu-central-1.amazonaws.com/a%20bundle.tar"
+    signature = request.get_header("Authorization")
+    assert re.fullmatch(r"AWS4-HMAC-SHA256 Credential=KEY/\d{8}/eu-central-1/s3/aws4_request, "
+                        r"SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=[0-9a-f]{64}", signature)
+
+
+def test_user_data_is_a_script_that_bash_can_parse():
+    text = rendered({"DATABASE": "market", "BUNDLE": "s3://artifacts/bundle.tar"})
+    assert "DATABASE='market'" in text
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+def test_a_t3_medium_gets_a_quarter_of_its_memory_and_slots_for_all_workers():
+    printed = bash(". lib/tuning.sh; tuned_settings 4096 2").stdout
+    settings = dict(line.split(" = ") for line in printed.splitlines())
+    assert settings["shared_buffers"] == "1024MB" and settings["effective_cache_size"] == "3072MB"
+    assert settings["maintenance_work_mem"] == "256MB" and settings["work_mem"] == "26214kB"
+    # Three of PostgreSQL's, TimescaleDB's, the parallel ones; launcher, scheduler, loaders and backfill workers.
+    assert int(settings["max_worker_processes"]) == 3 + 16 + 2 + 2 + 2 + 4
+
+
+def test_the_password_comes_from_an_argument_a_file_or_the_environment(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("0123456789\n")
+    assert "password is 3 long" in setup("market", "mlops", "abc").stdout
+    assert "password is 10 long" in setup("--password-file", str(file), "market", "mlops").stdout
+    assert "password is 5 long" in setup("market", "mlops", BTC_INGEST_PASSWORD="abcde").stdout
+    assert "password is 0 long" in setup("--no-password", "market", "mlops").stdout
+
+
+def test_the_password_is_never_printed():
+    result = setup("market", "mlops", "do-not-print-me", "--allow", "nonsense")
+    assert result.returncode != 0 and "do-not-print-me" not in result.stdout + result.stderr
+
+
+def test_several_prefixes_are_one_list():
+    assert "allow=s3://a/b,s3://c" in setup("--allow", "s3://a/b", "--allow", "s3://c", "market", "mlops", "x").stdout
+
+
+@pytest.mark.parametrize("arguments, reason", [
+    (["market", "mlops"], "there is no password"),
+    (["Market", "mlops", "x"], "no plain name"),
+    (["market", "ml'ops", "x"], "no plain name"),
+    (["market", "postgres", "x"], "not the superuser"),
+    (["--client-network", "0.0.0.0/0", "market", "mlops", "x"], "the whole world"),
+    (["--client-network", "all'", "market", "mlops", "x"], "no address range"),
+    (["--allow", "landing", "market", "mlops", "x"], "no s3://BUCKET/PREFIX"),
+    (["--allow", "s3://a'; x", "market", "mlops", "x"], "no s3://BUCKET/PREFIX"),
+    (["--memory", "100", "market", "mlops", "x"], "too little"),
+    (["--unknown", "market", "mlops", "x"], "there is no option --unknown"),
+    (["--bundle"], "needs a value"),
+])
+def test_a_wrong_option_is_refused_with_its_reason(arguments, reason):
+    result = setup(*arguments)
+    assert result.returncode != 0 and reason in result.stderr
+
+
+def test_a_file_is_replaced_only_if_it_changes(tmp_path):
+    file = tmp_path / "settings"
+    script = f". lib/say.sh; echo a | replace_file {file} 600 $(id -un):$(id -gn)"
+    assert "wrote" in bash(script).stdout
+    before = file.stat()
+    assert "as it should be" in bash(script).stdout
+    assert file.stat().st_ino == before.st_ino and before.st_mode & 0o777 == 0o600
