@@ -15,8 +15,9 @@ BEGIN
         SELECT p.oid::regprocedure AS name FROM pg_proc p
          WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)
            -- A procedure with SET clauses may not commit. A trigger runs for each row, and SET clauses take longer than
-           -- its work, which no setting changes.
-           AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype
+           -- its work, which no setting changes. A function without a search path of its own is made to be part of the
+           -- query that calls it, which a SET clause would prevent; it qualifies all names and writes no text.
+           AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype AND p.proconfig IS NOT NULL
          ORDER BY p.oid
     LOOP
         FOR place IN 1 .. array_length(fixed, 1) LOOP

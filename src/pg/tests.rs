@@ -99,11 +99,11 @@ mod tests {
         wanted.sort();
         let sql = "SELECT p.oid::regprocedure::text,
                           ARRAY(SELECT lower(split_part(s, '=', 1)) || '=' || split_part(s, '=', 2)
-                                  FROM unnest(p.proconfig) AS s WHERE s !~ '^(search_path|jit|client_min_messages)='
+                                  FROM unnest(p.proconfig) AS s WHERE s !~ '^(search_path|jit|client_min_messages|lock_timeout)='
                                  ORDER BY 1)
                      FROM pg_proc p
                     WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)
-                      AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype";
+                      AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype AND p.proconfig IS NOT NULL";
         Spi::connect(|client| {
             let rows = client.select(sql, None, &[]).unwrap();
             assert!(rows.len() > 30);

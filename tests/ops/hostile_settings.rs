@@ -18,10 +18,10 @@ const AS_USUAL: &str = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET interva
 /// What the tables hold, without what differs from run to run.
 const TABLES: &str = "
     SELECT to_jsonb(t) - 'ingested_at' #>> '{}' FROM market_data.btc_ticks t
-    UNION ALL SELECT (to_jsonb(o) - '{registered_at, loaded_at, attempt_started_at}'::text[])::text
+    UNION ALL SELECT (to_jsonb(o) - '{registered_at, loaded_at, attempt_started_at, queued_at, load_order}'::text[])::text
         FROM ingestion.objects o
     UNION ALL SELECT (to_jsonb(s) - 'loaded_at')::text FROM ingestion.object_slices s
-    UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at, queued_at}'::text[] || jsonb_build_object('queued',
+    UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at, queued_at, registered_at}'::text[] || jsonb_build_object('queued',
         queued_at IS NOT NULL))::text FROM landing.raw_blobs_5m b
     UNION ALL SELECT (to_jsonb(r) - '{id, rejected_at}'::text[])::text FROM landing.rejected_ticks r
     UNION ALL SELECT (to_jsonb(f) - '{updated_at, state}'::text[])::text FROM ingestion.stream_offsets f
@@ -40,7 +40,7 @@ const VIEWS: &str = "
     UNION ALL SELECT concat_ws(' ', 'stats', loads, already_loaded, rows_read, errors) FROM btc_ingest.stats
     UNION ALL SELECT concat_ws(' ', 'watches', prefix, enabled, options, last_counts, last_listed_at > now() - interval
         '1 hour') FROM btc_ingest.watches
-    UNION ALL SELECT concat_ws(' ', 'doctor', \"check\", ok, CASE WHEN \"check\" IN ('times of ticks', 'chunk interval',
+    UNION ALL SELECT concat_ws(' ', 'doctor', name, ok, CASE WHEN name IN ('times of ticks', 'chunk interval',
         'indexes') THEN concat_ws(': ', detail, hint) END) FROM btc_ingest.doctor()
     ORDER BY 1";
 
