@@ -160,8 +160,8 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.rename_stored_modes: no role
      btc_ingest_internal.running_loads: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.schemas: no role
-     btc_ingest_internal.slices_gone: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.slice_days: btc_ingest_reader
+     btc_ingest_internal.slices_gone: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.start_backfill: btc_ingest_loader
      btc_ingest_internal.start_backfill_workers: btc_ingest_loader
      btc_ingest_internal.survey_backfill: btc_ingest_loader

@@ -227,6 +227,8 @@ const MEMBERS: &str =
      function btc_ingest.stats_since(interval)
      function btc_ingest.sweep(integer)
      function btc_ingest.unwatch(text)
+     function btc_ingest.verify(text,integer)
+     function btc_ingest.verify_range(text,timestamp with time zone,timestamp with time zone,integer)
      function btc_ingest.watch(text,jsonb)
      function btc_ingest.workers()
      function btc_ingest_internal.adopt_checks(text)
@@ -251,8 +253,8 @@ const MEMBERS: &str =
      function btc_ingest_internal.rename_stored_modes()
      function btc_ingest_internal.running_loads()
      function btc_ingest_internal.schemas()
-     function btc_ingest_internal.slices_gone()
      function btc_ingest_internal.slice_days(timestamp with time zone,timestamp with time zone)
+     function btc_ingest_internal.slices_gone()
      function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,\
 text,boolean)
      function btc_ingest_internal.start_backfill_workers(bigint)
