@@ -71,8 +71,8 @@ static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static QUEUE_ORDER: GucSetting<QueueOrderName> = GucSetting::<QueueOrderName>::new(QueueOrderName::Oldest);
 /// Loads are rare compared with statements, and an administrator who misses ticks looks for loads first.
 static LOG_LOADS: GucSetting<LogLevel> = GucSetting::<LogLevel>::new(LogLevel::Log);
-/// None: an archive is meant to be complete, and a hole with a known reason is explained.
-static MAX_OPEN_GAPS: GucSetting<i32> = GucSetting::<i32>::new(0);
+/// A hundred: an exchange has a few outages a year, while a feed that loses trades has thousands of gaps.
+static MAX_OPEN_GAPS: GucSetting<i32> = GucSetting::<i32>::new(100);
 /// Minutes. A quarter of a year: faults of the last month can still be examined.
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 

@@ -324,7 +324,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.max_conflict_fraction = 0.1 user
          btc_ingest.max_kept_rejects = 1000 user
          btc_ingest.max_object_size = 16GB superuser
-         btc_ingest.max_open_gaps = 0 user
+         btc_ingest.max_open_gaps = 100 user
          btc_ingest.max_time_ahead = 1d user
          btc_ingest.memory_limit = 64MB superuser
          btc_ingest.min_time = 2009-01-03 user
