@@ -306,7 +306,12 @@ COMMENT ON PROCEDURE btc_ingest.backfill(text, timestamptz, timestamptz, integer
 'Loads all objects under one prefix, as backfill() does for an array of prefixes.
 
 prefix: s3://bucket/prefix, which may contain {exchange}, {asset}, {yyyy}, {mm}, {dd}, {hh}, {mi} and {*}.
-from, to, parallel, mode, dry_run, force: as for an array.';
+from: only objects that can hold times from this one on. Default null: no limit.
+to: only objects that can hold times before this one. Default null: no limit.
+parallel: number of workers, as for an array. Default 2.
+mode: "object" (default) or "chunk", as for an array.
+dry_run: true prints estimates and writes nothing. Default false.
+force: true also loads objects that are loaded already. Default false.';
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION

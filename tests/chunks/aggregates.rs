@@ -104,30 +104,6 @@ fn a_refresh_that_a_cancelled_backfill_owes_is_not_forgotten() {
 }
 
 #[test]
-fn a_backfill_is_not_done_before_the_refresh_that_another_one_has_left_to_it() {
-    let Some(mut fixture) = chunk_fixture() else { return };
-    with_aggregate(&mut fixture, "1 hour");
-    put_weeks(&fixture, 0..1, 2);
-    fixture.chunked(&fixture.by_bucket(), "");
-    fixture.run("UPDATE ingestion.backfill_chunks SET refresh_due = true, attempts = 0");
-    // The refresh of one worker waits for this session, and the other worker finds nothing to do.
-    let mut other = fixture.db.client();
-    other.batch_execute("BEGIN; LOCK TABLE _timescaledb_catalog.continuous_aggs_invalidation_threshold").unwrap();
-    let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 2");
-    fixture.wait_for(
-        "both workers to wait, or the end",
-        "(SELECT max(status) FROM ingestion.backfills WHERE id = 2) = 'done' OR
-         (SELECT count(*) = 2 FROM pg_stat_activity
-           WHERE datname = current_database() AND backend_type = 'btc_ingest backfill'
-             AND (wait_event_type = 'Lock' OR query LIKE '%waiting for the other workers%'))",
-    );
-    assert_eq!(fixture.text("SELECT string_agg(status, ' ' ORDER BY id) FROM ingestion.backfills"), "done loading");
-    other.batch_execute("ROLLBACK").unwrap();
-    call.join().unwrap();
-    assert_eq!(fixture.number("SELECT count(*) FROM ingestion.backfill_chunks WHERE refresh_due"), 0);
-}
-
-#[test]
 fn an_aggregate_over_an_aggregate_is_complete_after_its_own_refresh() {
     let Some(mut fixture) = chunk_fixture() else { return };
     with_aggregate(&mut fixture, "1 hour");

@@ -140,11 +140,13 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.workers: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.adopt_checks: no role
      btc_ingest_internal.adopt_columns: no role
+     btc_ingest_internal.adopt_empty_registrations: no role
      btc_ingest_internal.adopt_keys: no role
      btc_ingest_internal.backfill_worker_is_alive: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.columns: no role
      btc_ingest_internal.duration_text: btc_ingest_loader
      btc_ingest_internal.finish_chunk: no role
+     btc_ingest_internal.fix_settings: no role
      btc_ingest_internal.gap_rows: btc_ingest_reader
      btc_ingest_internal.grant_and_comment: no role
      btc_ingest_internal.id_holes: btc_ingest_reader
@@ -153,8 +155,10 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.migrate_refusal: no role
      btc_ingest_internal.missing_indexes: no role
      btc_ingest_internal.objects_failed: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.objects_in_conflict: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.objects_waiting: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.order_loaded_objects: no role
+     btc_ingest_internal.prefixes_waiting: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.registry_pending: no role
      btc_ingest_internal.registry_wake: no role
      btc_ingest_internal.rename_stored_modes: no role
@@ -197,7 +201,7 @@ fn a_monitor_asks_a_reader_reads_a_loader_registers_an_admin_sets_policies_and_o
         client.batch_execute(&format!("CREATE ROLE {login} LOGIN; GRANT btc_ingest_{name} TO {login}")).unwrap();
     }
     client.batch_execute(&format!("CREATE ROLE {} LOGIN", role("stranger"))).unwrap();
-    let read = "SELECT count(*) FROM market_data.btc_ticks";
+    let read = "SELECT count(price) FROM market_data.btc_ticks";
     let register = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri)
                     VALUES ('2024-08-08T12:00:00Z', 'A', 's3://landing/a')";
     let policy =

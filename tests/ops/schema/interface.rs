@@ -82,7 +82,7 @@ fn the_views_have_these_columns_and_readers() {
         "SELECT DISTINCT format('%s %s',
                                 CASE g.grantee WHEN 0 THEN 'public' ELSE g.grantee::regrole::text END, g.privilege_type)
            FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) g ON g.grantee <> c.relowner
-          WHERE c.relnamespace = 'btc_ingest'::regnamespace AND c.relkind = 'v'",
+          WHERE c.relnamespace = 'btc_ingest'::regnamespace AND c.relkind = 'v' ORDER BY 1",
     );
     must_be(
         &found,
@@ -233,12 +233,14 @@ const MEMBERS: &str =
      function btc_ingest.workers()
      function btc_ingest_internal.adopt_checks(text)
      function btc_ingest_internal.adopt_columns(text)
+     function btc_ingest_internal.adopt_empty_registrations(text)
      function btc_ingest_internal.adopt_keys()
      function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
      function btc_ingest_internal.columns(text)
      function btc_ingest_internal.duration_text(double precision)
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
-     function btc_ingest_internal.gap_rows()
+     function btc_ingest_internal.fix_settings()
+     function btc_ingest_internal.gap_rows(text)
      function btc_ingest_internal.grant_and_comment(text)
      function btc_ingest_internal.id_holes(text)
      function btc_ingest_internal.lag_by_asset()
@@ -246,8 +248,10 @@ const MEMBERS: &str =
      function btc_ingest_internal.migrate_refusal()
      function btc_ingest_internal.missing_indexes()
      function btc_ingest_internal.objects_failed()
+     function btc_ingest_internal.objects_in_conflict()
      function btc_ingest_internal.objects_waiting()
      function btc_ingest_internal.order_loaded_objects()
+     function btc_ingest_internal.prefixes_waiting()
      function btc_ingest_internal.registry_pending()
      function btc_ingest_internal.registry_wake()
      function btc_ingest_internal.rename_stored_modes()

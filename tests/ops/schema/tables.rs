@@ -282,6 +282,7 @@ fn keys_and_checks_are_these() {
          ingestion.gap_notes PRIMARY KEY (asset, first_trade_id, last_trade_id, kind)
          ingestion.load_history PRIMARY KEY (id)
          ingestion.object_slices PRIMARY KEY (s3_uri, etag, bucket_5m, asset)
+         ingestion.objects CHECK ((on_conflict = ANY (ARRAY['keep'::text, 'replace'::text])))
          ingestion.objects CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'failed'::text, \
              'quarantined'::text, 'skipped'::text])))
          ingestion.objects PRIMARY KEY (s3_uri)
