@@ -274,10 +274,12 @@ text,boolean)
      schema btc_ingest_internal
      type btc_ingest.load_report
      type btc_ingest_internal.tick
+     view btc_ingest.conflicts
      view btc_ingest.failures
      view btc_ingest.gaps
      view btc_ingest.gone
      view btc_ingest.lag
+     view btc_ingest.outages
      view btc_ingest.progress
      view btc_ingest.queue
      view btc_ingest.stats
