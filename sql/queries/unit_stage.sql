@@ -17,7 +17,8 @@ WITH root AS (
     SELECT 0 AS place, format(
                'CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED
                                  INCLUDING STORAGE INCLUDING COMPRESSION,
-                                 CONSTRAINT within_chunk CHECK (bucket_5m >= timestamptz %L AND bucket_5m < timestamptz %L)) %s %s',
+                                 CONSTRAINT within_chunk
+                                     CHECK (bucket_5m >= timestamptz %L AND bucket_5m < timestamptz %L)) %s %s',
                n.name, r.oid::regclass, $2::timestamptz, $3::timestamptz,
                'WITH (' || array_to_string(r.reloptions, ', ') || ')',
                'TABLESPACE ' || (SELECT quote_ident(t.spcname) FROM pg_tablespace t WHERE t.oid = r.reltablespace))

@@ -99,7 +99,8 @@ mod tests {
         wanted.sort();
         let sql = "SELECT p.oid::regprocedure::text,
                           ARRAY(SELECT lower(split_part(s, '=', 1)) || '=' || split_part(s, '=', 2)
-                                  FROM unnest(p.proconfig) AS s WHERE s !~ '^(search_path|jit|client_min_messages|lock_timeout)='
+                                  FROM unnest(p.proconfig) AS s
+                                 WHERE s !~ '^(search_path|jit|client_min_messages|lock_timeout)='
                                  ORDER BY 1)
                      FROM pg_proc p
                     WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)

@@ -68,7 +68,8 @@ impl Surface {
             client.query(sql, &[]).expect("a catalog").iter().map(|row| row.get(0)).collect()
         };
         let views = texts(
-            "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'v' AND relnamespace = 'btc_ingest'::regnamespace",
+            "SELECT oid::regclass::text FROM pg_class
+              WHERE relkind = 'v' AND relnamespace = 'btc_ingest'::regnamespace",
         );
         let settings =
             texts("SELECT name FROM pg_settings WHERE name LIKE 'btc\\_ingest.%' AND context IN ('user', 'superuser')");
