@@ -42,8 +42,8 @@ const OF_WORKERS: [(&CStr, &CStr); 5] = [
 ];
 
 /// Triggers fire, as they do not under `session_replication_role = replica`: those that wake workers, and those by
-/// which TimescaleDB learns what a continuous aggregate lacks. Only a superuser may change this setting, so no SET clause
-/// can do it for every caller.
+/// which TimescaleDB learns what a continuous aggregate lacks. Only a superuser may change this setting, so no SET
+/// clause can do it for every caller.
 const TRIGGERS: (&CStr, &CStr) = (c"session_replication_role", c"origin");
 
 /// Gives the settings of this worker their values, until it ends.

@@ -8,8 +8,8 @@ use super::fixed::{SEARCH_PATH, fire_triggers};
 use super::session::{set, setting};
 
 /// Gives this session another role's privileges and a fixed search path, and lets triggers fire, until the value is
-/// dropped. Settings that are changed meanwhile, also by a trigger's SET, get their former values then. An error that ends the
-/// transaction or subtransaction restores privileges and settings as well.
+/// dropped. Settings that are changed meanwhile, also by a trigger's SET, get their former values then. An error that
+/// ends the transaction or subtransaction restores privileges and settings as well.
 pub struct RunAs {
     user: pg_sys::Oid,
     context: c_int,
