@@ -1,8 +1,8 @@
 -- Plans the chunks that the objects of a backfill lie in, aligned as TimescaleDB aligns them. Objects with unknown
 -- times are loaded object by object, and so are objects that reach over too many chunks: each chunk would read the
 -- whole object again, and a single wrong time would plan thousands of chunks without a tick. So are objects in a chunk
--- that would begin before PostgreSQL's first time or end after TimescaleDB's last one. $1: backfill, $2: chunk interval in
--- microseconds, $3: chunks that an object may reach over.
+-- that would begin before PostgreSQL's first time or end after TimescaleDB's last one. $1: backfill, $2: chunk interval
+-- in microseconds, $3: chunks that an object may reach over.
 INSERT INTO ingestion.backfill_chunks (backfill, chunk_from, chunk_to)
 SELECT DISTINCT $1, to_timestamp(n * ($2::numeric / 1000000)), to_timestamp((n + 1) * ($2::numeric / 1000000))
   FROM (
