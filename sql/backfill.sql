@@ -61,7 +61,8 @@ BEGIN
                date_trunc('second', greatest(b.bytes_total - w.bytes, 0)
                                     * (w.working_ms / w.bytes / greatest(w.alive, 1)) * interval '1 millisecond') END,
            coalesce(s3.sqlstate, b.sqlstate),
-           coalesce(format('waits since %s until S3 answers under %s: %s', s3.since, s3.prefix, s3.message), b.message),
+           CASE WHEN s3.prefix IS NULL THEN b.message
+                ELSE format('waits since %s until S3 answers under %s: %s', s3.since, s3.prefix, s3.message) END,
            b.created_at, b.finished_at
       FROM ingestion.backfills b
      CROSS JOIN ingestion.control c

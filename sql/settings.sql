@@ -1,5 +1,6 @@
--- The settings of the extension's functions. They have the same values under all settings of the database, the role and
--- the session: a setting must not change what a statement means, nor a value that is written as text and read again.
+-- The settings of the extension's functions. They have the same values under all settings of the database, the role
+-- and the session: a setting must not change what a statement means, nor a value that is written as text and read
+-- again.
 
 CREATE FUNCTION btc_ingest_internal.fix_settings() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -177,6 +177,16 @@ pub enum Error {
     /// The bytes of a whole object do not match the checksum that S3 has of it, in every attempt.
     #[error("the object's bytes do not match the checksum that S3 gives")]
     ChecksumMismatch,
+    /// A body trickles, in every attempt.
+    #[error("S3 sends the object too slowly: {speed} bytes a second over {seconds} s, and {least} are the least")]
+    BodySlow {
+        /// Bytes per second.
+        speed: u64,
+        /// `btc_ingest.s3_min_speed`, bytes per second.
+        least: u64,
+        /// How long it was measured.
+        seconds: u64,
+    },
     /// The client could not be set up (CA file, endpoint, region).
     #[error("the S3 client could not be set up: {why}")]
     BadS3Setting {

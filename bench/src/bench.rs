@@ -17,6 +17,8 @@ pub struct Bench {
     pub day: Day,
     /// The ticks of a backfill, if one is to be measured.
     pub spread: Option<Spread>,
+    /// The uri of the day as an object of small row groups, if its load is to be measured.
+    pub groups: Option<String>,
     /// The full chunk, if a slice is to be loaded into one.
     pub full_chunk: Option<FullChunk>,
     /// Slices that are registered one after another, if their arrival is to be measured.
@@ -61,7 +63,7 @@ impl Bench {
                 grouped(backlog.slices.len() as u64),
             ));
         }
-        if self.options.wants("backfill-far") {
+        if self.options.wants_any(&["backfill-far", "groups-far"]) {
             lines.push(format!("Latency: {} ms more per request", self.options.latency_ms));
         }
         lines

@@ -33,9 +33,9 @@ pub fn decode(bench: &Bench, results: &mut Results) {
 
 /// Decodes and encodes an object, drops the tuples, and returns the number of ticks.
 fn tuples(object: Bytes) -> Result<u64> {
-    let source = Arc::new(MemorySource(object));
+    let source = MemorySource(object);
     let options = LoadOptions::default();
-    let meta = Arc::new(read_footer(&*source, None, MEMORY)?);
+    let meta = Arc::new(read_footer(&source, None, MEMORY)?);
     let mapping = map_columns(&meta, &options)?;
     let settings = DecodeSettings {
         memory_limit: MEMORY,
@@ -46,7 +46,7 @@ fn tuples(object: Bytes) -> Result<u64> {
         first_batch_rows: FIRST_BATCH_ROWS,
         max_batch_bytes: (MEMORY / 8) as usize,
     };
-    let mut reader = TickReader::new(source, meta, mapping, &options, settings)?;
+    let mut reader = TickReader::new(&source, meta, mapping, &options, settings)?;
     let mut symbols = Symbols::default();
     let pool = BufferPool::default();
     let mut ticks = 0;

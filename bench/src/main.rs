@@ -17,6 +17,7 @@ mod drain;
 mod fixtures;
 mod format;
 mod full_chunk;
+mod groups;
 mod machine;
 mod memory;
 mod options;

@@ -8,7 +8,7 @@ use crate::fixtures::{Backlog, FullChunk, LiveEdge};
 use crate::options::Options;
 use crate::results::Results;
 use crate::servers::Servers;
-use crate::{arrive, backfill, day, decode, drain, full_chunk, memory, python, quality, slices};
+use crate::{arrive, backfill, day, decode, drain, full_chunk, groups, memory, python, slices};
 
 /// A measurement that is done once per round, and the rows that it measures.
 struct Step {
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     Step { rows: &["copy"], run: day::copy },
     Step { rows: &["insert"], run: day::insert },
     Step { rows: &["load"], run: day::load },
+    Step { rows: &["groups-near", "groups-far"], run: groups::load },
     Step { rows: &["copy-slices"], run: |b, r| slices::copy(b, r, "copy-slices", 1) },
     Step { rows: &["copy-slices-2"], run: |b, r| slices::copy(b, r, "copy-slices-2", 2) },
     Step { rows: &["load-slices", "force", "replay"], run: slices::load },
@@ -39,8 +40,6 @@ const STEPS: &[Step] = &[
     Step { rows: &["csv"], run: python::csv },
     Step { rows: &["adbc"], run: python::adbc },
     Step { rows: &["decode"], run: decode::decode },
-    Step { rows: &["verify"], run: quality::verify },
-    Step { rows: &["gaps", "conditions"], run: quality::year },
 ];
 
 /// Steps that take too long for every round; they run once, after the last one.
@@ -53,6 +52,7 @@ pub fn prepare(options: Options) -> Bench {
     let day = Day::make(&servers, options.ticks);
     let wants = |rows| options.wants_any(rows);
     let spread = wants(backfill::NEED_SPREAD).then(|| Spread::make(&servers, options.ticks, options.days));
+    let groups = wants(groups::NEED_GROUPS).then(|| groups::make(&servers, options.ticks));
     let full_chunk = wants(full_chunk::NEED_FULL_CHUNK).then(|| {
         eprintln!("filling a chunk with {} ticks", options.full);
         FullChunk::make(&servers, options.full, options.runs)
@@ -60,7 +60,7 @@ pub fn prepare(options: Options) -> Bench {
     let live_edge = wants(arrive::NEED_LIVE_EDGE).then(|| LiveEdge::make(&servers));
     let backlog = wants(drain::NEED_BACKLOG).then(|| Backlog::make(&servers, options.ticks));
     let workers = (live_edge.is_some() || backlog.is_some()).then(|| servers.with_workers());
-    let bench = Bench { options, servers, day, spread, full_chunk, live_edge, backlog, workers };
+    let bench = Bench { options, servers, day, spread, groups, full_chunk, live_edge, backlog, workers };
     if bench.options.wants_any(day::NEED_HEAP) {
         day::make_heap(&bench);
     }

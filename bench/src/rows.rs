@@ -31,6 +31,8 @@ pub const ROWS: &[Row] = &[
     baseline("copy", "day: COPY BINARY from a file of the server"),
     row("insert", "day: INSERT … SELECT … ON CONFLICT DO NOTHING from a heap table", "copy"),
     row("load", "day: load_s3_slice, one object", "copy"),
+    row("groups-near", "day: load_s3_slice, one object of row groups of 1,000 rows, through a proxy", "load"),
+    row("groups-far", "day: the same with latency added to every request", "groups-near"),
     baseline("copy-slices", "slices: COPY BINARY, a file and a transaction each"),
     row("copy-slices-2", "slices: the same on two connections at once", "copy-slices"),
     row("load-slices", "slices: load_s3_slice, an object and a transaction each", "copy-slices"),

@@ -5,8 +5,8 @@
 -- and $3: bucket and asset behind which to begin (null: at the first row), $4: uris whose rows are left out.
 SELECT coalesce(json_agg(json_build_object(
            'uri', CASE WHEN octet_length(f.s3_uri) <= 1100 THEN f.s3_uri ELSE left(f.s3_uri, 200) END,
-           'bucket', trunc((extract(epoch FROM f.bucket_5m) - 946684800) * 1000000),
-           'asset', f.asset, 'size', f.object_size_bytes, 'fault', f.fault,
+           'bucket', trunc((extract(epoch FROM f.bucket_5m) - 946684800) * 1000000), 'asset', f.asset,
+           'size', f.object_size_bytes, 'fault', f.fault,
            'etag', CASE WHEN f.fault IS NULL THEN f.metadata ->> 'etag' END,
            'metadata', CASE WHEN f.fault IS NULL THEN f.metadata END)), '[]')::text
   FROM (SELECT p.bucket_5m, p.asset, p.s3_uri, p.object_size_bytes, p.metadata,

@@ -17,6 +17,7 @@ mod levels;
 mod names;
 mod need;
 mod page;
+mod parts;
 mod reader;
 mod scan;
 mod schema;

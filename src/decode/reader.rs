@@ -14,10 +14,11 @@ use super::damage::damaged;
 use super::footer::FileMeta;
 use super::need;
 use super::page::{Budget, Pages};
+use super::parts::{parts, within};
 use super::schema::{Column, Mapping, Tick};
 use crate::error::{Error, Result};
 use crate::model::options::{LoadOptions, OnBadRow};
-use crate::model::source::ObjectSource;
+use crate::model::source::{ByteStream, Groups, ObjectSource};
 use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
 use crate::model::time_range::TimeRange;
 
@@ -61,7 +62,8 @@ pub struct Decoded {
 
 /// Reads an object's ticks in the file's order.
 pub struct TickReader {
-    source: Arc<dyn ObjectSource>,
+    /// The bytes of the columns, row group by row group.
+    groups: Groups,
     meta: Arc<FileMeta>,
     mapping: Mapping,
     levels: [Option<FieldLevels>; 9],
@@ -90,7 +92,7 @@ const STEP: usize = 8192;
 impl TickReader {
     /// Makes the reader. Nothing is fetched yet.
     pub fn new(
-        source: Arc<dyn ObjectSource>,
+        source: &dyn ObjectSource,
         meta: Arc<FileMeta>,
         mapping: Mapping,
         options: &LoadOptions,
@@ -101,12 +103,12 @@ impl TickReader {
             levels[tick as usize] = mapping.column(tick).map(chunk::levels).transpose()?;
         }
         // Rejects are rendered after all columns of a step are read. Until then each column of texts holds all pages
-        // of the step, which takes up to half as much memory again (measured on files with usual pages). The windows
-        // take an eighth of the memory and the batches three eighths. `reject` gets the remaining half as a whole, so
-        // that it seldom needs a higher limit than `abort`.
+        // of the step, which takes up to half as much memory again (measured on files with usual pages). Bytes that are
+        // fetched in advance take a quarter of the memory, or an eighth of it with `reject`, and the batches three
+        // eighths. `reject` gets the remaining half as a whole, so that it seldom needs a higher limit than `abort`.
         let share = settings.pages_share();
         Ok(TickReader {
-            source,
+            groups: source.streams(parts(&meta, &mapping)?),
             meta,
             mapping,
             levels,
@@ -180,30 +182,31 @@ impl TickReader {
         }
     }
 
-    fn group(&self, index: usize) -> Result<Group> {
+    fn group(&mut self, index: usize) -> Result<Group> {
+        let mut streams = self.groups.next().unwrap_or_default().into_iter();
         let group = self.meta.metadata().row_group(index);
         let rows_left = group.num_rows() as u64;
         let mut chunks = [const { None }; 9];
-        if rows_left == 0 {
-            return Ok(Group { index, chunks, rows_left });
-        }
         for tick in Tick::ALL {
-            if let (Some(column), Some(levels)) = (self.mapping.column(tick), &self.levels[tick as usize]) {
-                let chunk = self.chunk(group, column, levels).map_err(|error| within(tick, index, error))?;
+            let (Some(column), Some(levels)) = (self.mapping.column(tick), &self.levels[tick as usize]) else {
+                continue;
+            };
+            if let Some(bytes) = streams.next() {
+                let chunk = self.chunk(group, column, levels, bytes).map_err(|error| within(tick, index, error))?;
                 chunks[tick as usize] = Some(chunk);
             }
         }
         Ok(Group { index, chunks, rows_left })
     }
 
-    fn chunk(&self, group: &RowGroupMetaData, column: &Column, levels: &FieldLevels) -> Result<Chunk> {
-        let chunk = group.column(column.leaf);
-        if chunk.file_path().is_some() {
-            return Err(Error::Unsupported { what: "columns in other files".into() });
-        }
-        let range = self.meta.chunk_range(chunk).ok_or_else(|| damaged("it lies outside the object"))?;
-        let codec = Codec::try_from(chunk.compression())?;
-        let bytes = self.source.stream(range);
+    fn chunk(
+        &self,
+        group: &RowGroupMetaData,
+        column: &Column,
+        levels: &FieldLevels,
+        bytes: Box<dyn ByteStream>,
+    ) -> Result<Chunk> {
+        let codec = Codec::try_from(group.column(column.leaf).compression())?;
         let pages = Pages::new(bytes, codec, column, group.num_rows() as u64, self.budget.clone());
         Chunk::new(pages, levels, self.meta.shared(), self.step)
     }
@@ -295,18 +298,6 @@ impl TickReader {
             seller_order_id: text(Tick::SellerOrderId),
             ..TickBatch::default()
         }
-    }
-}
-
-/// Adds column and row group to an error about bytes.
-fn within(tick: Tick, group: usize, error: Error) -> Error {
-    let column = tick.name();
-    match error {
-        Error::Damaged { why } => damaged(format!("column \"{column}\" in row group {group}: {why}")),
-        Error::TooLarge { what, needed, limit, suffices } => {
-            Error::TooLarge { what: format!("{what} of column \"{column}\""), needed, limit, suffices }
-        }
-        other => other,
     }
 }
 

@@ -87,6 +87,8 @@ facts! {
         Some("The object store, or a proxy before it, does not follow S3's protocol; try again, then look there.");
     Error::ChecksumMismatch => "S3022", MayHelp,
         Some("Try again; if it stays so, the object is damaged in the store: upload it again.");
+    Error::BodySlow { .. } => "S3023", MayHelp,
+        Some("Try again; lower btc_ingest.s3_min_speed if the network really is that slow.");
 
     Error::EmptyObject => "PQ001", Useless,
         Some("The producer uploaded nothing; upload the object again.");

@@ -79,6 +79,7 @@ impl Error {
                 | Error::S3Unavailable { .. }
                 | Error::S3Refused { .. }
                 | Error::BodyBroken { .. }
+                | Error::BodySlow { .. }
                 | Error::NoCredentials { .. }
                 | Error::CredentialsRefused { .. }
                 | Error::ClockOff { .. }

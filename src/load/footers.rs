@@ -53,7 +53,7 @@ pub fn run(
     loop {
         while coming.len() < AT_ONCE {
             let Some((uri, head, options)) = jobs.next() else { break };
-            let object = S3Object::at(connection.clone(), uri.clone(), head, io.clone(), limits.window());
+            let object = S3Object::at(connection.clone(), uri.clone(), head, io.clone(), limits.prefetch_bytes());
             coming.spawn_on(
                 async move {
                     let tail = object.fetch(tail_of(object.head().size)).await;

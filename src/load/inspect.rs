@@ -38,7 +38,7 @@ pub fn run(
 ) -> Result<()> {
     let object = io.wait(async {
         let connection = connect(s3).await?;
-        S3Object::open(connection, uri.clone(), io.clone(), limits.window()).await
+        S3Object::open(connection, uri.clone(), io.clone(), limits.prefetch_bytes()).await
     })?;
     let head = object.head().clone();
     let (source, tail) = open_end(object)?;

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::background::Events;
-use crate::decode::{DecodeSettings, FileMeta, TickReader, map_columns, read_footer};
+use crate::decode::{DecodeSettings, TickReader, map_columns, read_footer};
 use crate::error::{Error, Result};
 use crate::model::options::{Expected, LoadOptions, OnBadRow};
-use crate::model::source::{MemorySource, ObjectSource};
+use crate::model::source::{MemorySource, ObjectSource, Part};
 use crate::model::tick::Symbols;
 use crate::model::time_range::TimeRange;
 use crate::model::uri::S3Uri;
@@ -49,14 +49,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns the bytes per window of a stream. Nine columns hold two windows each, together an eighth of the memory.
-    pub fn window(&self) -> usize {
-        (self.memory / 8 / 18).clamp(64 << 10, 4 << 20) as usize
-    }
-
     /// Returns the bytes of small objects that may be prefetched at once.
     pub fn prefetch_bytes(&self) -> u64 {
         self.memory / 8
+    }
+
+    /// Returns the bytes of a large object that may be fetched in advance. With `OnBadRow::Reject`, pages get one of
+    /// these eighths.
+    fn read_ahead(&self, on_bad_row: OnBadRow) -> u64 {
+        self.memory / 8 * if on_bad_row == OnBadRow::Reject { 1 } else { 2 }
     }
 
     /// Returns the bytes of ticks per batch. Three batches exist at once (inserted, waiting, being made); together they
@@ -90,7 +91,7 @@ pub struct Job {
 impl Job {
     /// Returns the object at the version of `head`.
     pub fn object(&self, connection: &Connection, head: ObjectHead, io: &Io) -> S3Object {
-        S3Object::at(connection.clone(), self.uri.clone(), head, io.clone(), self.limits.window())
+        S3Object::at(connection.clone(), self.uri.clone(), head, io.clone(), self.limits.read_ahead(self.on_bad_row))
     }
 
     /// Returns the object's size if it is known and one GET can fetch the whole object.
@@ -173,9 +174,20 @@ pub fn load(
     }
 
     let mut working = Duration::ZERO;
-    let (meta, mut reader) = reader(job, source, tail)?;
+    let meta = Arc::new(read_footer(&*source, tail, job.limits.memory)?);
+    differs("rows", meta.rows(), job.expected.rows)?;
+    let mapping = map_columns(&meta, &job.options)?;
+    let settings = DecodeSettings {
+        memory_limit: job.limits.memory,
+        on_bad_row: job.on_bad_row,
+        times: job.limits.times,
+        max_kept_rejects: job.limits.kept_rejects,
+        max_batch_rows: BATCH_ROWS,
+        first_batch_rows: FIRST_BATCH_ROWS,
+        max_batch_bytes: job.limits.batch_bytes(),
+    };
     let (rows, writer, fingerprint) = (meta.rows(), meta.writer().map(str::to_owned), meta.fingerprint());
-    drop(meta);
+    let mut reader = TickReader::new(&*source, meta, mapping, &job.options, settings)?;
     events.send(LoadEvent::Opened(Box::new(Opened { head, rows, writer, fingerprint })))?;
 
     let mut symbols = Symbols::default();
@@ -193,33 +205,6 @@ pub fn load(
         events.send(LoadEvent::Batch(Box::new(batch)))?;
     }
     events.send(LoadEvent::Finished(cost(io, working)))
-}
-
-/// Opens the current version of an object, whichever is loaded, and returns it with a reader of its ticks.
-pub fn open_ticks(job: &Job, connection: &Connection, io: &Io) -> Result<(ObjectHead, TickReader)> {
-    let job = Job { loaded_etag: None, listed: None, ..job.clone() };
-    match find(&job, connection, None, io)? {
-        Found::Open(head, source, tail) => Ok((head, reader(&job, source, tail)?.1)),
-        Found::Loaded(_) => Err(Error::Internal { why: "an object was not opened".into() }),
-    }
-}
-
-/// Reads the footer and returns it with a reader of the ticks.
-fn reader(job: &Job, source: Arc<dyn ObjectSource>, tail: Option<Bytes>) -> Result<(Arc<FileMeta>, TickReader)> {
-    let meta = Arc::new(read_footer(&*source, tail, job.limits.memory)?);
-    differs("rows", meta.rows(), job.expected.rows)?;
-    let mapping = map_columns(&meta, &job.options)?;
-    let settings = DecodeSettings {
-        memory_limit: job.limits.memory,
-        on_bad_row: job.on_bad_row,
-        times: job.limits.times,
-        max_kept_rejects: job.limits.kept_rejects,
-        max_batch_rows: BATCH_ROWS,
-        first_batch_rows: FIRST_BATCH_ROWS,
-        max_batch_bytes: job.limits.batch_bytes(),
-    };
-    let reader = TickReader::new(source, meta.clone(), mapping, &job.options, settings)?;
-    Ok((meta, reader))
 }
 
 fn find(job: &Job, connection: &Connection, prefetched: Option<Fetching>, io: &Io) -> Result<Found> {
@@ -325,7 +310,9 @@ fn differs(what: &'static str, found: u64, registered: Option<u64>) -> Result<()
 
 /// Compares the object's digest. This reads the whole object once more, because a load fetches the needed columns only.
 fn check_digest(source: &dyn ObjectSource, registered: &str) -> Result<()> {
-    let mut stream = source.stream(0..source.size());
+    let whole = Part { range: 0..source.size(), head: 0 };
+    let mut streams = source.streams(vec![vec![whole]]).flatten();
+    let Some(mut stream) = streams.next() else { return Ok(()) };
     let mut digest = Sha256::new();
     while stream.remaining() > 0 {
         let len = stream.remaining().min(1 << 20) as usize;

@@ -15,9 +15,22 @@ pub trait ObjectSource: Send + Sync {
     /// Reads one contiguous piece into memory. The range must lie within the object.
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
 
-    /// Streams the bytes of `range` in order, prefetched in windows so that memory stays bounded.
-    fn stream(&self, range: Range<u64>) -> Box<dyn ByteStream>;
+    /// Streams parts of the object: the groups one after another, the parts of one group side by side. What follows is
+    /// fetched in advance, within the source's memory. Nothing is fetched before the first group is asked for.
+    fn streams(&self, groups: Vec<Vec<Part>>) -> Groups;
 }
+
+/// A part of an object that is read in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its bytes.
+    pub range: Range<u64>,
+    /// Bytes at its beginning that are needed before the first row, as a dictionary is.
+    pub head: u64,
+}
+
+/// The streams of each group. Those of earlier groups must not be read any more once the next group was asked for.
+pub type Groups = Box<dyn Iterator<Item = Vec<Box<dyn ByteStream>>> + Send>;
 
 /// The bytes of a range, consumed from the front.
 pub trait ByteStream: Send {
@@ -44,8 +57,12 @@ impl ObjectSource for MemorySource {
         Ok(self.0.slice(range.start as usize..range.end as usize))
     }
 
-    fn stream(&self, range: Range<u64>) -> Box<dyn ByteStream> {
-        Box::new(MemoryStream(self.0.slice(range.start as usize..range.end as usize)))
+    fn streams(&self, groups: Vec<Vec<Part>>) -> Groups {
+        let bytes = self.0.clone();
+        let stream = move |part: Part| -> Box<dyn ByteStream> {
+            Box::new(MemoryStream(bytes.slice(part.range.start as usize..part.range.end as usize)))
+        };
+        Box::new(groups.into_iter().map(move |parts| parts.into_iter().map(&stream).collect()))
     }
 }
 

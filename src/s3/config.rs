@@ -33,6 +33,8 @@ pub struct S3Settings {
     pub connect_timeout: Duration,
     /// `btc_ingest.s3_read_timeout`.
     pub read_timeout: Duration,
+    /// `btc_ingest.s3_min_speed`, bytes per second; 0 for none.
+    pub min_speed: u64,
     /// `btc_ingest.s3_max_attempts`.
     pub max_attempts: u32,
 }

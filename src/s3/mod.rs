@@ -10,5 +10,7 @@ pub mod credentials;
 pub mod head;
 pub mod listing;
 pub mod object;
+pub mod pace;
+pub mod plan;
 pub mod reads;
 pub mod stream;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::answer::{cause, explain, timeout};
 use super::client::Connection;
 use super::head::{ObjectHead, is_usable, part_of, version_of};
+use super::pace::Pace;
 use super::reads::Io;
 use crate::error::{Error, Result};
 use crate::model::text::printable;
@@ -43,19 +44,20 @@ pub struct S3Object {
     uri: S3Uri,
     head: ObjectHead,
     pub(super) io: Io,
-    pub(super) window: usize,
+    pub(super) read_ahead: u64,
 }
 
 impl S3Object {
-    /// Asks for size and etag with one HEAD. `window` is the number of bytes that one GET of a stream fetches.
-    pub async fn open(connection: Connection, uri: S3Uri, io: Io, window: usize) -> Result<Self> {
+    /// Asks for size and etag with one HEAD. `read_ahead` is the memory for bytes that
+    /// streams fetch in advance.
+    pub async fn open(connection: Connection, uri: S3Uri, io: Io, read_ahead: u64) -> Result<Self> {
         let head = Self::head_of(&connection, &uri).await?;
-        Ok(Self::at(connection, uri, head, io, window))
+        Ok(Self::at(connection, uri, head, io, read_ahead))
     }
 
     /// Makes the object from a size and etag that are known from a listing or a previous request.
-    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, io: Io, window: usize) -> Self {
-        S3Object { connection, uri, head, io, window }
+    pub fn at(connection: Connection, uri: S3Uri, head: ObjectHead, io: Io, read_ahead: u64) -> Self {
+        S3Object { connection, uri, head, io, read_ahead }
     }
 
     /// Asks for the size and etag of the current version.
@@ -127,7 +129,9 @@ impl S3Object {
             match self.append(rest, &mut body, answer.take()).await {
                 Ok(()) => break,
                 Err(Error::ChecksumMismatch) if attempt < attempts => body.clear(),
-                Err(Error::BodyBroken { .. } | Error::S3Timeout { doing: READING_BODY, .. }) if attempt < attempts => {}
+                // Another connection may be faster.
+                Err(Error::BodyBroken { .. } | Error::BodySlow { .. }) if attempt < attempts => {}
+                Err(Error::S3Timeout { doing: READING_BODY, .. }) if attempt < attempts => {}
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(Duration::from_millis(50 << attempt.min(6))).await;
@@ -147,6 +151,7 @@ impl S3Object {
         };
         self.check(&answer, &range)?;
         let limit = self.connection.settings.read_timeout;
+        let mut pace = Pace::new(self.connection.settings.min_speed, limit, Instant::now());
         loop {
             let chunk = match tokio::time::timeout(limit, answer.body.next()).await {
                 Err(_) => return Err(timeout(limit, READING_BODY)),
@@ -161,6 +166,9 @@ impl S3Object {
                 return Err(Error::BadAnswer { why: "its body is longer than the range that was asked for".into() });
             }
             body.extend_from_slice(&chunk);
+            if body.len() < end {
+                pace.took(chunk.len() as u64, Instant::now())?;
+            }
         }
         if body.len() < end {
             return Err(Error::BodyBroken { why: format!("{} bytes are missing", end - body.len()) });

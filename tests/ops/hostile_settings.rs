@@ -18,11 +18,12 @@ const AS_USUAL: &str = "SET datestyle = 'ISO'; SET timezone = 'UTC'; SET interva
 /// What the tables hold, without what differs from run to run.
 const TABLES: &str = "
     SELECT to_jsonb(t) - 'ingested_at' #>> '{}' FROM market_data.btc_ticks t
-    UNION ALL SELECT (to_jsonb(o) -
-        '{registered_at, loaded_at, attempt_started_at, queued_at, load_order}'::text[])::text FROM ingestion.objects o
+    UNION ALL SELECT (to_jsonb(o)
+                      - '{registered_at, loaded_at, attempt_started_at, queued_at, load_order}'::text[])::text
+        FROM ingestion.objects o
     UNION ALL SELECT (to_jsonb(s) - 'loaded_at')::text FROM ingestion.object_slices s
-    UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at, queued_at, registered_at}'::text[] ||
-        jsonb_build_object('queued', queued_at IS NOT NULL))::text FROM landing.raw_blobs_5m b
+    UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at, queued_at, registered_at}'::text[]
+                      || jsonb_build_object('queued', queued_at IS NOT NULL))::text FROM landing.raw_blobs_5m b
     UNION ALL SELECT (to_jsonb(r) - '{id, rejected_at}'::text[])::text FROM landing.rejected_ticks r
     UNION ALL SELECT (to_jsonb(f) - '{updated_at, state}'::text[])::text FROM ingestion.stream_offsets f
     UNION ALL SELECT concat_ws(' ', h.s3_uri, h.outcome, h.rows_read, h.rows_inserted, h.rows_conflicting, h.sqlstate,
@@ -204,7 +205,7 @@ fn settings_of_database_and_role_change_nothing_that_is_stored_or_shown() {
 }
 
 #[test]
-fn workers_load_discover_and_backfill_under_hostile_settings_of_the_database() {
+fn workers_load_discover_and_backfill_under_all_settings_of_the_database() {
     let cluster = cluster_of(&s3().endpoint())
         .preload("btc_ingest")
         .setting("btc_ingest.database", "postgres")

@@ -2,38 +2,23 @@
 //! loaded. Each time everything is loaded exactly, or one error says what is wrong. Memory stays within the limit.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use btc_ingest_kit::Deviation;
 use btc_ingest_kit::fixture::backfill::call;
-use btc_ingest_kit::fixture::{cluster_of, load, stored_where};
-use btc_ingest_kit::process::{children, memory};
-use btc_ingest_kit::rows::START;
+use btc_ingest_kit::fixture::load;
 use btc_ingest_kit::sql::{text, wait_until_true_within};
-use btc_ingest_kit::ticks::slice_key;
 use btc_ingest_kit::wait::wait_for;
-use btc_ingest_kit::{Deviation, HostileStore};
 
+use super::hostile_fixture::{DATABASE, Folder, HostileFixture, Listed, OBJECTS, SOON, checked};
 use super::*;
 
-/// The database whose workers list and load by themselves.
-const DATABASE: &str = "postgres";
-/// Objects of each folder: more than one page.
-const OBJECTS: usize = 5;
-/// The memory that a process may have: the default of `btc_ingest.memory_limit`, and 48 MB.
-const MEMORY: u64 = (64 + 48) << 20;
-/// How long a listing or a load may take.
-const SOON: Duration = Duration::from_secs(60);
-
-/// What becomes of the objects that a listing should find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Listed {
-    /// They are loaded.
-    Loaded,
-    /// The listing fails with this SQLSTATE.
-    Refused(&'static str),
-    /// They are found, and each is quarantined with this SQLSTATE.
-    Quarantined(&'static str),
+/// Waits until no object of the folder waits for an attempt.
+fn wait_until_no_object_waits(folder: &Folder, client: &mut Client, what: &str) {
+    wait_for(what, SOON, || {
+        let statuses = folder.statuses(client);
+        let waits = ["pending", "failed", "loading"].iter().any(|status| statuses.contains(status));
+        (!waits).then_some(())
+    });
 }
 
 /// A deviation, the SQLSTATE of a load by hand (empty: it succeeds), and what becomes of listed objects.
@@ -53,6 +38,7 @@ fn cases() -> Vec<Case> {
         (D::VersionOnly, "", Refused("S3016")),
         (D::StrangeEtag, "S3021", Quarantined("S3021")),
         (D::IgnoresRange, "", Loaded),
+        (D::Http10, "", Loaded),
         // A listed object is read as a whole, and without a range.
         (D::ShiftedRange, "S3021", Loaded),
         (D::WrongTotal, "S3021", Loaded),
@@ -98,126 +84,14 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// A cluster with workers over a store whose folders deviate.
-struct HostileFixture {
-    store: HostileStore,
-    cluster: Cluster,
-}
-
-/// A folder of the store, whose ticks have a symbol of their own.
-struct Folder {
-    name: String,
-    symbol: String,
-    uris: Vec<String>,
-    ticks: Vec<Tick>,
-}
-
-impl HostileFixture {
-    fn shared() -> &'static HostileFixture {
-        static SHARED: OnceLock<HostileFixture> = OnceLock::new();
-        SHARED.get_or_init(|| {
-            let store = HostileStore::new();
-            let cluster = cluster_of(&store.endpoint())
-                .preload("btc_ingest")
-                .setting("btc_ingest.database", DATABASE)
-                .setting("btc_ingest.retry_backoff", "50ms")
-                .setting("btc_ingest.retry_backoff_max", "200ms")
-                .setting("btc_ingest.max_attempts", "2")
-                .setting("btc_ingest.s3_max_attempts", "2")
-                .start();
-            cluster.install_extension(DATABASE);
-            HostileFixture { store, cluster }
-        })
-    }
-
-    /// Fills a folder of its own for one case of one test.
-    fn folder(&self, test: &str, number: usize, deviation: Deviation) -> Folder {
-        let (name, symbol) = (format!("{test}{number}"), format!("{}{number}", test.to_uppercase()));
-        self.store.deviate(&name, deviation);
-        let mut generator = Generator::new(number as u64, &symbol, time_us(START), 1).per_second(0.3);
-        let (mut uris, mut ticks) = (Vec::new(), Vec::new());
-        for _ in 0..OBJECTS {
-            let key = slice_key(&format!("{name}/Binance"), &symbol, generator.next_bucket_us());
-            let slice = generator.next_slice();
-            self.store.put(&key, ParquetFile::new().bytes(&slice));
-            uris.push(format!("s3://{BUCKET}/{key}"));
-            ticks.extend(slice);
-        }
-        Folder { name, symbol, uris, ticks }
-    }
-
-    /// Runs `work`, and checks that no process of the cluster takes too much memory meanwhile.
-    fn within_memory(&self, work: impl FnOnce()) {
-        let (postmaster, is_over) = (self.cluster.pid(), AtomicBool::new(false));
-        let peak = std::thread::scope(|scope| {
-            let watch = scope.spawn(|| {
-                let mut peak = 0;
-                while !is_over.load(Ordering::SeqCst) {
-                    let now = children(postmaster).into_iter().filter_map(memory).map(|memory| memory.rss_anon).max();
-                    peak = peak.max(now.unwrap_or_default());
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                peak
-            });
-            // The watch ends although the work panics.
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            is_over.store(true, Ordering::SeqCst);
-            let peak = watch.join().unwrap();
-            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            peak
-        });
-        println!("at the peak, a process had {} MB", peak >> 20);
-        assert!(peak < MEMORY, "{peak} bytes");
-    }
-}
-
-impl Folder {
-    fn prefix(&self) -> String {
-        format!("s3://{BUCKET}/{}/", self.name)
-    }
-
-    /// Returns the objects' statuses and SQLSTATEs, each once.
-    fn statuses(&self, client: &mut Client) -> String {
-        let sql = "SELECT coalesce(string_agg(DISTINCT concat_ws(' ', status, last_sqlstate), ', '), 'none')
-                     FROM ingestion.objects WHERE starts_with(s3_uri, $1)";
-        client.query_one(sql, &[&self.prefix()]).unwrap().get(0)
-    }
-
-    #[track_caller]
-    fn must_hold(&self, client: &mut Client, what: &str, is_loaded: bool) {
-        let ticks: &[Tick] = if is_loaded { &self.ticks } else { &[] };
-        stored_where(client, &format!("symbol = '{}'", self.symbol)).must_be(&Sums::of(ticks), what);
-    }
-
-    /// Checks the objects once none of them waits for an attempt.
-    #[track_caller]
-    fn must_be(&self, client: &mut Client, what: &str, expected: Listed) {
-        let expected_statuses = match expected {
-            Listed::Loaded => "loaded".to_owned(),
-            Listed::Refused(_) => "none".to_owned(),
-            Listed::Quarantined(sqlstate) => format!("quarantined {sqlstate}"),
-        };
-        assert_eq!(self.statuses(client), expected_statuses, "{what}");
-        let count = if matches!(expected, Listed::Refused(_)) { 0 } else { OBJECTS };
-        let sql = "SELECT count(*) FROM ingestion.objects WHERE starts_with(s3_uri, $1)";
-        assert_eq!(client.query_one(sql, &[&self.prefix()]).unwrap().get::<_, i64>(0), count as i64, "{what}");
-        self.must_hold(client, what, expected == Listed::Loaded);
-    }
-}
-
-/// Returns the SQLSTATE of an error, after a check that its texts are fit to be shown.
-#[track_caller]
-fn checked(refusal: &Refusal) -> &str {
-    for text in [&refusal.message, &refusal.detail, &refusal.hint] {
-        assert!(!text.contains(char::is_control) && text.len() < 2_000, "{refusal:?}");
-    }
-    assert!(!refusal.hint.is_empty(), "{refusal:?}");
-    &refusal.sqlstate
+fn shared() -> &'static HostileFixture {
+    static SHARED: OnceLock<HostileFixture> = OnceLock::new();
+    SHARED.get_or_init(|| HostileFixture::start(&[]))
 }
 
 #[test]
 fn a_load_by_hand_is_exact_or_one_clear_error() {
-    let fixture = HostileFixture::shared();
+    let fixture = shared();
     let db = TestDb::with_extension(&fixture.cluster);
     fixture.within_memory(|| {
         let mut client = db.client();
@@ -237,7 +111,7 @@ fn a_load_by_hand_is_exact_or_one_clear_error() {
 
 #[test]
 fn what_discover_finds_is_all_or_one_clear_error() {
-    let fixture = HostileFixture::shared();
+    let fixture = shared();
     let db = TestDb::with_extension(&fixture.cluster);
     fixture.within_memory(|| {
         let mut client = db.client();
@@ -266,7 +140,7 @@ fn what_discover_finds_is_all_or_one_clear_error() {
 
 #[test]
 fn what_a_watch_finds_is_all_or_one_clear_error() {
-    let fixture = HostileFixture::shared();
+    let fixture = shared();
     fixture.within_memory(|| {
         let mut client = fixture.cluster.client(DATABASE);
         let cases = cases().into_iter().enumerate();
@@ -286,11 +160,7 @@ fn what_a_watch_finds_is_all_or_one_clear_error() {
                 Listed::Refused(expected) => assert_eq!(sqlstate, *expected, "{what}"),
                 _ => assert_eq!(sqlstate, "null", "{what}"),
             }
-            wait_for(&what, SOON, || {
-                let statuses = folder.statuses(&mut client);
-                let waits = ["pending", "failed", "loading"].iter().any(|status| statuses.contains(status));
-                (!waits).then_some(())
-            });
+            wait_until_no_object_waits(folder, &mut client, &what);
             folder.must_be(&mut client, &what, *expected);
         }
     });
@@ -298,7 +168,7 @@ fn what_a_watch_finds_is_all_or_one_clear_error() {
 
 #[test]
 fn what_a_backfill_loads_is_all_or_one_clear_error() {
-    let fixture = HostileFixture::shared();
+    let fixture = shared();
     let db = TestDb::with_extension(&fixture.cluster);
     fixture.within_memory(|| {
         let mut client = db.client();
@@ -316,4 +186,55 @@ fn what_a_backfill_loads_is_all_or_one_clear_error() {
             folder.must_be(&mut client, &what, expected);
         }
     });
+}
+
+#[test]
+fn a_zero_byte_in_the_writers_name_hinders_no_load() {
+    let fixture = shared();
+    let mut client = fixture.cluster.client(DATABASE);
+    let file = || ParquetFile::new().created_by("a writer\0 of another kind");
+    let folder = fixture.folder_of("byhand", 0, Deviation::None, file());
+    folder.uris.iter().for_each(|uri| drop(load(&mut client, uri, "").map_err(Refusal::from).unwrap()));
+    folder.must_be(&mut client, "by hand", Listed::Loaded);
+
+    let folder = fixture.folder_of("byfind", 0, Deviation::None, file());
+    client.query_one("SELECT registered_new FROM btc_ingest.discover($1)", &[&folder.prefix()]).unwrap();
+    wait_until_no_object_waits(&folder, &mut client, "by discover()");
+    folder.must_be(&mut client, "by discover()", Listed::Loaded);
+
+    let folder = fixture.folder_of("bywatch", 0, Deviation::None, file());
+    client.query_one("SELECT btc_ingest.watch($1)", &[&folder.prefix()]).unwrap();
+    wait_for("the objects", SOON, || (folder.statuses(&mut client) != "none").then_some(()));
+    wait_until_no_object_waits(&folder, &mut client, "by a watch");
+    folder.must_be(&mut client, "by a watch", Listed::Loaded);
+
+    let db = TestDb::with_extension(&fixture.cluster);
+    let folder = fixture.folder_of("byfill", 0, Deviation::None, file());
+    let called = call(&db.connection_string(), &[folder.prefix()], "");
+    assert!(called.refusal.is_none(), "{called:#?}");
+    folder.must_be(&mut db.client(), "by a backfill", Listed::Loaded);
+}
+
+#[test]
+fn a_watch_that_jumps_in_a_store_that_ignores_start_after_says_so_and_finds_everything_from_the_beginning() {
+    let fixture = shared();
+    let mut client = fixture.cluster.client(DATABASE);
+    let folder = fixture.folder("jumps", 0, Deviation::IgnoresStartAfter);
+    let pattern = format!("s3://{BUCKET}/{}/Binance/{{asset}}/{{yyyy}}/{{mm}}/{{dd}}/", folder.name);
+    let watch = |client: &mut Client, full: &str| {
+        let sql = "SELECT btc_ingest.watch($1, jsonb_build_object('interval', '200 ms', 'full_interval', $2::text))";
+        client.query_one(sql, &[&pattern, &full]).unwrap();
+    };
+    watch(&mut client, "1 day");
+    wait_for("the objects", SOON, || (folder.statuses(&mut client) == "loaded").then_some(()));
+    // The next listing jumps over the keys that it knows, and the store begins anew.
+    let sqlstate = format!("sqlstate IS NOT NULL FROM btc_ingest.watches WHERE prefix = '{pattern}'");
+    wait_until_true_within(&mut client, "an error", SOON, &format!("SELECT {sqlstate}"));
+    let sqlstate = format!("SELECT sqlstate FROM btc_ingest.watches WHERE prefix = '{pattern}'");
+    assert_eq!(text(&mut client, &sqlstate), "S3016");
+    folder.must_be(&mut client, "after the first listing", Listed::Loaded);
+    // A listing from the beginning does not jump.
+    watch(&mut client, "100 ms");
+    wait_until_true_within(&mut client, "a listing", SOON, &sqlstate.replace("sqlstate FROM", "sqlstate IS NULL FROM"));
+    client.query_one("SELECT btc_ingest.unwatch($1)", &[&pattern]).unwrap();
 }

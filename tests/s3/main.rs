@@ -6,9 +6,11 @@
 mod answers;
 mod credentials;
 mod hostile;
+mod hostile_fixture;
 mod network;
 mod refused;
 mod requests;
+mod slow;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Bodies and checksums.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
@@ -16,6 +18,34 @@ pub(super) fn endless(begin: &str) -> Body {
         let mut next = begin;
         while sender.send_data(next).await.is_ok() {
             next = spaces.clone();
+        }
+    });
+    channel.boxed()
+}
+
+/// The pause between two bytes of a dripping body.
+const DRIP: Duration = Duration::from_millis(400);
+
+/// Returns a body that comes a byte at a time, with pauses.
+pub(super) fn dripping(bytes: Bytes) -> Body {
+    let (mut sender, channel) = Channel::<Bytes, BoxError>::new(1);
+    tokio::spawn(async move {
+        for at in 0..bytes.len() {
+            if sender.send_data(bytes.slice(at..=at)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(DRIP).await;
+        }
+    });
+    channel.boxed()
+}
+
+/// Returns the body as one whose length is not known before its end.
+pub(super) fn of_unknown_length(body: Body) -> Body {
+    let (mut sender, channel) = Channel::<Bytes, BoxError>::new(1);
+    tokio::spawn(async move {
+        if let Ok(body) = body.collect().await {
+            let _ = sender.send_data(body.to_bytes()).await;
         }
     });
     channel.boxed()

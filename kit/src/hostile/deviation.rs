@@ -53,6 +53,10 @@ pub enum Deviation {
     TornPage,
     /// A page is HTML.
     HtmlPage,
+    /// The body of a page comes a byte at a time, with pauses.
+    DrippingPage,
+    /// Each page takes half a second.
+    SlowPages,
 
     // ── objects ─────────────────────────────────────────────────────────────────────────────────────────────────
     /// Ranges have no effect.
@@ -63,6 +67,10 @@ pub enum Deviation {
     WrongTotal,
     /// `Content-Range` is `bytes 0-99/5`.
     NonsenseRange,
+    /// The body of an object comes a byte at a time, with pauses.
+    DrippingObject,
+    /// Answers are of HTTP/1.0, and nothing tells the length of their bodies.
+    Http10,
     /// The body of an object has no end.
     EndlessObject,
     /// The body of a refusal of an object has no end.

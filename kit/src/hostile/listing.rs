@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use hyper::Response;
 
-use super::answer::{endless, endless_refusal};
+use super::answer::{dripping, endless, endless_refusal};
 use super::deviation::Deviation;
 use super::state::{State, etag_of};
 use crate::http::{Body, BoxError, full};
@@ -43,7 +43,8 @@ pub(super) fn answer(state: &State, query: &HashMap<String, String>) -> Result<R
     if deviation == Deviation::TornPage {
         text.truncate(text.len() * 2 / 3);
     }
-    xml(full(text))
+    let is_dripping = deviation == Deviation::DrippingPage;
+    xml(if is_dripping { dripping(text.into()) } else { full(text) })
 }
 
 /// Makes a page. A token is `empty:` or `keys:` and the key after which its page begins.

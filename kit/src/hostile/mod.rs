@@ -10,15 +10,20 @@ mod state;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, Version};
 
+use crate::hostile::answer::of_unknown_length;
 pub use crate::hostile::deviation::Deviation;
 use crate::hostile::state::State;
 use crate::http::{Body, BoxError, Server, serve};
 use crate::s3::xml_error;
+
+/// How long each page takes in a folder of `Deviation::SlowPages`.
+const PAGE_TIME: Duration = Duration::from_millis(500);
 
 /// A running store.
 #[derive(Debug)]
@@ -67,13 +72,23 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         .map(|(name, value)| (name.to_owned(), decoded(value)))
         .collect();
     let key = path.trim_start_matches('/').split_once('/').map(|(_, key)| key.to_owned()).unwrap_or_default();
-    if query.contains_key("list-type") {
-        return listing::answer(&state, &query);
+    let is_listing = query.contains_key("list-type");
+    let place = if is_listing { query.get("prefix") } else { Some(&key) };
+    let deviation = state.deviation(place.map(String::as_str).unwrap_or_default());
+    if is_listing && deviation == Deviation::SlowPages {
+        tokio::time::sleep(PAGE_TIME).await;
     }
-    let Some(bytes) = state.objects.lock().unwrap().get(&key).cloned() else {
-        return Ok(xml_error(404, "NoSuchKey", "The specified key does not exist."));
+    let bytes = state.objects.lock().unwrap().get(&key).cloned();
+    let mut response = match bytes {
+        _ if is_listing => listing::answer(&state, &query)?,
+        Some(bytes) => object::answer(&state, &key, &bytes, &request)?,
+        None => xml_error(404, "NoSuchKey", "The specified key does not exist."),
     };
-    object::answer(&state, &key, &bytes, &request)
+    if deviation == Deviation::Http10 && request.method() != Method::HEAD {
+        *response.version_mut() = Version::HTTP_10;
+        response = response.map(of_unknown_length);
+    }
+    Ok(response)
 }
 
 /// Decodes the escapes of a path or of a query.

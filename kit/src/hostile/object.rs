@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response};
 
-use super::answer::{crc32, endless, endless_refusal};
+use super::answer::{crc32, dripping, endless, endless_refusal};
 use super::deviation::Deviation;
 use super::state::{State, etag_of};
 use crate::http::{Body, BoxError, full};
@@ -78,6 +78,7 @@ fn version_of(etag: &str) -> String {
 fn whole(bytes: &Bytes, deviation: Deviation, is_first: bool) -> Body {
     match deviation {
         Deviation::EndlessObject => endless("PAR1"),
+        Deviation::DrippingObject => dripping(bytes.clone()),
         Deviation::FlipsOnce if is_first => {
             let mut copy = BytesMut::from(&bytes[..]);
             let middle = copy.len() / 2;
@@ -103,7 +104,11 @@ fn part(bytes: &Bytes, wanted: Range<usize>, deviation: Deviation) -> Result<Res
         Deviation::WrongTotal => format!("bytes {}-{}/{}", given.start, given.end - 1, size + 1),
         _ => format!("bytes {}-{}/{size}", given.start, given.end - 1),
     };
-    let body = if deviation == Deviation::EndlessObject { endless("PAR1") } else { full(bytes.slice(given)) };
+    let body = match deviation {
+        Deviation::EndlessObject => endless("PAR1"),
+        Deviation::DrippingObject => dripping(bytes.slice(given)),
+        _ => full(bytes.slice(given)),
+    };
     Ok(Response::builder().status(206).header("content-range", range).body(body)?)
 }
 

@@ -81,10 +81,10 @@ pub fn settings() -> DecodeSettings {
 
 /// Reads all batches, and the symbols in them.
 pub fn read_with(file: Bytes, options: &LoadOptions, settings: DecodeSettings) -> Result<(Vec<Decoded>, Vec<String>)> {
-    let source = Arc::new(MemorySource(file));
-    let meta = Arc::new(read_footer(source.as_ref(), None, settings.memory_limit)?);
+    let source = MemorySource(file);
+    let meta = Arc::new(read_footer(&source, None, settings.memory_limit)?);
     let mapping = map_columns(&meta, options)?;
-    let mut reader = TickReader::new(source, meta, mapping, options, settings)?;
+    let mut reader = TickReader::new(&source, meta, mapping, options, settings)?;
     let mut symbols = Symbols::default();
     let mut batches = Vec::new();
     while let Some(batch) = reader.next(&mut symbols, &|| false)? {

@@ -203,11 +203,11 @@ fn a_given_symbol_is_stored_and_the_column_is_not_read() {
 
 #[test]
 fn a_cancelled_read_stops_within_a_page() {
-    let source = Arc::new(MemorySource(write(ticks(100_000))));
-    let meta = Arc::new(read_footer(source.as_ref(), None, 64 << 20).unwrap());
+    let source = MemorySource(write(ticks(100_000)));
+    let meta = Arc::new(read_footer(&source, None, 64 << 20).unwrap());
     let options = LoadOptions::default();
     let mapping = map_columns(&meta, &options).unwrap();
-    let mut reader = TickReader::new(source, meta, mapping, &options, settings()).unwrap();
+    let mut reader = TickReader::new(&source, meta, mapping, &options, settings()).unwrap();
     let asked = Cell::new(0);
     let cancelled = || {
         asked.set(asked.get() + 1);

@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 
+use crate::pg::session::shared::Phase;
 use crate::pg::session::{ffi, shared};
 
 #[pg_extern(sql = false)]
@@ -19,7 +20,8 @@ fn running_loads() -> TableIterator<
     ),
 > {
     let known = |value: i64| (value > 0).then_some(value);
-    TableIterator::new(shared::loads().into_iter().map(move |load| {
+    let loads = shared::loads().into_iter().filter(|load| load.phase != Phase::Listing);
+    TableIterator::new(loads.map(move |load| {
         let started = TimestampWithTimeZone::try_from(load.started).ok();
         let phase = load.phase.as_str().to_owned();
         (load.pid, load.uri.as_str().to_owned(), phase, started, known(load.size), known(load.rows), load.read)

@@ -9,6 +9,7 @@ use crate::load::listing::Page;
 use crate::model::pattern::KeyPattern;
 use crate::pg::listing::listed::{BATCH, Batch};
 use crate::pg::listing::picker::Picker;
+use crate::pg::session::shared::{Phase, Progress};
 use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, spi};
 
@@ -29,12 +30,14 @@ pub fn list(backfill: &Backfill) -> Result<bool> {
 /// meanwhile.
 fn list_prefix(backfill: &Backfill, index: usize, pattern: &KeyPattern, after: Option<String>) -> Result<bool> {
     let picker = Picker::for_backfill(pattern, backfill.from, backfill.to)?;
+    let progress = Progress::begin(&format!("s3://{}/{}", pattern.bucket(), pattern.prefix()), Phase::Listing);
     let mut thread = picker.list(after, |_| None)?;
     let mut batch = Batch::default();
     loop {
         let Some(Page { objects, more }) = thread.next()? else {
             return Err(Error::Internal { why: "the listing ended without its last page".into() });
         };
+        progress.show(|shown| shown.read += objects.len() as i64);
         let last = objects.last().map(|object| object.key.clone());
         for object in objects {
             batch.add(&picker, object)?;

@@ -111,7 +111,7 @@ impl StagingTable {
         let LoadPlan { job, version } = plan;
         let record = ObjectRecord::without_lock(&job.uri)?;
         let known = record.known(client)?;
-        let progress = Progress::begin(&plan.uri());
+        let progress = Progress::begin(&plan.uri(), Phase::Opening);
         let opened = match events::first(thread, &known)? {
             First::AlreadyLoaded(head, cost) => {
                 let report = one::already_loaded(job, head, cost, started);

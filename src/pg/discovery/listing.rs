@@ -1,6 +1,6 @@
 //! One listing of one watch: its pages become batches of objects, which the caller registers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiClient;
 use serde_json::Value;
@@ -15,8 +15,9 @@ use crate::model::watch::WatchOptions;
 use crate::pg::listing::listed::{BATCH, Batch};
 use crate::pg::listing::picker::Picker;
 use crate::pg::session::ffi;
+use crate::pg::session::shared::{Phase, Progress};
 
-/// A listing that is running.
+/// A listing that is running, or that has given its place to others.
 pub struct Listing {
     /// The watch whose prefix is listed.
     pub watch: Watch,
@@ -24,7 +25,16 @@ pub struct Listing {
     pub counts: Counts,
     options: WatchOptions,
     picker: Picker,
-    thread: ffi::Thread<Page>,
+    /// The thread that lists. `None` while others have the place.
+    thread: Option<ffi::Thread<Page>>,
+    /// Where the keys of each group begin that are to be listed.
+    begins: Cursors,
+    /// The last key that was listed.
+    last: Option<String>,
+    /// When the listing got its place, and the pages that have come since.
+    place_since: Instant,
+    pages: usize,
+    progress: Progress,
     batch: Batch,
     /// Whether another page follows.
     more: bool,
@@ -65,22 +75,45 @@ impl Listing {
         let picker = Picker::for_watch(&pattern)?;
         let full = cursors.is_none();
         let cursors = cursors.unwrap_or_default();
-        let thread = picker.list(None, {
-            let (cursors, pattern) = (cursors.clone(), pattern.clone());
-            move |key| cursors.skip(&pattern, key)
-        })?;
-        Ok(Listing {
+        let mut listing = Listing {
+            progress: Progress::begin(&watch.prefix, Phase::Listing),
             watch,
             counts: Counts::default(),
             options,
             picker,
-            thread,
+            thread: None,
+            begins: cursors.clone(),
+            last: None,
+            place_since: Instant::now(),
+            pages: 0,
             batch: Batch::default(),
             more: true,
             full,
             cursors: pattern.sorts_by_time().then_some(cursors),
             began: Instant::now(),
-        })
+        };
+        listing.resume()?;
+        Ok(listing)
+    }
+
+    /// Takes a place: starts a thread that lists what is left.
+    pub fn resume(&mut self) -> Result<()> {
+        let (begins, pattern) = (self.begins.clone(), self.watch.pattern()?);
+        self.thread = Some(self.picker.list(self.last.clone(), move |key| begins.skip(&pattern, key))?);
+        (self.place_since, self.pages) = (Instant::now(), 0);
+        Ok(())
+    }
+
+    /// Gives the place to another listing. Returns what is not registered yet.
+    pub fn suspend(&mut self) -> Batch {
+        self.thread = None;
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Returns whether it has had a place for this long and has advanced in that time. Otherwise it would begin again
+    /// where it began this time.
+    pub fn has_advanced_for(&self, time: Duration) -> bool {
+        self.pages > 0 && self.place_since.elapsed() >= time
     }
 
     /// Returns whether the last page was taken.
@@ -91,9 +124,10 @@ impl Listing {
     /// Takes the next page, and waits for it until `end`, or without limit if `end` is `None`. Returns `None`
     /// if there is nothing to register yet, otherwise a batch for the caller to register.
     pub fn next(&mut self, end: Option<Instant>) -> Result<Option<Batch>> {
+        let Some(thread) = &mut self.thread else { return Ok(None) };
         let event = match end {
-            None => self.thread.next()?,
-            Some(end) => match self.thread.next_until(end) {
+            None => thread.next()?,
+            Some(end) => match thread.next_until(end) {
                 None => return Ok(None),
                 Some(event) => event?,
             },
@@ -102,6 +136,9 @@ impl Listing {
             return Err(Error::Internal { why: "the listing ended without its last page".into() });
         };
         self.more = more;
+        self.pages += 1;
+        self.progress.show(|shown| shown.read += objects.len() as i64);
+        self.last = objects.last().map(|object| object.key.clone()).or(self.last.take());
         let now = now();
         for object in objects {
             let key = object.key.clone();

@@ -1,19 +1,23 @@
-//! The scheduler's listings. Several run at the same time, and each gets a short turn in every round. So a
-//! prefix that is slow or does not answer delays neither the other prefixes nor the scheduler's other work.
+//! The scheduler's listings. Several run at the same time, and each gets a short turn in every round; a listing that
+//! takes long gives its place to others and continues later. So a prefix that is slow, or has millions of keys, delays
+//! neither the other prefixes nor the scheduler's other work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::listing::{Listing, ListingPlan};
 use super::register::register;
 use super::watch::{Problem, Summary, Watch, now};
 use crate::error::Result;
+use crate::pg::listing::listed::Batch;
 use crate::pg::queue::control;
 use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, lock_waits, report, shared};
 
 /// The most listings that run at the same time.
 const MAX_RUNNING: usize = 4;
+/// How long a listing keeps its place while others wait.
+const STINT: Duration = Duration::from_secs(5);
 /// The time of one listing in one round.
 const TURN: Duration = Duration::from_millis(200);
 /// The pause if no watch becomes due.
@@ -25,6 +29,10 @@ const AFTER_ERROR: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Rounds {
     running: Vec<Listing>,
+    /// Listings that have given their place to others, in the order in which they did.
+    suspended: VecDeque<Listing>,
+    /// Whether the last free place went to a listing that begins. The next one goes to a suspended one then.
+    last_began: bool,
     /// Prefixes of watches whose last result could not be recorded, and the time until which they are not
     /// listed again. Their rows still say that they are due.
     unrecorded: HashMap<String, Instant>,
@@ -52,7 +60,7 @@ impl Rounds {
                     report::log(&format!("btc_ingest discovery: {problem}"));
                     self.logged = Some(problem);
                 }
-                self.running.clear();
+                self.end_all();
                 AFTER_ERROR
             }
         }
@@ -61,11 +69,11 @@ impl Rounds {
     fn round(&mut self) -> Result<Duration> {
         let watches = tx(|client| if control::is_paused(client)? { Ok(None) } else { Watch::all(client).map(Some) })?;
         let Some(watches) = watches else {
-            self.running.clear();
+            self.end_all();
             return Ok(NOTHING_DUE);
         };
         self.drop_outdated(&watches);
-        let pause = self.begin_due(&watches);
+        let (pause, mut waiting) = self.fill_places(&watches);
         if self.running.is_empty() {
             return Ok(pause);
         }
@@ -73,6 +81,10 @@ impl Rounds {
             ffi::show_activity(Some(&format!("listing {}", listing.watch.prefix)));
             match survive(|| work(&mut listing)) {
                 Ok(()) if listing.is_over() => self.end(&listing.watch, Ok(listing.summary())),
+                Ok(()) if waiting > 0 && listing.has_advanced_for(STINT) => {
+                    waiting -= 1;
+                    self.suspend(listing);
+                }
                 Ok(()) => self.running.push(listing),
                 Err(problem) => self.end(&listing.watch, Err(problem)),
             }
@@ -80,32 +92,60 @@ impl Rounds {
         Ok(Duration::ZERO)
     }
 
-    /// Drops listings whose watch was removed or has other options now.
-    fn drop_outdated(&mut self, watches: &[Watch]) {
-        self.running.retain(|listing| {
-            watches.iter().any(|watch| watch.prefix == listing.watch.prefix && watch.options == listing.watch.options)
-        });
+    fn suspend(&mut self, mut listing: Listing) {
+        let rest = listing.suspend();
+        match survive(|| record(&mut listing, rest)) {
+            Ok(()) => self.suspended.push_back(listing),
+            Err(problem) => self.end(&listing.watch, Err(problem)),
+        }
     }
 
-    /// Begins the listings that are due, as far as there is room. Returns how long it takes until another
-    /// watch is due.
-    fn begin_due(&mut self, watches: &[Watch]) -> Duration {
+    fn end_all(&mut self) {
+        self.running.clear();
+        self.suspended.clear();
+    }
+
+    /// Drops listings whose watch was removed or has other options now.
+    fn drop_outdated(&mut self, watches: &[Watch]) {
+        let is_current = |listing: &Listing| {
+            watches.iter().any(|watch| watch.prefix == listing.watch.prefix && watch.options == listing.watch.options)
+        };
+        self.running.retain(is_current);
+        self.suspended.retain(is_current);
+    }
+
+    /// Gives the free places to listings that are due and to suspended ones, in turn. Returns how long it takes until
+    /// another watch is due, and how many listings wait for a place.
+    fn fill_places(&mut self, watches: &[Watch]) -> (Duration, usize) {
         let at = Instant::now();
         self.unrecorded.retain(|_, until| *until > at);
-        let idle = watches.iter().filter(|watch| self.running.iter().all(|busy| busy.watch.prefix != watch.prefix));
-        let Schedule { due, pause } = schedule(idle, now(), |prefix| {
+        let is_idle = |watch: &&Watch| {
+            self.running.iter().chain(&self.suspended).all(|listing| listing.watch.prefix != watch.prefix)
+        };
+        let Schedule { due, pause } = schedule(watches.iter().filter(is_idle), now(), |prefix| {
             self.unrecorded.get(prefix).map_or(Duration::ZERO, |until| until.saturating_duration_since(at))
         });
-        for watch in due {
-            if self.running.len() >= MAX_RUNNING {
-                break;
-            }
-            match survive(|| Listing::begin(watch.clone(), tx(|client| ListingPlan::new(client, watch))?)) {
+        let mut due = due.into_iter();
+        while self.running.len() < MAX_RUNNING {
+            let is_new = due.len() > 0 && (self.suspended.is_empty() || !self.last_began);
+            let Some((watch, listing)) = (if is_new { due.next().map(begin) } else { self.resume() }) else { break };
+            self.last_began = is_new;
+            match listing {
                 Ok(listing) => self.running.push(listing),
-                Err(problem) => self.end(watch, Err(problem)),
+                Err(problem) => self.end(&watch, Err(problem)),
             }
         }
-        pause
+        (pause, due.len() + self.suspended.len())
+    }
+
+    fn resume(&mut self) -> Option<Attempted> {
+        let mut listing = self.suspended.pop_front()?;
+        let watch = listing.watch.clone();
+        let resumed = survive(move || {
+            listing.resume()?;
+            Ok(listing)
+        });
+        Some((watch, resumed))
     }
 
     /// Records the result of a listing, and logs it if the watch's listings fail for a new reason or succeed
@@ -154,16 +194,30 @@ fn work(listing: &mut Listing) -> Result<()> {
     let end = Instant::now() + TURN;
     while !listing.is_over() && Instant::now() < end {
         let Some(batch) = listing.next(Some(end))? else { continue };
-        let counts = tx(|client| {
-            lock_waits::limit_in_transaction();
-            register(client, &listing.watch.prefix, batch)
-        })?;
-        listing.counts += counts;
-        if counts.has_work() {
-            shared::wake();
-        }
+        record(listing, batch)?;
     }
     Ok(())
+}
+
+/// Registers a batch of a listing.
+fn record(listing: &mut Listing, batch: Batch) -> Result<()> {
+    let counts = tx(|client| {
+        lock_waits::limit_in_transaction();
+        register(client, &listing.watch.prefix, batch)
+    })?;
+    listing.counts += counts;
+    if counts.has_work() {
+        shared::wake();
+    }
+    Ok(())
+}
+
+/// A watch, and its listing or why it cannot be listed.
+type Attempted = (Watch, std::result::Result<Listing, Problem>);
+
+fn begin(watch: &Watch) -> Attempted {
+    let listing = || Listing::begin(watch.clone(), tx(|client| ListingPlan::new(client, watch))?);
+    (watch.clone(), survive(listing))
 }
 
 /// Runs work outside a transaction, and returns an error as a problem that can be recorded.

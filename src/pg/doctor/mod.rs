@@ -15,6 +15,7 @@ mod outages;
 mod queue;
 mod registrations;
 mod s3;
+mod slow;
 mod state;
 mod tables;
 mod times;
@@ -47,6 +48,7 @@ pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
     checks.extend(workers::checks(&server));
     if server.is_preloaded("btc_ingest") {
         checks.extend(section("last error of a worker", || last_error::checks(sound))?);
+        checks.push(slow::check());
     }
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);

@@ -152,7 +152,7 @@ impl Load<'_> {
         thread: &mut Thread<LoadEvent>,
         record: impl FnOnce(&mut SpiClient<'_>, &LoadResult<'_>) -> Result<()>,
     ) -> Result<LoadReport> {
-        let progress = Progress::begin(&self.job.uri.to_string());
+        let progress = Progress::begin(&self.job.uri.to_string(), Phase::Opening);
         let report = match events::first(thread, self.known)? {
             First::AlreadyLoaded(head, cost) => {
                 let report = already_loaded(self.job, head, cost, self.terms.started);

@@ -32,6 +32,9 @@ static AWS_PROFILE: Text = Text::new(None);
 static S3_CONNECT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(3_000);
 /// Milliseconds. S3's slowest first bytes take seconds; twenty seconds of silence mean a broken connection.
 static S3_READ_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(20_000);
+/// Kilobytes a second. S3 gives one body thousands of times that, and a line of 2 Mbit/s still gives twice that to
+/// each of sixteen bodies; what is slower holds up a loader for nothing.
+static S3_MIN_SPEED: GucSetting<i32> = GucSetting::<i32>::new(8);
 /// One try and three repetitions, whose pauses add up to about two seconds.
 static S3_MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(4);
 /// Kilobytes. Enough for pages of a megabyte in nine columns with read-ahead and three batches in flight.
@@ -187,6 +190,12 @@ static DEFINITIONS: [Definition; 27] = [
         description: c"How long S3 may be silent.",
         changed_by: ChangedBy::Superuser,
         value: integer(&S3_READ_TIMEOUT, 1, 600_000, GucFlags::UNIT_MS),
+    },
+    Definition {
+        name: c"btc_ingest.s3_min_speed",
+        description: c"Bytes per second that an object's body must have over s3_read_timeout; 0 for no limit.",
+        changed_by: ChangedBy::Superuser,
+        value: integer(&S3_MIN_SPEED, 0, 1 << 20, GucFlags::UNIT_KB),
     },
     Definition {
         name: c"btc_ingest.s3_max_attempts",
@@ -434,6 +443,7 @@ pub fn s3() -> S3Settings {
         profile: value(&AWS_PROFILE),
         connect_timeout: ms(&S3_CONNECT_TIMEOUT),
         read_timeout: ms(&S3_READ_TIMEOUT),
+        min_speed: S3_MIN_SPEED.get().max(0) as u64 * 1024,
         max_attempts: S3_MAX_ATTEMPTS.get().max(1) as u32,
     }
 }

@@ -98,19 +98,22 @@ thread_local! {
     static WAKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A load of this process that the view `progress` shows, until it is dropped.
+/// A load or a listing of this process that the view `progress` shows, until it is dropped.
 pub struct Progress {
     place: Option<usize>,
 }
 
 impl Progress {
-    /// Shows a load. If all places are taken, the load is not shown.
-    pub fn begin(uri: &str) -> Progress {
+    /// Shows a load, or the listing of a prefix. If all places are taken, it is not shown.
+    pub fn begin(uri: &str, phase: Phase) -> Progress {
+        let now = ffi::now();
         let load = Load {
             pid: ffi::my_pid(),
             database: ffi::current_database().to_u32(),
             uri: Text::new(uri),
-            started: ffi::now(),
+            started: now,
+            moved: now,
+            phase,
             ..Load::NONE
         };
         let gone = gone(ffi::shared(|state| state.loads.each_ref().map(|load| load.pid)));
@@ -125,7 +128,11 @@ impl Progress {
     /// Changes what is shown.
     pub fn show(&self, change: impl FnOnce(&mut Load)) {
         if let Some(place) = self.place {
-            ffi::shared_mut(|state| change(&mut state.loads[place]));
+            let now = ffi::now();
+            ffi::shared_mut(|state| {
+                change(&mut state.loads[place]);
+                state.loads[place].moved = now;
+            });
         }
     }
 }
@@ -136,7 +143,7 @@ impl Drop for Progress {
     }
 }
 
-/// Returns the loads of this database that are running.
+/// Returns the loads and listings of this database that are running.
 pub fn loads() -> Vec<Load> {
     let database = ffi::current_database().to_u32();
     let found = ffi::shared(|state| {

@@ -65,7 +65,8 @@ pub fn set_for_session(name: &CStr, value: &CStr) {
     set(name, value, pg_sys::GucContext::PGC_USERSET, pg_sys::GucAction::GUC_ACTION_SET);
 }
 
-/// Changes a setting as a role may that has the privileges of `context`. `action` says when the former value returns.
+/// Changes a setting as a role may that has the privileges of `context`. `action` says when the former value comes
+/// back.
 pub(super) fn set(name: &CStr, value: &CStr, context: pg_sys::GucContext::Type, action: pg_sys::GucAction::Type) {
     let source = pg_sys::GucSource::PGC_S_SESSION;
     // SAFETY: both texts are NUL-terminated, and PostgreSQL copies them.

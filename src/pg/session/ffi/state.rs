@@ -70,14 +70,14 @@ impl Worker {
     pub const NONE: Worker = Worker { pid: 0, database: 0, role: Role::Launcher };
 }
 
-/// One load that is running.
+/// One load or one listing that is running.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     /// 0 if the place is free.
     pub pid: i32,
     /// Oid of its database.
     pub database: u32,
-    /// The object.
+    /// The object, or the prefix that is listed.
     pub uri: Text<512>,
     /// Microseconds since 2000.
     pub started: i64,
@@ -85,21 +85,34 @@ pub struct Load {
     pub size: i64,
     /// Rows of the object; 0 until its footer is read.
     pub rows: i64,
-    /// Rows that the backend has processed.
+    /// Rows that the backend has processed, or keys that were listed.
     pub read: i64,
     /// What the load is doing.
     pub phase: Phase,
+    /// When any of this last changed, in microseconds since 2000.
+    pub moved: i64,
 }
 
 impl Load {
     /// A free place.
-    pub const NONE: Load =
-        Load { pid: 0, database: 0, uri: Text::EMPTY, started: 0, size: 0, rows: 0, read: 0, phase: Phase::Opening };
+    pub const NONE: Load = Load {
+        pid: 0,
+        database: 0,
+        uri: Text::EMPTY,
+        started: 0,
+        size: 0,
+        rows: 0,
+        read: 0,
+        phase: Phase::Opening,
+        moved: 0,
+    };
 }
 
 /// What a load is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// A prefix is listed; nothing is loaded.
+    Listing,
     /// It asks S3 for the object and reads the footer.
     Opening,
     /// It stores ticks.
@@ -112,6 +125,7 @@ impl Phase {
     /// Returns the name that the view `progress` shows.
     pub fn as_str(self) -> &'static str {
         match self {
+            Phase::Listing => "listing",
             Phase::Opening => "opening",
             Phase::Storing => "storing",
             Phase::Recording => "result",
