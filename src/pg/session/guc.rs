@@ -142,7 +142,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 27] = [
+static DEFINITIONS: [Definition; 28] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
