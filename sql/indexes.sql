@@ -19,6 +19,7 @@ AS $$
         ('ingestion.objects', '(status, next_attempt_at, registered_at)', 'objects_queue_idx', '', ''),
         ('ingestion.object_slices', '(s3_uri, etag, bucket_5m, asset)', 'object_slices_pkey', 'key', ''),
         ('ingestion.object_slices', '(asset, bucket_5m)', 'object_slices_asset_bucket_5m_idx', '', ''),
+        ('ingestion.object_slices', '(asset, first_trade_id)', 'object_slices_asset_first_trade_id_idx', '', ''),
         ('ingestion.load_history', '(s3_uri, started_at)', 'load_history_s3_uri_started_at_idx', '', ''),
         ('ingestion.load_history', '(started_at)', 'load_history_started_at_idx', '', ''),
         -- Pending objects of backfills and live objects have an index each, so that a million objects of a backfill

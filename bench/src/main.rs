@@ -23,6 +23,7 @@ mod memory;
 mod options;
 mod pgcopy;
 mod python;
+mod quality;
 mod report;
 mod results;
 mod rounds;

@@ -8,7 +8,7 @@ use crate::fixtures::{Backlog, FullChunk, LiveEdge};
 use crate::options::Options;
 use crate::results::Results;
 use crate::servers::Servers;
-use crate::{arrive, backfill, day, decode, drain, full_chunk, groups, memory, python, slices};
+use crate::{arrive, backfill, day, decode, drain, full_chunk, groups, memory, python, quality, slices};
 
 /// A measurement that is done once per round, and the rows that it measures.
 struct Step {
@@ -40,6 +40,8 @@ const STEPS: &[Step] = &[
     Step { rows: &["csv"], run: python::csv },
     Step { rows: &["adbc"], run: python::adbc },
     Step { rows: &["decode"], run: decode::decode },
+    Step { rows: &["verify"], run: quality::verify },
+    Step { rows: &["gaps", "conditions"], run: quality::year },
 ];
 
 /// Steps that take too long for every round; they run once, after the last one.

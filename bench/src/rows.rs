@@ -56,5 +56,8 @@ pub const ROWS: &[Row] = &[
     row("csv", "day: pyarrow → CSV → a client's COPY", "copy"),
     row("adbc", "day: pyarrow → ADBC's bulk ingestion", "copy"),
     row("decode", "day: decode and encode alone, one thread, no database", "copy"),
+    row("verify", "day: verify of the loaded object", "decode"),
+    call("gaps", "the view gaps over a year of three assets, 315,000 slices"),
+    call("conditions", "conditions() over the same year"),
     baseline("memory", "a large object: load_s3_slice, memory watched"),
 ];

@@ -2,6 +2,7 @@
 //! to the backend's thread, which inserts.
 
 pub mod background;
+pub mod compare;
 pub mod footers;
 pub mod inspect;
 pub mod listing;

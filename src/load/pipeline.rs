@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::background::Events;
-use crate::decode::{DecodeSettings, TickReader, map_columns, read_footer};
+use crate::decode::{DecodeSettings, FileMeta, TickReader, map_columns, read_footer};
 use crate::error::{Error, Result};
 use crate::model::options::{Expected, LoadOptions, OnBadRow};
 use crate::model::source::{MemorySource, ObjectSource, Part};
@@ -174,20 +174,9 @@ pub fn load(
     }
 
     let mut working = Duration::ZERO;
-    let meta = Arc::new(read_footer(&*source, tail, job.limits.memory)?);
-    differs("rows", meta.rows(), job.expected.rows)?;
-    let mapping = map_columns(&meta, &job.options)?;
-    let settings = DecodeSettings {
-        memory_limit: job.limits.memory,
-        on_bad_row: job.on_bad_row,
-        times: job.limits.times,
-        max_kept_rejects: job.limits.kept_rejects,
-        max_batch_rows: BATCH_ROWS,
-        first_batch_rows: FIRST_BATCH_ROWS,
-        max_batch_bytes: job.limits.batch_bytes(),
-    };
+    let (meta, mut reader) = reader(job, &*source, tail)?;
     let (rows, writer, fingerprint) = (meta.rows(), meta.writer().map(str::to_owned), meta.fingerprint());
-    let mut reader = TickReader::new(&*source, meta, mapping, &job.options, settings)?;
+    drop(meta);
     events.send(LoadEvent::Opened(Box::new(Opened { head, rows, writer, fingerprint })))?;
 
     let mut symbols = Symbols::default();
@@ -205,6 +194,33 @@ pub fn load(
         events.send(LoadEvent::Batch(Box::new(batch)))?;
     }
     events.send(LoadEvent::Finished(cost(io, working)))
+}
+
+/// Opens the current version of an object, whichever is loaded, and returns it with a reader of its ticks.
+pub fn open_ticks(job: &Job, connection: &Connection, io: &Io) -> Result<(ObjectHead, TickReader)> {
+    let job = Job { loaded_etag: None, listed: None, ..job.clone() };
+    match find(&job, connection, None, io)? {
+        Found::Open(head, source, tail) => Ok((head, reader(&job, &*source, tail)?.1)),
+        Found::Loaded(_) => Err(Error::Internal { why: "an object was not opened".into() }),
+    }
+}
+
+/// Reads the footer and returns it with a reader of the ticks.
+fn reader(job: &Job, source: &dyn ObjectSource, tail: Option<Bytes>) -> Result<(Arc<FileMeta>, TickReader)> {
+    let meta = Arc::new(read_footer(source, tail, job.limits.memory)?);
+    differs("rows", meta.rows(), job.expected.rows)?;
+    let mapping = map_columns(&meta, &job.options)?;
+    let settings = DecodeSettings {
+        memory_limit: job.limits.memory,
+        on_bad_row: job.on_bad_row,
+        times: job.limits.times,
+        max_kept_rejects: job.limits.kept_rejects,
+        max_batch_rows: BATCH_ROWS,
+        first_batch_rows: FIRST_BATCH_ROWS,
+        max_batch_bytes: job.limits.batch_bytes(),
+    };
+    let reader = TickReader::new(source, meta.clone(), mapping, &job.options, settings)?;
+    Ok((meta, reader))
 }
 
 fn find(job: &Job, connection: &Connection, prefetched: Option<Fetching>, io: &Io) -> Result<Found> {

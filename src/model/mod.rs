@@ -3,7 +3,10 @@
 pub mod backfill;
 pub mod bucket;
 pub mod cursors;
+pub mod digest;
 pub mod format;
+pub mod ids;
+pub mod incidents;
 pub mod options;
 pub mod pattern;
 pub mod queue_order;

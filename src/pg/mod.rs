@@ -14,6 +14,7 @@ mod discovery;
 mod doctor;
 mod listing;
 mod load;
+mod quality;
 mod queue;
 mod session;
 #[cfg(any(test, feature = "pg_test"))]
@@ -37,7 +38,9 @@ extension_sql_file!("../../sql/backfill.sql", name = "backfill", requires = ["ch
 extension_sql_file!("../../sql/queue.sql", name = "queue", requires = ["backfill"]);
 extension_sql_file!("../../sql/status.sql", name = "status", requires = ["queue"]);
 extension_sql_file!("../../sql/discover.sql", name = "discover", requires = ["status"]);
-extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["discover"]);
+extension_sql_file!("../../sql/quality.sql", name = "quality", requires = ["discover"]);
+extension_sql_file!("../../sql/ledger.sql", name = "ledger", requires = ["quality"]);
+extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["ledger"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// PostgreSQL calls this once when it loads the library, for a backend's first call or by `shared_preload_libraries`.

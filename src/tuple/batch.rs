@@ -8,6 +8,7 @@ use super::numeric;
 use super::pool::{BufferPool, PoolHandle};
 use super::{TupleWriter, Tuples, Value};
 use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
+use crate::model::ids::Ids;
 use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
 
 /// The part of one slice (bucket and asset) in one batch: consecutive tuples in trade-id order.
@@ -31,8 +32,16 @@ pub struct SliceRun {
     pub last_time: i64,
     /// Event time of the tick with the highest trade id, microseconds since 1970.
     pub time_of_last_id: i64,
-    /// Whether a trade id occurs twice.
+    /// Event time of the tick with the lowest trade id, microseconds since 1970.
+    pub time_of_first_id: i64,
+    /// Whether a trade id occurs twice in a batch.
     pub repeats: bool,
+    /// The trade ids.
+    pub ids: Ids,
+    /// Ticks whose event time is before that of the tick with the next lower trade id.
+    pub out_of_order: i64,
+    /// The largest difference of event time and trade time in microseconds, if there are trade times.
+    pub max_skew: Option<i64>,
 }
 
 /// One batch, ready to be inserted.
@@ -84,14 +93,12 @@ pub fn encode(ticks: &TickBatch, symbols: &Symbols, pool: &BufferPool) -> Encode
             Some(run) if run_key == Some((bucket, symbol)) => run.extend(trade_id, event_time),
             _ => {
                 run_key = Some((bucket, symbol));
-                runs.push(SliceRun::new(
-                    bucket,
-                    symbols.names()[symbol as usize].clone(),
-                    position,
-                    trade_id,
-                    event_time,
-                ));
+                let symbol = symbols.names()[symbol as usize].clone();
+                runs.push(SliceRun::new(bucket, symbol, position, trade_id, event_time));
             }
+        }
+        if let Some(run) = runs.last_mut() {
+            run.compare_times(event_time, ticks.trade_time[tick]);
         }
         writer.push(&tuple(ticks, tick, bucket, symbols.names()[symbol as usize].as_bytes()));
     }
@@ -113,14 +120,27 @@ impl SliceRun {
             first_time: time,
             last_time: time,
             time_of_last_id: time,
+            time_of_first_id: time,
             repeats: false,
+            ids: Ids::of(id),
+            out_of_order: 0,
+            max_skew: None,
         }
     }
 
     /// Adds another batch's run of the same slice.
     pub fn absorb(&mut self, other: &SliceRun) {
         self.len += other.len;
-        self.first_id = self.first_id.min(other.first_id);
+        // Of runs whose ids do not interleave, the last id of one is the next lower one of the other's first.
+        let follows = other.first_id > self.last_id && other.time_of_first_id < self.time_of_last_id;
+        let precedes = other.last_id < self.first_id && self.time_of_first_id < other.time_of_last_id;
+        self.out_of_order += other.out_of_order + i64::from(follows || precedes);
+        self.max_skew = self.max_skew.max(other.max_skew);
+        self.ids.absorb(&other.ids);
+        if other.first_id < self.first_id {
+            self.first_id = other.first_id;
+            self.time_of_first_id = other.time_of_first_id;
+        }
         if other.last_id > self.last_id {
             self.last_id = other.last_id;
             self.time_of_last_id = other.time_of_last_id;
@@ -131,11 +151,19 @@ impl SliceRun {
 
     fn extend(&mut self, id: i64, time: i64) {
         self.repeats |= id == self.last_id;
+        self.out_of_order += i64::from(time < self.time_of_last_id);
+        self.ids.push(id);
         self.len += 1;
         self.last_id = id;
         self.time_of_last_id = time;
         self.first_time = self.first_time.min(time);
         self.last_time = self.last_time.max(time);
+    }
+
+    fn compare_times(&mut self, event_time: i64, trade_time: i64) {
+        if trade_time != NO_TIME {
+            self.max_skew = self.max_skew.max(Some(event_time.abs_diff(trade_time).try_into().unwrap_or(i64::MAX)));
+        }
     }
 }
 
@@ -274,6 +302,21 @@ mod tests {
     fn a_repeated_key_is_noticed() {
         assert!(encoded(&[("A", 0, 1), ("A", 0, 2), ("A", 0, 1)]).runs[0].repeats);
         assert!(!encoded(&[("A", 0, 1), ("A", 1, 1)]).runs[0].repeats);
+    }
+
+    #[test]
+    fn a_run_knows_its_ids_and_the_ticks_out_of_the_order_of_time() {
+        // The n-th row has the n-th microsecond of its bucket.
+        let found = encoded(&[("A", 0, 9), ("A", 0, 2), ("A", 0, 3), ("A", 0, 5), ("A", 0, 5)]);
+        let run = &found.runs[0];
+        assert_eq!(run.ids.multirange().unwrap(), "{[2,4),[5,6),[9,10)}");
+        assert_eq!((run.ids.missing(), run.out_of_order, run.max_skew), (4, 1, None));
+        let mut earlier = encoded(&[("A", 0, 0), ("A", 0, 1)]).runs[0].clone();
+        earlier.absorb(run);
+        assert_eq!((earlier.ids.multirange().unwrap().as_str(), earlier.out_of_order), ("{[0,4),[5,6),[9,10)}", 1));
+        let mut later = run.clone();
+        later.absorb(&encoded(&[("A", 0, 10)]).runs[0]);
+        assert_eq!(later.out_of_order, 1, "both have the first microsecond");
     }
 
     #[test]

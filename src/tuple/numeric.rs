@@ -80,6 +80,37 @@ fn encode(digits: &[u16; 6], used: usize, scale: u32) -> Numeric {
     Numeric { bytes, len: len as u8 }
 }
 
+/// Decodes a numeric without its length header into units of 10^-`scale`, where `scale` is a multiple of four. Returns
+/// `None` for NaN and infinity, and for a value that has more places or does not fit.
+#[inline]
+pub fn units(bytes: &[u8], scale: u32) -> Option<i128> {
+    let (words, _) = bytes.as_chunks::<2>();
+    let (header, rest) = words.split_first()?;
+    let header = u16::from_le_bytes(*header);
+    let (negative, weight, digits) = match header & 0xc000 {
+        0xc000 => return None,
+        SHORT => {
+            let weight = i32::from(header & 0x3f) - if header & 0x40 != 0 { 64 } else { 0 };
+            (header & 0x2000 != 0, weight, rest)
+        }
+        sign => {
+            let (weight, digits) = rest.split_first()?;
+            (sign != 0, i32::from(i16::from_le_bytes(*weight)), digits)
+        }
+    };
+    // The place of the last digit, in digits before the end of the value in units.
+    let left = u32::try_from(weight + 1 + (scale / 4) as i32 - digits.len() as i32).ok()?;
+    if digits.is_empty() {
+        return Some(0);
+    }
+    let mut value: i128 = 0;
+    for digit in digits {
+        value = value.checked_mul(i128::from(BASE))?.checked_add(i128::from(u16::from_le_bytes(*digit)))?;
+    }
+    let value = value.checked_mul(i128::from(BASE).checked_pow(left)?)?;
+    Some(if negative { -value } else { value })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +128,28 @@ mod tests {
         assert_eq!(parts(&price(100_000_000)), (8, 0, vec![1]));
         assert_eq!(parts(&price(1)), (8, -2, vec![1]));
         assert_eq!(parts(&price(999_999_999_999_999_999)), (8, 2, vec![99, 9999, 9999, 9999, 9999]));
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_itself() {
+        for value in [1, 9999, 10_000, 100_000_000, 6_543_210_000_000, 999_999_999_999_999_999] {
+            assert_eq!(units(price(value).as_bytes(), 8), Some(value.into()));
+        }
+        for value in [1, 1_000_000_000_000, 100_000_000_000_000_000_000_001, 999_999_999_999_999_999_999_999] {
+            assert_eq!(units(quantity(value).as_bytes(), 12), Some(value));
+        }
+    }
+
+    #[test]
+    fn other_numerics_decode_as_well() {
+        let bytes = |words: &[u16]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        assert_eq!(units(&bytes(&[0x8400]), 8), Some(0), "zero has no digits");
+        assert_eq!(units(&bytes(&[0xa400, 5]), 8), Some(-500_000_000), "a negative one");
+        assert_eq!(units(&bytes(&[0x4008, 1, 5, 6]), 8), Some(-5_000_600_000_000), "the long format");
+        assert_eq!(units(&bytes(&[0xc000]), 8), None, "NaN");
+        assert_eq!(units(&bytes(&[0x8400 | 0x7d, 5]), 8), None, "a digit behind the last place");
+        assert_eq!(units(&bytes(&[0x003f, 0x7fff, 5]), 8), None, "too large");
+        assert_eq!(units(&[], 8), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["src/pg/session/ffi"],
     &["src/pg/session"],
     &["src/pg/load"],
+    &["src/pg/quality"],
     &["src/pg/listing"],
     &["src/pg/queue"],
     &["src/pg/discovery"],

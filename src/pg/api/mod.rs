@@ -3,8 +3,10 @@
 
 mod backfill;
 mod discover;
+mod ledger;
 mod load;
 mod locks;
+mod quality;
 mod queue;
 mod status;
 

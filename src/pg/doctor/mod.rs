@@ -4,6 +4,7 @@ mod archive;
 mod check;
 mod disk;
 mod failures;
+mod gaps;
 mod gone;
 mod hypertable;
 mod installation;
@@ -58,6 +59,7 @@ pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
         checks.extend(section("jobs", || jobs::checks(&server))?);
         checks.extend(section("times of ticks", times::checks)?);
         checks.extend(section("WAL archive", archive::checks)?);
+        checks.extend(section("gaps", gaps::checks)?);
         checks.extend(section("loaded slices", gone::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);

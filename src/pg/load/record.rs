@@ -172,8 +172,12 @@ impl ObjectRecord {
             columns.last_ids.push(slice.last_id);
             columns.first_times.push(timestamp(slice.first_time)?);
             columns.last_times.push(timestamp(slice.last_time)?);
+            columns.ids.push(slice.ids.multirange());
+            columns.missing_ids.push(slice.ids.missing());
+            columns.out_of_order.push(slice.out_of_order);
+            columns.max_skews.push(slice.max_skew);
         }
-        let shared: [DatumWithOid<'_>; 9] = [
+        let shared: [DatumWithOid<'_>; 13] = [
             self.text.clone().into(),
             result.report.etag.clone().into(),
             columns.buckets.into(),
@@ -183,6 +187,10 @@ impl ObjectRecord {
             columns.last_ids.into(),
             columns.first_times.into(),
             columns.last_times.into(),
+            columns.ids.into(),
+            columns.missing_ids.into(),
+            columns.out_of_order.into(),
+            columns.max_skews.into(),
         ];
         spi::execute_kept(client, statement!("record_slices"), &shared).map(drop)
     }
@@ -256,6 +264,12 @@ struct SliceColumns {
     last_ids: Vec<i64>,
     first_times: Vec<TimestampWithTimeZone>,
     last_times: Vec<TimestampWithTimeZone>,
+    /// As int8multirange.
+    ids: Vec<Option<String>>,
+    missing_ids: Vec<i64>,
+    out_of_order: Vec<i64>,
+    /// Microseconds.
+    max_skews: Vec<Option<i64>>,
 }
 
 /// Returns what the load adds to `metadata`. The key is `row_count`, because `rows` is the number that the

@@ -74,6 +74,8 @@ static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static QUEUE_ORDER: GucSetting<QueueOrderName> = GucSetting::<QueueOrderName>::new(QueueOrderName::Oldest);
 /// Loads are rare compared with statements, and an administrator who misses ticks looks for loads first.
 static LOG_LOADS: GucSetting<LogLevel> = GucSetting::<LogLevel>::new(LogLevel::Log);
+/// A hundred: an exchange has a few outages a year, while a feed that loses trades has thousands of gaps.
+static MAX_OPEN_GAPS: GucSetting<i32> = GucSetting::<i32>::new(100);
 /// Minutes. A quarter of a year: faults of the last month can still be examined.
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 
@@ -140,7 +142,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 27] = [
+static DEFINITIONS: [Definition; 28] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -303,6 +305,12 @@ static DEFINITIONS: [Definition; 27] = [
         changed_by: ChangedBy::ConfigurationFile,
         value: integer(&HISTORY_RETENTION, 0, i32::MAX, GucFlags::UNIT_MIN),
     },
+    Definition {
+        name: c"btc_ingest.max_open_gaps",
+        description: c"With more open gaps in trade ids than this, doctor() has a failed check.",
+        changed_by: ChangedBy::AnyRole,
+        value: integer(&MAX_OPEN_GAPS, 0, i32::MAX, NO_UNIT),
+    },
 ];
 
 impl Definition {
@@ -457,6 +465,11 @@ pub fn times() -> TimeRange {
     // A value that is no time cannot be set.
     let first = parse_min_time(&value(&MIN_TIME)).unwrap_or(TimeRange::default().first);
     TimeRange::new(first, ffi::now() + POSTGRES_EPOCH_US, ahead)
+}
+
+/// Returns `btc_ingest.max_open_gaps`.
+pub fn max_open_gaps() -> i64 {
+    MAX_OPEN_GAPS.get().into()
 }
 
 /// Returns `btc_ingest.max_kept_rejects`.

@@ -83,6 +83,15 @@ pub fn fetch<T: DeserializeOwned>(client: &mut SpiClient<'_>, sql: &str, args: &
     parsed(query(client, sql, args)?)
 }
 
+/// [`fetch`] in the snapshot of the calling statement: several such statements of one call see the same rows.
+pub fn fetch_in_snapshot<T: DeserializeOwned>(
+    client: &SpiClient<'_>,
+    sql: &str,
+    args: &[DatumWithOid<'_>],
+) -> Result<T> {
+    parsed(client.select(sql, None, args).map_err(internal)?)
+}
+
 /// [`fetch`] with a plan that the session keeps.
 pub fn fetch_kept<T: DeserializeOwned>(
     client: &mut SpiClient<'_>,

@@ -13,12 +13,15 @@ use crate::error::{Error, Result};
 use crate::pg::backfill::row::unfinished;
 use crate::pg::backfill::start::{Place, missing};
 use crate::pg::discovery::Rounds;
+use crate::pg::quality::gaps;
 use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::tx::{tx, tx_as_superuser};
 use crate::pg::session::{ffi, guc, lock_waits, processes, report, spi};
 
 /// The time between two deletions of old rows of the history.
 const PRUNE: Duration = Duration::from_secs(3600);
+/// The time between two looks for holes in the trade ids.
+const REPORT_GAPS: Duration = Duration::from_secs(60);
 /// The pause if there is no worker to start.
 const NOTHING_TO_START: Duration = Duration::from_secs(3600);
 /// Rows that one transaction deletes.
@@ -62,6 +65,8 @@ struct Scheduler {
     reported: Option<String>,
     /// When the history was pruned.
     pruned: Option<Instant>,
+    /// When holes were looked for, and the last load at that time.
+    looked: Option<(Instant, i64)>,
     rounds: Rounds,
 }
 
@@ -91,7 +96,30 @@ impl Scheduler {
             prune()?;
             self.pruned = Some(Instant::now());
         }
+        if self.looked.is_none_or(|(at, _)| at.elapsed() > REPORT_GAPS) {
+            self.report_gaps()?;
+        }
         Ok(Some(pause))
+    }
+
+    /// Reports new holes in the trade ids, if something was loaded since the last time and nothing waits any more:
+    /// while objects are loaded in any order, there are holes that the next ones fill.
+    fn report_gaps(&mut self) -> Result<()> {
+        let last = tx(|client| {
+            let last: i64 =
+                spi::fetch_kept(client, "SELECT coalesce(max(id), 0)::text FROM ingestion.load_history", &[])?;
+            if self.looked.is_none_or(|(_, known)| known != last)
+                && backlog(client, 1)? == 0
+                && unfinished(client)?.is_empty()
+            {
+                gaps::report_in(client)?;
+                return Ok(Some(last));
+            }
+            Ok(None)
+        })?;
+        let known = last.or(self.looked.map(|(_, known)| known)).unwrap_or(-1);
+        self.looked = Some((Instant::now(), known));
+        Ok(())
     }
 
     /// Starts the loaders that are missing. The first one always runs, so that it takes a new object without

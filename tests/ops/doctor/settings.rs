@@ -28,6 +28,7 @@ fn a_healthy_installation_passes_every_check() {
             "encoding",
             "failures",
             "free disk",
+            "gaps",
             "hypertable",
             "indexes",
             "jobs",

@@ -12,8 +12,8 @@ use super::blocks::{Block, blocks, pages};
 const DATABASE: &str = "market";
 /// These pages create the extension themselves.
 const INSTALLING: [&str; 2] = ["README.md", "docs/use/install.md"];
-/// Blocks that are no statements and no commands of a shell.
-const OTHER: [&str; 2] = ["text", "conf"];
+/// Blocks that are no statements and no commands of a shell. The test of the digests runs the one in Python.
+const OTHER: [&str; 3] = ["text", "conf", "python"];
 
 struct DocumentsFixture {
     cluster: Cluster,

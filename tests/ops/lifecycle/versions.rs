@@ -170,6 +170,29 @@ fn tables_of_version_4_get_the_columns_of_version_5_and_their_objects_the_order_
 }
 
 #[test]
+fn slices_of_version_4_have_no_gaps_of_their_own() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let all = ticks(1, 30);
+    assert_eq!(loaded(&mut client, &put(&db, "a.parquet", &all[..10]), "").inserted, 10);
+    let wanted = shape(&mut client);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 4;
+         DROP TABLE ingestion.gap_notes, ingestion.assets;
+         DROP INDEX ingestion.object_slices_asset_first_trade_id_idx;
+         ALTER TABLE ingestion.object_slices DROP COLUMN ids, DROP COLUMN missing_ids, DROP COLUMN out_of_order,
+             DROP COLUMN max_time_skew",
+    );
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    let gaps = "SELECT format('%s-%s', first_trade_id, last_trade_id) FROM btc_ingest.gaps";
+    assert_eq!(texts(&mut client, gaps), [] as [String; 0]);
+    loaded(&mut client, &put(&db, "b.parquet", &all[20..]), "");
+    assert_eq!(texts(&mut client, gaps), ["11-20"]);
+}
+
+#[test]
 fn tables_of_an_older_schema_version_are_migrated_before_they_are_loaded() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();

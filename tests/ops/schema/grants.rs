@@ -75,13 +75,15 @@ fn tables_are_granted_to_these_roles_only() {
     );
     must_be(
         &found,
-        "ingestion.backfill_chunks: btc_ingest_reader SELECT
+        "ingestion.assets: btc_ingest_reader SELECT
+         ingestion.backfill_chunks: btc_ingest_reader SELECT
          ingestion.backfill_workers: btc_ingest_monitor SELECT
          ingestion.backfill_workers: btc_ingest_reader SELECT
          ingestion.backfills: btc_ingest_monitor SELECT
          ingestion.backfills: btc_ingest_reader SELECT
          ingestion.control: btc_ingest_monitor SELECT
          ingestion.control: btc_ingest_reader SELECT
+         ingestion.gap_notes: btc_ingest_reader SELECT
          ingestion.load_history: btc_ingest_monitor SELECT
          ingestion.load_history: btc_ingest_reader SELECT
          ingestion.object_slices: btc_ingest_monitor SELECT
@@ -109,14 +111,21 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.backfill_failures: btc_ingest_loader
      btc_ingest.backfill_status: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.cancel_backfill: btc_ingest_loader
+     btc_ingest.completeness: btc_ingest_reader
+     btc_ingest.conditions: btc_ingest_reader
+     btc_ingest.declare_asset: btc_ingest_admin
      btc_ingest.discover: btc_ingest_loader
      btc_ingest.doctor: btc_ingest_loader,btc_ingest_monitor
+     btc_ingest.explain_gap: btc_ingest_admin
+     btc_ingest.import_incidents: btc_ingest_admin
      btc_ingest.inspect_s3: btc_ingest_loader
      btc_ingest.load_s3_slice: btc_ingest_loader
      btc_ingest.migrate: btc_ingest_admin
      btc_ingest.pause_ingest: btc_ingest_admin
+     btc_ingest.quality_report: btc_ingest_reader
      btc_ingest.register_s3_slice: btc_ingest_loader
      btc_ingest.reload_slice: btc_ingest_admin
+     btc_ingest.report_gaps: btc_ingest_loader
      btc_ingest.requeue_failed: btc_ingest_loader
      btc_ingest.resume_ingest: btc_ingest_admin
      btc_ingest.retry: btc_ingest_loader
@@ -125,6 +134,8 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.stats_since: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.sweep: btc_ingest_loader
      btc_ingest.unwatch: btc_ingest_admin
+     btc_ingest.verify: btc_ingest_loader
+     btc_ingest.verify_range: btc_ingest_loader
      btc_ingest.watch: btc_ingest_admin
      btc_ingest.workers: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.adopt_checks: no role
@@ -136,7 +147,9 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.duration_text: btc_ingest_loader
      btc_ingest_internal.finish_chunk: no role
      btc_ingest_internal.fix_settings: no role
+     btc_ingest_internal.gap_rows: btc_ingest_reader
      btc_ingest_internal.grant_and_comment: no role
+     btc_ingest_internal.id_holes: btc_ingest_reader
      btc_ingest_internal.lag_by_asset: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.make_roles: no role
      btc_ingest_internal.migrate_refusal: no role
@@ -151,6 +164,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.rename_stored_modes: no role
      btc_ingest_internal.running_loads: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.schemas: no role
+     btc_ingest_internal.slice_days: btc_ingest_reader
      btc_ingest_internal.slices_gone: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.start_backfill: btc_ingest_loader
      btc_ingest_internal.start_backfill_workers: btc_ingest_loader
@@ -158,6 +172,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.sweep_step: btc_ingest_loader
      btc_ingest_internal.tables: no role
      btc_ingest_internal.take_migration_lock: no role
+     btc_ingest_internal.tick_of_id: btc_ingest_reader
      btc_ingest_internal.wake_workers: no role
      btc_ingest_internal.watched: btc_ingest_monitor,btc_ingest_reader";
 

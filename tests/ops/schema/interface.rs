@@ -64,6 +64,8 @@ fn the_views_have_these_columns_and_readers() {
          btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
             bucket_5m, backfill
          btc_ingest.gone: asset, from_bucket, to_bucket, slices, ticks, objects, chunks
+         btc_ingest.gaps: asset, first_trade_id, last_trade_id, missing, state, before_time, after_time, since, \
+             reason, noted_by, noted_at, filled_by, filled_at
          btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
          btc_ingest.outages: prefix, since, sqlstate, message, uri, probes, last_probe_at, next_probe_at
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
@@ -202,14 +204,21 @@ const MEMBERS: &str =
      function btc_ingest.backfill_failures(bigint,integer)
      function btc_ingest.backfill_status(bigint)
      function btc_ingest.cancel_backfill(bigint)
+     function btc_ingest.completeness(text,timestamp with time zone,timestamp with time zone)
+     function btc_ingest.conditions(timestamp with time zone,timestamp with time zone)
+     function btc_ingest.declare_asset(text,boolean)
      function btc_ingest.discover(text)
      function btc_ingest.doctor(interval)
+     function btc_ingest.explain_gap(text,bigint,bigint,text)
+     function btc_ingest.import_incidents(jsonb,interval)
      function btc_ingest.inspect_s3(text,jsonb)
      function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
      function btc_ingest.migrate()
      function btc_ingest.pause_ingest()
+     function btc_ingest.quality_report(timestamp with time zone,timestamp with time zone)
      function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
      function btc_ingest.reload_slice(text,timestamp with time zone)
+     function btc_ingest.report_gaps()
      function btc_ingest.requeue_failed(interval)
      function btc_ingest.resume_ingest()
      function btc_ingest.retry(text,text,timestamp with time zone,interval)
@@ -218,6 +227,8 @@ const MEMBERS: &str =
      function btc_ingest.stats_since(interval)
      function btc_ingest.sweep(integer)
      function btc_ingest.unwatch(text)
+     function btc_ingest.verify(text,integer)
+     function btc_ingest.verify_range(text,timestamp with time zone,timestamp with time zone,integer)
      function btc_ingest.watch(text,jsonb)
      function btc_ingest.workers()
      function btc_ingest_internal.adopt_checks(text)
@@ -229,7 +240,9 @@ const MEMBERS: &str =
      function btc_ingest_internal.duration_text(double precision)
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
      function btc_ingest_internal.fix_settings()
+     function btc_ingest_internal.gap_rows(text)
      function btc_ingest_internal.grant_and_comment(text)
+     function btc_ingest_internal.id_holes(text)
      function btc_ingest_internal.lag_by_asset()
      function btc_ingest_internal.make_roles()
      function btc_ingest_internal.migrate_refusal()
@@ -244,6 +257,7 @@ const MEMBERS: &str =
      function btc_ingest_internal.rename_stored_modes()
      function btc_ingest_internal.running_loads()
      function btc_ingest_internal.schemas()
+     function btc_ingest_internal.slice_days(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.slices_gone()
      function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,\
 text,boolean)
@@ -253,6 +267,7 @@ text,boolean)
      function btc_ingest_internal.sweep_step(text[],boolean,boolean)
      function btc_ingest_internal.tables()
      function btc_ingest_internal.take_migration_lock()
+     function btc_ingest_internal.tick_of_id(text,bigint)
      function btc_ingest_internal.wake_workers()
      function btc_ingest_internal.watched()
      schema btc_ingest
@@ -261,6 +276,7 @@ text,boolean)
      type btc_ingest_internal.tick
      view btc_ingest.conflicts
      view btc_ingest.failures
+     view btc_ingest.gaps
      view btc_ingest.gone
      view btc_ingest.lag
      view btc_ingest.outages
@@ -314,6 +330,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.max_conflict_fraction = 0.1 user
          btc_ingest.max_kept_rejects = 1000 user
          btc_ingest.max_object_size = 16GB superuser
+         btc_ingest.max_open_gaps = 100 user
          btc_ingest.max_time_ahead = 1d user
          btc_ingest.memory_limit = 64MB superuser
          btc_ingest.min_time = 2009-01-03 user

@@ -36,10 +36,12 @@ fn the_tables_are_these() {
     );
     must_be(
         &found,
-        "ingestion.backfill_chunks r
+        "ingestion.assets r
+         ingestion.backfill_chunks r
          ingestion.backfill_workers r
          ingestion.backfills r
          ingestion.control r
+         ingestion.gap_notes r
          ingestion.load_history r
          ingestion.object_slices r
          ingestion.objects r
@@ -124,7 +126,7 @@ fn offsets_and_retention_jobs_have_the_documented_columns() {
 }
 
 /// The tables that the documented schema does not have, and their columns.
-const OUR_TABLES: [(&str, &str); 6] = [
+const OUR_TABLES: [(&str, &str); 8] = [
     (
         "ingestion.objects",
         "s3_uri text not null
@@ -171,7 +173,28 @@ const OUR_TABLES: [(&str, &str); 6] = [
          last_trade_id bigint not null
          first_event_time timestamp with time zone not null
          last_event_time timestamp with time zone not null
-         loaded_at timestamp with time zone not null default now()",
+         loaded_at timestamp with time zone not null default now()
+         ids int8multirange
+         missing_ids bigint not null default 0
+         out_of_order bigint not null default 0
+         max_time_skew interval",
+    ),
+    (
+        "ingestion.gap_notes",
+        "asset text not null
+         first_trade_id bigint not null
+         last_trade_id bigint not null
+         kind text not null
+         reason text
+         noted_by text not null default SESSION_USER
+         noted_at timestamp with time zone not null default now()",
+    ),
+    (
+        "ingestion.assets",
+        "asset text not null
+         sequential_ids boolean not null default true
+         changed_by text
+         changed_at timestamp with time zone not null default now()",
     ),
     (
         "ingestion.load_history",
@@ -244,7 +267,8 @@ fn keys_and_checks_are_these() {
     );
     must_be(
         &found,
-        "ingestion.backfill_chunks CHECK ((status = ANY (ARRAY['pending'::text, 'attached'::text, 'objects'::text, \
+        "ingestion.assets PRIMARY KEY (asset)
+         ingestion.backfill_chunks CHECK ((status = ANY (ARRAY['pending'::text, 'attached'::text, 'objects'::text, \
             'done'::text])))
          ingestion.backfill_chunks PRIMARY KEY (backfill, chunk_from)
          ingestion.backfill_workers PRIMARY KEY (backfill, slot)
@@ -254,6 +278,8 @@ fn keys_and_checks_are_these() {
          ingestion.backfills PRIMARY KEY (id)
          ingestion.control CHECK (only_row)
          ingestion.control PRIMARY KEY (only_row)
+         ingestion.gap_notes CHECK ((kind = ANY (ARRAY['explained'::text, 'reported'::text])))
+         ingestion.gap_notes PRIMARY KEY (asset, first_trade_id, last_trade_id, kind)
          ingestion.load_history PRIMARY KEY (id)
          ingestion.object_slices PRIMARY KEY (s3_uri, etag, bucket_5m, asset)
          ingestion.objects CHECK ((on_conflict = ANY (ARRAY['keep'::text, 'replace'::text])))
@@ -293,6 +319,7 @@ fn indexes_are_these() {
          ingestion.load_history USING btree (started_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
          ingestion.load_history USING btree (started_at) WHERE (sqlstate IS NOT NULL)
          ingestion.object_slices USING btree (asset, bucket_5m)
+         ingestion.object_slices USING btree (asset, first_trade_id)
          ingestion.objects USING btree (( CASE WHEN isfinite(span_from) THEN span_from ELSE registered_at END), \
              s3_uri) WHERE ((status = 'pending'::text) AND (backfill IS NULL))
          ingestion.objects USING btree (asset, span_from, queued_at, backfill) WHERE (status = ANY \

@@ -18,6 +18,7 @@ mod jsonb;
 mod locks;
 mod privileges;
 mod raise;
+mod rows;
 mod session;
 mod setting;
 mod shared;
@@ -45,6 +46,7 @@ pub use locks::{
 };
 pub use privileges::RunAs;
 pub use raise::{Report, raise};
+pub use rows::{Row, for_each_row};
 pub use session::{
     current_database, database_encoding, in_recovery, in_transaction_block, is_preloading, is_read_only, is_upgrading,
     my_pid, now, reserve_prefix, set_for_session, set_local, setting, table_size, transaction_time, uninterrupted,

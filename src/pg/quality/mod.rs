@@ -1,0 +1,11 @@
+//! Whether what is stored is what the objects hold, and what is missing.
+
+pub mod days;
+pub mod gaps;
+mod objects;
+mod table;
+mod ticks;
+mod verify;
+
+pub use ticks::Ids;
+pub use verify::{Verified, verify, verify_range};

@@ -1,0 +1,9 @@
+//! Whether what is stored is what the objects hold, and what is missing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod gaps;
+mod planted;
+mod planted_fixture;
+mod quality_fixture;
+mod verify;
