@@ -4,13 +4,14 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::model::bucket::{POSTGRES_EPOCH_US, bucket_of};
+use crate::model::bucket::bucket_of;
 use crate::model::report::LoadReport;
 use crate::model::status::Status;
 use crate::pg::load::one;
 use crate::pg::load::record::ObjectRecord;
 use crate::pg::session::shared::wake_at_commit;
 use crate::pg::session::target::as_owner;
+use crate::pg::session::time::since_1970;
 use crate::pg::session::{report, spi};
 
 /// Which objects a command changes: those that meet all given criteria.
@@ -111,7 +112,10 @@ fn say_why(uri: Option<String>, from: &str) -> Result<()> {
 /// Deletes the ticks of a slice and loads the objects that they came from again, in the order of loads and in the
 /// caller's transaction.
 pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<LoadReport>> {
-    let slice = (bucket_of(i64::from(bucket) + POSTGRES_EPOCH_US), asset.to_owned());
+    let Some(time) = since_1970(bucket) else {
+        return Err(Error::InvalidOption { key: "bucket_5m".into(), why: "must be a finite time".into() });
+    };
+    let slice = (bucket_of(time), asset.to_owned());
     let uris: Vec<String> = as_owner(|client, _| {
         let args = [asset.to_owned().into(), bucket.into()];
         let sql = statement!("slice_objects");
