@@ -137,7 +137,30 @@ CREATE TABLE ingestion.object_slices (
     first_event_time timestamp with time zone NOT NULL,
     last_event_time timestamp with time zone NOT NULL,
     loaded_at timestamp with time zone NOT NULL DEFAULT now(),
+    ids int8multirange,
+    missing_ids bigint NOT NULL DEFAULT 0,
+    out_of_order bigint NOT NULL DEFAULT 0,
+    max_time_skew interval,
     PRIMARY KEY (s3_uri, etag, bucket_5m, asset)
+);
+
+CREATE TABLE ingestion.gap_notes (
+    asset text NOT NULL,
+    first_trade_id bigint NOT NULL,
+    last_trade_id bigint NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('explained', 'reported')),
+    reason text,
+    noted_by text NOT NULL DEFAULT session_user,
+    noted_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (asset, first_trade_id, last_trade_id, kind)
+);
+
+CREATE TABLE ingestion.assets (
+    asset text NOT NULL,
+    sequential_ids boolean NOT NULL DEFAULT true,
+    changed_by text,
+    changed_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (asset)
 );
 
 CREATE TABLE ingestion.load_history (
@@ -266,6 +289,7 @@ CREATE INDEX btc_embeddings_feature_vector_idx ON signals.btc_embeddings USING i
     WITH (lists = 200);
 CREATE INDEX objects_queue_idx ON ingestion.objects (status, next_attempt_at, registered_at);
 CREATE INDEX object_slices_asset_bucket_5m_idx ON ingestion.object_slices (asset, bucket_5m);
+CREATE INDEX object_slices_asset_first_trade_id_idx ON ingestion.object_slices (asset, first_trade_id);
 CREATE INDEX load_history_s3_uri_started_at_idx ON ingestion.load_history (s3_uri, started_at);
 CREATE INDEX load_history_started_at_idx ON ingestion.load_history (started_at);
 CREATE INDEX objects_backfill_idx ON ingestion.objects (backfill, span_from, s3_uri)
@@ -415,7 +439,8 @@ COMMENT ON COLUMN ingestion.objects.load_order IS
 COMMENT ON COLUMN ingestion.objects.reload IS
     'Whether the object is to be read although this version is loaded, because its ticks may be gone';
 COMMENT ON TABLE ingestion.object_slices IS
-    'How many ticks of which slice each loaded version of an object holds. Rows are never deleted';
+    'What each loaded version of an object holds of which slice. The view btc_ingest.gaps is computed '
+    'from it';
 COMMENT ON COLUMN ingestion.object_slices.s3_uri IS 'The object';
 COMMENT ON COLUMN ingestion.object_slices.etag IS 'Version of the object';
 COMMENT ON COLUMN ingestion.object_slices.bucket_5m IS 'Start of the slice''s bucket, UTC';
@@ -426,6 +451,31 @@ COMMENT ON COLUMN ingestion.object_slices.last_trade_id IS 'Highest trade id of 
 COMMENT ON COLUMN ingestion.object_slices.first_event_time IS 'Earliest event time of these ticks';
 COMMENT ON COLUMN ingestion.object_slices.last_event_time IS 'Latest event time of these ticks';
 COMMENT ON COLUMN ingestion.object_slices.loaded_at IS 'When this version of the object was loaded';
+COMMENT ON COLUMN ingestion.object_slices.ids IS
+    'Trade ids of these ticks; null if they have more than 1,024 ranges, or were loaded by an older '
+    'library';
+COMMENT ON COLUMN ingestion.object_slices.missing_ids IS
+    'How many trade ids between the lowest and the highest one these ticks lack';
+COMMENT ON COLUMN ingestion.object_slices.out_of_order IS
+    'Ticks whose event time is before that of the tick with the next lower trade id';
+COMMENT ON COLUMN ingestion.object_slices.max_time_skew IS
+    'Largest difference between event time and trade time; null without trade times';
+COMMENT ON TABLE ingestion.gap_notes IS
+    'Holes in trade ids that were explained or reported. The view btc_ingest.gaps shows all holes';
+COMMENT ON COLUMN ingestion.gap_notes.asset IS 'Symbol of the asset';
+COMMENT ON COLUMN ingestion.gap_notes.first_trade_id IS 'Lowest trade id of the hole when it was noted';
+COMMENT ON COLUMN ingestion.gap_notes.last_trade_id IS 'Highest trade id of the hole when it was noted';
+COMMENT ON COLUMN ingestion.gap_notes.kind IS
+    'explained: a reason was given; reported: listeners were told of the hole';
+COMMENT ON COLUMN ingestion.gap_notes.reason IS 'Why the ticks are missing; null for a reported hole';
+COMMENT ON COLUMN ingestion.gap_notes.noted_by IS 'Role that noted the hole';
+COMMENT ON COLUMN ingestion.gap_notes.noted_at IS 'When the hole was noted';
+COMMENT ON TABLE ingestion.assets IS 'What is declared of assets; btc_ingest.declare_asset() changes it';
+COMMENT ON COLUMN ingestion.assets.asset IS 'Symbol of the asset';
+COMMENT ON COLUMN ingestion.assets.sequential_ids IS
+    'Whether the trade ids are a sequence, so that a missing id is a missing tick';
+COMMENT ON COLUMN ingestion.assets.changed_by IS 'Role that changed the row last';
+COMMENT ON COLUMN ingestion.assets.changed_at IS 'When the row was last changed';
 COMMENT ON TABLE ingestion.load_history IS
     'One row per attempt at an object. Workers prune rows that are older than '
     'btc_ingest.history_retention';
