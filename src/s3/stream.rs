@@ -113,6 +113,9 @@ impl Drop for Sent {
     }
 }
 
+/// Pieces of a part, each with its range in the object, in their order.
+type Pieces = VecDeque<(Range<u64>, Arc<Sent>)>;
+
 /// The GETs of an object, shared by its streams. Only the reading thread uses it.
 struct ReadAhead {
     fetch: Fetch,
@@ -124,7 +127,7 @@ struct ReadAhead {
     /// The bytes that are held by GETs.
     held: Arc<AtomicU64>,
     /// The pieces that are on their way and that no stream has taken, in the order of each part.
-    coming: HashMap<PartId, VecDeque<(Range<u64>, Arc<Sent>)>>,
+    coming: HashMap<PartId, Pieces>,
     /// Where each part of the current group goes on that was fetched beside the plan.
     beside: HashMap<PartId, u64>,
     /// The group that is read. What belongs to earlier ones is not fetched any more.

@@ -111,7 +111,7 @@ fn params(args: &[DatumWithOid<'_>]) -> pg_sys::ParamListInfo {
     // SAFETY: the call allocates a list of so many parameters, and sets how the parser finds their types.
     let list = unsafe { pg_sys::makeParamList(args.len() as c_int) };
     // SAFETY: the list ends with an array of so many elements.
-    let params = unsafe { (&mut (*list).params).as_mut_slice(args.len()) };
+    let params = unsafe { (*list).params.as_mut_slice(args.len()) };
     for (param, arg) in params.iter_mut().zip(args) {
         let value = arg.datum();
         *param = pg_sys::ParamExternData {
