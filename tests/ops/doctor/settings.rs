@@ -32,6 +32,7 @@ fn a_healthy_installation_passes_every_check() {
             "hypertable",
             "indexes",
             "jobs",
+            "loaded slices",
             "migration",
             "preload btc_ingest",
             "preload timescaledb",
