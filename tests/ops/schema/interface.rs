@@ -63,9 +63,9 @@ fn the_views_have_these_columns_and_readers() {
         "btc_ingest.conflicts: uri, loaded_at, rows_read, rows_conflicting, rows_rejected, rows_kept, example
          btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
             bucket_5m, backfill
-         btc_ingest.gone: asset, from_bucket, to_bucket, slices, ticks, objects, chunks
          btc_ingest.gaps: asset, first_trade_id, last_trade_id, missing, state, before_time, after_time, since, \
              reason, noted_by, noted_at, filled_by, filled_at
+         btc_ingest.gone: asset, from_bucket, to_bucket, slices, ticks, objects, chunks
          btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
          btc_ingest.outages: prefix, since, sqlstate, message, uri, probes, last_probe_at, next_probe_at
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
@@ -343,6 +343,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.s3_endpoint = empty superuser
          btc_ingest.s3_force_path_style = off superuser
          btc_ingest.s3_max_attempts = 4 superuser
+         btc_ingest.s3_min_speed = 8kB superuser
          btc_ingest.s3_read_timeout = 20s superuser
          btc_ingest.s3_region = empty superuser
          btc_ingest.workers = 2 sighup",
