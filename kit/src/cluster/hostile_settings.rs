@@ -28,10 +28,9 @@ const OF_ROLE: [(&str, &str); 6] = [
 ];
 
 /// Settings of a database that no session of a test can do with, but that workers must not care about.
-const AGAINST_WORKERS: [(&str, &str); 6] = [
+const AGAINST_WORKERS: [(&str, &str); 5] = [
     ("session_replication_role", "replica"),
     ("default_transaction_isolation", "serializable"),
-    ("default_transaction_read_only", "on"),
     ("default_transaction_deferrable", "on"),
     ("lock_timeout", "1ms"),
     ("statement_timeout", "1ms"),
@@ -64,7 +63,7 @@ pub fn session_without_them(connection: &str) -> Client {
     let mut client = Client::connect(&connection, NoTls).expect("a session");
     client
         .batch_execute(
-            "SET lock_timeout = 0; SET session_replication_role = origin; SET default_transaction_read_only = off;
+            "SET lock_timeout = 0; SET session_replication_role = origin;
              SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off",
         )
         .expect("the settings of the session");

@@ -31,11 +31,11 @@ pub const FIXED: [(&CStr, &CStr); 11] = [
 ];
 
 /// What workers need beyond that. A function has the transaction of its caller, who may limit its waits.
-const OF_WORKERS: [(&CStr, &CStr); 5] = [
+/// `default_transaction_read_only` is not among them: an administrator sets it to stop all writers, workers too.
+const OF_WORKERS: [(&CStr, &CStr); 4] = [
     (c"jit", c"off"),
     // A statement after a lock must see what the lock's last holder has committed.
     (c"default_transaction_isolation", c"read committed"),
-    (c"default_transaction_read_only", c"off"),
     (c"default_transaction_deferrable", c"off"),
     // `lock_waits` limits the waits of those workers whose waits must be limited.
     (c"lock_timeout", c"0"),

@@ -8,8 +8,9 @@ use std::sync::Once;
 use pgrx::prelude::*;
 
 /// `field4` of the lock tag of the kind 0; the other kinds follow. SQL takes advisory locks with 1 and 2 only
-/// (`pg_advisory_lock`), so no role reaches ours. `pg_locks` shows the number in the column objsubid.
-const FIRST_KIND: u16 = 47_040;
+/// (`pg_advisory_lock`), so no role reaches ours. `pg_locks` shows the number in the column objsubid,
+/// a smallint.
+const FIRST_KIND: u16 = 21_040;
 /// As many numbers are ours.
 const KINDS: u16 = 32;
 
