@@ -206,9 +206,12 @@ fn two_objects_that_serve_one_bucket_share_one_registry_row() {
                  FROM landing.raw_blobs_5m ORDER BY bucket_5m, asset";
     let rows = client.query(sql, &[]).unwrap();
     let rows: Vec<[String; 4]> = rows.iter().map(|row| [row.get(0), row.get(1), row.get(2), row.get(3)]).collect();
-    let row = |bucket: &str, uri: &String| [bucket.to_owned(), uri.clone(), "loaded".into(), "BTCUSDT".into()];
+    let row = |bucket: &str, uri: &String, status: &str| [bucket.into(), uri.clone(), status.into(), "BTCUSDT".into()];
     // The first object to serve a bucket has its row; the last ticks of 00:00 by trade time reach into 00:05.
-    assert_eq!(rows, [row("04 23:55", early), row("05 00:00", early), row("05 00:05", midnight)]);
+    assert_eq!(
+        rows,
+        [row("04 23:55", early, "empty"), row("05 00:00", early, "loaded"), row("05 00:05", midnight, "loaded")]
+    );
 
     for (bucket, objects) in [("2023-04-05 00:00+00", [early, midnight]), ("2023-04-05 00:05+00", [midnight, late])] {
         let sql = "SELECT s3_uri, ticks FROM ingestion.object_slices

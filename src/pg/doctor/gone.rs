@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::pg::session::spi;
-use crate::pg::session::target::as_owner;
+use crate::pg::session::target::as_reading_owner;
 
 const NAME: &str = "loaded slices";
 
@@ -24,7 +24,7 @@ struct Gone {
 
 /// Checks that the chunks of all loaded slices exist.
 pub fn checks() -> Result<Vec<Check>> {
-    let gone: Vec<Gone> = as_owner(|client, _| spi::fetch(client, statement!("doctor_gone"), &[]))?;
+    let gone: Vec<Gone> = as_reading_owner(|client| spi::fetch(client, statement!("doctor_gone"), &[]))?;
     let (retained, lost): (Vec<Gone>, Vec<Gone>) = gone.into_iter().partition(|gone| gone.retained);
     if let Some(first) = lost.first() {
         return Ok(vec![Check::bad(NAME, describe(&lost), Hint::run(first.fix()))]);

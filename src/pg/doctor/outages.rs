@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::check::{Check, Hint};
 use crate::error::Result;
 use crate::pg::session::spi;
-use crate::pg::session::target::as_owner;
+use crate::pg::session::target::as_reading_owner;
 
 /// A prefix that waits (`doctor_outages.sql`).
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ struct Outage {
 /// Reports every prefix that waits, with what to do in the meantime.
 pub fn checks() -> Result<Vec<Check>> {
     const NAME: &str = "outages";
-    let found: Vec<Outage> = as_owner(|client, _| spi::fetch(client, statement!("doctor_outages"), &[]))?;
+    let found: Vec<Outage> = as_reading_owner(|client| spi::fetch(client, statement!("doctor_outages"), &[]))?;
     if found.is_empty() {
         return Ok(vec![Check::good(NAME, "no prefix waits for S3")]);
     }

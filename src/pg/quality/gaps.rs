@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::model::ids::IdSet;
 use crate::model::incidents::{Incident, incidents};
-use crate::pg::session::target::as_owner;
+use crate::pg::session::target::{as_owner, as_reading_owner};
 use crate::pg::session::{ffi, spi};
 
 /// Consecutive trade ids that no loaded object holds, between ids that loaded objects hold.
@@ -93,7 +93,7 @@ pub fn import_incidents(list: &Value, tolerance: i64) -> Result<i64> {
 
 /// Returns the number of holes without a reason, and of their trade ids.
 pub fn open() -> Result<(i64, i64)> {
-    as_owner(|client, _| {
+    as_reading_owner(|client| {
         let found = holes(client, None)?;
         spi::fetch(client, statement!("gaps_open"), &arrays(&found))
     })

@@ -148,7 +148,7 @@ fn a_queue_that_stands_still_although_workers_are_there_is_found() {
     let uri = fixture.put("a.parquet", 1);
     register(&mut client, &uri, "0s");
     assert!(check(&mut client, "queue").ok);
-    execute(&mut client, "UPDATE landing.raw_blobs_5m SET created_at = now() - interval '1 hour'");
+    execute(&mut client, "UPDATE landing.raw_blobs_5m SET registered_at = now() - interval '1 hour'");
     let stuck = check(&mut client, "queue");
     assert!(!stuck.ok && stuck.detail.starts_with("1 objects wait, for 36"), "{stuck:?}");
     assert!(

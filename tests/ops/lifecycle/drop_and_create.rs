@@ -48,7 +48,7 @@ fn drop_extension_needs_no_cascade_and_timescaledb_cannot_be_dropped_before_it()
     refusal(&mut client, "DROP EXTENSION timescaledb", "2BP01");
     execute(&mut client, "DROP EXTENSION btc_ingest");
     assert_eq!(texts(&mut client, "SELECT to_regnamespace('btc_ingest')::text"), ["null"]);
-    assert_eq!(texts(&mut client, "SELECT count(*)::text FROM pg_roles WHERE rolname LIKE 'btc_ingest%'"), ["3"]);
+    assert_eq!(texts(&mut client, "SELECT count(*)::text FROM pg_roles WHERE rolname LIKE 'btc_ingest%'"), ["4"]);
 }
 
 #[test]

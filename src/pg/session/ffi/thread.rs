@@ -19,11 +19,15 @@ static REGISTER: Once = Once::new();
 /// Bytes from which an allocation is returned to the system when it is freed: the value with which glibc
 /// itself starts.
 const MAPPED_FROM: c_int = 128 << 10;
+/// So many free bytes may stay in the heap when a thread has ended.
+const FREE_AT_MOST: usize = 8 << 20;
 
 /// A [`Background`] thread that also ends when the backend exits.
 pub struct Thread<E> {
     background: Background<E>,
     stopper: Stopper,
+    /// Dropped last, when the thread has ended and freed its memory.
+    _trimmed: TrimmedHeap,
 }
 
 impl<E: Send + 'static> Thread<E> {
@@ -42,7 +46,7 @@ impl<E: Send + 'static> Thread<E> {
         let background = with_signals_blocked(|| Background::start(depth, work))?;
         let stopper = background.stopper();
         running().push(stopper.clone());
-        Ok(Thread { background, stopper })
+        Ok(Thread { background, stopper, _trimmed: TrimmedHeap })
     }
 
     /// Waits for the next event, and answers cancel, timeout and shutdown while it waits. Returns `None` if
@@ -71,6 +75,21 @@ impl<E: Send + 'static> Thread<E> {
 impl<E> Drop for Thread<E> {
     fn drop(&mut self) {
         running().retain(|stopper| !stopper.is(&self.stopper));
+    }
+}
+
+/// Returns free memory of the heap to the operating system on drop. Answers of S3 come in pieces that are too small to be
+/// mapped separately.
+struct TrimmedHeap;
+
+impl Drop for TrimmedHeap {
+    fn drop(&mut self) {
+        // SAFETY: the call only counts, under the locks of the allocator.
+        let free = unsafe { libc::mallinfo2() }.fordblks;
+        if free > FREE_AT_MOST {
+            // SAFETY: glibc allows this at any time; it touches free memory only.
+            unsafe { libc::malloc_trim(0) };
+        }
     }
 }
 
