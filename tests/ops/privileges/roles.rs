@@ -3,11 +3,12 @@
 use super::*;
 
 #[test]
-fn three_roles_exist_and_cannot_log_in() {
+fn four_roles_exist_and_cannot_log_in() {
     let db = ServerFixture::shared().db();
     let sql = "SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'btc_ingest%' AND NOT rolcanlogin AND NOT rolsuper
                   AND NOT rolcreaterole AND NOT rolcreatedb AND NOT rolbypassrls ORDER BY 1";
-    assert_eq!(column(&mut db.client(), sql), ["btc_ingest_admin", "btc_ingest_loader", "btc_ingest_reader"]);
+    let roles = ["btc_ingest_admin", "btc_ingest_loader", "btc_ingest_monitor", "btc_ingest_reader"];
+    assert_eq!(column(&mut db.client(), sql), roles);
     let sql = "SELECT pg_has_role('btc_ingest_admin', 'btc_ingest_loader', 'usage')
                   AND pg_has_role('btc_ingest_loader', 'btc_ingest_reader', 'usage')
                   AND NOT pg_has_role('btc_ingest_reader', 'btc_ingest_loader', 'member')";
