@@ -78,8 +78,8 @@ impl<E> Drop for Thread<E> {
     }
 }
 
-/// Returns free memory of the heap to the operating system on drop. Answers of S3 come in pieces that are too small to be
-/// mapped separately.
+/// Returns free memory of the heap to the operating system on drop. Answers of S3 come in pieces that are too small to
+/// be mapped separately.
 struct TrimmedHeap;
 
 impl Drop for TrimmedHeap {
