@@ -1,7 +1,7 @@
 //! Gaps and days, which `sql/ledger.sql` declares.
 
+use pgrx::AnyElement;
 use pgrx::prelude::*;
-use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::pg::quality::{days, gaps};
@@ -67,10 +67,10 @@ fn explain_gap(
 }
 
 #[pg_extern(sql = false)]
-fn import_incidents(incidents: Option<pgrx::JsonB>, tolerance: Option<Interval>) -> i64 {
-    let list = incidents.map_or_else(|| json!(null), |incidents| incidents.0);
+fn import_incidents(incidents: Option<AnyElement>, tolerance: Option<Interval>) -> i64 {
     let tolerance = tolerance.map_or(60_000_000, |tolerance| i64::try_from(tolerance.as_micros()).unwrap_or(i64::MAX));
-    report::or_raise(None, gaps::import_incidents(&list, tolerance))
+    let result = super::json("incidents", incidents).and_then(|list| gaps::import_incidents(&list, tolerance));
+    report::or_raise(None, result)
 }
 
 #[pg_extern(sql = false)]
