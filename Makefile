@@ -59,7 +59,7 @@ test-pg: ## what needs a backend
 	cargo pgrx test pg15 --package btc_ingest $(RUNAS)
 
 test-blackbox: install ## a real cluster and a real S3 server
-	cargo test -p btc_ingest_kit -p btc_ingest_tests
+	@scripts/blackbox.sh
 
 deb: bootstrap ## packages the extension as postgresql-15-btc-ingest; DEB=--debug packages the development build
 	@scripts/deb.sh $(DEB)

@@ -302,6 +302,8 @@ fn workers_that_find_no_room_are_an_error_that_says_what_to_raise() {
 fn what_a_cancelled_backfill_has_left_waits_in_no_view() {
     let (mut fixture, proxy, _, prefixes) = slow();
     proxy.on(When::get().key("T1205Z"), Fault::no_such_key());
+    // Both workers stop here, so that objects are left however fast the machine is.
+    proxy.on(When::get().key("T13"), Fault::Hang);
     let call = fixture.begin(&prefixes, "parallel => 2");
     wait_until("some objects", SOON, || fixture.loaded() >= 5);
     fixture.wait_for("the failure", "(SELECT count(*) = 1 FROM btc_ingest.failures)");
@@ -328,6 +330,7 @@ fn what_a_cancelled_backfill_has_left_waits_in_no_view() {
     fixture.run("SELECT btc_ingest.resume_ingest()");
     fixture.wait_for("objects", "EXISTS (SELECT FROM btc_ingest.queue WHERE backfill = 2)");
     proxy.clear();
+    proxy.release();
     assert_eq!(call.join().unwrap().refusal, None);
     assert_eq!(fixture.number(waiting), 0);
 }
