@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 18] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -30,6 +30,7 @@ const TABLES: [&str; 17] = [
     "ingestion.backfill_chunks",
     "ingestion.control",
     "ingestion.outages",
+    "ingestion.candles",
     "ingestion.schema_version",
     "ops.retention_jobs",
 ];
