@@ -5,6 +5,7 @@
 mod aggregates;
 mod answers_fixture;
 mod candles;
+mod cookbook;
 mod owners;
 mod series;
 mod ticks;
