@@ -48,4 +48,5 @@ make_ticks BTCUSDT 2024-08-08T12:00 3 500
 make_ticks ETHUSDT 2024-08-09T00:00 1000 200
 
 step 'The host'
-exec unshare --net --mount --pid --fork --ipc --uts --kill-child infra/tests/test_host_inside.sh "$out" "$bundle" "$next"
+exec unshare --net --mount --pid --fork --ipc --uts --kill-child \
+    infra/tests/test_host_inside.sh "$out" "$bundle" "$next"
