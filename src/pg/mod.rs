@@ -43,7 +43,8 @@ extension_sql_file!("../../sql/status.sql", name = "status", requires = ["queue"
 extension_sql_file!("../../sql/discover.sql", name = "discover", requires = ["status"]);
 extension_sql_file!("../../sql/quality.sql", name = "quality", requires = ["discover"]);
 extension_sql_file!("../../sql/ledger.sql", name = "ledger", requires = ["quality"]);
-extension_sql_file!("../../sql/answers.sql", name = "answers", requires = ["ledger"]);
+extension_sql_file!("../../sql/slices.sql", name = "slices", requires = ["ledger"]);
+extension_sql_file!("../../sql/answers.sql", name = "answers", requires = ["slices"]);
 extension_sql_file!("../../sql/candles.sql", name = "candles", requires = ["answers"]);
 extension_sql_file!("../../sql/series.sql", name = "series", requires = ["candles"]);
 extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["series"]);
