@@ -104,6 +104,9 @@ BEGIN
           FROM stepped s CROSS JOIN runs r
           JOIN pg_class v ON v.relname = s.aggregate
            AND v.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'market_data')
+          -- Another role's aggregate that took the name would run with the caller's privileges.
+          JOIN pg_roles o ON o.oid = v.relowner
+          JOIN pg_roles me ON me.rolname = current_user AND (me.oid = o.oid OR (me.rolsuper AND o.rolsuper))
     )
     SELECT w.name, w.view, w.window_from, w.window_to FROM windows w WHERE w.window_from < w.window_to
      ORDER BY w.name, w.window_from;

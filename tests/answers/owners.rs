@@ -76,3 +76,24 @@ fn an_administrator_makes_candles_and_a_reader_reads_them() {
     assert_eq!(error.code().unwrap().code(), "42501");
     fixture.run("DROP OWNED BY candle_outsider; DROP ROLE candle_outsider");
 }
+
+#[test]
+fn an_aggregate_of_another_role_that_took_the_name_is_not_refreshed_by_a_superuser() {
+    let mut fixture = AnswersFixture::new();
+    if fixture.text("SHOW timescaledb.license") != "timescale" {
+        println!("skipped: needs the Community edition");
+        return;
+    }
+    fixture.load("a", &ticks(1, 300));
+    fixture.run("SELECT btc_ingest.create_candles('1 minute')");
+    let windows = "SELECT count(*) FROM btc_ingest_internal.candle_windows('-infinity', 'infinity')";
+    assert_eq!(fixture.number(windows), 1);
+    fixture.run(&role("candle_other"));
+    fixture.run(
+        "GRANT CREATE, USAGE ON SCHEMA market_data TO candle_other;
+         GRANT SELECT ON market_data.btc_ticks TO candle_other;
+         ALTER MATERIALIZED VIEW market_data.btc_ohlcv_1m OWNER TO candle_other",
+    );
+    assert_eq!(fixture.number(windows), 0);
+    fixture.run("CALL btc_ingest.refresh_candles()");
+}
