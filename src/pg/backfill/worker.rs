@@ -8,8 +8,8 @@ use pgrx::spi::SpiClient;
 use super::objects::{ObjectWorker, Scope};
 use super::row::Backfill;
 use super::{aggregates, build, compression, end, list, spans, units};
-use crate::error::Result;
 use crate::error::verdict::Verdict;
+use crate::error::{Error, Result};
 use crate::model::backfill::BackfillStatus;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::{self, Lock};
@@ -109,7 +109,7 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
     }
     match step(&backfill, objects) {
         Ok(()) => Ok(true),
-        Err(error) if error.verdict() == Verdict::Permanent => {
+        Err(error) if error.verdict() == Verdict::Permanent && !may_pass(id, &error)? => {
             end::stop(id, &error.into())?;
             Ok(false)
         }
@@ -123,6 +123,14 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
             Ok(true)
         }
     }
+}
+
+/// Returns whether a failure that is permanent for an object is one that S3, or what leads to it, recovers from: the
+/// prefix could be listed before. At the first listing, a wrong name or a missing privilege is more likely.
+fn may_pass(id: i64, error: &Error) -> Result<bool> {
+    Ok(error.may_be_outage()
+        && tx(|client| Backfill::read(client, id))?
+            .is_some_and(|backfill| backfill.status != BackfillStatus::Loading && backfill.has_listed()))
 }
 
 /// Does the next piece of work.

@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod events;
+pub mod id_sets;
 pub mod inspect;
 pub mod known;
 pub mod late_offsets;

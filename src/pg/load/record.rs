@@ -5,6 +5,7 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
 
+use super::id_sets;
 use super::known::{Known, Version};
 use super::offsets::{Offset, Offsets};
 use super::slices::Slices;
@@ -192,7 +193,8 @@ impl ObjectRecord {
             columns.out_of_order.into(),
             columns.max_skews.into(),
         ];
-        spi::execute_kept(client, statement!("record_slices"), &shared).map(drop)
+        spi::execute_kept(client, statement!("record_slices"), &shared)?;
+        id_sets::merge_sometimes(client, result.slices.len())
     }
 
     /// Adds stored rows to those of an object that is not completely loaded yet. Returns their sum, or 0 if

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::model::ids::IdSet;
 use crate::model::incidents::{Incident, incidents};
+use crate::pg::load::id_sets;
 use crate::pg::session::target::{as_owner, as_reading_owner};
 use crate::pg::session::{ffi, spi};
 
@@ -106,6 +107,7 @@ pub fn report() -> Result<i64> {
 
 /// Does the same in the transaction of a worker, with the privileges of the tables' owner.
 pub fn report_in(client: &mut SpiClient<'_>) -> Result<i64> {
+    id_sets::merge_all(client)?;
     let found = holes(client, None)?;
     spi::fetch(client, statement!("gap_report"), &arrays(&found))
 }

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::model::bucket::bucket_of;
 use crate::model::report::LoadReport;
 use crate::model::status::Status;
-use crate::pg::load::one;
 use crate::pg::load::record::ObjectRecord;
+use crate::pg::load::{id_sets, one};
 use crate::pg::session::shared::wake_at_commit;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::time::since_1970;
@@ -141,7 +141,10 @@ pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<Lo
         report::notice(&format!("{deleted} ticks were deleted; loading {} objects again", uris.len()));
         Ok(uris)
     })?;
-    uris.iter().map(|uri| one::load_again(uri, &slice)).collect()
+    let reports = uris.iter().map(|uri| one::load_again(uri, &slice)).collect::<Result<_>>()?;
+    // The slice has lost its ids for a moment.
+    as_owner(|client, _| id_sets::merge_all(client))?;
+    Ok(reports)
 }
 
 /// Waits for the locks of objects and holds them until the transaction ends.

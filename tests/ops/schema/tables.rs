@@ -42,6 +42,7 @@ fn the_tables_are_these() {
          ingestion.backfills r
          ingestion.control r
          ingestion.gap_notes r
+         ingestion.id_sets r
          ingestion.load_history r
          ingestion.object_slices r
          ingestion.objects r
@@ -180,6 +181,13 @@ const OUR_TABLES: [(&str, &str); 8] = [
          max_time_skew interval",
     ),
     (
+        "ingestion.id_sets",
+        "id bigint not null always identity
+         asset text not null
+         kind text not null
+         ids int8multirange",
+    ),
+    (
         "ingestion.gap_notes",
         "asset text not null
          first_trade_id bigint not null
@@ -280,6 +288,8 @@ fn keys_and_checks_are_these() {
          ingestion.control PRIMARY KEY (only_row)
          ingestion.gap_notes CHECK ((kind = ANY (ARRAY['explained'::text, 'reported'::text])))
          ingestion.gap_notes PRIMARY KEY (asset, first_trade_id, last_trade_id, kind)
+         ingestion.id_sets CHECK ((kind = ANY (ARRAY['held'::text, 'lost'::text, 'sparse'::text])))
+         ingestion.id_sets PRIMARY KEY (id)
          ingestion.load_history PRIMARY KEY (id)
          ingestion.object_slices PRIMARY KEY (s3_uri, etag, bucket_5m, asset)
          ingestion.objects CHECK ((on_conflict = ANY (ARRAY['keep'::text, 'replace'::text])))
@@ -314,7 +324,8 @@ fn indexes_are_these() {
     );
     must_be(
         &found,
-        "ingestion.load_history USING btree (s3_uri, started_at)
+        "ingestion.id_sets USING btree (asset) WHERE (kind <> 'held'::text)
+         ingestion.load_history USING btree (s3_uri, started_at)
          ingestion.load_history USING btree (started_at)
          ingestion.load_history USING btree (started_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
          ingestion.load_history USING btree (started_at) WHERE (sqlstate IS NOT NULL)
