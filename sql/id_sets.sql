@@ -22,7 +22,8 @@ BEGIN
           FROM added s
          WHERE NOT EXISTS (SELECT FROM ingestion.id_sets i WHERE i.asset = s.asset AND i.kind = 'sparse')
          GROUP BY s.asset;
-    ELSE
+    -- Every load fires this one by its ON CONFLICT, mostly without a row.
+    ELSIF EXISTS (SELECT FROM removed) THEN
         INSERT INTO ingestion.id_sets (asset, kind, ids)
         SELECT c.asset, CASE WHEN c.before <@ c.after THEN 'held' ELSE 'lost' END,
                CASE WHEN c.before <@ c.after THEN c.after END
