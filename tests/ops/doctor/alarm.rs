@@ -82,12 +82,14 @@ fn a_monitor_calls_it_and_reads_the_status_and_nothing_else() {
     execute(&mut db.client(), &format!("CREATE ROLE {name} LOGIN; GRANT btc_ingest_monitor TO {name}"));
     let mut monitor = db.client_as(&name);
     assert_eq!(failing(&doctor(&mut monitor)), [""; 0]);
-    for view in ["queue", "lag", "failures", "progress", "stats", "watches", "workers()", "backfill_status()"] {
+    for view in
+        ["queue", "lag", "failures", "conflicts", "progress", "stats", "watches", "workers()", "backfill_status()"]
+    {
         execute(&mut monitor, &format!("SELECT * FROM btc_ingest.{view}"));
     }
     for denied in [
         "SELECT price FROM market_data.btc_ticks",
-        "SELECT FROM landing.rejected_ticks",
+        "SELECT row_data FROM landing.rejected_ticks",
         "SELECT FROM signals.btc_embeddings",
         "SELECT btc_ingest.sweep()",
         "SELECT btc_ingest.load_s3_slice('')",
