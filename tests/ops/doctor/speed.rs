@@ -16,12 +16,13 @@ fn fill(client: &mut Client, pending: i64) {
         client,
         &format!(
             "ALTER TABLE landing.raw_blobs_5m DISABLE TRIGGER USER;
-             INSERT INTO ingestion.objects (s3_uri, etag, status, asset, span_from, metadata, registered_at)
+             INSERT INTO ingestion.objects (s3_uri, etag, status, asset, span_from, metadata, registered_at,
+                                            loaded_at)
              SELECT 's3://landing/Binance/BTCUSDT/' || i, md5(i::text),
                     CASE WHEN i <= {pending} THEN 'pending' ELSE 'loaded' END, 'A' || i % 10,
                     timestamptz '2020-01-01' + i * interval '5 minutes',
                     jsonb_build_object('writer', repeat(md5(i::text), 8), 'row_count', 4000),
-                    now() - i * interval '1 hour'
+                    now() - i * interval '1 hour', CASE WHEN i > {pending} THEN now() END
                FROM generate_series(1, {LOADED}) AS i;
              INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata, status, queued_at)
              SELECT span_from, asset, s3_uri, metadata, status, registered_at FROM ingestion.objects;
