@@ -1,8 +1,9 @@
 -- The trade ids that loaded objects hold, gathered per asset, so that holes are found without reading every slice. The
--- triggers of ingestion.object_slices keep ingestion.id_sets in step, whatever writes the slices. They only ever add a
--- row, so no two loads wait for each other; loads merge the rows that stand now and then (sql/queries/ids_merge.sql).
+-- triggers of ingestion.object_slices keep ingestion.id_sets in step, also if another session than a load writes the
+-- slices. They only ever add a row, so no two loads wait for each other; loads merge the rows that stand now and then
+-- (sql/queries/ids_merge.sql).
 
--- It runs with the privileges of the owner of the tables, which may have none on this schema, so it calls nothing in it.
+-- It runs with the privileges of the owner of the tables, who may have none on this schema: it calls nothing in it.
 CREATE FUNCTION btc_ingest_internal.gather_ids() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -17,7 +18,8 @@ BEGIN
         INSERT INTO ingestion.id_sets (asset, kind, ids)
         SELECT s.asset, 'held', range_agg(
                    CASE WHEN s.missing_ids > 0 AND s.ids IS NOT NULL THEN s.ids
-                        WHEN s.last_trade_id = 9223372036854775807 THEN int8multirange(int8range(s.first_trade_id, NULL))
+                        WHEN s.last_trade_id = 9223372036854775807
+                        THEN int8multirange(int8range(s.first_trade_id, NULL))
                         ELSE int8multirange(int8range(s.first_trade_id, s.last_trade_id + 1)) END)
           FROM added s
          WHERE NOT EXISTS (SELECT FROM ingestion.id_sets i WHERE i.asset = s.asset AND i.kind = 'sparse')
@@ -78,7 +80,8 @@ BEGIN
         INSERT INTO ingestion.id_sets (asset, kind, ids)
         SELECT s.asset, 'held', range_agg(
                    CASE WHEN s.missing_ids > 0 AND s.ids IS NOT NULL THEN s.ids
-                        WHEN s.last_trade_id = 9223372036854775807 THEN int8multirange(int8range(s.first_trade_id, NULL))
+                        WHEN s.last_trade_id = 9223372036854775807
+                        THEN int8multirange(int8range(s.first_trade_id, NULL))
                         ELSE int8multirange(int8range(s.first_trade_id, s.last_trade_id + 1)) END)
           FROM ingestion.object_slices s GROUP BY s.asset;
     END IF;

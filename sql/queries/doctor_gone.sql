@@ -1,7 +1,7 @@
 -- Slices that are loaded and whose chunk does not exist, per asset and gap between chunks: the first and the last slice
--- of each, found by the index, so that it takes no longer if many are gone. (If objects were joined by uri and etag, the
--- planner would expect no row, and read all.) to_bucket is exclusive; retained says whether chunks exist behind the gap
--- only, as retention leaves it.
+-- of each, found by the index, so that it takes no longer if many are gone. (If objects were joined by uri and etag,
+-- the planner would expect no row, and read all.) to_bucket is exclusive; retained says whether chunks exist behind the
+-- gap only, as retention leaves it.
 WITH RECURSIVE assets AS (
     (SELECT s.asset FROM ingestion.object_slices s ORDER BY s.asset LIMIT 1)
     UNION ALL

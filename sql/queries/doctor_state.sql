@@ -1,5 +1,5 @@
--- What the ingestion's own tables say about backfills that have stopped or wait for a listing, watches whose last listing failed, and loads
--- since $1 with rows that conflicted or were rejected. $2: loads to look at.
+-- What the ingestion's own tables say about backfills that have stopped or wait for a listing, watches whose last
+-- listing failed, and loads since $1 with rows that conflicted or were rejected. $2: loads to look at.
 SELECT json_build_object(
     'backfills', (SELECT coalesce(json_agg(json_build_object(
                              'id', b.id, 'message', coalesce(b.message, 'unknown'),

@@ -1,6 +1,6 @@
 -- The statements that mend our triggers; null if all are there and enabled. Without those of the registry, no row is
--- checked and no worker wakes; they fire also for replicated rows. Without those of the slices, ingestion.id_sets is not
--- kept in step: migrate() makes them again, and gathers the sets anew.
+-- checked and no worker wakes; they fire also for replicated rows. Without those of the slices, ingestion.id_sets is
+-- not kept in step: migrate() makes them again, and gathers the sets anew.
 SELECT to_json(string_agg(DISTINCT
                    CASE WHEN t.oid IS NULL THEN 'SELECT btc_ingest.migrate();'
                         WHEN w.rel = 'landing.raw_blobs_5m'

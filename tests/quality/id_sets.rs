@@ -66,7 +66,7 @@ fn change(random: &mut Random, writer: usize) -> String {
 }
 
 #[test]
-fn the_sets_hold_what_the_slices_hold_whatever_sessions_write_and_merge_at_the_same_time() {
+fn the_sets_hold_what_the_slices_hold_while_sessions_write_and_merge_at_the_same_time() {
     let fixture = QualityFixture::new();
     let mut reader = fixture.db.client();
     let mut writers: Vec<(Client, bool)> = (0..4).map(|_| (fixture.db.client(), false)).collect();

@@ -1,5 +1,5 @@
-//! How much the views and doctor() read of large tables. Blocks are counted and not milliseconds, because a machine that
-//! runs tests is busy.
+//! How much the views and doctor() read of large tables. Blocks are counted and not milliseconds, because a machine
+//! that runs tests is busy.
 
 use btc_ingest_kit::ServerFixture;
 use btc_ingest_kit::sql::{execute, text, texts};

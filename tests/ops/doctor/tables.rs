@@ -40,7 +40,8 @@ fn every_missing_index_is_named_with_the_statement_that_makes_it() {
                   JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
                  WHERE (n.nspname, t.relname) IN (('market_data', 'btc_ticks'), ('landing', 'raw_blobs_5m'),
                      ('landing', 'rejected_ticks'),
-                           ('signals', 'btc_embeddings'), ('ingestion', 'objects'), ('ingestion', 'object_slices'), ('ingestion', 'id_sets'),
+                           ('signals', 'btc_embeddings'), ('ingestion', 'objects'), ('ingestion', 'object_slices'),
+                           ('ingestion', 'id_sets'),
                            ('ingestion', 'load_history'), ('ingestion', 'stream_offsets'))
                    AND NOT (x.indisprimary AND t.relname IN ('rejected_ticks', 'id_sets', 'load_history'))";
     let names: Vec<String> = client.query(ours, &[]).unwrap().iter().map(|row| row.get(0)).collect();
