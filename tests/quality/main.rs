@@ -7,4 +7,6 @@ mod id_sets;
 mod planted;
 mod planted_fixture;
 mod quality_fixture;
+mod slices;
 mod verify;
+mod years;

@@ -6,6 +6,7 @@ pub mod id_sets;
 pub mod inspect;
 pub mod known;
 pub mod late_offsets;
+pub mod merged;
 pub mod offsets;
 pub mod one;
 pub mod plan;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub const SCHEMA_VERSION: i32 = 6;
 
 /// How many tables the guard locks.
-const LOCKED: usize = 15;
+const LOCKED: usize = 17;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
 /// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
@@ -29,6 +29,8 @@ const WRITTEN: [&str; LOCKED + 1] = [
     "ingestion.id_sets",
     "ingestion.gap_notes",
     "ingestion.assets",
+    "ingestion.verifications",
+    "ingestion.verification_findings",
     "ingestion.load_history",
     "ingestion.backfills",
     "ingestion.backfill_workers",

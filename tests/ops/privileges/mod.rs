@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 18] = [
+const TABLES: [&str; 20] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -25,6 +25,8 @@ const TABLES: [&str; 18] = [
     "ingestion.id_sets",
     "ingestion.gap_notes",
     "ingestion.assets",
+    "ingestion.verifications",
+    "ingestion.verification_findings",
     "ingestion.load_history",
     "ingestion.backfills",
     "ingestion.backfill_workers",
