@@ -63,6 +63,6 @@ fn a_backfill_logs_why_it_stopped_that_it_goes_on_and_that_it_is_cancelled() {
     assert_eq!(call.join().unwrap().refusal, None);
     proxy.release();
     wait_until("the last line", SOON, || said(&fixture, "backfill 1 is cancelled").len() == 1);
-    let goes_on = format!("backfill 1 goes on: mode object, 1 workers, {}", prefixes[0]);
+    let goes_on = format!("backfill 1 goes on: mode object, 2 workers, {}", prefixes[0]);
     assert_eq!(said(&fixture, "backfill 1 ")[2..], [goes_on, "backfill 1 is cancelled".to_owned()]);
 }

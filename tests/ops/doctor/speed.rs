@@ -50,7 +50,8 @@ fn blocks(client: &mut Client, statement: &str) -> i64 {
     // The first such line is that of the whole statement: "Buffers: shared hit=12 read=3".
     let buffers = plan.iter().find(|line| line.contains("Buffers: shared")).expect("buffers");
     let counts = buffers.split([' ', '=']).filter_map(|word| word.parse::<i64>().ok());
-    assert!(!buffers.contains("dirtied") && !buffers.contains("temp"), "{buffers}");
+    // doctor() reads catalogs that other sessions have just written, which may set hint bits.
+    assert!(!buffers.contains("temp") && (statement == DOCTOR || !buffers.contains("dirtied")), "{buffers}");
     counts.sum()
 }
 
