@@ -402,6 +402,18 @@ pub enum Error {
         /// The argument or function that needs it.
         what: String,
     },
+    /// No tick of a symbol is stored.
+    #[error("no tick of '{symbol}' is stored")]
+    UnknownSymbol {
+        /// The symbol as given.
+        symbol: String,
+    },
+    /// An argument of a question about stored ticks, or of candles, has a wrong value.
+    #[error("{what}")]
+    InvalidArgument {
+        /// The argument, and which values are right.
+        what: String,
+    },
     /// No background worker can be started.
     #[error("no background worker could be started")]
     NoWorker,

@@ -170,6 +170,11 @@ facts! {
     Error::BadRegistration { .. } => "TK022", Useless,
         Some("Correct the row in landing.raw_blobs_5m and register the object again by an upsert that sets s3_uri.");
 
+    Error::UnknownSymbol { .. } => "TK030", Useless,
+        Some("Name a symbol as it is stored: SELECT DISTINCT asset FROM ingestion.object_slices;");
+    Error::InvalidArgument { .. } => "TK031", Useless,
+        Some("The message says which values are right; docs/use/reference.md describes every argument.");
+
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");
     Error::ReadOnly => "25006", MayHelp,
@@ -229,7 +234,7 @@ mod tests {
     /// The document that lists every SQLSTATE, from the root of the package.
     const DOCUMENT: &str = "docs/use/errors.md";
     /// The extension's SQLSTATEs that only its SQL raises.
-    const SQL_ONLY: [&str; 1] = ["TK016"];
+    const SQL_ONLY: [&str; 2] = ["TK016", "TK032"];
 
     /// The cells of each row of the document's tables by SQLSTATE: meaning, transience, what to do.
     fn documented() -> BTreeMap<String, [String; 3]> {

@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 21] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -33,6 +33,7 @@ const TABLES: [&str; 20] = [
     "ingestion.backfill_chunks",
     "ingestion.control",
     "ingestion.outages",
+    "ingestion.candles",
     "ingestion.schema_version",
     "ops.retention_jobs",
 ];
