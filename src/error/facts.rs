@@ -170,6 +170,13 @@ facts! {
     Error::BadRegistration { .. } => "TK022", Useless,
         Some("Correct the row in landing.raw_blobs_5m and register the object again by an upsert that sets s3_uri.");
 
+    Error::TooManyChunks { .. } => "TK030", Useless,
+        Some("Are the times right? options '{\"time_unit\": …}' says in which unit they are. If they are, split the \
+              object, or raise max_locks_per_transaction and restart the server.");
+    Error::TooManyLocks { .. } => "TK031", MayHelp,
+        Some("Load fewer objects in one transaction: COMMIT between the calls, or CALL btc_ingest.run_sweep(), which \
+              commits after each object. Or raise max_locks_per_transaction and restart the server.");
+
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");
     Error::ReadOnly => "25006", MayHelp,

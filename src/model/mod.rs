@@ -2,6 +2,7 @@
 
 pub mod backfill;
 pub mod bucket;
+pub mod chunk_reach;
 pub mod cursors;
 pub mod digest;
 pub mod format;
