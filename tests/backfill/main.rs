@@ -9,3 +9,4 @@ mod faults;
 mod order;
 mod prefixes;
 mod standby;
+mod wide;
