@@ -74,7 +74,7 @@ test-infra: ## what infra/database promises: Terraform, scripts
 # where the extension's stands.
 BENCH ?= --out bench/RESULTS.md
 bench: bootstrap ## measures the loads; BENCH='--ticks 100000 --runs 1' passes options, bench/README.md lists them
-	@scripts/install.sh --release
+	@scripts/install.sh --release --features bench
 	@cargo run --release --target-dir target/bench -p btc_ingest_bench -- $(BENCH); status=$$?; \
 	echo 'The installed library is a release build now; "make install" puts the development build back.'; exit $$status
 

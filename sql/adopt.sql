@@ -187,7 +187,7 @@ BEGIN
     GRANT USAGE ON SCHEMA landing, ingestion, market_data TO btc_ingest_monitor;
     GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices, ingestion.load_history,
                     ingestion.stream_offsets, ingestion.backfills, ingestion.backfill_workers, ingestion.control,
-                    ingestion.outages
+                    ingestion.outages, ingestion.assets
        TO btc_ingest_monitor;
     -- The view lag asks whether a slice has ticks. It reads no price.
     GRANT SELECT (bucket_5m, symbol) ON market_data.btc_ticks TO btc_ingest_monitor;

@@ -12,8 +12,8 @@ options: JSON object, default {}:
   interval: pause between two listings, at least 100 ms. Default "1 minute".
   full_interval: pause between two listings from the beginning. Default "1 hour".
   enabled: false suspends the watch. Default true.
-  symbol, exchange, time_unit, columns, aggregate_trades, source, on_conflict: options of the loads, as for
-  load_s3_slice().';
+  symbol, exchange, time_unit, columns, aggregate_trades, source, on_conflict, sequential_ids: options of the loads, as
+  for load_s3_slice().';
 
 CREATE FUNCTION btc_ingest.unwatch(prefix text) RETURNS text
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -26,7 +26,8 @@ options: JSON object, default {}. Its keys count more than the same keys in the 
   aggregate_trades: true stores each row of a file of aggregate trades as one tick. Default false: it is refused.
   on_conflict: "keep" (default), "replace" or "abort", for ticks that are stored with other values.
   exchange: the exchange in the default source; by default the path segment before the asset.
-  source: row of ingestion.stream_offsets that the load moves; by default s3:<exchange>:<asset>.';
+  source: row of ingestion.stream_offsets that the load moves; by default s3:<exchange>:<asset>.
+  sequential_ids: false declares that the trade ids of the object''s assets are no sequence, as declare_asset() does.';
 
 CREATE FUNCTION btc_ingest.inspect_s3(uri text, options jsonb DEFAULT '{}')
 RETURNS TABLE (

@@ -100,7 +100,7 @@ COMMENT ON COLUMN btc_ingest.outages.next_probe_at IS 'When a worker or sweep lo
 
 CREATE FUNCTION btc_ingest_internal.lag_by_asset()
 RETURNS TABLE (asset text, newest_bucket timestamptz, lag interval, waiting bigint, oldest_waiting_bucket timestamptz,
-               oldest_waiting interval)
+               oldest_waiting interval, open_gaps bigint, missing_ids bigint, gaps_counted_at timestamptz)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
@@ -124,8 +124,10 @@ BEGIN
           FROM assets a WHERE a.asset IS NOT NULL
     )
     SELECT coalesce(n.asset, w.asset), n.bucket, clock_timestamp() - (n.bucket + interval '5 minutes'),
-           coalesce(w.objects, 0), w.bucket, w.longest
-      FROM newest n FULL JOIN waiting w ON w.asset = n.asset;
+           coalesce(w.objects, 0), w.bucket, w.longest, g.open_gaps, g.missing_ids, g.gaps_counted_at
+      FROM newest n FULL JOIN waiting w ON w.asset = n.asset
+      -- Counted by the scheduler: the view must not read the ids of all slices.
+      LEFT JOIN ingestion.assets g ON g.asset = n.asset;
 END
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.lag_by_asset() IS 'Rows of the view lag';
@@ -140,6 +142,11 @@ COMMENT ON COLUMN btc_ingest.lag.waiting IS 'Number of objects that wait';
 COMMENT ON COLUMN btc_ingest.lag.oldest_waiting_bucket IS
     'Start of the oldest bucket that waits; null if none waits or its bucket is unknown';
 COMMENT ON COLUMN btc_ingest.lag.oldest_waiting IS 'Longest time that an object has been waiting; null if none waits';
+COMMENT ON COLUMN btc_ingest.lag.open_gaps IS
+    'Gaps without a reason at gaps_counted_at; null if they were not counted since the asset was declared';
+COMMENT ON COLUMN btc_ingest.lag.missing_ids IS 'Trade ids in these gaps';
+COMMENT ON COLUMN btc_ingest.lag.gaps_counted_at IS
+    'When gaps were last counted: by report_gaps(), or by the scheduler when nothing waits';
 
 CREATE FUNCTION btc_ingest_internal.objects_failed()
 RETURNS TABLE (uri text, status text, attempts integer, sqlstate text, message text, last_attempt_at timestamptz,

@@ -1,5 +1,7 @@
 //! One day as one object, beside COPY and INSERT of the same ticks.
 
+use postgres::Client;
+
 use crate::bench::Bench;
 use crate::results::{Breakdown, Results};
 use crate::servers::{COLUMNS, copy_statement, transaction};
@@ -7,6 +9,8 @@ use crate::servers::{COLUMNS, copy_statement, transaction};
 /// The rows that read a heap table.
 pub const NEED_HEAP: &[&str] = &["insert"];
 const HEAP: &str = "public.heap_ticks";
+/// What turns the ledger of a session off, in a library that was built with the feature `bench`.
+pub const WITHOUT_LEDGER: &str = "SET bench.without_ledger = 'yes'";
 
 /// Measures the baseline.
 pub fn copy(bench: &Bench, results: &mut Results) {
@@ -59,4 +63,23 @@ pub fn load(bench: &Bench, results: &mut Results) {
         elapsed: ms("elapsed_ms"),
         commit: commit * 1000.0,
     });
+}
+
+/// Measures the same load in a session without the ledger.
+pub fn load_bare(bench: &Bench, results: &mut Results) {
+    bench.servers.reset();
+    let mut client = bench.servers.session();
+    client.batch_execute(WITHOUT_LEDGER).expect("a setting");
+    let sql = "SELECT outcome FROM btc_ingest.load_s3_slice($1)";
+    let (_, seconds, _) = transaction(&mut client, |client| client.query_one(sql, &[&bench.day.whole.uri]));
+    must_be_without_ledger(&mut client);
+    bench.servers.check(&bench.day.sums, "load-bare");
+    results.add("load-bare", seconds, bench.day.whole.ticks);
+}
+
+/// Makes sure that the installed library knows the switch.
+pub fn must_be_without_ledger(client: &mut Client) {
+    let sql = "SELECT count(*) FROM ingestion.object_slices WHERE ids IS NOT NULL";
+    let row = client.query_one(sql, &[]).expect("a count");
+    assert_eq!(row.get::<_, i64>(0), 0, "the installed library has no switch for the ledger: build it by `make bench`");
 }

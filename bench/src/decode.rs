@@ -51,7 +51,7 @@ fn tuples(object: Bytes) -> Result<u64> {
     let pool = BufferPool::default();
     let mut ticks = 0;
     while let Some(decoded) = reader.next(&mut symbols, &|| false)? {
-        ticks += encode(&decoded.ticks, &symbols, &pool).rows.len() as u64;
+        ticks += encode(&decoded.ticks, &symbols, &pool, 1_000_000).rows.len() as u64;
     }
     Ok(ticks)
 }

@@ -1,6 +1,9 @@
 //! The same day in slices, a transaction each, as a live feed brings them and as it is replayed.
 
+use postgres::Client;
+
 use crate::bench::Bench;
+use crate::day::{WITHOUT_LEDGER, must_be_without_ledger};
 use crate::results::{Results, median};
 use crate::servers::{copy_statement, timed};
 
@@ -29,17 +32,13 @@ pub fn copy(bench: &Bench, results: &mut Results, key: &'static str, connections
 pub fn load(bench: &Bench, results: &mut Results) {
     bench.servers.reset();
     let mut client = bench.servers.session();
-    let mut load_all = |arguments: &str| {
-        let sql = format!("SELECT outcome FROM btc_ingest.load_s3_slice($1{arguments})");
-        timed(|| bench.day.slices.iter().try_for_each(|slice| client.query_one(&sql, &[&slice.uri]).map(drop))).1
-    };
-    let seconds = load_all("");
+    let seconds = load_all(bench, &mut client, "");
     bench.servers.check(&bench.day.sums, "load-slices");
     results.add("load-slices", seconds, bench.day.whole.ticks);
 
     if bench.options.wants("force") {
         bench.servers.checkpoint();
-        let seconds = load_all(", force => true");
+        let seconds = load_all(bench, &mut client, ", force => true");
         bench.servers.check(&bench.day.sums, "force");
         results.add("force", seconds, bench.day.whole.ticks);
     }
@@ -59,4 +58,21 @@ pub fn load(bench: &Bench, results: &mut Results) {
             .collect();
         results.add("replay", median(&calls).expect("calls"), 0);
     }
+}
+
+/// Measures the same loads in a session without the ledger.
+pub fn load_bare(bench: &Bench, results: &mut Results) {
+    bench.servers.reset();
+    let mut client = bench.servers.session();
+    client.batch_execute(WITHOUT_LEDGER).expect("a setting");
+    let seconds = load_all(bench, &mut client, "");
+    must_be_without_ledger(&mut client);
+    bench.servers.check(&bench.day.sums, "slices-bare");
+    results.add("slices-bare", seconds, bench.day.whole.ticks);
+}
+
+/// Loads all slices with these further arguments, and returns the seconds that it took.
+fn load_all(bench: &Bench, client: &mut Client, arguments: &str) -> f64 {
+    let sql = format!("SELECT outcome FROM btc_ingest.load_s3_slice($1{arguments})");
+    timed(|| bench.day.slices.iter().try_for_each(|slice| client.query_one(&sql, &[&slice.uri]).map(drop))).1
 }

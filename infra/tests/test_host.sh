@@ -17,6 +17,8 @@ if [ -z "$bundle" ]; then
     bundle=$PWD/target/host-bundle/bundle
     infra/database/scripts/build_bundle.sh --debug --out target/host-bundle
 fi
+infra/tests/next_version.sh target/host-next "$bundle"
+next=$PWD/target/host-next/bundle/bundle
 cargo build -q -p btc_ingest_kit --bin btc-ingest-s3
 cp target/debug/btc-ingest-s3 "$out/"
 if [ ! -x "$out/python/bin/python" ]; then
@@ -28,8 +30,9 @@ step 'A bare Debian 12'
 if [ ! -e "$out/base/.complete" ]; then
     command -v debootstrap >/dev/null || apt-get install -y -q --no-install-recommends debootstrap >/dev/null
     rm -rf "$out/base"
-    mirror=$(sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+) bookworm main.*/\2/p' \
-        /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)
+    # The mirror that this machine itself uses, in either form of apt's sources.
+    mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null |
+        sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+) bookworm main.*/\2/p' | head -n 1 || true)
     debootstrap --variant=minbase --include=python3,ca-certificates,sudo,procps,iproute2 bookworm "$out/base" \
         "$mirror" >"$out/debootstrap.log" 2>&1 || { tail -n 20 "$out/debootstrap.log" >&2; exit 1; }
     rm -rf "$out"/base/var/cache/apt/archives/*.deb "$out"/base/etc/apt/sources.list*
@@ -40,11 +43,10 @@ step 'Buckets'
 buckets=$out/buckets
 rm -rf "$buckets" && mkdir -p "$buckets/artifacts" "$buckets/landing-zone"
 tar -C "$bundle" --owner=0 --group=0 -cf "$buckets/artifacts/btc_ingest-bundle.tar" .
-for minute in 00 05 10; do
-    "$out/python/bin/python" infra/tests/make_ticks.py \
-        "$buckets/landing-zone/Binance/BTCUSDT/2024/08/08/BTCUSDT_20240808T12${minute}Z.parquet" \
-        "$minute" "$((10#$minute * 100 + 1))" 500
-done
+make_ticks() { "$out/python/bin/python" infra/tests/make_ticks.py "$buckets/landing-zone" "$@"; }
+make_ticks BTCUSDT 2024-08-08T12:00 3 500
+make_ticks ETHUSDT 2024-08-09T00:00 1000 200
 
 step 'The host'
-exec unshare --net --mount --pid --fork --ipc --uts --kill-child infra/tests/test_host_inside.sh "$out" "$bundle"
+exec unshare --net --mount --pid --fork --ipc --uts --kill-child \
+    infra/tests/test_host_inside.sh "$out" "$bundle" "$next"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE
+# The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE NEXT_BUNDLE
 set -euo pipefail
-out=$1 bundle=$2
+out=$1 bundle=$2 next=$3
 tests=$(cd "$(dirname "$0")" && pwd)
 password='s3cret-Passw0rd'
 access=HOSTTESTKEY secret=only-for-the-test-on-loopback
@@ -47,8 +47,9 @@ boot() {
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount --rbind /sys "$root/sys"
-    mkdir -p "$root/bundle"
+    mkdir -p "$root/bundle" "$root/next"
     mount --bind "$bundle" "$root/bundle"
+    mount --bind "$next" "$root/next"
     hostname database-host
     printf '127.0.0.1 localhost database-host\n' >"$root/etc/hosts"
 }
@@ -214,15 +215,40 @@ must_be 'the tick of a later chunk is in the stream of the second one only' \
     "$(inserts of_the_table), $(inserts of_the_schema)" '0, 1'
 sql "SELECT pg_drop_replication_slot('ticks')"
 
+printf '\n== An upgrade while a backfill runs\n'
+loaded() { sql "SELECT count(*) FROM ingestion.objects WHERE s3_uri LIKE '%ETHUSDT%' AND status = 'loaded'"; }
+# Waits until a number of objects is loaded, or two minutes.
+await_loaded() {
+    for _ in $(seq 1200); do
+        if [ "$(loaded)" -ge "$1" ]; then return; fi
+        sleep 0.1
+    done
+    wrong "$1 objects are loaded" "$(loaded)"
+}
+backfill started --s3-bucket landing-zone --s3-prefix Binance/ETHUSDT/ --on-interrupt leave
+await_loaded 20
+runs 'the setup upgrades' upgrade.log "/next/repo/${setup#/opt/btc_ingest/repo/}" --no-password --bundle /next \
+    market mlops
+wait "$program" || true
+must_be 'the setup has installed the next version' \
+    "$(sql "SELECT extversion FROM pg_extension WHERE extname = 'btc_ingest'")" 0.999.0
+must_be 'with its function and its column' \
+    "$(sql 'SELECT btc_ingest.next_version(), max(priority) FROM ingestion.objects')" 'next|0'
+await_loaded 1000
+must_be 'the backfill goes on, and every tick is there once' "$(sql "SELECT count(*), count(DISTINCT trade_id)
+    FROM market_data.btc_ticks WHERE symbol = 'ETHUSDT'")" '200000|200000'
+must_be 'doctor() names the broken object and nothing else' \
+    "$(sql 'SELECT name FROM btc_ingest.doctor() WHERE NOT ok')" failures
+
 if [ -n "$disk" ]; then
     printf '\n== A new host with the old disk\n'
     stop
     boot second
-    runs 'the setup adopts a cluster' adopt.log "/bundle/repo/${setup#/opt/btc_ingest/repo/}" --no-password \
-        --bundle /bundle --data-disk "$device" --allow s3://landing-zone/Binance/ --region us-east-1 \
+    runs 'the setup adopts a cluster' adopt.log "/next/repo/${setup#/opt/btc_ingest/repo/}" --no-password \
+        --bundle /next --data-disk "$device" --allow s3://landing-zone/Binance/ --region us-east-1 \
         --endpoint http://127.0.0.1:9000 market mlops
     must_be 'a cluster on the data disk is adopted with its ticks' \
-        "$(sql 'SELECT count(*) FROM market_data.btc_ticks')" 1501
+        "$(sql 'SELECT count(*) FROM market_data.btc_ticks')" 201501
 fi
 stop
 printf '\n%s passed, 0 failed\n' "$passed"

@@ -27,6 +27,11 @@ pub fn library_dir() -> PathBuf {
     pg_config("--pkglibdir")
 }
 
+/// Returns the directory of the server's shared files; `extension` is in it.
+pub fn share_dir() -> PathBuf {
+    pg_config("--sharedir")
+}
+
 fn pg_config(what: &str) -> PathBuf {
     let program = std::env::var_os("PG_CONFIG").filter(|name| !name.is_empty()).unwrap_or_else(|| "pg_config".into());
     let text = run(Command::new(program).arg(what)).unwrap_or_else(|e| panic!("cannot find PostgreSQL 15: {e}"));

@@ -104,6 +104,11 @@ pub fn sum(
     events.send(summed)
 }
 
+/// Returns how many slices fit into an eighth of the memory.
+pub fn slices_that_fit(memory: u64) -> i64 {
+    (memory / 8 / SLICE_BYTES) as i64
+}
+
 /// Refuses more slices than fit into an eighth of the memory.
 pub fn must_fit(slices: usize, memory: u64) -> Result<()> {
     let (needed, limit) = (slices as u64 * SLICE_BYTES, memory / 8);

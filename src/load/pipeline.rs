@@ -46,6 +46,8 @@ pub struct Limits {
     pub kept_rejects: usize,
     /// The plausible times, by `btc_ingest.min_time` and `btc_ingest.max_time_ahead`.
     pub times: TimeRange,
+    /// `btc_ingest.time_skew_limit`, microseconds.
+    pub time_skew: i64,
 }
 
 impl Limits {
@@ -185,7 +187,7 @@ pub fn load(
         let started = Instant::now();
         let waited = io.waited_ns.load(Ordering::Relaxed);
         let Some(decoded) = reader.next(&mut symbols, &cancelled)? else { break };
-        let mut batch = encode(&decoded.ticks, &symbols, pool);
+        let mut batch = encode(&decoded.ticks, &symbols, pool, job.limits.time_skew);
         batch.rejects = decoded.rejects;
         batch.rejected = decoded.rejected;
         drop(decoded.ticks);

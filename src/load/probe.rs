@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Config;
+use aws_sdk_s3::config::retry::RetryConfig;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -16,6 +18,10 @@ use crate::s3::reads::Io;
 
 /// The time for all requests together. `doctor()` is to answer within five seconds, also if S3 does not answer.
 const DEADLINE: Duration = Duration::from_secs(4);
+
+/// Attempts per request at most. The pauses between more of them could outlast `DEADLINE`, and S3's own answer, which
+/// tells more than a timeout, would be lost.
+const ATTEMPTS: u32 = 2;
 
 /// The results of the steps. Without credentials no further step follows.
 #[derive(Debug, Default)]
@@ -76,7 +82,9 @@ async fn list_all(
 async fn list(connection: &Connection, bucket: &str, prefix: &str, clock: &Clock) -> Result<()> {
     let request = |client: &Client| {
         let list = client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(1);
-        list.customize().interceptor(clock.clone()).send()
+        let attempts = connection.settings.max_attempts.clamp(1, ATTEMPTS);
+        let retries = Config::builder().retry_config(RetryConfig::standard().with_max_attempts(attempts));
+        list.customize().config_override(retries).interceptor(clock.clone()).send()
     };
     connection.send(request).await.map(drop).map_err(|error| explain(&error, connection, bucket))
 }

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod format;
 pub mod ids;
 pub mod incidents;
+pub mod ledger_switch;
 pub mod options;
 pub mod pattern;
 pub mod queue_order;

@@ -116,6 +116,8 @@ pub struct LoadOptions {
     pub exchange: Option<String>,
     /// What to do with conflicts.
     pub on_conflict: OnConflict,
+    /// Whether the trade ids of the object's assets are a sequence. `None` says nothing about it.
+    pub sequential_ids: Option<bool>,
 }
 
 /// The producer's metadata about the object. A load fails if the object differs.
@@ -129,8 +131,8 @@ pub struct Expected {
     pub object_size_bytes: Option<u64>,
 }
 
-const OPTION_KEYS: [&str; 7] =
-    ["symbol", "time_unit", "columns", "aggregate_trades", "source", "exchange", "on_conflict"];
+const OPTION_KEYS: [&str; 8] =
+    ["symbol", "time_unit", "columns", "aggregate_trades", "source", "exchange", "on_conflict", "sequential_ids"];
 
 /// Completes the call's options by `metadata`, whose first element has the highest priority. An unknown key is an error
 /// in the call's options; metadata may have other keys.
@@ -191,10 +193,7 @@ fn options(map: &Map<String, Value>) -> Result<LoadOptions> {
         Some(_) => return Err(invalid("on_conflict", "must be \"keep\", \"replace\" or \"abort\"")),
     };
     let columns = columns(map, symbol.is_some())?;
-    let aggregate_trades = match map.get("aggregate_trades") {
-        None => false,
-        Some(value) => value.as_bool().ok_or_else(|| invalid("aggregate_trades", "must be true or false"))?,
-    };
+    let aggregate_trades = truth(map, "aggregate_trades")?.unwrap_or(false);
     Ok(LoadOptions {
         symbol,
         time_unit,
@@ -203,6 +202,7 @@ fn options(map: &Map<String, Value>) -> Result<LoadOptions> {
         source: text(map, "source")?,
         exchange: text(map, "exchange")?,
         on_conflict,
+        sequential_ids: truth(map, "sequential_ids")?,
     })
 }
 
@@ -244,6 +244,10 @@ fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>> {
     map.get(key).map(|value| value.as_str().map(str::to_owned).ok_or_else(|| invalid(key, "must be text"))).transpose()
 }
 
+fn truth(map: &Map<String, Value>, key: &str) -> Result<Option<bool>> {
+    map.get(key).map(|value| value.as_bool().ok_or_else(|| invalid(key, "must be true or false"))).transpose()
+}
+
 fn count(map: &Map<String, Value>, key: &str) -> Result<Option<u64>> {
     map.get(key).map(|value| value.as_u64().ok_or_else(|| invalid(key, "must be a whole number"))).transpose()
 }
@@ -282,6 +286,7 @@ mod tests {
             (json!({"columns": {"symbol": null}}), "columns"),
             (json!({"columns": {"trade_time": 7}}), "columns"),
             (json!({"aggregate_trades": "yes"}), "aggregate_trades"),
+            (json!({"sequential_ids": "no"}), "sequential_ids"),
             (json!({"symbol": ""}), "symbol"),
         ] {
             match resolve(&bad, &[]) {
@@ -295,8 +300,11 @@ mod tests {
 
     #[test]
     fn only_what_changes_the_ticks_is_the_shape() {
-        let (options, _) = resolve(&json!({"symbol": "A", "source": "s", "on_conflict": "keep"}), &[]).unwrap();
+        let (options, _) =
+            resolve(&json!({"symbol": "A", "source": "s", "on_conflict": "keep", "sequential_ids": false}), &[])
+                .unwrap();
         assert_eq!(options.shape(), json!({"symbol": "A"}));
+        assert_eq!(options.sequential_ids, Some(false));
     }
 
     #[test]

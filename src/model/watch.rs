@@ -9,8 +9,8 @@ use super::pattern::KeyFacts;
 use crate::error::{Error, Result};
 
 /// Options of a watch that are options of the loads.
-pub const LOAD_KEYS: [&str; 7] =
-    ["symbol", "exchange", "time_unit", "columns", "aggregate_trades", "source", "on_conflict"];
+pub const LOAD_KEYS: [&str; 8] =
+    ["symbol", "exchange", "time_unit", "columns", "aggregate_trades", "source", "on_conflict", "sequential_ids"];
 const INTERVAL: Duration = Duration::from_secs(60);
 const FULL_INTERVAL: Duration = Duration::from_secs(3600);
 /// Every listing costs requests, even if it finds nothing.
@@ -181,6 +181,7 @@ mod tests {
             (json!({"interval": "1.2.3 s"}), "interval"),
             (json!({"enabled": "yes"}), "enabled"),
             (json!({"symbol": ""}), "symbol"),
+            (json!({"sequential_ids": 0}), "sequential_ids"),
             (json!({"columns": {"prize": "p"}}), "columns"),
             (json!([]), "options"),
         ] {

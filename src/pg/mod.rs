@@ -40,7 +40,8 @@ extension_sql_file!("../../sql/status.sql", name = "status", requires = ["queue"
 extension_sql_file!("../../sql/discover.sql", name = "discover", requires = ["status"]);
 extension_sql_file!("../../sql/quality.sql", name = "quality", requires = ["discover"]);
 extension_sql_file!("../../sql/ledger.sql", name = "ledger", requires = ["quality"]);
-extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["ledger"]);
+extension_sql_file!("../../sql/slices.sql", name = "slices", requires = ["ledger"]);
+extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["slices"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// PostgreSQL calls this once when it loads the library, for a backend's first call or by `shared_preload_libraries`.

@@ -127,7 +127,7 @@ mod tests {
     #[pg_test]
     fn an_encoded_tuple_is_byte_for_byte_what_postgres_forms() {
         let (ticks, symbols) = ticks();
-        let batch = encode(&ticks, &symbols, &BufferPool::default());
+        let batch = encode(&ticks, &symbols, &BufferPool::default(), 0);
         Spi::connect_mut(|client| {
             let mut rows = client.update(VALUES, None, &[]).unwrap();
             assert_eq!(rows.len(), 3);
@@ -150,7 +150,7 @@ mod tests {
     #[pg_test]
     fn statements_read_a_registered_batch_without_the_skipped_tuples() {
         let (ticks, symbols) = ticks();
-        let batch = encode(&ticks, &symbols, &BufferPool::default());
+        let batch = encode(&ticks, &symbols, &BufferPool::default(), 0);
         Spi::connect_mut(|client| {
             let store = ffi::TickStore::register(&batch.tuples, &HashSet::from([1]), pg_sys::C_COLLATION_OID).unwrap();
             for _ in 0..2 {
@@ -185,7 +185,7 @@ mod tests {
             ticks.quantity.push(i128::from(1 + row));
             ticks.is_market_maker.push(None);
         }
-        encode(&ticks, &symbols, &BufferPool::default())
+        encode(&ticks, &symbols, &BufferPool::default(), 0)
     }
 
     /// Creates a table with the columns, constraints and indexes of a chunk, and returns its oid.

@@ -9,6 +9,7 @@ use super::pool::{BufferPool, PoolHandle};
 use super::{TupleWriter, Tuples, Value};
 use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
 use crate::model::ids::Ids;
+use crate::model::ledger_switch;
 use crate::model::tick::{NO_TIME, Reject, Symbols, TextColumn, TickBatch};
 
 /// The part of one slice (bucket and asset) in one batch: consecutive tuples in trade-id order.
@@ -42,6 +43,12 @@ pub struct SliceRun {
     pub out_of_order: i64,
     /// The largest difference of event time and trade time in microseconds, if there are trade times.
     pub max_skew: Option<i64>,
+    /// Ticks whose event time and trade time differ by more than the limit.
+    pub skewed: i64,
+    /// Ticks that were stored already with the same values. Storing counts them.
+    pub duplicates: i64,
+    /// Ticks that were stored already with other values, or in a neighbouring bucket. Storing counts them.
+    pub conflicts: i64,
 }
 
 /// One batch, ready to be inserted.
@@ -74,11 +81,18 @@ impl EncodedBatch {
         let rows = &self.rows;
         self.tuples.set_last(|index| rows[index] as i64);
     }
+
+    /// Returns the run that a tuple belongs to.
+    pub fn run_of(&mut self, tuple: usize) -> Option<&mut SliceRun> {
+        let behind = self.runs.partition_point(|run| run.start <= tuple);
+        self.runs.get_mut(behind.checked_sub(1)?)
+    }
 }
 
 /// Sorts the ticks by key if they are not sorted, and encodes them. The buffer comes from `pool` and returns there
-/// when the batch is dropped.
-pub fn encode(ticks: &TickBatch, symbols: &Symbols, pool: &BufferPool) -> EncodedBatch {
+/// when the batch is dropped. Event times that are more than `skew_limit` microseconds away from the trade time are
+/// counted.
+pub fn encode(ticks: &TickBatch, symbols: &Symbols, pool: &BufferPool, skew_limit: i64) -> EncodedBatch {
     let order = key_order(ticks, symbols);
     let at = |position: usize| order.as_ref().map_or(position, |order| order[position] as usize);
 
@@ -98,7 +112,7 @@ pub fn encode(ticks: &TickBatch, symbols: &Symbols, pool: &BufferPool) -> Encode
             }
         }
         if let Some(run) = runs.last_mut() {
-            run.compare_times(event_time, ticks.trade_time[tick]);
+            run.compare_times(event_time, ticks.trade_time[tick], skew_limit);
         }
         writer.push(&tuple(ticks, tick, bucket, symbols.names()[symbol as usize].as_bytes()));
     }
@@ -125,6 +139,9 @@ impl SliceRun {
             ids: Ids::of(id),
             out_of_order: 0,
             max_skew: None,
+            skewed: 0,
+            duplicates: 0,
+            conflicts: 0,
         }
     }
 
@@ -136,6 +153,9 @@ impl SliceRun {
         let precedes = other.last_id < self.first_id && self.time_of_first_id < other.time_of_last_id;
         self.out_of_order += other.out_of_order + i64::from(follows || precedes);
         self.max_skew = self.max_skew.max(other.max_skew);
+        self.skewed += other.skewed;
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
         self.ids.absorb(&other.ids);
         if other.first_id < self.first_id {
             self.first_id = other.first_id;
@@ -151,8 +171,10 @@ impl SliceRun {
 
     fn extend(&mut self, id: i64, time: i64) {
         self.repeats |= id == self.last_id;
-        self.out_of_order += i64::from(time < self.time_of_last_id);
-        self.ids.push(id);
+        if ledger_switch::is_on() {
+            self.out_of_order += i64::from(time < self.time_of_last_id);
+            self.ids.push(id);
+        }
         self.len += 1;
         self.last_id = id;
         self.time_of_last_id = time;
@@ -160,9 +182,11 @@ impl SliceRun {
         self.last_time = self.last_time.max(time);
     }
 
-    fn compare_times(&mut self, event_time: i64, trade_time: i64) {
-        if trade_time != NO_TIME {
-            self.max_skew = self.max_skew.max(Some(event_time.abs_diff(trade_time).try_into().unwrap_or(i64::MAX)));
+    fn compare_times(&mut self, event_time: i64, trade_time: i64, limit: i64) {
+        if trade_time != NO_TIME && ledger_switch::is_on() {
+            let skew = event_time.abs_diff(trade_time).try_into().unwrap_or(i64::MAX);
+            self.max_skew = self.max_skew.max(Some(skew));
+            self.skewed += i64::from(skew > limit);
         }
     }
 }
@@ -267,7 +291,7 @@ mod tests {
 
     fn encoded(rows: &[(&str, i64, i64)]) -> EncodedBatch {
         let (ticks, symbols) = batch(rows);
-        encode(&ticks, &symbols, &BufferPool::default())
+        encode(&ticks, &symbols, &BufferPool::default(), 0)
     }
 
     #[test]
@@ -292,8 +316,8 @@ mod tests {
     fn a_dropped_batch_leaves_its_buffer_to_the_next() {
         let (ticks, symbols) = batch(&[("A", 0, 1), ("A", 0, 2)]);
         let pool = BufferPool::default();
-        let place = encode(&ticks, &symbols, &pool).tuples.words(0).as_ptr();
-        let (next, another) = (encode(&ticks, &symbols, &pool), encode(&ticks, &symbols, &pool));
+        let place = encode(&ticks, &symbols, &pool, 0).tuples.words(0).as_ptr();
+        let (next, another) = (encode(&ticks, &symbols, &pool, 0), encode(&ticks, &symbols, &pool, 0));
         assert_eq!(next.tuples.words(0).as_ptr(), place);
         assert_ne!(another.tuples.words(0).as_ptr(), place);
     }
@@ -317,6 +341,26 @@ mod tests {
         let mut later = run.clone();
         later.absorb(&encoded(&[("A", 0, 10)]).runs[0]);
         assert_eq!(later.out_of_order, 1, "both have the first microsecond");
+    }
+
+    #[test]
+    fn a_run_counts_the_ticks_whose_times_are_further_apart_than_the_limit() {
+        let (mut ticks, symbols) = batch(&[("A", 0, 1), ("A", 0, 2), ("A", 0, 3), ("A", 0, 4)]);
+        ticks.trade_time = [10, -9, NO_TIME, -1_000_000].to_vec();
+        let encoded = encode(&ticks, &symbols, &BufferPool::default(), 10);
+        let run = &encoded.runs[0];
+        assert_eq!((run.max_skew, run.skewed), (Some(1_000_003), 1));
+        let mut both = run.clone();
+        both.absorb(run);
+        assert_eq!(both.skewed, 2);
+    }
+
+    #[test]
+    fn a_tuple_has_the_run_that_it_stands_in() {
+        let mut found = encoded(&[("A", 0, 1), ("A", 0, 2), ("A", 1, 3)]);
+        let bucket = |found: &mut EncodedBatch, tuple| found.run_of(tuple).map(|run| run.bucket / BUCKET_US);
+        assert_eq!([0, 1, 2].map(|tuple| bucket(&mut found, tuple)), [Some(0), Some(0), Some(1)]);
+        assert_eq!(bucket(&mut EncodedBatch::default(), 0), None);
     }
 
     #[test]

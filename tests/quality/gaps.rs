@@ -1,7 +1,7 @@
 //! Gaps, conditions and completeness of hand-made objects.
 
 use btc_ingest_kit::Tick;
-use btc_ingest_kit::fixture::loaded;
+use btc_ingest_kit::fixture::{BUCKET, loaded};
 use btc_ingest_kit::rows::{but, ticks, ticks_of};
 use btc_ingest_kit::sql::Session;
 
@@ -129,6 +129,76 @@ fn an_asset_whose_ids_are_no_sequence_has_no_gaps_but_missing_slices() {
     fixture.run("SELECT btc_ingest.declare_asset('BTCUSDT', true)");
     assert_eq!(fixture.texts(GAPS).len(), 2);
     assert_eq!(fixture.refused("SELECT btc_ingest.declare_asset(NULL, true)").sqlstate, "TK002");
+}
+
+#[test]
+fn the_view_lag_tells_of_open_gaps_since_they_were_counted() {
+    let mut fixture = QualityFixture::new();
+    let told = "SELECT string_agg(concat_ws(' ', asset, open_gaps, missing_ids, gaps_counted_at IS NOT NULL), ', '
+                                  ORDER BY asset) FROM btc_ingest.lag";
+    fixture.load("a", &ids(&[1..=10, 21..=30, 41..=50]));
+    fixture.load("b", &ticks_of("ETHUSDT", 1, 5));
+    assert_eq!(fixture.text(told), "BTCUSDT f, ETHUSDT f");
+    fixture.run("SELECT btc_ingest.report_gaps()");
+    assert_eq!(fixture.text(told), "BTCUSDT 2 20 t, ETHUSDT 0 0 t");
+    // A part of a hole is explained: it stays open.
+    fixture.run("SELECT btc_ingest.explain_gap('BTCUSDT', 11, 15, 'x')");
+    assert_eq!(fixture.text(told), "BTCUSDT 2 20 t, ETHUSDT 0 0 t");
+    fixture.run("SELECT btc_ingest.explain_gap('BTCUSDT', 16, 20, 'x')");
+    assert_eq!(fixture.text(told), "BTCUSDT 1 10 t, ETHUSDT 0 0 t");
+    fixture.run("SELECT btc_ingest.declare_asset('BTCUSDT', true)");
+    fixture.load("late", &ids(&[31..=40]));
+    assert_eq!(fixture.text(told), "BTCUSDT 1 10 t, ETHUSDT 0 0 t", "before it is counted again");
+    fixture.run("SELECT btc_ingest.report_gaps()");
+    assert_eq!(fixture.text(told), "BTCUSDT 0 0 t, ETHUSDT 0 0 t");
+    fixture.run("SELECT btc_ingest.declare_asset('BTCUSDT', false)");
+    assert_eq!(fixture.text(told), "BTCUSDT f, ETHUSDT 0 0 t");
+}
+
+#[test]
+fn a_producer_declares_by_metadata_or_a_load_by_its_option_that_ids_are_no_sequence() {
+    let mut fixture = QualityFixture::new();
+    let declared =
+        "SELECT string_agg(concat_ws(' ', asset, sequential_ids, changed_by IS NOT NULL), ', ' ORDER BY asset)
+                      FROM ingestion.assets";
+    let uri = fixture.put("a", &ids(&[1..=10, 301..=310]));
+    fixture.run(&format!(
+        "SELECT btc_ingest.register_s3_slice('{uri}', 'BTCUSDT', '2024-08-08 12:00Z', '{{\"sequential_ids\": false}}')"
+    ));
+    loaded(&mut fixture.client, &uri, "");
+    assert_eq!(fixture.text(declared), "BTCUSDT f f");
+    assert_eq!(fixture.texts(GAPS), [] as [String; 0]);
+    // The last load counts.
+    let uri = fixture.put("b", &ids(&[601..=610]));
+    loaded(&mut fixture.client, &uri, r#"options => '{"sequential_ids": true}'"#);
+    assert_eq!(fixture.text(declared), "BTCUSDT t f");
+    assert_eq!(fixture.texts(GAPS).len(), 2);
+    // But not against a role.
+    fixture.run("SELECT btc_ingest.declare_asset('BTCUSDT', true)");
+    let uri = fixture.put("c", &ids(&[901..=910]));
+    loaded(&mut fixture.client, &uri, r#"options => '{"sequential_ids": false}'"#);
+    assert_eq!(fixture.text(declared), "BTCUSDT t t");
+    assert_eq!(fixture.texts(GAPS).len(), 3);
+    // A load that is rolled back declares nothing, and one without the option neither.
+    let uri = fixture.put("d", &ticks_of("ETHUSDT", 1, 3));
+    fixture.run("BEGIN");
+    loaded(&mut fixture.client, &uri, r#"options => '{"sequential_ids": false}'"#);
+    fixture.run("ROLLBACK");
+    loaded(&mut fixture.client, &uri, "");
+    assert_eq!(fixture.text(declared), "BTCUSDT t t");
+}
+
+#[test]
+fn a_watch_declares_that_ids_are_no_sequence() {
+    let mut fixture = QualityFixture::new();
+    fixture.put("watched/a", &ids(&[1..=10, 21..=30]));
+    let prefix = format!("s3://{BUCKET}/{}/watched/", fixture.db.name());
+    fixture.run(&format!("SELECT btc_ingest.watch('{prefix}', '{{\"sequential_ids\": false}}')"));
+    fixture.run("SELECT * FROM btc_ingest.discover()");
+    fixture.run("SELECT btc_ingest.sweep(10)");
+    assert_eq!(fixture.number("SELECT sum(ticks)::bigint FROM ingestion.object_slices"), 20);
+    assert_eq!(fixture.texts(GAPS), [] as [String; 0]);
+    assert_eq!(fixture.text("SELECT sequential_ids::text FROM ingestion.assets"), "false");
 }
 
 #[test]

@@ -6,4 +6,6 @@ mod gaps;
 mod planted;
 mod planted_fixture;
 mod quality_fixture;
+mod slices;
 mod verify;
+mod years;

@@ -141,6 +141,11 @@ CREATE TABLE ingestion.object_slices (
     missing_ids bigint NOT NULL DEFAULT 0,
     out_of_order bigint NOT NULL DEFAULT 0,
     max_time_skew interval,
+    skewed bigint NOT NULL DEFAULT 0,
+    duplicates bigint NOT NULL DEFAULT 0,
+    conflicts bigint NOT NULL DEFAULT 0,
+    unregistered boolean NOT NULL DEFAULT false,
+    first_seen timestamp with time zone,
     PRIMARY KEY (s3_uri, etag, bucket_5m, asset)
 );
 
@@ -160,7 +165,43 @@ CREATE TABLE ingestion.assets (
     sequential_ids boolean NOT NULL DEFAULT true,
     changed_by text,
     changed_at timestamp with time zone NOT NULL DEFAULT now(),
+    open_gaps bigint,
+    missing_ids bigint,
+    gaps_counted_at timestamp with time zone,
     PRIMARY KEY (asset)
+);
+
+CREATE TABLE ingestion.verifications (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    asset text NOT NULL,
+    from_time timestamp with time zone NOT NULL,
+    to_time timestamp with time zone NOT NULL,
+    status text NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'done')),
+    verified_to timestamp with time zone NOT NULL,
+    slices bigint NOT NULL DEFAULT 0,
+    ticks bigint NOT NULL DEFAULT 0,
+    different bigint NOT NULL DEFAULT 0,
+    unproven bigint NOT NULL DEFAULT 0,
+    requested_by text NOT NULL DEFAULT session_user,
+    started_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamp with time zone,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE ingestion.verification_findings (
+    verification bigint NOT NULL,
+    bucket_5m timestamp with time zone NOT NULL,
+    outcome text NOT NULL,
+    missing bigint,
+    extra bigint,
+    differing bigint,
+    missing_ids bigint[],
+    extra_ids bigint[],
+    differing_ids bigint[],
+    problem text,
+    found_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (verification, bucket_5m)
 );
 
 CREATE TABLE ingestion.load_history (
@@ -460,6 +501,17 @@ COMMENT ON COLUMN ingestion.object_slices.out_of_order IS
     'Ticks whose event time is before that of the tick with the next lower trade id';
 COMMENT ON COLUMN ingestion.object_slices.max_time_skew IS
     'Largest difference between event time and trade time; null without trade times';
+COMMENT ON COLUMN ingestion.object_slices.skewed IS
+    'Ticks whose event time and trade time differ by more than btc_ingest.time_skew_limit';
+COMMENT ON COLUMN ingestion.object_slices.duplicates IS
+    'Ticks that were stored with the same values before this version of the object, or that it holds '
+    'again';
+COMMENT ON COLUMN ingestion.object_slices.conflicts IS
+    'Ticks that were stored before with other values, or in a neighbouring bucket, whichever were kept';
+COMMENT ON COLUMN ingestion.object_slices.unregistered IS
+    'Whether the object''s producer had registered it, but not for this bucket and asset';
+COMMENT ON COLUMN ingestion.object_slices.first_seen IS
+    'When the slice was loaded first, if reload_slice() has loaded it again; null: loaded_at';
 COMMENT ON TABLE ingestion.gap_notes IS
     'Holes in trade ids that were explained or reported. The view btc_ingest.gaps shows all holes';
 COMMENT ON COLUMN ingestion.gap_notes.asset IS 'Symbol of the asset';
@@ -470,12 +522,53 @@ COMMENT ON COLUMN ingestion.gap_notes.kind IS
 COMMENT ON COLUMN ingestion.gap_notes.reason IS 'Why the ticks are missing; null for a reported hole';
 COMMENT ON COLUMN ingestion.gap_notes.noted_by IS 'Role that noted the hole';
 COMMENT ON COLUMN ingestion.gap_notes.noted_at IS 'When the hole was noted';
-COMMENT ON TABLE ingestion.assets IS 'What is declared of assets; btc_ingest.declare_asset() changes it';
+COMMENT ON TABLE ingestion.assets IS
+    'What is declared of assets, by btc_ingest.declare_asset() or by the option sequential_ids of loads';
 COMMENT ON COLUMN ingestion.assets.asset IS 'Symbol of the asset';
 COMMENT ON COLUMN ingestion.assets.sequential_ids IS
     'Whether the trade ids are a sequence, so that a missing id is a missing tick';
-COMMENT ON COLUMN ingestion.assets.changed_by IS 'Role that changed the row last';
+COMMENT ON COLUMN ingestion.assets.changed_by IS
+    'Role that called declare_asset() last; null if only the option sequential_ids of loads has declared '
+    'it';
 COMMENT ON COLUMN ingestion.assets.changed_at IS 'When the row was last changed';
+COMMENT ON COLUMN ingestion.assets.open_gaps IS
+    'Holes without a reason when they were last counted; null before that, and after sequential_ids has '
+    'changed';
+COMMENT ON COLUMN ingestion.assets.missing_ids IS 'Trade ids in these holes';
+COMMENT ON COLUMN ingestion.assets.gaps_counted_at IS
+    'When the holes were last counted: by report_gaps(), the scheduler, or a command about gaps';
+COMMENT ON TABLE ingestion.verifications IS
+    'One row per verification of a long range by btc_ingest.verify_all(), with how far it is';
+COMMENT ON COLUMN ingestion.verifications.id IS 'Number of the verification';
+COMMENT ON COLUMN ingestion.verifications.asset IS 'Symbol of the asset';
+COMMENT ON COLUMN ingestion.verifications.from_time IS 'A time in the first bucket; -infinity for no limit';
+COMMENT ON COLUMN ingestion.verifications.to_time IS 'End (exclusive) of the times; infinity for no limit';
+COMMENT ON COLUMN ingestion.verifications.status IS 'running: the next call with the same arguments goes on; done';
+COMMENT ON COLUMN ingestion.verifications.verified_to IS 'End (exclusive) of the buckets that are compared already';
+COMMENT ON COLUMN ingestion.verifications.slices IS 'Slices that were compared';
+COMMENT ON COLUMN ingestion.verifications.ticks IS 'Stored ticks of these slices';
+COMMENT ON COLUMN ingestion.verifications.different IS 'Slices that differ from their objects';
+COMMENT ON COLUMN ingestion.verifications.unproven IS
+    'Slices of which an object is gone, was replaced or cannot be read';
+COMMENT ON COLUMN ingestion.verifications.requested_by IS 'Role that called verify_all() first';
+COMMENT ON COLUMN ingestion.verifications.started_at IS 'When the verification began';
+COMMENT ON COLUMN ingestion.verifications.updated_at IS 'When it got further last';
+COMMENT ON COLUMN ingestion.verifications.finished_at IS 'When it was done';
+COMMENT ON TABLE ingestion.verification_findings IS 'Slices that a verification has not found equal';
+COMMENT ON COLUMN ingestion.verification_findings.verification IS 'Id of the verification';
+COMMENT ON COLUMN ingestion.verification_findings.bucket_5m IS 'Start of the slice''s bucket, UTC';
+COMMENT ON COLUMN ingestion.verification_findings.outcome IS 'different or unproven, as verify_range() says';
+COMMENT ON COLUMN ingestion.verification_findings.missing IS 'Ticks of the objects that are not stored in the slice';
+COMMENT ON COLUMN ingestion.verification_findings.extra IS
+    'Stored ticks of the slice that no object holds; null if an object could not be compared';
+COMMENT ON COLUMN ingestion.verification_findings.differing IS
+    'Ticks that are stored with values that no object has for them';
+COMMENT ON COLUMN ingestion.verification_findings.missing_ids IS 'Lowest trade ids of the missing ticks';
+COMMENT ON COLUMN ingestion.verification_findings.extra_ids IS 'Lowest trade ids of the extra ticks';
+COMMENT ON COLUMN ingestion.verification_findings.differing_ids IS 'Lowest trade ids of the differing ticks';
+COMMENT ON COLUMN ingestion.verification_findings.problem IS
+    'Which objects could not be compared, and why; null otherwise';
+COMMENT ON COLUMN ingestion.verification_findings.found_at IS 'When the slice was compared';
 COMMENT ON TABLE ingestion.load_history IS
     'One row per attempt at an object. Workers prune rows that are older than '
     'btc_ingest.history_retention';

@@ -96,7 +96,7 @@ const OIDS: [&str; 7] = [
 ];
 
 /// Keys of options, of metadata and of configurations.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "symbol",
     "time_unit",
     "columns",
@@ -104,6 +104,7 @@ const KEYS: [&str; 22] = [
     "on_conflict",
     "exchange",
     "source",
+    "sequential_ids",
     "interval",
     "full_interval",
     "enabled",

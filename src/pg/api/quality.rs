@@ -4,7 +4,7 @@ use pgrx::AnyNumeric;
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::pg::quality::{self, Ids, Verified};
+use crate::pg::quality::{self, Ids, Verified, verification};
 use crate::pg::session::report;
 
 #[pg_extern(sql = false)]
@@ -69,12 +69,49 @@ fn verify_range(
         name!(problem, Option<String>),
     ),
 > {
-    let needed = |key: &str| Error::InvalidOption { key: key.into(), why: "is missing".into() };
     let result = || {
         let (from, to) = (from.ok_or_else(|| needed("from"))?, to.ok_or_else(|| needed("to"))?);
         quality::verify_range(asset.unwrap_or_default(), from, to, most.unwrap_or(10))
     };
     report::or_raise(None, result().and_then(rows).map(TableIterator::new))
+}
+
+#[pg_extern(sql = false)]
+fn begin_verification(
+    asset: Option<&str>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+) -> TableIterator<'static, (name!(verification, i64), name!(taken_up, bool))> {
+    let result = || {
+        let (from, to) = (from.ok_or_else(|| needed("from"))?, to.ok_or_else(|| needed("to"))?);
+        verification::begin(asset.unwrap_or_default(), from, to)
+    };
+    report::or_raise(None, result().map(TableIterator::once))
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn verify_step(
+    verification: i64,
+    most: Option<i32>,
+) -> TableIterator<
+    'static,
+    (
+        name!(done, bool),
+        name!(verified_to, TimestampWithTimeZone),
+        name!(slices, i64),
+        name!(different, i64),
+        name!(unproven, i64),
+    ),
+> {
+    let row = |step: verification::Step| {
+        TableIterator::once((step.done, step.verified_to, step.slices, step.different, step.unproven))
+    };
+    report::or_raise(None, verification::step(verification, most.unwrap_or(10)).map(row))
+}
+
+fn needed(key: &str) -> Error {
+    Error::InvalidOption { key: key.into(), why: "is missing".into() }
 }
 
 /// The columns of one slice.

@@ -5,6 +5,7 @@ pub mod events;
 pub mod inspect;
 pub mod known;
 pub mod late_offsets;
+pub mod merged;
 pub mod offsets;
 pub mod one;
 pub mod plan;

@@ -1,5 +1,7 @@
 //! The result of a load beside the ticks: object, slices, registry rows, offsets and history.
 
+use std::collections::BTreeSet;
+
 use pgrx::JsonB;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
@@ -178,8 +180,11 @@ impl ObjectRecord {
             columns.missing_ids.push(slice.ids.missing());
             columns.out_of_order.push(slice.out_of_order);
             columns.max_skews.push(slice.max_skew);
+            columns.skewed.push(slice.skewed);
+            columns.duplicates.push(slice.duplicates);
+            columns.conflicts.push(slice.conflicts);
         }
-        let shared: [DatumWithOid<'_>; 13] = [
+        let shared: [DatumWithOid<'_>; 16] = [
             self.text.clone().into(),
             result.report.etag.clone().into(),
             columns.buckets.into(),
@@ -193,8 +198,12 @@ impl ObjectRecord {
             columns.missing_ids.into(),
             columns.out_of_order.into(),
             columns.max_skews.into(),
+            columns.skewed.into(),
+            columns.duplicates.into(),
+            columns.conflicts.into(),
         ];
-        spi::execute_kept(client, statement!("record_slices"), &shared).map(drop)
+        spi::execute_kept(client, record_slices(), &shared)?;
+        declare_assets(client, result)
     }
 
     /// Adds stored rows to those of an object that is not completely loaded yet. Returns their sum, or 0 if
@@ -257,6 +266,23 @@ impl ObjectRecord {
     }
 }
 
+/// Returns the statement that records slices.
+fn record_slices() -> &'static str {
+    #[cfg(feature = "bench")]
+    if !crate::model::ledger_switch::is_on() {
+        return statement!("bench_slices");
+    }
+    statement!("record_slices")
+}
+
+/// Declares the assets of the object as the option `sequential_ids` says. What a role has declared stays.
+fn declare_assets(client: &mut SpiClient<'_>, result: &LoadResult<'_>) -> Result<()> {
+    let Some(sequential) = result.options.sequential_ids else { return Ok(()) };
+    let assets: BTreeSet<String> = result.slices.keys().map(|(_, asset)| asset.clone()).collect();
+    let args = [assets.into_iter().collect::<Vec<_>>().into(), sequential.into()];
+    spi::execute_kept(client, statement!("assets_of_load"), &args).map(drop)
+}
+
 #[derive(Default)]
 struct SliceColumns {
     buckets: Vec<TimestampWithTimeZone>,
@@ -272,6 +298,9 @@ struct SliceColumns {
     out_of_order: Vec<i64>,
     /// Microseconds.
     max_skews: Vec<Option<i64>>,
+    skewed: Vec<i64>,
+    duplicates: Vec<i64>,
+    conflicts: Vec<i64>,
 }
 
 /// Returns what the load adds to `metadata`. The key is `row_count`, because `rows` is the number that the

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chunk::{self, Chunk, Chunks, around};
+use super::merged::{Merged, count_conflicts};
 use super::probe::{IdRange, probe};
 use super::reach::Reach;
 use super::rejects::{Reject, insert_rejects};
@@ -150,7 +151,7 @@ impl<'a> Sink<'a> {
             self.resolve_neighbours(client, &mut batch, met.near)?;
         }
         if met.own {
-            self.merge(client, &batch)?;
+            self.merge(client, &mut batch)?;
         } else {
             self.insert_all(client, &mut batch)?;
         }
@@ -219,19 +220,20 @@ impl<'a> Sink<'a> {
 
     /// Stores a batch by the merge path: compares, stores what is missing, and treats what differs as
     /// `on_conflict` says.
-    fn merge(&mut self, client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<()> {
+    fn merge(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>) -> Result<()> {
         let _store = self.register(batch)?;
         let rows = batch.rows();
-        let Compared { stored, mut differing } = compare(client, batch)?;
-        let mut inserted = 0;
-        if stored < rows {
-            inserted = spi::execute(client, statement!("insert_missing"), &[])?;
-            if stored + inserted != rows {
+        let mut met = Merged::compare(client, &batch.compare, &batch.bounds())?;
+        if met.stored() < rows {
+            met.insert_missing(client)?;
+            if met.stored() + met.inserted() != rows {
                 // A key repeats in the batch, or another session has stored one since the comparison:
                 // compare again.
-                differing = compare(client, batch)?.differing;
+                met.compare_again(client, &batch.compare, &batch.bounds())?;
             }
         }
+        let (inserted, differing) = (met.inserted(), met.differing());
+        met.count(batch.encoded, &batch.skip);
         let mut replaced = 0;
         if differing > 0 {
             if self.example.is_empty() {
@@ -274,6 +276,7 @@ impl<'a> Sink<'a> {
             let args = [rows.into(), texts.into()];
             conflicts = Reject::query(client, statement!("misplaced"), &args)?;
             drop(store);
+            count_conflicts(batch.encoded, misplaced.iter().copied());
             batch.skip.extend(misplaced);
         }
         let mut moved = 0;
@@ -284,14 +287,15 @@ impl<'a> Sink<'a> {
             let sql = statement!("neighbours");
             let found = Reject::query(client, sql, &[first, last, texts.into()])?;
             self.remember(&found);
+            let tuples = tuples_of(batch.encoded, found.iter().map(|reject| reject.row));
+            count_conflicts(batch.encoded, tuples);
             let (moving, staying) = self.split_neighbours(client, batch, found)?;
             if !moving.is_empty() {
                 let [first, last] = batch.bounds();
                 let args = [first, last, moving.into()];
                 Moved { moved } = spi::fetch(client, statement!("remove_neighbours"), &args)?;
             }
-            let rows: HashSet<u64> = staying.iter().map(|reject| reject.row).collect();
-            batch.skip.extend((0..batch.encoded.rows.len()).filter(|&at| rows.contains(&batch.encoded.rows[at])));
+            batch.skip.extend(tuples_of(batch.encoded, staying.iter().map(|reject| reject.row)));
             conflicts.extend(staying);
             drop(store);
         }
@@ -380,20 +384,15 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// Returns the tuples that come from these rows of the object.
+fn tuples_of(encoded: &EncodedBatch, rows: impl Iterator<Item = u64>) -> Vec<usize> {
+    let rows: HashSet<u64> = rows.collect();
+    (0..encoded.rows.len()).filter(|&at| rows.contains(&encoded.rows[at])).collect()
+}
+
 /// Returns whether ticks of this slice are stored, if a load stores one slice only.
 fn wants(only: Option<&SliceKey>, run: &SliceRun) -> bool {
     only.is_none_or(|(bucket, asset)| run.bucket == *bucket && *run.symbol == **asset)
-}
-
-/// The row of `compare.sql`.
-#[derive(Deserialize)]
-struct Compared {
-    stored: u64,
-    differing: u64,
-}
-
-fn compare(client: &mut SpiClient<'_>, batch: &Batch<'_>) -> Result<Compared> {
-    spi::fetch(client, &batch.compare, &batch.bounds())
 }
 
 /// The row of `remove_neighbours.sql`.

@@ -58,7 +58,8 @@ pub fn explain(asset: &str, first: i64, last: i64, reason: &str) -> Result<i64> 
         return Err(wrong("reason", "must say why the ticks are missing"));
     }
     as_owner(|client, _| {
-        let mut found = holes(client, Some(asset))?;
+        let all = holes(client, Some(asset))?;
+        let mut found = all.clone();
         found.retain(|hole| hole.first <= last && hole.last >= first);
         for hole in &mut found {
             (hole.first, hole.last) = (hole.first.max(first), hole.last.min(last));
@@ -67,6 +68,7 @@ pub fn explain(asset: &str, first: i64, last: i64, reason: &str) -> Result<i64> 
             return Err(wrong("first_trade_id", &format!("no trade id of {asset} is missing from {first} to {last}")));
         }
         note(client, &found, reason)?;
+        count(client, &all, Some(asset))?;
         Ok(found.len() as i64)
     })
 }
@@ -87,6 +89,7 @@ pub fn import_incidents(list: &Value, tolerance: i64) -> Result<i64> {
                 explained += 1;
             }
         }
+        count(client, &found, None)?;
         Ok(explained)
     })
 }
@@ -107,7 +110,9 @@ pub fn report() -> Result<i64> {
 /// Does the same in the transaction of a worker, with the privileges of the tables' owner.
 pub fn report_in(client: &mut SpiClient<'_>) -> Result<i64> {
     let found = holes(client, None)?;
-    spi::fetch(client, statement!("gap_report"), &arrays(&found))
+    let new = spi::fetch(client, statement!("gap_report"), &arrays(&found))?;
+    count(client, &found, None)?;
+    Ok(new)
 }
 
 /// Declares whether the trade ids of an asset are a sequence.
@@ -119,6 +124,13 @@ pub fn declare(asset: &str, sequential: bool) -> Result<()> {
         let args = [asset.to_owned().into(), sequential.into()];
         spi::execute(client, statement!("asset_declare"), &args).map(drop)
     })
+}
+
+/// Records how many of all holes of an asset, or of all assets, have no reason.
+fn count(client: &mut SpiClient<'_>, holes: &[Hole], asset: Option<&str>) -> Result<()> {
+    let [assets, firsts, lasts] = arrays(holes);
+    let args = [assets, firsts, lasts, asset.map(ToOwned::to_owned).into()];
+    spi::execute(client, statement!("gaps_count"), &args).map(drop)
 }
 
 fn wrong(key: &str, why: &str) -> Error {

@@ -5,6 +5,7 @@ pub mod gaps;
 mod objects;
 mod table;
 mod ticks;
+pub mod verification;
 mod verify;
 
 pub use ticks::Ids;

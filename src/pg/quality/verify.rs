@@ -85,29 +85,43 @@ pub fn verify_range(
     to: TimestampWithTimeZone,
     most: i32,
 ) -> Result<Vec<Verified>> {
+    let (buckets, most) = (checked_range(asset, from, to)?, checked(most)?);
+    read_as_owner(|client| compare_range(client, asset, &buckets, most))
+}
+
+/// Compares the slices of an asset in these buckets, with the privileges of the tables' owner.
+pub fn compare_range(
+    client: &mut SpiClient<'_>,
+    asset: &str,
+    buckets: &Range<i64>,
+    most: usize,
+) -> Result<Vec<Verified>> {
+    let args = [asset.to_owned().into(), timestamp(buckets.start)?.into(), timestamp(buckets.end)?.into()];
+    let found: Vec<Loaded> = spi::fetch_in_snapshot(client, statement!("verify_range"), &args)?;
+    let objects = Objects::all(client, found)?;
+    let span = Span { buckets: buckets.clone(), assets: BTreeSet::from([Arc::from(asset)]) };
+    let scope = Scope { asset: Some(asset.to_owned()), buckets: Some(buckets.clone()) };
+    compare_all(client, &objects, scope, &[span], most)
+}
+
+/// Checks how many ids a caller asks for.
+pub fn checked(most: i32) -> Result<usize> {
+    let why = || format!("must be from 0 to {MOST_IDS}");
+    let most = usize::try_from(most).ok().filter(|_| most <= MOST_IDS);
+    most.ok_or_else(|| Error::InvalidOption { key: "most".into(), why: why() })
+}
+
+/// Checks an asset and a range of times, and returns the buckets of the range.
+pub fn checked_range(asset: &str, from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Result<Range<i64>> {
     let wrong = |key: &str, why: &str| Error::InvalidOption { key: key.into(), why: why.into() };
     if asset.is_empty() {
         return Err(wrong("asset", "must be the symbol, e.g. BTCUSDT"));
     }
-    let most = checked(most)?;
     let buckets = buckets(from, to);
     if buckets.is_empty() {
         return Err(wrong("to", "must be later than \"from\""));
     }
-    read_as_owner(|client| {
-        let args = [asset.to_owned().into(), timestamp(buckets.start)?.into(), timestamp(buckets.end)?.into()];
-        let found: Vec<Loaded> = spi::fetch_in_snapshot(client, statement!("verify_range"), &args)?;
-        let objects = Objects::all(client, found)?;
-        let span = Span { buckets: buckets.clone(), assets: BTreeSet::from([Arc::from(asset)]) };
-        let scope = Scope { asset: Some(asset.to_owned()), buckets: Some(buckets.clone()) };
-        compare_all(client, &objects, scope, &[span], most)
-    })
-}
-
-fn checked(most: i32) -> Result<usize> {
-    let why = || format!("must be from 0 to {MOST_IDS}");
-    let most = usize::try_from(most).ok().filter(|_| most <= MOST_IDS);
-    most.ok_or_else(|| Error::InvalidOption { key: "most".into(), why: why() })
+    Ok(buckets)
 }
 
 /// Returns the buckets from the one of `from` until `to`, in microseconds since 1970. Infinity stands for no limit.

@@ -11,7 +11,7 @@ use crate::pg::load::one;
 use crate::pg::load::record::ObjectRecord;
 use crate::pg::session::shared::wake_at_commit;
 use crate::pg::session::target::as_owner;
-use crate::pg::session::time::since_1970;
+use crate::pg::session::time::{since_1970, timestamp};
 use crate::pg::session::{report, spi};
 
 /// Which objects a command changes: those that meet all given criteria.
@@ -116,8 +116,8 @@ pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<Lo
         return Err(Error::InvalidOption { key: "bucket_5m".into(), why: "must be a finite time".into() });
     };
     let slice = (bucket_of(time), asset.to_owned());
-    let uris: Vec<String> = as_owner(|client, _| {
-        let args = [asset.to_owned().into(), bucket.into()];
+    let args = [asset.to_owned().into(), bucket.into()];
+    let (uris, first_seen) = as_owner(|client, _| {
         let sql = statement!("slice_objects");
         let mut uris: Vec<String> = spi::fetch(client, sql, &args)?;
         if uris.is_empty() {
@@ -137,11 +137,26 @@ pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<Lo
         for record in &records {
             record.mark_for_reload(client)?;
         }
-        let deleted: i64 = spi::fetch(client, statement!("delete_slice"), &args)?;
-        report::notice(&format!("{deleted} ticks were deleted; loading {} objects again", uris.len()));
-        Ok(uris)
+        let deleted: Deleted = spi::fetch(client, statement!("delete_slice"), &args)?;
+        report::notice(&format!("{} ticks were deleted; loading {} objects again", deleted.ticks, uris.len()));
+        Ok((uris, deleted.first_seen))
     })?;
-    uris.iter().map(|uri| one::load_again(uri, &slice)).collect()
+    let reports: Result<Vec<LoadReport>> = uris.iter().map(|uri| one::load_again(uri, &slice)).collect();
+    if let Some(first_seen) = first_seen {
+        let sql = "UPDATE ingestion.object_slices SET first_seen = $3 WHERE asset = $1 AND bucket_5m = $2";
+        let args = [asset.to_owned().into(), timestamp(slice.0)?.into(), timestamp(first_seen)?.into()];
+        as_owner(|client, _| spi::execute(client, sql, &args).map(drop))?;
+    }
+    reports
+}
+
+/// The row of `delete_slice.sql`.
+#[derive(Deserialize)]
+struct Deleted {
+    ticks: i64,
+    /// Microseconds since 1970.
+    #[serde(deserialize_with = "spi::nullable")]
+    first_seen: Option<i64>,
 }
 
 /// Waits for the locks of objects and holds them until the transaction ends.

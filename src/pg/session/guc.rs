@@ -76,6 +76,8 @@ static QUEUE_ORDER: GucSetting<QueueOrderName> = GucSetting::<QueueOrderName>::n
 static LOG_LOADS: GucSetting<LogLevel> = GucSetting::<LogLevel>::new(LogLevel::Log);
 /// A hundred: an exchange has a few outages a year, while a feed that loses trades has thousands of gaps.
 static MAX_OPEN_GAPS: GucSetting<i32> = GucSetting::<i32>::new(100);
+/// Milliseconds. A feed sends an event within milliseconds of its trade; a second means that it was held up.
+static TIME_SKEW_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 /// Minutes. A quarter of a year: faults of the last month can still be examined.
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 
@@ -142,7 +144,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 28] = [
+static DEFINITIONS: [Definition; 29] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -311,6 +313,12 @@ static DEFINITIONS: [Definition; 28] = [
         changed_by: ChangedBy::AnyRole,
         value: integer(&MAX_OPEN_GAPS, 0, i32::MAX, NO_UNIT),
     },
+    Definition {
+        name: c"btc_ingest.time_skew_limit",
+        description: c"Ticks whose event time and trade time differ by more than this are counted.",
+        changed_by: ChangedBy::AnyRole,
+        value: integer(&TIME_SKEW_LIMIT, 0, i32::MAX, GucFlags::UNIT_MS),
+    },
 ];
 
 impl Definition {
@@ -450,12 +458,15 @@ pub fn s3() -> S3Settings {
 
 /// Returns what a load may take.
 pub fn limits() -> Limits {
+    #[cfg(feature = "bench")]
+    crate::model::ledger_switch::turn(ffi::setting(c"bench.without_ledger").is_none());
     let bytes = |setting: &GucSetting<i32>| setting.get().max(0) as u64 * 1024;
     Limits {
         memory: bytes(&MEMORY_LIMIT),
         object_size: bytes(&MAX_OBJECT_SIZE),
         kept_rejects: max_kept_rejects(),
         times: times(),
+        time_skew: i64::from(TIME_SKEW_LIMIT.get()) * 1_000,
     }
 }
 

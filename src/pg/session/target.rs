@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub const SCHEMA_VERSION: i32 = 5;
 
 /// How many tables the guard locks.
-const LOCKED: usize = 14;
+const LOCKED: usize = 16;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
 /// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
@@ -28,6 +28,8 @@ const WRITTEN: [&str; LOCKED + 1] = [
     "ingestion.object_slices",
     "ingestion.gap_notes",
     "ingestion.assets",
+    "ingestion.verifications",
+    "ingestion.verification_findings",
     "ingestion.load_history",
     "ingestion.backfills",
     "ingestion.backfill_workers",

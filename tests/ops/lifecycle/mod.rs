@@ -5,6 +5,7 @@ mod drop_and_create;
 mod dump;
 mod installing;
 mod migration_file;
+mod upgrade;
 mod versions;
 
 use btc_ingest_kit::dump::{copy, dump, restore};

@@ -179,10 +179,11 @@ fn slices_of_version_4_have_no_gaps_of_their_own() {
     execute(
         &mut client,
         "UPDATE ingestion.schema_version SET version = 4;
-         DROP TABLE ingestion.gap_notes, ingestion.assets;
+         DROP TABLE ingestion.gap_notes, ingestion.assets, ingestion.verifications, ingestion.verification_findings;
          DROP INDEX ingestion.object_slices_asset_first_trade_id_idx;
          ALTER TABLE ingestion.object_slices DROP COLUMN ids, DROP COLUMN missing_ids, DROP COLUMN out_of_order,
-             DROP COLUMN max_time_skew",
+             DROP COLUMN max_time_skew, DROP COLUMN skewed, DROP COLUMN duplicates, DROP COLUMN conflicts,
+             DROP COLUMN unregistered, DROP COLUMN first_seen",
     );
     execute(&mut client, "SELECT btc_ingest.migrate()");
     must_be_equal(&shape(&mut client), &wanted, "after migrate()");

@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 19] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -24,6 +24,8 @@ const TABLES: [&str; 17] = [
     "ingestion.object_slices",
     "ingestion.gap_notes",
     "ingestion.assets",
+    "ingestion.verifications",
+    "ingestion.verification_findings",
     "ingestion.load_history",
     "ingestion.backfills",
     "ingestion.backfill_workers",

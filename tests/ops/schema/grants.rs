@@ -75,7 +75,8 @@ fn tables_are_granted_to_these_roles_only() {
     );
     must_be(
         &found,
-        "ingestion.assets: btc_ingest_reader SELECT
+        "ingestion.assets: btc_ingest_monitor SELECT
+         ingestion.assets: btc_ingest_reader SELECT
          ingestion.backfill_chunks: btc_ingest_reader SELECT
          ingestion.backfill_workers: btc_ingest_monitor SELECT
          ingestion.backfill_workers: btc_ingest_reader SELECT
@@ -95,6 +96,8 @@ fn tables_are_granted_to_these_roles_only() {
          ingestion.schema_version: btc_ingest_reader SELECT
          ingestion.stream_offsets: btc_ingest_monitor SELECT
          ingestion.stream_offsets: btc_ingest_reader SELECT
+         ingestion.verification_findings: btc_ingest_reader SELECT
+         ingestion.verifications: btc_ingest_reader SELECT
          landing.raw_blobs_5m: btc_ingest_monitor SELECT
          landing.raw_blobs_5m: btc_ingest_reader SELECT
          landing.rejected_ticks: btc_ingest_reader SELECT
@@ -131,10 +134,13 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.retry: btc_ingest_loader
      btc_ingest.run_sweep: btc_ingest_loader
      btc_ingest.skip: btc_ingest_admin
+     btc_ingest.slice_ledger: btc_ingest_reader
      btc_ingest.stats_since: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.sweep: btc_ingest_loader
      btc_ingest.unwatch: btc_ingest_admin
+     btc_ingest.verification_status: btc_ingest_reader
      btc_ingest.verify: btc_ingest_loader
+     btc_ingest.verify_all: btc_ingest_loader
      btc_ingest.verify_range: btc_ingest_loader
      btc_ingest.watch: btc_ingest_admin
      btc_ingest.workers: btc_ingest_monitor,btc_ingest_reader
@@ -143,6 +149,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.adopt_empty_registrations: no role
      btc_ingest_internal.adopt_keys: no role
      btc_ingest_internal.backfill_worker_is_alive: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.begin_verification: btc_ingest_loader
      btc_ingest_internal.columns: no role
      btc_ingest_internal.duration_text: btc_ingest_loader
      btc_ingest_internal.finish_chunk: no role
@@ -151,6 +158,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.grant_and_comment: no role
      btc_ingest_internal.id_holes: btc_ingest_reader
      btc_ingest_internal.lag_by_asset: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.loaded_assets: btc_ingest_reader
      btc_ingest_internal.make_roles: no role
      btc_ingest_internal.migrate_refusal: no role
      btc_ingest_internal.missing_indexes: no role
@@ -173,6 +181,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.tables: no role
      btc_ingest_internal.take_migration_lock: no role
      btc_ingest_internal.tick_of_id: btc_ingest_reader
+     btc_ingest_internal.verify_step: btc_ingest_loader
      btc_ingest_internal.wake_workers: no role
      btc_ingest_internal.watched: btc_ingest_monitor,btc_ingest_reader";
 

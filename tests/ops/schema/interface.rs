@@ -66,7 +66,8 @@ fn the_views_have_these_columns_and_readers() {
          btc_ingest.gaps: asset, first_trade_id, last_trade_id, missing, state, before_time, after_time, since, \
              reason, noted_by, noted_at, filled_by, filled_at
          btc_ingest.gone: asset, from_bucket, to_bucket, slices, ticks, objects, chunks
-         btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting
+         btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting, \
+             open_gaps, missing_ids, gaps_counted_at
          btc_ingest.outages: prefix, since, sqlstate, message, uri, probes, last_probe_at, next_probe_at
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
          btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, \
@@ -224,10 +225,13 @@ const MEMBERS: &str =
      function btc_ingest.retry(text,text,timestamp with time zone,interval)
      function btc_ingest.run_sweep(integer,jsonb)
      function btc_ingest.skip(text,text,text,timestamp with time zone,interval)
+     function btc_ingest.slice_ledger(text,timestamp with time zone,timestamp with time zone,boolean)
      function btc_ingest.stats_since(interval)
      function btc_ingest.sweep(integer)
      function btc_ingest.unwatch(text)
+     function btc_ingest.verification_status(bigint)
      function btc_ingest.verify(text,integer)
+     function btc_ingest.verify_all(text,timestamp with time zone,timestamp with time zone,integer)
      function btc_ingest.verify_range(text,timestamp with time zone,timestamp with time zone,integer)
      function btc_ingest.watch(text,jsonb)
      function btc_ingest.workers()
@@ -236,6 +240,7 @@ const MEMBERS: &str =
      function btc_ingest_internal.adopt_empty_registrations(text)
      function btc_ingest_internal.adopt_keys()
      function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
+     function btc_ingest_internal.begin_verification(text,timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.columns(text)
      function btc_ingest_internal.duration_text(double precision)
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
@@ -244,6 +249,7 @@ const MEMBERS: &str =
      function btc_ingest_internal.grant_and_comment(text)
      function btc_ingest_internal.id_holes(text)
      function btc_ingest_internal.lag_by_asset()
+     function btc_ingest_internal.loaded_assets()
      function btc_ingest_internal.make_roles()
      function btc_ingest_internal.migrate_refusal()
      function btc_ingest_internal.missing_indexes()
@@ -268,6 +274,7 @@ text,boolean)
      function btc_ingest_internal.tables()
      function btc_ingest_internal.take_migration_lock()
      function btc_ingest_internal.tick_of_id(text,bigint)
+     function btc_ingest_internal.verify_step(bigint,integer)
      function btc_ingest_internal.wake_workers()
      function btc_ingest_internal.watched()
      schema btc_ingest
@@ -346,6 +353,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.s3_min_speed = 8kB superuser
          btc_ingest.s3_read_timeout = 20s superuser
          btc_ingest.s3_region = empty superuser
+         btc_ingest.time_skew_limit = 1s user
          btc_ingest.workers = 2 sighup",
     );
     let undescribed = "SELECT name FROM pg_settings WHERE name LIKE 'btc\\_ingest.%' AND coalesce(short_desc, '') = ''";

@@ -48,6 +48,8 @@ fn the_tables_are_these() {
          ingestion.outages r
          ingestion.schema_version r
          ingestion.stream_offsets r
+         ingestion.verification_findings r
+         ingestion.verifications r
          landing.raw_blobs_5m r
          landing.rejected_ticks r
          market_data.btc_ticks r
@@ -126,7 +128,7 @@ fn offsets_and_retention_jobs_have_the_documented_columns() {
 }
 
 /// The tables that the documented schema does not have, and their columns.
-const OUR_TABLES: [(&str, &str); 8] = [
+const OUR_TABLES: [(&str, &str); 10] = [
     (
         "ingestion.objects",
         "s3_uri text not null
@@ -177,7 +179,12 @@ const OUR_TABLES: [(&str, &str); 8] = [
          ids int8multirange
          missing_ids bigint not null default 0
          out_of_order bigint not null default 0
-         max_time_skew interval",
+         max_time_skew interval
+         skewed bigint not null default 0
+         duplicates bigint not null default 0
+         conflicts bigint not null default 0
+         unregistered boolean not null default false
+         first_seen timestamp with time zone",
     ),
     (
         "ingestion.gap_notes",
@@ -194,7 +201,41 @@ const OUR_TABLES: [(&str, &str); 8] = [
         "asset text not null
          sequential_ids boolean not null default true
          changed_by text
-         changed_at timestamp with time zone not null default now()",
+         changed_at timestamp with time zone not null default now()
+         open_gaps bigint
+         missing_ids bigint
+         gaps_counted_at timestamp with time zone",
+    ),
+    (
+        "ingestion.verifications",
+        "id bigint not null always identity
+         asset text not null
+         from_time timestamp with time zone not null
+         to_time timestamp with time zone not null
+         status text not null default 'running'::text
+         verified_to timestamp with time zone not null
+         slices bigint not null default 0
+         ticks bigint not null default 0
+         different bigint not null default 0
+         unproven bigint not null default 0
+         requested_by text not null default SESSION_USER
+         started_at timestamp with time zone not null default clock_timestamp()
+         updated_at timestamp with time zone not null default clock_timestamp()
+         finished_at timestamp with time zone",
+    ),
+    (
+        "ingestion.verification_findings",
+        "verification bigint not null
+         bucket_5m timestamp with time zone not null
+         outcome text not null
+         missing bigint
+         extra bigint
+         differing bigint
+         missing_ids bigint[]
+         extra_ids bigint[]
+         differing_ids bigint[]
+         problem text
+         found_at timestamp with time zone not null default now()",
     ),
     (
         "ingestion.load_history",
@@ -290,6 +331,9 @@ fn keys_and_checks_are_these() {
          ingestion.schema_version CHECK (only_row)
          ingestion.schema_version PRIMARY KEY (only_row)
          ingestion.stream_offsets PRIMARY KEY (source)
+         ingestion.verification_findings PRIMARY KEY (verification, bucket_5m)
+         ingestion.verifications CHECK ((status = ANY (ARRAY['running'::text, 'done'::text])))
+         ingestion.verifications PRIMARY KEY (id)
          landing.raw_blobs_5m CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'empty'::text, \
              'failed'::text, 'quarantined'::text, 'skipped'::text])))
          landing.raw_blobs_5m PRIMARY KEY (bucket_5m, asset)
