@@ -55,6 +55,8 @@ VALUES
         'One row that says whether workers may take new work; btc_ingest.pause_ingest() changes it'),
     ('ingestion.outages', 'PRIMARY KEY (prefix)',
         'Prefixes under which nothing can be read: their objects wait until S3 answers. Empty as a rule'),
+    ('ingestion.candles', 'PRIMARY KEY (name)',
+        'Candles that create_candles() has made, and what is to be refreshed; the view btc_ingest.candles shows them'),
     ('ingestion.schema_version', 'PRIMARY KEY (only_row)',
         'One row with the schema version of these tables; btc_ingest.migrate() changes it'),
     ('ops.retention_jobs', 'PRIMARY KEY (job_name)',
@@ -510,6 +512,30 @@ VALUES
     ('ingestion.outages', 'next_probe_at', 'timestamp with time zone', 'NOT NULL DEFAULT clock_timestamp()', true,
         'When a worker looks again'),
 
+    ('ingestion.candles', 'name', 'text', 'NOT NULL', false,
+        'Name of the candles in the schema market_data'),
+    ('ingestion.candles', 'width', 'interval', 'NOT NULL', false,
+        'Width of a candle'),
+    ('ingestion.candles', 'by_time', 'text',
+        'NOT NULL DEFAULT ''event_time'' CHECK (by_time IN (''event_time'', ''trade_time''))', true,
+        'By which time a trade belongs to a candle'),
+    ('ingestion.candles', 'aggregate', 'text', '', true,
+        'The continuous aggregate in the schema market_data; null if the candles are computed when they are read'),
+    ('ingestion.candles', 'chunk_interval', 'interval', 'NOT NULL DEFAULT ''7 days''', true,
+        'Chunk interval of the continuous aggregate'),
+    ('ingestion.candles', 'refreshed_at', 'timestamp with time zone', '', true,
+        'When the last complete refresh began; null before the first one'),
+    ('ingestion.candles', 'wanted_from', 'timestamp with time zone', '', true,
+        'Start of the range that refresh_candles() wants to be computed again; null if none'),
+    ('ingestion.candles', 'wanted_to', 'timestamp with time zone', '', true,
+        'End (exclusive) of that range'),
+    ('ingestion.candles', 'last_error', 'text', '', true,
+        'Why the last refresh failed; null if it did not'),
+    ('ingestion.candles', 'created_by', 'text', 'NOT NULL DEFAULT session_user', true,
+        'Role that called create_candles()'),
+    ('ingestion.candles', 'created_at', 'timestamp with time zone', 'NOT NULL DEFAULT now()', true,
+        'When it did'),
+
     ('ingestion.schema_version', 'only_row', 'boolean', 'DEFAULT true CHECK (only_row)', true,
         'Always true, so that the table has one row at most'),
     ('ingestion.schema_version', 'version', 'integer', 'NOT NULL', false,
@@ -530,23 +556,3 @@ VALUES
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.columns(text) IS
     'Part of migrate(): the columns of btc_ingest''s tables in order. vector_schema: schema of the type vector, quoted';
-
--- The columns of a tick, as a type: the statements chunk_is_appendable and unit_objection compare tables with it. They
--- read it from the catalogs, because they run with the privileges of the tables' owner, which may have none on this
--- schema.
-DO $$
-DECLARE
-    item record;
-BEGIN
-    EXECUTE (SELECT format('CREATE TYPE btc_ingest_internal.tick AS (%s)',
-                           string_agg(format('%I %s', c.name, c.type), ', ' ORDER BY c.place))
-               FROM btc_ingest_internal.columns('') WITH ORDINALITY
-                    AS c (on_table, name, type, definition, addable, description, place)
-              WHERE c.on_table = 'market_data.btc_ticks');
-    FOR item IN SELECT * FROM btc_ingest_internal.columns('') c WHERE c.on_table = 'market_data.btc_ticks' LOOP
-        EXECUTE format('COMMENT ON COLUMN btc_ingest_internal.tick.%I IS %L', item.name, item.description);
-    END LOOP;
-END
-$$;
-COMMENT ON TYPE btc_ingest_internal.tick IS
-    'The columns of market_data.btc_ticks in order, with which loads compare the table and its chunks';

@@ -321,14 +321,12 @@ pub enum Error {
         limit: usize,
     },
     /// The ticks reach over more chunks than one load may lock.
-    #[error("the ticks reach over {chunks} chunks, from {from} to {to}: {locks} locks, and one load may hold {most}")]
+    #[error("the ticks reach over {chunks} chunks, {span}: {locks} locks, and one load may hold {most}")]
     TooManyChunks {
         /// The chunks of the batches so far.
         chunks: usize,
-        /// The date on which the first one begins.
-        from: String,
-        /// The date on which the last one begins.
-        to: String,
+        /// The dates on which the first and the last one begin, as "from … to …".
+        span: String,
         /// The locks of all these chunks and their indexes.
         locks: usize,
         /// The most locks that a load may hold.
@@ -422,6 +420,18 @@ pub enum Error {
     #[error("{what} needs TimescaleDB's Community edition")]
     NeedsCommunity {
         /// The argument or function that needs it.
+        what: String,
+    },
+    /// No tick of a symbol is stored.
+    #[error("no tick of '{symbol}' is stored")]
+    UnknownSymbol {
+        /// The symbol as given.
+        symbol: String,
+    },
+    /// An argument of a question about stored ticks, or of candles, has a wrong value.
+    #[error("{what}")]
+    InvalidArgument {
+        /// The argument, and which values are right.
         what: String,
     },
     /// No background worker can be started.

@@ -19,6 +19,7 @@
 // A test that cannot set itself up panics and names the place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod candles;
 pub mod chaos;
 pub mod cluster;
 pub mod command;

@@ -170,10 +170,14 @@ facts! {
     Error::BadRegistration { .. } => "TK022", Useless,
         Some("Correct the row in landing.raw_blobs_5m and register the object again by an upsert that sets s3_uri.");
 
-    Error::TooManyChunks { .. } => "TK030", Useless,
+    Error::UnknownSymbol { .. } => "TK030", Useless,
+        Some("Name a symbol as it is stored: SELECT DISTINCT asset FROM ingestion.object_slices;");
+    Error::InvalidArgument { .. } => "TK031", Useless,
+        Some("The message says which values are right; docs/use/reference.md describes every argument.");
+    Error::TooManyChunks { .. } => "TK033", Useless,
         Some("Are the times right? options '{\"time_unit\": …}' says in which unit they are. If they are, split the \
               object, or raise max_locks_per_transaction and restart the server.");
-    Error::TooManyLocks { .. } => "TK031", MayHelp,
+    Error::TooManyLocks { .. } => "TK034", MayHelp,
         Some("Load fewer objects in one transaction: COMMIT between the calls, or CALL btc_ingest.run_sweep(), which \
               commits after each object. Or raise max_locks_per_transaction and restart the server.");
 
@@ -232,7 +236,7 @@ mod tests {
     /// The document that lists every SQLSTATE, from the root of the package.
     const DOCUMENT: &str = "docs/use/errors.md";
     /// The extension's SQLSTATEs that only its SQL raises.
-    const SQL_ONLY: [&str; 1] = ["TK016"];
+    const SQL_ONLY: [&str; 2] = ["TK016", "TK032"];
 
     /// The cells of each row of the document's tables by SQLSTATE: meaning, transience, what to do.
     fn documented() -> BTreeMap<String, [String; 3]> {

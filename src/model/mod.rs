@@ -1,7 +1,9 @@
 //! The terms of the project as types: uri, bucket, tick, options, report. No I/O, no PostgreSQL.
 
 pub mod backfill;
+pub mod bars;
 pub mod bucket;
+pub mod candles;
 pub mod chunk_reach;
 pub mod cursors;
 pub mod digest;

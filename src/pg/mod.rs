@@ -10,12 +10,14 @@ macro_rules! statement {
 
 pub mod api;
 mod backfill;
+mod candles;
 mod discovery;
 mod doctor;
 mod listing;
 mod load;
 mod quality;
 mod queue;
+mod series;
 mod session;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
@@ -28,7 +30,8 @@ use session::{ffi, guc, processes};
 // The files that CREATE EXTENSION runs, in this order.
 extension_sql_file!("../../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!("../../sql/tables.sql", name = "tables", requires = ["bootstrap"]);
-extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["tables"]);
+extension_sql_file!("../../sql/tick_type.sql", name = "tick_type", requires = ["tables"]);
+extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["tick_type"]);
 extension_sql_file!("../../sql/indexes.sql", name = "indexes", requires = ["adopt"]);
 extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["indexes"]);
 extension_sql_file!("../../sql/locks.sql", name = "locks", requires = ["migrate"]);
@@ -41,7 +44,10 @@ extension_sql_file!("../../sql/discover.sql", name = "discover", requires = ["st
 extension_sql_file!("../../sql/quality.sql", name = "quality", requires = ["discover"]);
 extension_sql_file!("../../sql/ledger.sql", name = "ledger", requires = ["quality"]);
 extension_sql_file!("../../sql/slices.sql", name = "slices", requires = ["ledger"]);
-extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["slices"]);
+extension_sql_file!("../../sql/answers.sql", name = "answers", requires = ["slices"]);
+extension_sql_file!("../../sql/candles.sql", name = "candles", requires = ["answers"]);
+extension_sql_file!("../../sql/series.sql", name = "series", requires = ["candles"]);
+extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["series"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// PostgreSQL calls this once when it loads the library, for a backend's first call or by `shared_preload_libraries`.

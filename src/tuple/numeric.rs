@@ -80,6 +80,62 @@ fn encode(digits: &[u16; 6], used: usize, scale: u32) -> Numeric {
     Numeric { bytes, len: len as u8 }
 }
 
+/// The longest encoding of a [`decimal`]: header and eleven digits, one more than 39 decimal digits need.
+const MAX_DECIMAL: usize = 2 + 11 * 2;
+
+/// An encoded numeric of any sign and scale, without its length header.
+#[derive(Debug, Clone, Copy)]
+pub struct Decimal {
+    bytes: [u8; MAX_DECIMAL],
+    len: u8,
+}
+
+impl Decimal {
+    /// Returns the bytes of the value.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+}
+
+/// Encodes a number of `units` · 10^-`scale`, where `scale` is a multiple of four below 64.
+pub fn decimal(units: i128, scale: u32) -> Decimal {
+    const NEGATIVE: u16 = 0x2000;
+    let mut digits = [0u16; 11];
+    let mut used = 0;
+    let mut rest = units.unsigned_abs();
+    while rest > 0 {
+        digits[used] = (rest % u128::from(BASE)) as u16;
+        rest /= u128::from(BASE);
+        used += 1;
+    }
+    let first = digits[..used].iter().position(|&digit| digit != 0).unwrap_or(used);
+    let weight = if used == 0 { 0 } else { used as i32 - 1 - (scale / 4) as i32 };
+    let sign = if units < 0 { NEGATIVE } else { 0 };
+    let header = SHORT | sign | (scale as u16) << DSCALE_SHIFT | (weight & WEIGHT_MASK) as u16;
+    let mut bytes = [0u8; MAX_DECIMAL];
+    bytes[..2].copy_from_slice(&header.to_le_bytes());
+    let mut len = 2;
+    for &digit in digits[first..used].iter().rev() {
+        bytes[len..len + 2].copy_from_slice(&digit.to_le_bytes());
+        len += 2;
+    }
+    Decimal { bytes, len: len as u8 }
+}
+
+/// Reads a decimal number as PostgreSQL writes it, in units of 10^-`scale`. Returns `None` for another text, NaN,
+/// infinity, and a number that has more places or does not fit.
+pub fn parse_units(text: &str, scale: u32) -> Option<i128> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !plain(whole) || !plain(fraction) || fraction.len() > scale as usize {
+        return None;
+    }
+    let units: i128 = format!("{whole}{fraction:0<width$}", width = scale as usize).parse().ok()?;
+    Some(if negative { -units } else { units })
+}
+
 /// Decodes a numeric without its length header into units of 10^-`scale`, where `scale` is a multiple of four. Returns
 /// `None` for NaN and infinity, and for a value that has more places or does not fit.
 #[inline]
@@ -138,6 +194,31 @@ mod tests {
         for value in [1, 1_000_000_000_000, 100_000_000_000_000_000_000_001, 999_999_999_999_999_999_999_999] {
             assert_eq!(units(quantity(value).as_bytes(), 12), Some(value));
         }
+    }
+
+    #[test]
+    fn a_decimal_of_any_sign_and_scale_decodes_to_itself() {
+        let extremes = [i128::MAX, i128::MIN + 1];
+        for value in [0, 1, -1, 9999, -10_000, 123_456_789_012_345_678_901_234_567].into_iter().chain(extremes) {
+            for scale in [0, 8, 12, 20] {
+                assert_eq!(units(decimal(value, scale).as_bytes(), scale), Some(value), "{value} of {scale}");
+            }
+        }
+        assert_eq!(decimal(6_543_210_000_000, 8).as_bytes(), price(6_543_210_000_000).as_bytes());
+        assert_eq!(decimal(1, 12).as_bytes(), quantity(1).as_bytes());
+    }
+
+    #[test]
+    fn a_text_is_read_to_the_last_place() {
+        assert_eq!(parse_units("10", 8), Some(1_000_000_000));
+        assert_eq!(parse_units("0.00000001", 8), Some(1));
+        assert_eq!(parse_units("-1.50", 12), Some(-1_500_000_000_000));
+        assert_eq!(parse_units("7", 0), Some(7));
+        assert_eq!(parse_units("7.000", 0), Some(7));
+        for text in ["", ".", ".5", "-", "1e5", "NaN", "Infinity", "0.000000001", "1.2.3", "+1", " 1"] {
+            assert_eq!(parse_units(text, 8), None, "{text}");
+        }
+        assert_eq!(parse_units(&"9".repeat(39), 8), None);
     }
 
     #[test]

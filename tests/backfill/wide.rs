@@ -28,7 +28,7 @@ fn an_object_in_two_thousand_weeks_is_given_up_and_stops_no_backfill() {
     assert_eq!(fixture.status("status, objects_total, objects_done, objects_failed"), "done 9 8 1");
     let failures =
         "SELECT string_agg(concat_ws(' ', status, attempts, sqlstate), ', ') FROM btc_ingest.backfill_failures(1)";
-    assert_eq!(fixture.text(failures), "quarantined 1 TK030");
+    assert_eq!(fixture.text(failures), "quarantined 1 TK033");
     must_hold_sums(&mut fixture.client, &all);
 }
 

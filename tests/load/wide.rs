@@ -71,7 +71,7 @@ fn ticks_in_two_thousand_weeks_are_one_clear_error_and_harm_no_other_session() {
     let uri = put(server, &db, "far.parquet", &far);
     beside_others(&db, || {
         for _ in 0..3 {
-            let refusal = refused(&mut client, &uri, "", "TK030");
+            let refusal = refused(&mut client, &uri, "", "TK033");
             let begin = format!("{uri}: the ticks reach over 2000 chunks, from 1980-01-0");
             assert!(refusal.message.starts_with(&begin), "{refusal:?}");
             assert!(refusal.hint.contains("max_locks_per_transaction"), "{refusal:?}");
@@ -139,7 +139,7 @@ fn one_transaction_of_many_loads_ends_in_one_clear_error_and_harms_no_other_sess
         execute(&mut client, "BEGIN");
         let refusal = uris.iter().find_map(|uri| load(&mut client, uri, "").err()).map(Refusal::from);
         let refusal = refusal.expect("an error");
-        assert_eq!(refusal.sqlstate, "TK031", "{refusal:?}");
+        assert_eq!(refusal.sqlstate, "TK034", "{refusal:?}");
         assert!(refusal.hint.contains("COMMIT between the calls"), "{refusal:?}");
         execute(&mut client, "ROLLBACK");
         for uri in &uris {

@@ -34,7 +34,7 @@ fn an_object_in_two_thousand_weeks_is_quarantined_at_once_and_no_other_waits() {
     for uri in &far {
         queue.wait_status(uri, "quarantined");
         assert_eq!(queue.state(uri), "quarantined quarantined 1");
-        assert_eq!(queue.history(uri), "quarantined TK030");
+        assert_eq!(queue.history(uri), "quarantined TK033");
     }
     let more = queue.register_slices("BTCUSDT", 20..22);
     queue.run("CALL btc_ingest.run_sweep()");

@@ -301,6 +301,21 @@ CREATE TABLE ingestion.outages (
     PRIMARY KEY (prefix)
 );
 
+CREATE TABLE ingestion.candles (
+    name text NOT NULL,
+    width interval NOT NULL,
+    by_time text NOT NULL DEFAULT 'event_time' CHECK (by_time IN ('event_time', 'trade_time')),
+    aggregate text,
+    chunk_interval interval NOT NULL DEFAULT '7 days',
+    refreshed_at timestamp with time zone,
+    wanted_from timestamp with time zone,
+    wanted_to timestamp with time zone,
+    last_error text,
+    created_by text NOT NULL DEFAULT session_user,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (name)
+);
+
 CREATE TABLE ingestion.schema_version (
     only_row boolean DEFAULT true CHECK (only_row),
     version integer NOT NULL,
@@ -677,6 +692,24 @@ COMMENT ON COLUMN ingestion.outages.since IS 'When the objects began to wait';
 COMMENT ON COLUMN ingestion.outages.probes IS 'How often a worker has looked since then whether S3 answers';
 COMMENT ON COLUMN ingestion.outages.probed_at IS 'When it looked last; null before the first look';
 COMMENT ON COLUMN ingestion.outages.next_probe_at IS 'When a worker looks again';
+COMMENT ON TABLE ingestion.candles IS
+    'Candles that create_candles() has made, and what is to be refreshed; the view btc_ingest.candles '
+    'shows them';
+COMMENT ON COLUMN ingestion.candles.name IS 'Name of the candles in the schema market_data';
+COMMENT ON COLUMN ingestion.candles.width IS 'Width of a candle';
+COMMENT ON COLUMN ingestion.candles.by_time IS 'By which time a trade belongs to a candle';
+COMMENT ON COLUMN ingestion.candles.aggregate IS
+    'The continuous aggregate in the schema market_data; null if the candles are computed when they are '
+    'read';
+COMMENT ON COLUMN ingestion.candles.chunk_interval IS 'Chunk interval of the continuous aggregate';
+COMMENT ON COLUMN ingestion.candles.refreshed_at IS
+    'When the last complete refresh began; null before the first one';
+COMMENT ON COLUMN ingestion.candles.wanted_from IS
+    'Start of the range that refresh_candles() wants to be computed again; null if none';
+COMMENT ON COLUMN ingestion.candles.wanted_to IS 'End (exclusive) of that range';
+COMMENT ON COLUMN ingestion.candles.last_error IS 'Why the last refresh failed; null if it did not';
+COMMENT ON COLUMN ingestion.candles.created_by IS 'Role that called create_candles()';
+COMMENT ON COLUMN ingestion.candles.created_at IS 'When it did';
 COMMENT ON TABLE ingestion.schema_version IS
     'One row with the schema version of these tables; btc_ingest.migrate() changes it';
 COMMENT ON COLUMN ingestion.schema_version.only_row IS 'Always true, so that the table has one row at most';

@@ -2,12 +2,14 @@
 //! calls, and returns the result or raises the error. An error is raised last, when nothing is left to drop.
 
 mod backfill;
+mod candles;
 mod discover;
 mod ledger;
 mod load;
 mod locks;
 mod quality;
 mod queue;
+mod series;
 mod status;
 
 use pgrx::AnyElement;

@@ -48,9 +48,9 @@ impl Reach {
         self.locks += locks;
         let most = lock_room::most();
         if self.locks > most {
-            let ends = self.chunks.first().zip(self.chunks.last()).map(|(from, to)| (date(*from), date(*to)));
-            let (from, to) = ends.unwrap_or_default();
-            return Err(Error::TooManyChunks { chunks: self.chunks.len(), from, to, locks: self.locks, most });
+            let ends = self.chunks.first().zip(self.chunks.last());
+            let span = ends.map(|(from, to)| format!("from {} to {}", date(*from), date(*to))).unwrap_or_default();
+            return Err(Error::TooManyChunks { chunks: self.chunks.len(), span, locks: self.locks, most });
         }
         lock_room::reserve(locks)
     }

@@ -69,3 +69,13 @@ pub fn start_refresh(owner: pg_sys::Oid, backfill: i64, chunk: i64) -> Option<Dy
         .load_dynamic()
         .ok()
 }
+
+/// Asks the postmaster for a process that refreshes candles. Its session's role is `owner`, which must be allowed to
+/// log in. Returns `None` if `max_worker_processes` is reached.
+pub fn start_candles(owner: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
+    builder("btc_ingest refresh of candles", "candles", "btc_ingest_candles_main")
+        .set_extra(&format!("{} {}", ffi::current_database().to_u32(), owner.to_u32()))
+        .set_notify_pid(ffi::my_pid())
+        .load_dynamic()
+        .ok()
+}

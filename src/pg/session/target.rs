@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub const SCHEMA_VERSION: i32 = 5;
 
 /// How many tables the guard locks.
-const LOCKED: usize = 16;
+const LOCKED: usize = 18;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
 /// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
@@ -36,7 +36,9 @@ const WRITTEN: [&str; LOCKED + 1] = [
     "ingestion.backfill_chunks",
     "ingestion.control",
     "ingestion.outages",
+    "ingestion.candles",
     "ingestion.schema_version",
+    "ops.retention_jobs",
     "market_data.btc_ticks",
 ];
 

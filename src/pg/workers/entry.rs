@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use super::{launcher, loader, scheduler};
 use crate::pg::backfill;
+use crate::pg::candles;
 use crate::pg::session::ffi;
 
 /// Returns whether the files of a database exist. A worker that connected to a dropped database would fail,
@@ -82,5 +83,18 @@ pub extern "C-unwind" fn btc_ingest_refresh_main(_arg: pg_sys::Datum) {
         let oid = |number: i64| pg_sys::Oid::from(number as u32);
         ffi::become_worker(ffi::Database::AsRole(oid(database), oid(role)));
         backfill::aggregates::refresh_as_owner(backfill, chunk);
+    }
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+#[allow(unsafe_code, missing_docs)]
+pub extern "C-unwind" fn btc_ingest_candles_main(_arg: pg_sys::Datum) {
+    if let [database, role] = arguments()[..]
+        && database_exists(database)
+    {
+        let oid = |number: i64| pg_sys::Oid::from(number as u32);
+        ffi::become_worker(ffi::Database::AsRole(oid(database), oid(role)));
+        candles::refresh::run();
     }
 }

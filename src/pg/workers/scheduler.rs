@@ -1,5 +1,5 @@
 //! The scheduler: it keeps as many loaders running as there is work for, starts the workers of unfinished
-//! backfills, lists watched prefixes and prunes the history.
+//! backfills, lists watched prefixes, has candles refreshed and prunes the history.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use super::supervisor::Supervisor;
 use crate::error::{Error, Result};
 use crate::pg::backfill::row::unfinished;
 use crate::pg::backfill::start::{Place, missing};
+use crate::pg::candles::rounds::CandleRounds;
 use crate::pg::discovery::Rounds;
 use crate::pg::quality::gaps;
 use crate::pg::session::shared::{self, Presence, Role};
@@ -68,6 +69,7 @@ struct Scheduler {
     /// When holes were looked for, and the last load at that time.
     looked: Option<(Instant, i64)>,
     rounds: Rounds,
+    candles: CandleRounds,
 }
 
 impl Scheduler {
@@ -99,7 +101,7 @@ impl Scheduler {
         if self.looked.is_none_or(|(at, _)| at.elapsed() > REPORT_GAPS) {
             self.report_gaps()?;
         }
-        Ok(Some(pause))
+        Ok(Some(pause.min(self.candles.turn()?)))
     }
 
     /// Reports new holes in the trade ids, if something was loaded since the last time and nothing waits any more:

@@ -122,7 +122,7 @@ fn tables_of_version_4_get_what_version_5_added_and_their_wrong_registrations_ar
     execute(
         &mut client,
         "UPDATE ingestion.schema_version SET version = 4;
-         DROP TABLE ingestion.outages;
+         DROP TABLE ingestion.outages, ingestion.candles;
          DROP INDEX landing.raw_blobs_5m_empty_idx, ingestion.objects_conflicts_idx;
          ALTER TABLE ingestion.objects DROP COLUMN queued_at, DROP COLUMN watch;
          ALTER TABLE landing.raw_blobs_5m DROP COLUMN registered_at, DROP CONSTRAINT raw_blobs_5m_status_check,

@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 19] = [
+const TABLES: [&str; 20] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -32,6 +32,7 @@ const TABLES: [&str; 19] = [
     "ingestion.backfill_chunks",
     "ingestion.control",
     "ingestion.outages",
+    "ingestion.candles",
     "ingestion.schema_version",
     "ops.retention_jobs",
 ];

@@ -82,6 +82,7 @@ fn tables_are_granted_to_these_roles_only() {
          ingestion.backfill_workers: btc_ingest_reader SELECT
          ingestion.backfills: btc_ingest_monitor SELECT
          ingestion.backfills: btc_ingest_reader SELECT
+         ingestion.candles: btc_ingest_reader SELECT
          ingestion.control: btc_ingest_monitor SELECT
          ingestion.control: btc_ingest_reader SELECT
          ingestion.gap_notes: btc_ingest_reader SELECT
@@ -113,19 +114,27 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.backfill: btc_ingest_loader
      btc_ingest.backfill_failures: btc_ingest_loader
      btc_ingest.backfill_status: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest.bars: btc_ingest_reader
      btc_ingest.cancel_backfill: btc_ingest_loader
+     btc_ingest.complete_until: btc_ingest_reader
      btc_ingest.completeness: btc_ingest_reader
      btc_ingest.conditions: btc_ingest_reader
+     btc_ingest.create_candles: btc_ingest_admin
      btc_ingest.declare_asset: btc_ingest_admin
      btc_ingest.discover: btc_ingest_loader
      btc_ingest.doctor: btc_ingest_loader,btc_ingest_monitor
+     btc_ingest.drop_candles: btc_ingest_admin
      btc_ingest.explain_gap: btc_ingest_admin
      btc_ingest.import_incidents: btc_ingest_admin
      btc_ingest.inspect_s3: btc_ingest_loader
+     btc_ingest.last_price: btc_ingest_reader
      btc_ingest.load_s3_slice: btc_ingest_loader
+     btc_ingest.markouts: btc_ingest_reader
      btc_ingest.migrate: btc_ingest_admin
      btc_ingest.pause_ingest: btc_ingest_admin
+     btc_ingest.prices_at: btc_ingest_reader
      btc_ingest.quality_report: btc_ingest_reader
+     btc_ingest.refresh_candles: btc_ingest_admin
      btc_ingest.register_s3_slice: btc_ingest_loader
      btc_ingest.reload_slice: btc_ingest_admin
      btc_ingest.report_gaps: btc_ingest_loader
@@ -137,6 +146,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.slice_ledger: btc_ingest_reader
      btc_ingest.stats_since: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.sweep: btc_ingest_loader
+     btc_ingest.ticks: btc_ingest_reader
      btc_ingest.unwatch: btc_ingest_admin
      btc_ingest.verification_status: btc_ingest_reader
      btc_ingest.verify: btc_ingest_loader
@@ -150,6 +160,8 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.adopt_keys: no role
      btc_ingest_internal.backfill_worker_is_alive: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.begin_verification: btc_ingest_loader
+     btc_ingest_internal.candle_rows: btc_ingest_reader
+     btc_ingest_internal.candle_windows: btc_ingest_admin
      btc_ingest_internal.columns: no role
      btc_ingest_internal.duration_text: btc_ingest_loader
      btc_ingest_internal.finish_chunk: no role
@@ -157,6 +169,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.gap_rows: btc_ingest_reader
      btc_ingest_internal.grant_and_comment: no role
      btc_ingest_internal.id_holes: btc_ingest_reader
+     btc_ingest_internal.incomplete_ranges: btc_ingest_reader
      btc_ingest_internal.lag_by_asset: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.loaded_assets: btc_ingest_reader
      btc_ingest_internal.make_roles: no role
@@ -166,7 +179,9 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.objects_in_conflict: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.objects_waiting: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.order_loaded_objects: no role
+     btc_ingest_internal.owns_candles: btc_ingest_admin
      btc_ingest_internal.prefixes_waiting: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.refuse_symbol: btc_ingest_reader
      btc_ingest_internal.registry_pending: no role
      btc_ingest_internal.registry_wake: no role
      btc_ingest_internal.rename_stored_modes: no role
@@ -183,6 +198,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.tick_of_id: btc_ingest_reader
      btc_ingest_internal.verify_step: btc_ingest_loader
      btc_ingest_internal.wake_workers: no role
+     btc_ingest_internal.want_candles: btc_ingest_admin
      btc_ingest_internal.watched: btc_ingest_monitor,btc_ingest_reader";
 
 #[test]

@@ -60,12 +60,15 @@ fn the_views_have_these_columns_and_readers() {
     );
     must_be(
         &found,
-        "btc_ingest.conflicts: uri, loaded_at, rows_read, rows_conflicting, rows_rejected, rows_kept, example
+        "btc_ingest.candles: name, width, by, state, aggregate, chunk_interval, refreshed_at, wanted_from, wanted_to, \
+             last_error, created_by, created_at
+         btc_ingest.conflicts: uri, loaded_at, rows_read, rows_conflicting, rows_rejected, rows_kept, example
          btc_ingest.failures: uri, status, attempts, sqlstate, message, last_attempt_at, next_attempt_at, asset, \
             bucket_5m, backfill
          btc_ingest.gaps: asset, first_trade_id, last_trade_id, missing, state, before_time, after_time, since, \
              reason, noted_by, noted_at, filled_by, filled_at
          btc_ingest.gone: asset, from_bucket, to_bucket, slices, ticks, objects, chunks
+         btc_ingest.incomplete: asset, from_time, to_time, reason, what
          btc_ingest.lag: asset, newest_bucket, lag, waiting, oldest_waiting_bucket, oldest_waiting, \
              open_gaps, missing_ids, gaps_counted_at
          btc_ingest.outages: prefix, since, sqlstate, message, uri, probes, last_probe_at, next_probe_at
@@ -204,19 +207,27 @@ const MEMBERS: &str =
      function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
      function btc_ingest.backfill_failures(bigint,integer)
      function btc_ingest.backfill_status(bigint)
+     function btc_ingest.bars(text,timestamp with time zone,timestamp with time zone,text,numeric,bigint)
      function btc_ingest.cancel_backfill(bigint)
+     function btc_ingest.complete_until(text)
      function btc_ingest.completeness(text,timestamp with time zone,timestamp with time zone)
      function btc_ingest.conditions(timestamp with time zone,timestamp with time zone)
+     function btc_ingest.create_candles(interval,text,text,interval)
      function btc_ingest.declare_asset(text,boolean)
      function btc_ingest.discover(text)
      function btc_ingest.doctor(interval)
+     function btc_ingest.drop_candles(text)
      function btc_ingest.explain_gap(text,bigint,bigint,text)
      function btc_ingest.import_incidents(jsonb,interval)
      function btc_ingest.inspect_s3(text,jsonb)
+     function btc_ingest.last_price(text)
      function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
+     function btc_ingest.markouts(text,timestamp with time zone,timestamp with time zone,interval[])
      function btc_ingest.migrate()
      function btc_ingest.pause_ingest()
+     function btc_ingest.prices_at(text,timestamp with time zone[],interval)
      function btc_ingest.quality_report(timestamp with time zone,timestamp with time zone)
+     function btc_ingest.refresh_candles(timestamp with time zone,timestamp with time zone)
      function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
      function btc_ingest.reload_slice(text,timestamp with time zone)
      function btc_ingest.report_gaps()
@@ -228,6 +239,7 @@ const MEMBERS: &str =
      function btc_ingest.slice_ledger(text,timestamp with time zone,timestamp with time zone,boolean)
      function btc_ingest.stats_since(interval)
      function btc_ingest.sweep(integer)
+     function btc_ingest.ticks(text,timestamp with time zone,timestamp with time zone)
      function btc_ingest.unwatch(text)
      function btc_ingest.verification_status(bigint)
      function btc_ingest.verify(text,integer)
@@ -241,6 +253,8 @@ const MEMBERS: &str =
      function btc_ingest_internal.adopt_keys()
      function btc_ingest_internal.backfill_worker_is_alive(bigint,integer,integer)
      function btc_ingest_internal.begin_verification(text,timestamp with time zone,timestamp with time zone)
+     function btc_ingest_internal.candle_rows()
+     function btc_ingest_internal.candle_windows(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.columns(text)
      function btc_ingest_internal.duration_text(double precision)
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
@@ -248,6 +262,7 @@ const MEMBERS: &str =
      function btc_ingest_internal.gap_rows(text)
      function btc_ingest_internal.grant_and_comment(text)
      function btc_ingest_internal.id_holes(text)
+     function btc_ingest_internal.incomplete_ranges(text)
      function btc_ingest_internal.lag_by_asset()
      function btc_ingest_internal.loaded_assets()
      function btc_ingest_internal.make_roles()
@@ -257,7 +272,9 @@ const MEMBERS: &str =
      function btc_ingest_internal.objects_in_conflict()
      function btc_ingest_internal.objects_waiting()
      function btc_ingest_internal.order_loaded_objects()
+     function btc_ingest_internal.owns_candles()
      function btc_ingest_internal.prefixes_waiting()
+     function btc_ingest_internal.refuse_symbol(text)
      function btc_ingest_internal.registry_pending()
      function btc_ingest_internal.registry_wake()
      function btc_ingest_internal.rename_stored_modes()
@@ -276,15 +293,18 @@ text,boolean)
      function btc_ingest_internal.tick_of_id(text,bigint)
      function btc_ingest_internal.verify_step(bigint,integer)
      function btc_ingest_internal.wake_workers()
+     function btc_ingest_internal.want_candles(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.watched()
      schema btc_ingest
      schema btc_ingest_internal
      type btc_ingest.load_report
      type btc_ingest_internal.tick
+     view btc_ingest.candles
      view btc_ingest.conflicts
      view btc_ingest.failures
      view btc_ingest.gaps
      view btc_ingest.gone
+     view btc_ingest.incomplete
      view btc_ingest.lag
      view btc_ingest.outages
      view btc_ingest.progress

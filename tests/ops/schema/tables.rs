@@ -40,6 +40,7 @@ fn the_tables_are_these() {
          ingestion.backfill_chunks r
          ingestion.backfill_workers r
          ingestion.backfills r
+         ingestion.candles r
          ingestion.control r
          ingestion.gap_notes r
          ingestion.load_history r
@@ -128,7 +129,7 @@ fn offsets_and_retention_jobs_have_the_documented_columns() {
 }
 
 /// The tables that the documented schema does not have, and their columns.
-const OUR_TABLES: [(&str, &str); 10] = [
+const OUR_TABLES: [(&str, &str); 11] = [
     (
         "ingestion.objects",
         "s3_uri text not null
@@ -282,6 +283,20 @@ const OUR_TABLES: [(&str, &str); 10] = [
          next_probe_at timestamp with time zone not null default clock_timestamp()",
     ),
     (
+        "ingestion.candles",
+        "name text not null
+         width interval not null
+         by_time text not null default 'event_time'::text
+         aggregate text
+         chunk_interval interval not null default '7 days'::interval
+         refreshed_at timestamp with time zone
+         wanted_from timestamp with time zone
+         wanted_to timestamp with time zone
+         last_error text
+         created_by text not null default SESSION_USER
+         created_at timestamp with time zone not null default now()",
+    ),
+    (
         "ingestion.schema_version",
         "only_row boolean not null default true
          version integer not null
@@ -317,6 +332,8 @@ fn keys_and_checks_are_these() {
          ingestion.backfills CHECK ((status = ANY (ARRAY['pending'::text, 'listing'::text, 'loading'::text, \
              'done'::text, 'stopped'::text, 'cancelled'::text])))
          ingestion.backfills PRIMARY KEY (id)
+         ingestion.candles CHECK ((by_time = ANY (ARRAY['event_time'::text, 'trade_time'::text])))
+         ingestion.candles PRIMARY KEY (name)
          ingestion.control CHECK (only_row)
          ingestion.control PRIMARY KEY (only_row)
          ingestion.gap_notes CHECK ((kind = ANY (ARRAY['explained'::text, 'reported'::text])))

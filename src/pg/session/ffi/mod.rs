@@ -18,6 +18,7 @@ mod jsonb;
 mod locks;
 mod privileges;
 mod raise;
+mod results;
 mod rows;
 mod session;
 mod setting;
@@ -46,6 +47,7 @@ pub use locks::{
 };
 pub use privileges::RunAs;
 pub use raise::{Report, raise};
+pub use results::{ResultRows, Value};
 pub use rows::{Row, for_each_row};
 pub use session::{
     current_database, database_encoding, in_recovery, in_transaction_block, is_preloading, is_read_only, is_upgrading,

@@ -1,0 +1,5 @@
+//! Candles: making and dropping them, and keeping those of the Community edition current.
+
+pub mod commands;
+pub mod refresh;
+pub mod rounds;

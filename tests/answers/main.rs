@@ -1,0 +1,11 @@
+//! Questions about the stored ticks: ranges, last prices, candles, prices as of times, bars.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod aggregates;
+mod answers_fixture;
+mod candles;
+mod cookbook;
+mod owners;
+mod series;
+mod ticks;
