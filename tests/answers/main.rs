@@ -6,6 +6,7 @@ mod aggregates;
 mod answers_fixture;
 mod candles;
 mod cookbook;
+mod duckdb;
 mod owners;
 mod series;
 mod ticks;

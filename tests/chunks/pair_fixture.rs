@@ -168,11 +168,11 @@ impl PairFixture {
         self.chunks.must_hold_chunks(&self.all);
         let ticks = "SELECT to_jsonb(t) - 'ingested_at' #>> '{}' FROM market_data.btc_ticks t ORDER BY 1";
         assert!(texts(&mut self.objects.client, ticks) == texts(&mut self.chunks.client, ticks));
-        let records = "SELECT (to_jsonb(o) - '{registered_at, loaded_at, attempt_started_at, backfill,
-                                                  load_order}'::text[])::text
+        let records = "SELECT (to_jsonb(o) - '{registered_at, queued_at, loaded_at, attempt_started_at,
+                                                  backfill, load_order}'::text[])::text
                        FROM ingestion.objects o
                      UNION ALL SELECT (to_jsonb(s) - 'loaded_at')::text FROM ingestion.object_slices s
-                     UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at}'::text[])::text
+                     UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at, registered_at}'::text[])::text
                          FROM landing.raw_blobs_5m b
                      UNION ALL SELECT (to_jsonb(f) - 'updated_at')::text FROM ingestion.stream_offsets f
                      UNION ALL SELECT concat_ws(' ', s3_uri, etag, outcome, bytes, rows_read, rows_inserted,

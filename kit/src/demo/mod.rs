@@ -2,6 +2,8 @@
 //!
 //! Everything lies in one directory: `$BTC_INGEST_DEMO_DIR`, or `btc_ingest-demo` in the temporary directory.
 
+mod chart;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use lexopt::Parser;
 use lexopt::prelude::{Long, Short, Value};
+
+use chart::Candle;
 
 use crate::cluster::Cluster;
 use crate::command::{library_dir, run, server_program};
@@ -112,9 +116,12 @@ pub fn up() -> Result<(), String> {
     println!();
     show(&cluster, "SELECT * FROM btc_ingest.doctor();")?;
     compare(&cluster, &objects)?;
+    println!();
+    show_candles(&cluster)?;
 
     println!("\nUp after {:.1} s. Go on with:\n", start.elapsed().as_secs_f64());
     println!("    psql -h 127.0.0.1 -p {} -U postgres {DATABASE}\n    make demo-down", cluster.port());
+    println!("\nQueries to try: docs/use/cookbook.md");
     undo.not_needed();
     Ok(())
 }
@@ -317,6 +324,28 @@ fn load(cluster: &Cluster, uri: &str) -> Result<String, String> {
         value("slices")?,
     );
     Ok(outcome)
+}
+
+/// Makes candles and draws them.
+fn show_candles(cluster: &Cluster) -> Result<(), String> {
+    show(cluster, "SELECT btc_ingest.create_candles('5 minutes');")?;
+    let sql = "SELECT to_char(bucket AT TIME ZONE 'UTC', 'HH24:MI'), open, high, low, close
+  FROM market_data.btc_ohlcv_5m WHERE symbol = 'BTCUSDT' ORDER BY bucket;";
+    println!("{DATABASE}=# {sql}");
+    let output = cluster.psql_with(DATABASE, &["-A", "-t", "-F", "|"], sql)?;
+    let candle = |line: &str| {
+        let mut fields = line.split('|');
+        let label = fields.next().unwrap_or_default().to_owned();
+        let prices: Vec<f64> = fields.map_while(|field| field.parse().ok()).collect();
+        let prices = prices.try_into().map_err(|_| format!("no candle: {line}"))?;
+        Ok(Candle { label, prices })
+    };
+    let candles = output.lines().map(candle).collect::<Result<Vec<_>, String>>()?;
+    if candles.len() != 24 {
+        return Err(format!("expected 24 candles, got {}", candles.len()));
+    }
+    print!("{}", chart::draw(&candles));
+    Ok(())
 }
 
 /// Runs a statement through psql and shows both.
