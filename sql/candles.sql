@@ -193,6 +193,47 @@ it outside BEGIN … COMMIT, because it commits. Workers find by themselves what
 from: start of the range. Default null: no limit.
 to: end (exclusive) of the range. Default null: no limit.';
 
+-- A job of TimescaleDB, as run_sweep is one. It does what the worker does, in the session of the job's owner.
+DO $make$
+BEGIN
+    EXECUTE format($procedure$
+CREATE PROCEDURE btc_ingest.run_candles(job_id integer DEFAULT NULL, config jsonb DEFAULT '{}')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    todo record;
+    place integer := 0;
+    began pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+BEGIN
+    IF btc_ingest_internal.owns_candles() IS NOT TRUE THEN
+        RAISE EXCEPTION 'only the owner of the tables may refresh candles in its session' USING ERRCODE = 'TK032',
+            HINT = 'Let the owner of market_data.btc_ticks add the job, or CALL btc_ingest.refresh_candles().';
+    END IF;
+    -- The last ten minutes change still, and are computed when they are read.
+    SELECT pg_catalog.array_agg(w.aggregate) AS views, pg_catalog.array_agg(w.first) AS firsts,
+           pg_catalog.array_agg(w.after) AS afters, pg_catalog.count(*) AS windows
+      INTO todo
+      FROM btc_ingest_internal.candle_windows('-infinity'::pg_catalog.timestamptz,
+               began OPERATOR(pg_catalog.-) '10 minutes'::pg_catalog.interval) w;
+    WHILE place OPERATOR(pg_catalog.<) todo.windows LOOP
+        place := place OPERATOR(pg_catalog.+) 1;
+        CALL %1$s.refresh_continuous_aggregate(todo.views[place], todo.firsts[place], todo.afters[place]);
+    END LOOP;
+    UPDATE ingestion.candles SET refreshed_at = began, last_error = NULL WHERE aggregate IS NOT NULL;
+END
+$$
+$procedure$, (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+               WHERE e.extname = 'timescaledb'));
+END
+$make$;
+COMMENT ON PROCEDURE btc_ingest.run_candles(integer, jsonb) IS
+'Computes the candles again whose ticks have changed, as a worker does where btc_ingest is preloaded. Made for a job of
+TimescaleDB, by the owner of the tables: SELECT add_job(''btc_ingest.run_candles'', ''1 minute''). CALL it outside
+BEGIN … COMMIT, because it commits.
+
+job_id: number of the job, which TimescaleDB passes. Without meaning here.
+config: configuration of the job, which TimescaleDB passes. Without meaning here.';
+
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION btc_ingest_internal.candle_rows() TO btc_ingest_reader;
 GRANT SELECT ON btc_ingest.candles TO btc_ingest_reader;
@@ -201,4 +242,6 @@ GRANT EXECUTE ON FUNCTION
     btc_ingest_internal.want_candles(timestamptz, timestamptz),
     btc_ingest_internal.candle_windows(timestamptz, timestamptz), btc_ingest_internal.owns_candles()
 TO btc_ingest_admin;
-GRANT EXECUTE ON PROCEDURE btc_ingest.refresh_candles(timestamptz, timestamptz) TO btc_ingest_admin;
+GRANT EXECUTE ON PROCEDURE
+    btc_ingest.refresh_candles(timestamptz, timestamptz), btc_ingest.run_candles(integer, jsonb)
+TO btc_ingest_admin;

@@ -174,6 +174,12 @@ facts! {
         Some("Name a symbol as it is stored: SELECT DISTINCT asset FROM ingestion.object_slices;");
     Error::InvalidArgument { .. } => "TK031", Useless,
         Some("The message says which values are right; docs/use/reference.md describes every argument.");
+    Error::TooManyChunks { .. } => "TK033", Useless,
+        Some("Are the times right? options '{\"time_unit\": …}' says in which unit they are. If they are, split the \
+              object, or raise max_locks_per_transaction and restart the server.");
+    Error::TooManyLocks { .. } => "TK034", MayHelp,
+        Some("Load fewer objects in one transaction: COMMIT between the calls, or CALL btc_ingest.run_sweep(), which \
+              commits after each object. Or raise max_locks_per_transaction and restart the server.");
 
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");

@@ -13,7 +13,7 @@ use btc_ingest_kit::sql::{Session, execute, text};
 use btc_ingest_kit::ticks::PRICE_UNIT;
 use btc_ingest_kit::wait::wait_until;
 
-use crate::answers_fixture::generated;
+use crate::answers_fixture::{AnswersFixture, generated};
 
 /// Within this time a worker must have the candles up to date.
 const PROMISED: Duration = Duration::from_secs(60);
@@ -196,4 +196,33 @@ fn an_administrator_waits_for_the_worker_that_refreshes() {
         must_hold_candles(&mut fixture.client, &format!("market_data.btc_ohlcv_{name}"), &all, width, by);
     }
     assert_eq!(fixture.number("SELECT count(*) FROM btc_ingest.candles WHERE wanted_from IS NOT NULL"), 0);
+}
+
+#[test]
+fn a_job_of_timescaledb_refreshes_where_no_worker_runs() {
+    let mut fixture = AnswersFixture::new();
+    if fixture.text("SHOW timescaledb.license") != "timescale" {
+        println!("skipped: needs the Community edition");
+        return;
+    }
+    let all = generated("BTCUSDT", 4, 3);
+    let slices: Vec<&[Tick]> = all.chunk_by(|a, b| a.bucket_us() == b.bucket_us()).collect();
+    fixture.load("0", slices[0]);
+    fixture.load("2", slices[2]);
+    fixture.run("SELECT btc_ingest.create_candles('1 minute')");
+    let relation = "market_data.btc_ohlcv_1m";
+    fixture.run("CALL btc_ingest.run_candles()");
+    assert_eq!(fixture.text("SELECT state FROM btc_ingest.candles"), "kept");
+    fixture.load("1", slices[1]);
+    let wanted = candles(&all, MINUTE, By::Event);
+    assert_ne!(stored_candles(&mut fixture.client, relation), wanted, "the late slice needs a refresh");
+    fixture.run("SELECT add_job('btc_ingest.run_candles', '1 second')");
+    let client = &mut fixture.client;
+    wait_until("the job", PROMISED, || stored_candles(client, relation) == wanted);
+    // Other roles would run the owner's functions with their own privileges.
+    fixture.run(&role("job_admin"));
+    fixture.run("ALTER ROLE job_admin LOGIN; GRANT btc_ingest_admin TO job_admin");
+    let error = fixture.db.client_as("job_admin").batch_execute("CALL btc_ingest.run_candles()").unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "TK032");
+    fixture.run("SELECT delete_job(job_id) FROM timescaledb_information.jobs WHERE proc_name = 'run_candles'");
 }

@@ -10,3 +10,4 @@ mod logged;
 mod order;
 mod prefixes;
 mod standby;
+mod wide;

@@ -30,7 +30,7 @@ pub fn run(id: i64, slot: i32) {
     let _presence = Presence::enter(Role::Backfill);
     lock_waits::limit_in_unit_process();
     ffi::end_in_order();
-    let mut objects = ObjectWorker::new(slot);
+    let mut objects = ObjectWorker::new(id, slot);
     while !ffi::is_ending() {
         ffi::reload_settings();
         let goes_on = match ffi::survive(|| turn(id, &mut objects)) {
@@ -101,6 +101,9 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
         Some(backfill) if backfill.status.is_running() => backfill,
         _ => return Ok(false),
     };
+    if !objects.loading.has_place()? {
+        return Ok(false);
+    }
     if backfill.paused {
         objects.loading.release_all()?;
         ffi::show_activity(Some("paused"));
@@ -226,7 +229,7 @@ fn build_chunk(backfill: &Backfill, slot: i32, unit: units::Unit) -> Result<()> 
             pause_after_failure();
         }
         build::Outcome::OutOfResources(failure) => end::stop(backfill.id, &failure)?,
-        build::Outcome::Outage => {}
+        build::Outcome::Outage | build::Outcome::Lost => {}
     }
     Ok(())
 }

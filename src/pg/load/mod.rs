@@ -11,6 +11,7 @@ pub mod offsets;
 pub mod one;
 pub mod plan;
 pub mod probe;
+pub mod reach;
 pub mod record;
 pub mod register;
 pub mod rejects;

@@ -36,6 +36,7 @@ fn a_healthy_installation_passes_every_check() {
             "indexes",
             "jobs",
             "loaded slices",
+            "locks of other sessions",
             "migration",
             "outages",
             "preload btc_ingest",

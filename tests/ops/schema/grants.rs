@@ -142,6 +142,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.requeue_failed: btc_ingest_loader
      btc_ingest.resume_ingest: btc_ingest_admin
      btc_ingest.retry: btc_ingest_loader
+     btc_ingest.run_candles: btc_ingest_admin
      btc_ingest.run_sweep: btc_ingest_loader
      btc_ingest.skip: btc_ingest_admin
      btc_ingest.slice_ledger: btc_ingest_reader

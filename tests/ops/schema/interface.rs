@@ -257,6 +257,7 @@ const MEMBERS: &str =
      function btc_ingest.requeue_failed(interval)
      function btc_ingest.resume_ingest()
      function btc_ingest.retry(text,text,timestamp with time zone,interval)
+     function btc_ingest.run_candles(integer,jsonb)
      function btc_ingest.run_sweep(integer,jsonb)
      function btc_ingest.skip(text,text,text,timestamp with time zone,interval)
      function btc_ingest.slice_ledger(text,timestamp with time zone,timestamp with time zone,boolean)
