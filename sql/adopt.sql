@@ -191,6 +191,8 @@ BEGIN
        TO btc_ingest_monitor;
     -- The view lag asks whether a slice has ticks. It reads no price.
     GRANT SELECT (bucket_5m, symbol) ON market_data.btc_ticks TO btc_ingest_monitor;
+    -- The view conflicts counts rejected rows and says why one was rejected. It reads no value of a row.
+    GRANT SELECT (s3_uri, etag, reason) ON landing.rejected_ticks TO btc_ingest_monitor;
     FOR item IN SELECT * FROM btc_ingest_internal.columns(vector_schema) LOOP
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', item.on_table, item.name, item.description);
     END LOOP;

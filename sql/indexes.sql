@@ -37,6 +37,8 @@ AS $$
         -- What the views count: lag reads only this index.
         ('ingestion.objects', '(asset, span_from, queued_at, backfill)', 'objects_waiting_idx', '',
             'status IN (''pending'', ''failed'')'),
+        -- Empty as a rule: every load looks here for its assets.
+        ('ingestion.id_sets', '(asset)', 'id_sets_not_held_idx', '', 'kind <> ''held'''),
         -- What stats and doctor() count. These indexes hold few rows, however many the tables hold.
         ('landing.raw_blobs_5m', '(s3_uri)', 'raw_blobs_5m_quarantined_idx', '', 'status = ''quarantined'''),
         ('ingestion.load_history', '(started_at)', 'load_history_failed_idx', '', 'sqlstate IS NOT NULL'),

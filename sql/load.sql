@@ -88,9 +88,11 @@ registered_asset: the asset.
 object_status: status of the object, "pending".
 note: "registered", or the object that the registry row names instead.';
 
+-- What doctor() reads of large tables, it reads in the order of an index up to a limit. A bitmap would read all first.
 CREATE FUNCTION btc_ingest.doctor(since interval DEFAULT '24 hours')
 RETURNS TABLE (name text, ok boolean, detail text, hint text)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off SET lock_timeout = '1s'
+SET enable_bitmapscan = off
 AS 'MODULE_PATHNAME', 'doctor_wrapper';
 COMMENT ON FUNCTION btc_ingest.doctor(interval) IS
 'Checks the installation: libraries, versions, tables, indexes, workers, queue, disk, credentials, prefixes and clocks.

@@ -130,7 +130,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $migrate$
 DECLARE
-    library_version CONSTANT integer := 5;
+    library_version CONSTANT integer := 6;
     ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
     timescale text;
     vector text;
@@ -235,6 +235,7 @@ BEGIN
         made := made || item.name;
     END LOOP;
     INSERT INTO ingestion.control DEFAULT VALUES ON CONFLICT DO NOTHING;
+    PERFORM btc_ingest_internal.make_id_sets();
 
     IF NOT EXISTS (SELECT FROM pg_trigger
                     WHERE tgrelid = 'landing.raw_blobs_5m'::regclass AND tgname = 'registry_pending') THEN

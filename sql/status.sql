@@ -112,8 +112,24 @@ BEGIN
         SELECT (SELECT s.asset FROM ingestion.object_slices s WHERE s.asset > a.asset ORDER BY s.asset LIMIT 1)
           FROM assets a WHERE a.asset IS NOT NULL
     ), waiting AS (
-        SELECT q.asset, count(*) AS objects, min(q.bucket_5m) AS bucket, max(q.waiting) AS longest
-          FROM btc_ingest_internal.objects_waiting() q GROUP BY q.asset
+        -- The same rows as in objects_waiting(). Little is computed for each of them, as there may be millions.
+        SELECT q.asset, sum(q.objects)::bigint AS objects, min(q.bucket) AS bucket,
+               statement_timestamp() - min(q.since) AS longest
+          FROM (SELECT o.asset, count(*) AS objects, min(o.span_from) FILTER (WHERE isfinite(o.span_from)) AS bucket,
+                       min(o.queued_at) AS since
+                  FROM ingestion.objects o
+                 WHERE o.status IN ('pending', 'failed')
+                   AND (o.backfill = ANY (ARRAY(SELECT c.id FROM ingestion.backfills c WHERE c.status = 'cancelled')))
+                       IS NOT TRUE
+                 GROUP BY o.asset
+                UNION ALL
+                SELECT r.asset, count(*), min(r.bucket_5m), min(coalesce(r.registered_at, r.created_at))
+                  FROM landing.raw_blobs_5m r
+                 WHERE r.status = 'pending' AND r.queued_at IS NULL
+                   AND NOT EXISTS (SELECT FROM ingestion.objects o
+                                    WHERE o.s3_uri = r.s3_uri AND o.status IN ('pending', 'failed'))
+                 GROUP BY r.asset) AS q
+         GROUP BY q.asset
     ), newest AS (
         -- What objects hold, and not what is registered, as far as it is stored still.
         SELECT a.asset, (SELECT s.bucket_5m FROM ingestion.object_slices s

@@ -35,6 +35,9 @@ VALUES
         'One row per object in S3, with its status: the unit of claim, attempt and retry. Rows are never pruned'),
     ('ingestion.object_slices', 'PRIMARY KEY (s3_uri, etag, bucket_5m, asset)',
         'What each loaded version of an object holds of which slice. The view btc_ingest.gaps is computed from it'),
+    ('ingestion.id_sets', 'PRIMARY KEY (id)',
+        'Trade ids that loaded objects hold, gathered per asset from ingestion.object_slices: what its sets hold '
+        'together. Triggers add sets, and loads merge them'),
     ('ingestion.gap_notes', 'PRIMARY KEY (asset, first_trade_id, last_trade_id, kind)',
         'Holes in trade ids that were explained or reported. The view btc_ingest.gaps shows all holes'),
     ('ingestion.assets', 'PRIMARY KEY (asset)',
@@ -272,6 +275,17 @@ VALUES
         'Whether the object''s producer had registered it, but not for this bucket and asset'),
     ('ingestion.object_slices', 'first_seen', 'timestamp with time zone', '', true,
         'When the slice was loaded first, if reload_slice() has loaded it again; null: loaded_at'),
+
+    ('ingestion.id_sets', 'id', 'bigint', 'GENERATED ALWAYS AS IDENTITY', false,
+        'Number of the set'),
+    ('ingestion.id_sets', 'asset', 'text', 'NOT NULL', false,
+        'Symbol of the asset'),
+    ('ingestion.id_sets', 'kind', 'text', 'NOT NULL CHECK (kind IN (''held'', ''lost'', ''sparse''))', true,
+        'held: loaded objects hold these ids; lost: the asset has lost ids, and its sets do not count until they are '
+        'gathered anew; sparse: the asset has too many ranges of ids to gather them. Where sets do not count, the '
+        'slices do'),
+    ('ingestion.id_sets', 'ids', 'int8multirange', '', true,
+        'The ids; null unless they are held'),
 
     ('ingestion.gap_notes', 'asset', 'text', 'NOT NULL', false,
         'Symbol of the asset'),

@@ -320,6 +320,26 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The ticks reach over more chunks than one load may lock.
+    #[error("the ticks reach over {chunks} chunks, {span}: {locks} locks, and one load may hold {most}")]
+    TooManyChunks {
+        /// The chunks of the batches so far.
+        chunks: usize,
+        /// The dates on which the first and the last one begin, as "from … to …".
+        span: String,
+        /// The locks of all these chunks and their indexes.
+        locks: usize,
+        /// The most locks that a load may hold.
+        most: usize,
+    },
+    /// The transaction has taken its locks for loads before this one.
+    #[error("the transaction would hold {wanted} locks, and one transaction of btc_ingest may hold {limit}")]
+    TooManyLocks {
+        /// The locks that it would hold.
+        wanted: usize,
+        /// The most locks that it may hold.
+        limit: usize,
+    },
     /// A registry row, or what is registered of an object, is beyond the limits for producers.
     #[error("{why}")]
     BadRegistration {

@@ -7,6 +7,9 @@ use crate::ticks::{BUCKET_US, PRICE_UNIT, QUANTITY_UNIT, Tick, decimal_text, tim
 /// Where [`ticks`] begin: the start of a bucket.
 pub const START: &str = "2024-08-08T12:00:00Z";
 
+/// A week in microseconds.
+const WEEK_US: i64 = 7 * 86_400 * 1_000_000;
+
 /// Makes `count` ticks of BTCUSDT, one per second from [`START`] on, with ids from `first_id` on and no two alike.
 pub fn ticks(first_id: i64, count: usize) -> Vec<Tick> {
     ticks_of("BTCUSDT", first_id, count)
@@ -40,6 +43,20 @@ pub fn but(tick: &Tick, change: impl FnOnce(&mut Tick)) -> Tick {
 /// Returns a copy of a tick, so many buckets later.
 pub fn moved(tick: &Tick, buckets: i64) -> Tick {
     but(tick, |tick| tick.event_time_us += buckets * BUCKET_US)
+}
+
+/// Makes one tick of a symbol in each of so many weeks from a time on, so that each lies in a chunk of its own.
+pub fn weekly(symbol: &str, first_id: i64, from: &str, weeks: usize) -> Vec<Tick> {
+    let first = &ticks_of(symbol, first_id, 1)[0];
+    (0..weeks as i64)
+        .map(|week| {
+            but(first, |tick| {
+                tick.event_time_us = time_us(from) + week * WEEK_US;
+                tick.trade_time_us = Some(tick.event_time_us);
+                tick.trade_id = first_id + week;
+            })
+        })
+        .collect()
 }
 
 /// Returns everything that a table must hold of a tick, as text.

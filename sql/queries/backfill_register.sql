@@ -35,6 +35,7 @@ WITH this AS (
     UPDATE ingestion.backfills
        SET objects_total = coalesce(objects_total, 0) + (SELECT count(*) FROM listed),
            objects_known = objects_known + (SELECT count(*) FROM known),
+           sqlstate = NULL, message = NULL,
            bytes_total = bytes_total + (SELECT coalesce(sum(listed_size), 0) FROM written),
            state = state || $8 || jsonb_build_object('passed_over', coalesce((state ->> 'passed_over')::bigint, 0) + $9)
      WHERE id = $1

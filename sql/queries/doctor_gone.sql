@@ -1,6 +1,7 @@
 -- Slices that are loaded and whose chunk does not exist, per asset and gap between chunks: the first and the last slice
--- of each, found by the index, so that it takes no longer if many are gone. to_bucket is exclusive; retained says
--- whether chunks exist behind the gap only, as retention leaves it.
+-- of each, found by the index, so that it takes no longer if many are gone. (Without OFFSET 0, the planner would expect
+-- hardly any row whose object is loaded, and read all.) to_bucket is exclusive; retained says whether chunks exist
+-- behind the gap only, as retention leaves it.
 WITH RECURSIVE assets AS (
     (SELECT s.asset FROM ingestion.object_slices s ORDER BY s.asset LIMIT 1)
     UNION ALL
@@ -22,15 +23,17 @@ SELECT coalesce(json_agg(json_build_object(
            'retained', g.gap_from = '-infinity' AND g.gap_to < 'infinity') ORDER BY f.bucket_5m, a.asset), '[]')::text
   FROM assets a CROSS JOIN gaps g
  CROSS JOIN LATERAL (
-    SELECT s.bucket_5m, s.s3_uri
-      FROM ingestion.object_slices s
-      JOIN ingestion.objects o ON o.s3_uri = s.s3_uri AND o.etag = s.etag AND o.loaded_at IS NOT NULL
-     WHERE s.asset = a.asset AND s.bucket_5m >= g.gap_from AND s.bucket_5m < g.gap_to
-     ORDER BY s.bucket_5m LIMIT 1) AS f
+    SELECT c.bucket_5m, c.s3_uri
+      FROM (SELECT s.bucket_5m, s.s3_uri, s.etag FROM ingestion.object_slices s
+             WHERE s.asset = a.asset AND s.bucket_5m >= g.gap_from AND s.bucket_5m < g.gap_to
+             ORDER BY s.bucket_5m OFFSET 0) AS c
+     WHERE c.etag = (SELECT o.etag FROM ingestion.objects o WHERE o.s3_uri = c.s3_uri AND o.loaded_at IS NOT NULL)
+     LIMIT 1) AS f
  CROSS JOIN LATERAL (
-    SELECT s.bucket_5m, s.s3_uri
-      FROM ingestion.object_slices s
-      JOIN ingestion.objects o ON o.s3_uri = s.s3_uri AND o.etag = s.etag AND o.loaded_at IS NOT NULL
-     WHERE s.asset = a.asset AND s.bucket_5m >= g.gap_from AND s.bucket_5m < g.gap_to
-     ORDER BY s.bucket_5m DESC LIMIT 1) AS l
+    SELECT c.bucket_5m, c.s3_uri
+      FROM (SELECT s.bucket_5m, s.s3_uri, s.etag FROM ingestion.object_slices s
+             WHERE s.asset = a.asset AND s.bucket_5m >= g.gap_from AND s.bucket_5m < g.gap_to
+             ORDER BY s.bucket_5m DESC OFFSET 0) AS c
+     WHERE c.etag = (SELECT o.etag FROM ingestion.objects o WHERE o.s3_uri = c.s3_uri AND o.loaded_at IS NOT NULL)
+     LIMIT 1) AS l
  WHERE g.gap_from < g.gap_to

@@ -1,5 +1,5 @@
--- What the ingestion's own tables say about backfills that have stopped, watches whose last listing failed, and loads
--- since $1 with rows that conflicted or were rejected. $2: loads to look at.
+-- What the ingestion's own tables say about backfills that have stopped or wait for a listing, watches whose last
+-- listing failed, and loads since $1 with rows that conflicted or were rejected. $2: loads to look at.
 SELECT json_build_object(
     'backfills', (SELECT coalesce(json_agg(json_build_object(
                              'id', b.id, 'message', coalesce(b.message, 'unknown'),
@@ -8,6 +8,11 @@ SELECT json_build_object(
                                             b.prefixes, b.from_time, b.to_time, b.parallel, b.mode))
                          ORDER BY b.id), '[]')
                     FROM ingestion.backfills b WHERE b.status = 'stopped'),
+    'listings', (SELECT coalesce(json_agg(json_build_object(
+                            'id', b.id, 'message', coalesce(b.message, 'unknown'), 'sqlstate', b.sqlstate,
+                            'call', format('SELECT * FROM btc_ingest.backfill_status(%s);', b.id))
+                        ORDER BY b.id), '[]')
+                   FROM ingestion.backfills b WHERE b.status = 'listing' AND b.sqlstate LIKE 'S3%'),
     'watches', (SELECT coalesce(json_agg(json_build_object(
                            'prefix', substr(w.source, 7),
                            'sqlstate', w.state #>> '{last, problem, sqlstate}',

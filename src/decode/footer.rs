@@ -29,6 +29,8 @@ const MAGIC: &[u8; 4] = b"PAR1";
 const ENCRYPTED_MAGIC: &[u8; 4] = b"PARE";
 /// How many characters of a column's name are shown.
 const SHOWN_NAME: usize = 60;
+/// How many characters of the name of a file's writer are shown and stored.
+const SHOWN_WRITER: usize = 500;
 /// Magic, footer length, magic.
 const SMALLEST: u64 = 12;
 /// The bytes that are fetched at first. Most footers are smaller.
@@ -143,8 +145,13 @@ impl FileMeta {
     }
 
     /// Returns the name of the library that wrote the file, if the file names it.
-    pub fn writer(&self) -> Option<&str> {
+    fn writer(&self) -> Option<&str> {
         self.metadata.file_metadata().created_by()
+    }
+
+    /// Returns the name of the library that wrote the file as it is stored and shown. The file may name it as it likes.
+    pub fn shown_writer(&self) -> Option<String> {
+        self.writer().map(|writer| printable(writer, SHOWN_WRITER))
     }
 
     /// Returns the position of the row with this number.

@@ -174,6 +174,12 @@ facts! {
         Some("Name a symbol as it is stored: SELECT DISTINCT asset FROM ingestion.object_slices;");
     Error::InvalidArgument { .. } => "TK031", Useless,
         Some("The message says which values are right; docs/use/reference.md describes every argument.");
+    Error::TooManyChunks { .. } => "TK033", Useless,
+        Some("Are the times right? options '{\"time_unit\": …}' says in which unit they are. If they are, split the \
+              object, or raise max_locks_per_transaction and restart the server.");
+    Error::TooManyLocks { .. } => "TK034", MayHelp,
+        Some("Load fewer objects in one transaction: COMMIT between the calls, or CALL btc_ingest.run_sweep(), which \
+              commits after each object. Or raise max_locks_per_transaction and restart the server.");
 
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");
@@ -186,6 +192,9 @@ facts! {
         Some("This is a bug: please report it with the server log.");
 }
 
+/// What to do about tables that a newer library has migrated. `migrate()` of this library would refuse them as well.
+const NEWER_TABLES: &str = "Install the newer btc_ingest that the tables are of, restart the server if btc_ingest is \
+     preloaded, then: ALTER EXTENSION btc_ingest UPDATE;";
 /// Arguments of functions, which are no options.
 const ARGUMENTS: [&str; 3] = ["uri", "asset", "bucket_5m"];
 
@@ -214,6 +223,7 @@ impl Error {
     pub fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Error::UriNotAllowed { allowed, wanted } => Some(Cow::Owned(allowing(allowed, wanted))),
+            Error::SchemaVersion { tables, library } if tables > library => Some(Cow::Borrowed(NEWER_TABLES)),
             // The message says what the argument of a function must be.
             Error::InvalidOption { key, .. } if ARGUMENTS.contains(&key.as_str()) => None,
             _ => facts(self).hint.map(Cow::Borrowed),
@@ -277,6 +287,13 @@ mod tests {
         let reload = "SELECT pg_reload_conf(); -- as a superuser.";
         assert_eq!(hint(" "), format!("{set}'s3://b/it''s'; {reload}"));
         assert_eq!(hint("s3://a ,s3://c/d"), format!("{set}'s3://a, s3://c/d, s3://b/it''s'; {reload}"));
+    }
+
+    #[test]
+    fn tables_that_are_newer_than_the_library_need_a_newer_library_and_no_migration() {
+        let hint = |tables, library| Error::SchemaVersion { tables, library }.hint().unwrap().into_owned();
+        assert!(hint(4, 5).contains("migrate()"));
+        assert!(hint(6, 5).starts_with("Install the newer btc_ingest") && !hint(6, 5).contains("migrate()"));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use super::Error;
 const TRANSIENT_CLASSES: [&str; 4] = ["08", "40", "55", "57"];
 /// The SQLSTATE class of exhausted resources: disk, memory, connections, locks.
 const RESOURCES_CLASS: &str = "53";
+/// SQLSTATE of a full disk.
+const DISK_FULL: &str = "53100";
 /// SQLSTATE of a statement that was cancelled by a user or by its time limit.
 const QUERY_CANCELED: &str = "57014";
 /// SQLSTATE of a lock that was not granted within `lock_timeout`.
@@ -42,6 +44,11 @@ impl Verdict {
         }
     }
 
+    /// Returns whether the SQLSTATE is that of a full disk.
+    pub fn is_disk_full(sqlstate: &str) -> bool {
+        sqlstate == DISK_FULL
+    }
+
     /// Returns whether another attempt may succeed.
     pub fn is_worth_another_attempt(self) -> bool {
         self != Verdict::Permanent
@@ -59,6 +66,7 @@ impl Error {
     pub fn verdict(&self) -> Verdict {
         match self {
             Error::Cancelled | Error::StatementCancelled { .. } => Verdict::Cancelled,
+            Error::TooManyLocks { .. } => Verdict::OutOfResources,
             error if error.is_transient() => Verdict::Transient,
             _ => Verdict::Permanent,
         }
@@ -117,6 +125,7 @@ mod tests {
         assert_eq!(Error::Restoring.verdict(), Verdict::Transient);
         assert_eq!(Error::Cancelled.verdict(), Verdict::Cancelled);
         assert_eq!(Error::RootGrew.verdict(), Verdict::Permanent);
+        assert_eq!(Error::TooManyLocks { wanted: 2, limit: 1 }.verdict(), Verdict::OutOfResources);
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub struct Opened {
     pub head: ObjectHead,
     /// Rows in the file.
     pub rows: u64,
-    /// The library that wrote the file, if the file names it.
+    /// The library that wrote the file, if the file names it, fit to be stored.
     pub writer: Option<String>,
     /// The fingerprint of the schema.
     pub fingerprint: String,
@@ -177,7 +177,7 @@ pub fn load(
 
     let mut working = Duration::ZERO;
     let (meta, mut reader) = reader(job, &*source, tail)?;
-    let (rows, writer, fingerprint) = (meta.rows(), meta.writer().map(str::to_owned), meta.fingerprint());
+    let (rows, writer, fingerprint) = (meta.rows(), meta.shown_writer(), meta.fingerprint());
     drop(meta);
     events.send(LoadEvent::Opened(Box::new(Opened { head, rows, writer, fingerprint })))?;
 

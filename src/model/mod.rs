@@ -4,6 +4,7 @@ pub mod backfill;
 pub mod bars;
 pub mod bucket;
 pub mod candles;
+pub mod chunk_reach;
 pub mod cursors;
 pub mod digest;
 pub mod format;

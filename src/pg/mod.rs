@@ -33,7 +33,8 @@ extension_sql_file!("../../sql/tables.sql", name = "tables", requires = ["bootst
 extension_sql_file!("../../sql/tick_type.sql", name = "tick_type", requires = ["tables"]);
 extension_sql_file!("../../sql/adopt.sql", name = "adopt", requires = ["tick_type"]);
 extension_sql_file!("../../sql/indexes.sql", name = "indexes", requires = ["adopt"]);
-extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["indexes"]);
+extension_sql_file!("../../sql/id_sets.sql", name = "id_sets", requires = ["indexes"]);
+extension_sql_file!("../../sql/migrate.sql", name = "migrate", requires = ["id_sets"]);
 extension_sql_file!("../../sql/locks.sql", name = "locks", requires = ["migrate"]);
 extension_sql_file!("../../sql/load.sql", name = "load", requires = ["locks"]);
 extension_sql_file!("../../sql/chunks.sql", name = "chunks", requires = ["load"]);

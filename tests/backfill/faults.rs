@@ -174,6 +174,31 @@ fn a_bucket_that_is_not_there_stops_a_backfill_and_the_next_call_takes_it_up() {
 }
 
 #[test]
+fn a_listing_that_is_denied_after_its_first_page_waits_and_goes_on_by_itself() {
+    let mut fixture = BackfillFixture::new();
+    let all = fixture.put_small(4);
+    // More keys than a page holds, before those of the objects.
+    (0..1100).for_each(|n| drop(fixture.put_bytes(&format!("Binance/AAA/{n}.txt"), "no object")));
+    let proxy = FaultProxy::before(&fixture.server.s3);
+    fixture.through(&proxy);
+    let denied = proxy.on(When::list().from(2), Fault::access_denied());
+    let call = fixture.begin(&[fixture.prefix("Binance/")], "");
+    wait_until("more listings", SOON, || proxy.acted(denied) > 3);
+    assert_eq!(fixture.status("status, sqlstate"), "listing S3005");
+    let passed_over = "SELECT (state ->> 'passed_over')::bigint FROM ingestion.backfills";
+    assert_eq!(fixture.number(passed_over), 1000, "what was listed is kept");
+    let doctor = "SELECT concat_ws(' ', ok, detail LIKE 'backfill 1 cannot go on listing: %(S3005)',
+                                   hint LIKE 'SELECT * FROM btc_ingest.backfill_status(1);%by itself%')
+                    FROM btc_ingest.doctor() WHERE name = 'backfills'";
+    assert_eq!(fixture.text(doctor), "f t t");
+    proxy.clear();
+    assert_eq!(call.join().unwrap().refusal, None);
+    fixture.must_hold(&all);
+    assert_eq!(fixture.status("status, sqlstate, message"), "done");
+    assert_eq!(fixture.number(passed_over), 1100);
+}
+
+#[test]
 fn a_load_by_hand_of_an_object_of_the_queue_is_waited_for_without_haste() {
     let mut fixture = BackfillFixture::new();
     let all = fixture.put_small(3);

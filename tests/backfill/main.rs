@@ -6,6 +6,8 @@ mod again;
 mod control;
 mod disk;
 mod faults;
+mod logged;
 mod order;
 mod prefixes;
 mod standby;
+mod wide;

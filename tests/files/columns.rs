@@ -109,3 +109,24 @@ fn doubles_that_pandas_makes_of_ids_with_nulls_are_ids() {
     let expected = ["is not a whole number", "is too large for a floating-point column to hold it exactly", "is null"];
     assert_eq!(texts(&mut client, reasons), expected.map(|why| format!("trade_id {why}")));
 }
+
+#[test]
+fn a_writer_whose_name_cannot_be_stored_is_escaped_and_cut_wherever_it_appears() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    for (key, writer, shown) in [
+        ("zero", "a\0b\u{7}c".to_owned(), "a\\u{0}b\\u{7}c".to_owned()),
+        ("long", "w".repeat(9_000), format!("{}… (8500 characters more)", "w".repeat(500))),
+    ] {
+        let uri = put(&db, key, &ParquetFile::new().created_by(&writer));
+        let found = client.query_one("SELECT writer FROM btc_ingest.inspect_s3($1)", &[&uri]).unwrap();
+        assert_eq!(found.get::<_, String>(0), shown);
+        client.query_one("SELECT btc_ingest.register_s3_slice($1, 'BTCUSDT')::text", &[&uri]).unwrap();
+        loaded(&mut client, &uri, "");
+        for table in ["ingestion.objects", "landing.raw_blobs_5m"] {
+            let sql = format!("SELECT metadata ->> 'writer' FROM {table} WHERE s3_uri = '{uri}'");
+            assert_eq!(text(&mut client, &sql), shown, "{table}");
+        }
+        client.batch_execute("DELETE FROM landing.raw_blobs_5m").unwrap();
+    }
+}

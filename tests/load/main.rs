@@ -9,3 +9,4 @@ mod concurrency;
 mod memory;
 mod merge;
 mod remembered;
+mod wide;

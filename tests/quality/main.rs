@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gaps;
+mod id_sets;
 mod planted;
 mod planted_fixture;
 mod quality_fixture;

@@ -37,11 +37,12 @@ fn producer_with_enqueued_rows(queue: &mut QueueFixture, slices: &[Slice]) -> Cl
 }
 
 #[test]
-fn a_producer_that_holds_its_row_puts_off_its_own_object_only() {
+fn objects_of_which_a_producer_holds_a_row_are_passed_over_and_hold_up_no_other() {
     let settings = [("workers", "1"), ("poll_interval", "200ms"), ("retry_backoff", "5s"), ("retry_backoff_max", "5s")];
     let mut queue = QueueFixture::with(&settings);
     queue.run("SELECT btc_ingest.pause_ingest()");
-    let held = queue.register_slices("BTCUSDT", 0..2);
+    // A loader that waited for a second at each of them would be late for the others.
+    let held = queue.register_slices("BTCUSDT", 0..20);
     let mut producer = producer_with_enqueued_rows(&mut queue, &held);
     queue.wait_for(
         "a loader",
@@ -51,11 +52,7 @@ fn a_producer_that_holds_its_row_puts_off_its_own_object_only() {
     let loaders = queue.pids("loader");
     queue.run("SELECT btc_ingest.resume_ingest()");
     let others = must_pass(&mut queue, "ETHUSDT", 100..104);
-    queue.wait_for(
-        "both to be put off",
-        "(SELECT count(DISTINCT s3_uri) = 2 FROM ingestion.load_history
-           WHERE outcome = 'failed' AND sqlstate = '55P03')",
-    );
+    assert_eq!(queue.number("SELECT count(*) FROM ingestion.load_history WHERE outcome <> 'loaded'"), 0);
     assert_eq!(queue.pids("loader"), loaders, "the loader has ended");
     producer.batch_execute("ROLLBACK").unwrap();
     queue.wait_loaded(&held);
@@ -64,14 +61,21 @@ fn a_producer_that_holds_its_row_puts_off_its_own_object_only() {
 }
 
 #[test]
-fn a_bad_object_whose_row_is_held_is_quarantined_when_its_producer_is_done() {
-    let mut queue = QueueFixture::with(&[("workers", "1"), ("poll_interval", "200ms")]);
+fn a_bad_object_whose_row_a_producer_takes_meanwhile_is_quarantined_when_its_producer_is_done() {
+    let proxy = FaultProxy::before(&server().s3);
+    proxy.on(When::get().key("bad"), Fault::StallAfter(300));
+    let settings = [("workers", "1"), ("poll_interval", "200ms"), ("s3_read_timeout", "10min")];
+    let mut queue = QueueFixture::through(&proxy, &settings);
     queue.run("SELECT btc_ingest.pause_ingest()");
     let uri = queue.put_bytes("bad.parquet", vec![7_u8; 2_000]);
     let bad = Slice { uri, asset: "BTCUSDT".into(), bucket: bucket(0), ticks: Vec::new() };
     queue.register(&bad);
-    let mut producer = producer_with_enqueued_rows(&mut queue, std::slice::from_ref(&bad));
     queue.run("SELECT btc_ingest.resume_ingest()");
+    proxy.wait_until_stalled(SOON);
+    let mut producer = queue.session();
+    producer.batch_execute("BEGIN; UPDATE landing.raw_blobs_5m SET metadata = '{}'").unwrap();
+    proxy.clear();
+    proxy.release();
     queue.wait_for("an attempt", "EXISTS (SELECT FROM ingestion.load_history WHERE sqlstate LIKE 'PQ%')");
     must_pass(&mut queue, "ETHUSDT", 100..104);
     assert_eq!(queue.number("SELECT count(*) FROM ingestion.objects WHERE status = 'quarantined'"), 0);
@@ -88,12 +92,8 @@ fn a_sweep_goes_past_an_object_whose_row_or_status_another_session_holds() {
     let others = queue.register_slices("ETHUSDT", 100..102);
     queue.run("CALL btc_ingest.run_sweep()");
     assert_eq!(queue.number("SELECT count(*) FROM ingestion.objects WHERE status = 'loaded'"), 2);
+    assert_eq!(queue.number("SELECT count(*) FROM ingestion.load_history WHERE outcome <> 'loaded'"), 0);
     producer.batch_execute("ROLLBACK").unwrap();
-    queue.wait_for(
-        "its time",
-        "(SELECT bool_and(next_attempt_at < clock_timestamp()) FROM ingestion.objects
-                                  WHERE status = 'failed')",
-    );
     queue.run("SELECT btc_ingest.sweep()");
     queue.must_hold(&[held, others].concat());
 }
@@ -319,4 +319,42 @@ fn scalar_metadata_beside_a_pending_row_fails_its_own_object_only() {
     let others = must_pass(&mut queue, "ETHUSDT", 100..104);
     queue.wait_status(&slice.uri, "quarantined");
     queue.must_hold(&[others, vec![slice]].concat());
+}
+
+#[test]
+fn rows_of_a_hundred_megabytes_that_came_round_the_limits_hold_up_no_other() {
+    let mut queue = QueueFixture::with(&[("workers", "1")]);
+    queue.run("SELECT btc_ingest.pause_ingest()");
+    let others = queue.register_slices("ETHUSDT", 100..104);
+    let huge = "jsonb_build_object('x', repeat('x', 100000000))";
+    let row = |hour: &str, value: &str| {
+        format!(
+            "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, metadata)
+             SELECT timestamptz '2024-01-01 00:00+00' + {hour} * interval '1 hour', 'SOLUSDT',
+                    's3://landing/huge/' || {hour} || '.parquet', {value}"
+        )
+    };
+    let refused = queue.client.batch_execute(&row("0", huge)).expect_err("a row beyond the limits");
+    assert_eq!(refused.as_db_error().unwrap().code().code(), "TK022");
+    // Without the trigger, as rows come that were restored or replicated. They come before all others in the order.
+    queue.run(&format!(
+        "SET session_replication_role = replica; CREATE TEMPORARY TABLE huge AS SELECT {huge} AS metadata;
+         {} FROM generate_series(1, 40) AS n, huge; RESET session_replication_role",
+        row("n", "huge.metadata")
+    ));
+    queue.run("SELECT btc_ingest.resume_ingest()");
+    queue.wait_loaded(&others);
+    queue.wait_for(
+        "the verdict on all of them",
+        "(SELECT count(*) = 40 FROM landing.raw_blobs_5m WHERE status = 'quarantined')",
+    );
+    assert_eq!(
+        queue.text(
+            "SELECT string_agg(DISTINCT sqlstate, ',') FROM ingestion.load_history
+                            WHERE outcome = 'quarantined'"
+        ),
+        "TK022"
+    );
+    let after = must_pass(&mut queue, "ETHUSDT", 200..202);
+    queue.must_hold(&[others, after].concat());
 }

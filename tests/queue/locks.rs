@@ -263,3 +263,31 @@ fn an_attempt_that_ended_with_its_process_holds_up_no_other_while_a_producer_has
     }
     queue.must_hold(&[slices, others].concat());
 }
+
+#[test]
+fn objects_of_a_chunk_that_another_session_holds_come_last() {
+    let settings = [("workers", "2"), ("poll_interval", "200ms"), ("retry_backoff", "1s"), ("retry_backoff_max", "1s")];
+    let mut queue = QueueFixture::with(&settings);
+    // Each of the two chunks exists.
+    let mut before = queue.register_slices("BTCUSDT", 0..1);
+    queue.wait_loaded(&before);
+    before.extend(queue.register_slices("BTCUSDT", 5000..5001));
+    queue.wait_loaded(&before);
+    let chunk = queue.text("SELECT show_chunks::text FROM show_chunks('market_data.btc_ticks') ORDER BY 1 LIMIT 1");
+    let mut holder = queue.session();
+    holder.batch_execute(&format!("BEGIN; LOCK TABLE {chunk} IN ACCESS EXCLUSIVE MODE")).unwrap();
+    queue.run("SELECT btc_ingest.pause_ingest()");
+    // If each waited for the chunk for a second, both loaders would be busy with them for half a minute.
+    let held = queue.register_slices("BTCUSDT", 1..61);
+    let others = queue.register_slices("BTCUSDT", 5001..5041);
+    queue.run("SELECT btc_ingest.resume_ingest()");
+    let began = Instant::now();
+    queue.wait_loaded(&others);
+    let took = began.elapsed();
+    assert!(took < 2 * PATIENCE, "{took:?}");
+    assert_eq!(queue.number("SELECT count(*) FROM ingestion.objects WHERE status = 'quarantined'"), 0);
+    holder.batch_execute("COMMIT").unwrap();
+    queue.wait_loaded(&held);
+    assert_eq!(queue.text("SELECT string_agg(DISTINCT attempts::text, ' ') FROM ingestion.objects"), "1");
+    queue.must_hold(&[before, held, others].concat());
+}

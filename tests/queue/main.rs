@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod claims;
 mod commands;
 mod ending;
 mod innocent;
@@ -16,4 +17,5 @@ mod replicated;
 mod retries;
 mod s3_down;
 mod sweep;
+mod wide;
 mod worker;

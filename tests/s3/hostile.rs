@@ -5,8 +5,10 @@ use std::sync::OnceLock;
 
 use btc_ingest_kit::Deviation;
 use btc_ingest_kit::fixture::backfill::call;
-use btc_ingest_kit::fixture::load;
+use btc_ingest_kit::fixture::{load, stored_where};
+use btc_ingest_kit::rows::{START, ticks_of};
 use btc_ingest_kit::sql::{text, wait_until_true_within};
+use btc_ingest_kit::ticks::slice_key;
 use btc_ingest_kit::wait::wait_for;
 
 use super::hostile_fixture::{DATABASE, Folder, HostileFixture, Listed, OBJECTS, SOON, checked};
@@ -186,4 +188,38 @@ fn what_a_backfill_loads_is_all_or_one_clear_error() {
             folder.must_be(&mut client, &what, expected);
         }
     });
+}
+
+#[test]
+fn a_watch_over_a_store_that_ignores_start_after_finds_all_or_says_so() {
+    let fixture = HostileFixture::start(&[]);
+    let mut client = fixture.cluster.client(DATABASE);
+    let folder = fixture.folder("jump", 0, Deviation::IgnoresStartAfter);
+    // The next listing goes from a day before to the last day that was listed, which this store does not do.
+    let yesterday = time_us(START) - 86_400_000_000;
+    let early = ticks_of(&folder.symbol, 1_000_000, 10);
+    fixture.store.put(
+        &slice_key(&format!("{}/Binance", folder.name), &folder.symbol, yesterday),
+        ParquetFile::new().bytes(&early),
+    );
+    let prefix = format!("{}Binance/{{asset}}/{{yyyy}}/{{mm}}/{{dd}}/", folder.prefix());
+    client.query_one(r#"SELECT btc_ingest.watch($1, '{"interval": "1h"}')"#, &[&prefix]).unwrap();
+    let of = |column: &str| format!("SELECT {column} FROM btc_ingest.watches WHERE prefix = '{prefix}'");
+    wait_until_true_within(&mut client, "the first listing", SOON, &of("last_listed_at IS NOT NULL"));
+    assert_eq!(text(&mut client, &of("coalesce(sqlstate, 'none')")), "none");
+    wait_until_no_object_waits(&folder, &mut client, "the first listing");
+    assert_eq!(folder.statuses(&mut client), "loaded");
+
+    let before = text(&mut client, &of("last_listed_at::text"));
+    client.query_one(r#"SELECT btc_ingest.watch($1, '{"interval": "1s"}')"#, &[&prefix]).unwrap();
+    let listed = of(&format!("last_listed_at > '{before}'"));
+    wait_until_true_within(&mut client, "the second listing", SOON, &listed);
+    assert_eq!(text(&mut client, &of("coalesce(sqlstate, 'none')")), "S3016");
+    let said = text(&mut client, &of("message"));
+    assert!(said.contains("does not come after"), "{said}");
+    let said = text(&mut client, "SELECT string_agg(detail, ' ') FROM btc_ingest.doctor() WHERE name = 'watches'");
+    assert!(said.contains(&prefix) && said.contains("S3016"), "{said}");
+    assert_eq!(folder.statuses(&mut client), "loaded");
+    let all = [folder.ticks.clone(), early].concat();
+    stored_where(&mut client, &format!("symbol = '{}'", folder.symbol)).must_be(&Sums::of(&all), "both listings");
 }

@@ -149,6 +149,14 @@ CREATE TABLE ingestion.object_slices (
     PRIMARY KEY (s3_uri, etag, bucket_5m, asset)
 );
 
+CREATE TABLE ingestion.id_sets (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    asset text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('held', 'lost', 'sparse')),
+    ids int8multirange,
+    PRIMARY KEY (id)
+);
+
 CREATE TABLE ingestion.gap_notes (
     asset text NOT NULL,
     first_trade_id bigint NOT NULL,
@@ -362,6 +370,7 @@ CREATE INDEX raw_blobs_5m_unqueued_idx ON landing.raw_blobs_5m (bucket_5m, asset
 CREATE INDEX raw_blobs_5m_empty_idx ON landing.raw_blobs_5m (bucket_5m, asset) WHERE status = 'empty';
 CREATE INDEX objects_waiting_idx ON ingestion.objects (asset, span_from, queued_at, backfill)
     WHERE status IN ('pending', 'failed');
+CREATE INDEX id_sets_not_held_idx ON ingestion.id_sets (asset) WHERE kind <> 'held';
 CREATE INDEX raw_blobs_5m_quarantined_idx ON landing.raw_blobs_5m (s3_uri) WHERE status = 'quarantined';
 CREATE INDEX load_history_failed_idx ON ingestion.load_history (started_at) WHERE sqlstate IS NOT NULL;
 CREATE INDEX load_history_differing_idx ON ingestion.load_history (started_at)
@@ -527,6 +536,16 @@ COMMENT ON COLUMN ingestion.object_slices.unregistered IS
     'Whether the object''s producer had registered it, but not for this bucket and asset';
 COMMENT ON COLUMN ingestion.object_slices.first_seen IS
     'When the slice was loaded first, if reload_slice() has loaded it again; null: loaded_at';
+COMMENT ON TABLE ingestion.id_sets IS
+    'Trade ids that loaded objects hold, gathered per asset from ingestion.object_slices: what its sets '
+    'hold together. Triggers add sets, and loads merge them';
+COMMENT ON COLUMN ingestion.id_sets.id IS 'Number of the set';
+COMMENT ON COLUMN ingestion.id_sets.asset IS 'Symbol of the asset';
+COMMENT ON COLUMN ingestion.id_sets.kind IS
+    'held: loaded objects hold these ids; lost: the asset has lost ids, and its sets do not count until '
+    'they are gathered anew; sparse: the asset has too many ranges of ids to gather them. Where sets do '
+    'not count, the slices do';
+COMMENT ON COLUMN ingestion.id_sets.ids IS 'The ids; null unless they are held';
 COMMENT ON TABLE ingestion.gap_notes IS
     'Holes in trade ids that were explained or reported. The view btc_ingest.gaps shows all holes';
 COMMENT ON COLUMN ingestion.gap_notes.asset IS 'Symbol of the asset';

@@ -33,6 +33,8 @@ pub enum Outcome {
     Later(Failure),
     /// The server has run out of disk, memory, connections or locks.
     OutOfResources(Failure),
+    /// Another worker has the unit: this one has lost its claim.
+    Lost,
     /// The attempt was rolled back. Objects of the unit wait until S3 answers.
     Outage,
 }
@@ -48,6 +50,9 @@ fn try_once(backfill: &Backfill, slot: i32, unit: Unit) -> Result<Outcome> {
     let began = Instant::now();
     tx_as_superuser(|client| {
         let target = Target::check(client)?;
+        if !unit.keep() {
+            return Ok(Outcome::Lost);
+        }
         let (status, built) = match ffi::attempt(|| build(client, backfill, unit)) {
             Ok(built) => (UnitStatus::Attached, built),
             Err(Refused::Outage(uri, judged)) => {

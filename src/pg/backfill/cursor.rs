@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::load::prefetch::MAX_PREFETCHED;
 use crate::pg::queue::claim::Claim;
 use crate::pg::queue::claiming::take;
+use crate::pg::queue::held_chunks;
 use crate::pg::session::spi;
 use crate::pg::session::time::Time;
 
@@ -61,12 +62,29 @@ impl Cursor {
         self.position = (span, uri.to_owned());
     }
 
-    /// Claims the next objects. Returns an empty list if other workers have claimed all that are pending.
+    /// Claims the next objects, those of chunks that other sessions hold last. Returns an empty list if other workers
+    /// have claimed all that are pending.
     pub fn claim(
         &mut self,
         client: &mut SpiClient<'_>,
         backfill: &Backfill,
         own: &HashSet<String>,
+    ) -> Result<Vec<Claim>> {
+        let mut held = false;
+        let claims = self.claim_if(client, backfill, own, |row| {
+            let is_held = held_chunks::holds(row.span);
+            held |= is_held;
+            !is_held
+        })?;
+        if held && claims.is_empty() { self.claim_if(client, backfill, own, |_| true) } else { Ok(claims) }
+    }
+
+    fn claim_if(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        backfill: &Backfill,
+        own: &HashSet<String>,
+        mut wanted: impl FnMut(&Row) -> bool,
     ) -> Result<Vec<Claim>> {
         let mut ends = 0;
         loop {
@@ -80,7 +98,8 @@ impl Cursor {
                 continue;
             };
             self.position = (last.span, last.uri.clone());
-            let claims = take(client, rows.into_iter().map(|row| row.uri).collect(), own, MAX_PREFETCHED)?;
+            let candidates = rows.into_iter().filter(|row| wanted(row)).map(|row| row.uri).collect();
+            let claims = take(client, candidates, own, MAX_PREFETCHED)?;
             if !claims.is_empty() {
                 return Ok(claims);
             }

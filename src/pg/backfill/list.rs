@@ -33,18 +33,28 @@ fn list_prefix(backfill: &Backfill, index: usize, pattern: &KeyPattern, after: O
     let progress = Progress::begin(&format!("s3://{}/{}", pattern.bucket(), pattern.prefix()), Phase::Listing);
     let mut thread = picker.list(after, |_| None)?;
     let mut batch = Batch::default();
+    let mut last: Option<String> = None;
     loop {
-        let Some(Page { objects, more }) = thread.next()? else {
-            return Err(Error::Internal { why: "the listing ended without its last page".into() });
+        let page = match thread.next() {
+            Ok(Some(page)) => page,
+            Ok(None) => return Err(Error::Internal { why: "the listing ended without its last page".into() }),
+            Err(error) => {
+                // What was listed is kept, and says that the prefix could be listed (`has_listed`).
+                if error.may_be_outage() && last.is_some() {
+                    register(backfill.id, batch, &ListingPosition { prefix: index, after: last })?;
+                }
+                return Err(error);
+            }
         };
+        let Page { objects, more } = page;
         progress.show(|shown| shown.read += objects.len() as i64);
-        let last = objects.last().map(|object| object.key.clone());
+        last = objects.last().map(|object| object.key.clone()).or(last);
         for object in objects {
             batch.add(&picker, object)?;
         }
         if batch.len() >= BATCH || !more {
             let position = if more {
-                ListingPosition { prefix: index, after: last }
+                ListingPosition { prefix: index, after: last.clone() }
             } else {
                 ListingPosition { prefix: index + 1, after: None }
             };

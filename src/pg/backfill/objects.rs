@@ -1,6 +1,7 @@
 //! The loads of a worker, one object and one transaction after another: live objects first, then those of its
 //! backfill.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -10,16 +11,19 @@ use super::cursor::Cursor;
 use super::end;
 use super::row::Backfill;
 use crate::error::Result;
+use crate::error::verdict::Verdict;
 use crate::model::report::{LoadReport, Outcome};
 use crate::pg::load::known::Version;
+use crate::pg::queue::attempt;
 use crate::pg::queue::claim::Claim;
 use crate::pg::queue::enqueue::enqueue;
 use crate::pg::queue::live::{self, LOOK_AT};
 use crate::pg::queue::loading::{Loading, Source};
 use crate::pg::queue::outage::{self, Probe};
 use crate::pg::session::ffi::Failure;
+use crate::pg::session::locks::Lock;
 use crate::pg::session::tx::tx;
-use crate::pg::session::{guc, spi};
+use crate::pg::session::{guc, lock_waits, spi};
 
 /// The objects that a worker may load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +41,22 @@ pub struct ObjectWorker {
     /// The objects that it has claimed.
     pub loading: Loading,
     cursor: Cursor,
+    /// The object at which resources have run out, if none was loaded since.
+    short: RefCell<Option<String>>,
 }
 
 impl ObjectWorker {
     /// Returns a worker that has claimed nothing.
-    pub fn new(slot: i32) -> Self {
-        ObjectWorker { slot, loading: Loading::default(), cursor: Cursor::new(slot) }
+    pub fn new(backfill: i64, slot: i32) -> Self {
+        let loading = Loading::of(Lock::BackfillWorker { backfill, slot });
+        ObjectWorker { slot, loading, cursor: Cursor::new(slot), short: RefCell::default() }
     }
 
     /// Loads a few objects. Returns `false` if there was nothing to load.
     pub fn work(&mut self, backfill: &Backfill, scope: Scope) -> Result<bool> {
         let probe = outage::probe(backfill.probes.clone())?;
-        let mut source = Objects { backfill, slot: self.slot, cursor: &mut self.cursor, scope, probe };
+        let (cursor, short) = (&mut self.cursor, &self.short);
+        let mut source = Objects { backfill, slot: self.slot, cursor, scope, probe, short };
         if self.loading.work(&mut source)? {
             return Ok(true);
         }
@@ -67,6 +75,7 @@ struct Objects<'a> {
     scope: Scope,
     /// The prefix of which one object is to be tried because it cannot be listed.
     probe: Option<Probe>,
+    short: &'a RefCell<Option<String>>,
 }
 
 impl Objects<'_> {
@@ -101,6 +110,9 @@ impl Source for Objects<'_> {
     }
 
     fn count(&self, client: &mut SpiClient<'_>, claim: &Claim, loaded: Option<(&LoadReport, Instant)>) -> Result<()> {
+        if loaded.is_some() {
+            self.short.take();
+        }
         if claim.live {
             return Ok(());
         }
@@ -122,7 +134,16 @@ impl Source for Objects<'_> {
         spi::execute_kept(client, statement!("backfill_count"), &args).map(drop)
     }
 
-    fn out_of_resources(&mut self, _uri: &str, _version: &Version, failure: &Failure) -> Result<()> {
-        end::stop(self.backfill.id, failure)
+    fn out_of_resources(&mut self, uri: &str, version: &Version, failure: &Failure) -> Result<()> {
+        let before = self.short.replace(Some(uri.to_owned()));
+        if failure.is_disk_full() || before.as_ref().is_some_and(|before| before != uri) {
+            return end::stop(self.backfill.id, failure);
+        }
+        // One object alone may be the cause, so the objects behind it are tried. If there are none, its attempts count.
+        let verdict = if before.is_some() { Verdict::Transient } else { failure.verdict() };
+        tx(|client| {
+            lock_waits::limit_in_transaction();
+            attempt::fail_as(client, uri, failure, verdict, version)
+        })
     }
 }

@@ -121,6 +121,12 @@ impl Backfill {
         self.needs_times() || self.force
     }
 
+    /// Returns whether a part of the prefix that is to be listed, or all that are to be listed, could be listed before.
+    pub fn has_listed(&self) -> bool {
+        let ListingPosition { prefix, after } = &self.state.listing;
+        after.is_some() || *prefix >= self.prefixes.len()
+    }
+
     /// Returns whether its workers may start more work.
     pub fn is_active(&self) -> bool {
         self.status.is_running() && !self.paused

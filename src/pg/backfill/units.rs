@@ -114,6 +114,11 @@ impl Unit {
         Lock::Unit(self.from)
     }
 
+    /// Returns whether this worker still has the claim, or has it again. Inside a transaction.
+    pub fn keep(&self) -> bool {
+        self.lock().keep()
+    }
+
     /// Releases the claim, in a transaction or outside.
     pub fn release(&self) {
         self.lock().release();

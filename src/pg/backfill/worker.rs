@@ -8,8 +8,8 @@ use pgrx::spi::SpiClient;
 use super::objects::{ObjectWorker, Scope};
 use super::row::Backfill;
 use super::{aggregates, build, compression, end, list, spans, units};
-use crate::error::Result;
 use crate::error::verdict::Verdict;
+use crate::error::{Error, Result};
 use crate::model::backfill::BackfillStatus;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::{self, Lock};
@@ -30,7 +30,7 @@ pub fn run(id: i64, slot: i32) {
     let _presence = Presence::enter(Role::Backfill);
     lock_waits::limit_in_unit_process();
     ffi::end_in_order();
-    let mut objects = ObjectWorker::new(slot);
+    let mut objects = ObjectWorker::new(id, slot);
     while !ffi::is_ending() {
         ffi::reload_settings();
         let goes_on = match ffi::survive(|| turn(id, &mut objects)) {
@@ -101,6 +101,9 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
         Some(backfill) if backfill.status.is_running() => backfill,
         _ => return Ok(false),
     };
+    if !objects.loading.has_place()? {
+        return Ok(false);
+    }
     if backfill.paused {
         objects.loading.release_all()?;
         ffi::show_activity(Some("paused"));
@@ -109,7 +112,7 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
     }
     match step(&backfill, objects) {
         Ok(()) => Ok(true),
-        Err(error) if error.verdict() == Verdict::Permanent => {
+        Err(error) if error.verdict() == Verdict::Permanent && !may_pass(id, &error)? => {
             end::stop(id, &error.into())?;
             Ok(false)
         }
@@ -123,6 +126,14 @@ fn turn(id: i64, objects: &mut ObjectWorker) -> Result<bool> {
             Ok(true)
         }
     }
+}
+
+/// Returns whether a failure that is permanent for an object is one that S3, or what leads to it, recovers from: the
+/// prefix could be listed before. At the first listing, a wrong name or a missing privilege is more likely.
+fn may_pass(id: i64, error: &Error) -> Result<bool> {
+    Ok(error.may_be_outage()
+        && tx(|client| Backfill::read(client, id))?
+            .is_some_and(|backfill| backfill.status != BackfillStatus::Loading && backfill.has_listed()))
 }
 
 /// Does the next piece of work.
@@ -218,7 +229,7 @@ fn build_chunk(backfill: &Backfill, slot: i32, unit: units::Unit) -> Result<()> 
             pause_after_failure();
         }
         build::Outcome::OutOfResources(failure) => end::stop(backfill.id, &failure)?,
-        build::Outcome::Outage => {}
+        build::Outcome::Outage | build::Outcome::Lost => {}
     }
     Ok(())
 }

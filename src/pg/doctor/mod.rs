@@ -6,6 +6,7 @@ mod disk;
 mod failures;
 mod gaps;
 mod gone;
+mod holders;
 mod hypertable;
 mod installation;
 mod jobs;
@@ -50,6 +51,7 @@ pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
         checks.extend(section("last error of a worker", || last_error::checks(sound))?);
         checks.push(slow::check());
     }
+    checks.extend(section("locks of other sessions", || holders::checks(sound))?);
     if sound && !server.in_recovery {
         checks.extend(section("queue", queue::checks)?);
         checks.extend(section("outages", outages::checks)?);

@@ -12,11 +12,16 @@ const NAMED: usize = 5;
 /// Microseconds per second.
 const SECOND: i64 = 1_000_000;
 
+/// Returns how long a load or a listing may stand still before it is slow, in microseconds.
+pub fn patience() -> i64 {
+    SILENCES * guc::s3().read_timeout.as_micros() as i64
+}
+
 /// Checks the loads and listings of this database.
 pub fn check() -> Check {
     const NAME: &str = "loads and listings";
     let (now, running) = (ffi::now(), shared::loads());
-    let patience = SILENCES * guc::s3().read_timeout.as_micros() as i64;
+    let patience = patience();
     let mut slow: Vec<(i64, i32, String)> = running
         .iter()
         .map(|load| (now - load.moved, load))

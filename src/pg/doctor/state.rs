@@ -15,17 +15,19 @@ const LOOK_AT: i64 = 100_000;
 #[derive(Deserialize)]
 struct State {
     backfills: Vec<Backfill>,
+    /// Those that wait until their prefix can be listed again.
+    listings: Vec<Backfill>,
     watches: Vec<Watch>,
     differing: Differing,
 }
 
-/// A backfill that has stopped.
+/// A backfill that has stopped or waits.
 #[derive(Deserialize)]
 struct Backfill {
     id: i64,
     message: String,
     sqlstate: String,
-    /// The statement that continues it.
+    /// The statement that continues it, or shows it.
     call: String,
 }
 
@@ -58,9 +60,10 @@ struct Differing {
 pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
     let args = [since.into(), LOOK_AT.into()];
     let found: State = as_reading_owner(|client| spi::fetch(client, statement!("doctor_state"), &args))?;
-    let mut checks: Vec<Check> = found.backfills.iter().map(stopped).collect();
+    let mut checks: Vec<Check> =
+        found.backfills.iter().map(stopped).chain(found.listings.iter().map(waiting)).collect();
     if checks.is_empty() {
-        checks.push(Check::good("backfills", "none has stopped"));
+        checks.push(Check::good("backfills", "none has stopped or waits for a listing"));
     }
     checks.extend(found.watches.iter().map(failing));
     if found.watches.is_empty() {
@@ -74,6 +77,13 @@ fn stopped(backfill: &Backfill) -> Check {
     let Backfill { id, message, sqlstate, call } = backfill;
     let remark = format!("Fix the cause first. Or give it up: SELECT btc_ingest.cancel_backfill({id});");
     let detail = format!("backfill {id} has stopped: {message} ({sqlstate})");
+    Check::bad("backfills", detail, Hint::run(call).then(remark))
+}
+
+fn waiting(backfill: &Backfill) -> Check {
+    let Backfill { id, message, sqlstate, call } = backfill;
+    let detail = format!("backfill {id} cannot go on listing: {message} ({sqlstate})");
+    let remark = "It goes on by itself as soon as S3 answers. The checks of S3 say why it does not.";
     Check::bad("backfills", detail, Hint::run(call).then(remark))
 }
 

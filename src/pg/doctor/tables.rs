@@ -36,15 +36,15 @@ pub fn checks(server: &Server) -> Result<Vec<Check>> {
     }])
 }
 
-/// Checks the registry's triggers.
+/// Checks the triggers of the registry and of the slices.
 pub fn triggers() -> Result<Vec<Check>> {
     const NAME: &str = "triggers";
     let fix: Option<String> = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_triggers"), &[]))?;
     Ok(vec![match fix {
-        None => Check::good(NAME, "both triggers of landing.raw_blobs_5m are there and enabled"),
+        None => Check::good(NAME, "those of landing.raw_blobs_5m and ingestion.object_slices are there and enabled"),
         Some(fix) => {
-            let detail = "landing.raw_blobs_5m lacks a trigger, or it does not fire for every row: rows are not \
-                          checked, or wake no worker";
+            let detail = "landing.raw_blobs_5m or ingestion.object_slices lacks a trigger, or it does not fire for \
+                          every row: rows are not checked, wake no worker, or are left out of gaps";
             let remark =
                 "Rows that were written meanwhile are enqueued by the next poll, unless their status was changed.";
             Check::bad(NAME, detail, Hint::run(fix).then(remark))

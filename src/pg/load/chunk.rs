@@ -1,6 +1,6 @@
 //! The chunk that a batch goes to, and whether the batch may be appended to it directly.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::{Range, RangeInclusive};
 
@@ -9,9 +9,10 @@ use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
 use crate::error::Result;
+use crate::model::bucket::BUCKET_US;
 use crate::pg::session::ffi::{self, Appended};
-use crate::pg::session::spi;
 use crate::pg::session::target::Target;
+use crate::pg::session::{lock_room, spi};
 use crate::tuple::batch::EncodedBatch;
 
 /// The chunk that the last batch of a load went to. Its lock is held until the transaction ends, so that
@@ -28,7 +29,14 @@ thread_local! {
     /// from. Consecutive slices go to the same chunk, and reading the catalogs takes longer than storing
     /// some hundred ticks.
     static REMEMBERED: RefCell<Option<(Chunk, u64)>> = const { RefCell::new(None) };
+    /// The times of the chunk whose lock this session waits for, or has waited for in vain, in microseconds since 1970.
+    static AWAITED: RefCell<Option<Range<i64>>> = const { RefCell::new(None) };
+    /// The chunk whose locks were counted last, and when the transaction began.
+    static COUNTED: Cell<(i64, pg_sys::Oid)> = const { Cell::new((i64::MIN, pg_sys::InvalidOid)) };
 }
+
+/// The locks of a chunk: the table and its indexes.
+const LOCKS: usize = 4;
 
 /// One chunk, locked.
 #[derive(Clone)]
@@ -72,6 +80,16 @@ impl Chunk {
     }
 }
 
+/// Returns the times of the chunk whose lock the last load has waited for in vain, once, in microseconds since 1970.
+pub fn take_awaited() -> Option<Range<i64>> {
+    AWAITED.take()
+}
+
+/// Returns the buckets from the one before `first` to the one behind `last`: a batch is compared with all of them.
+pub fn around(first: i64, last: i64) -> RangeInclusive<i64> {
+    first - BUCKET_US..=last + BUCKET_US
+}
+
 impl Chunks {
     /// Begins a load, of which no chunk is known yet.
     pub fn new(target: &Target) -> Self {
@@ -80,6 +98,7 @@ impl Chunks {
         } else {
             statement!("chunk_of_bucket_by_slice")
         };
+        AWAITED.take();
         Chunks { target: *target, find, last: None }
     }
 
@@ -92,10 +111,18 @@ impl Chunks {
                 Some(chunk) => Some(chunk),
                 None => self.find(client, first)?,
             };
+            self.reserve_locks()?;
             // Now the hypertable and the chunk are locked, too.
             self.target.must_still_hold(client)?;
         }
         Ok(self.last.as_ref().filter(|chunk| chunk.appendable && chunk.holds(&(first..=last))))
+    }
+
+    /// Counts the locks of the present chunk, unless the last load of this transaction went to it as well.
+    fn reserve_locks(&self) -> Result<()> {
+        let Some(chunk) = &self.last else { return Ok(()) };
+        let now = (ffi::transaction_time(), chunk.oid);
+        if COUNTED.replace(now) == now { Ok(()) } else { lock_room::reserve(LOCKS) }
     }
 
     /// Locks the remembered chunk and the hypertable. Returns `None` if the chunk does not hold the bucket,
@@ -107,7 +134,9 @@ impl Chunks {
                 .filter(|(chunk, version)| *version == ffi::catalog_version() && chunk.buckets.contains(&bucket))
         })?;
         ffi::lock_for_writing(self.target.root);
+        AWAITED.set(Some(chunk.buckets.clone()));
         ffi::lock_for_writing(chunk.oid);
+        AWAITED.take();
         (ffi::catalog_version() == version).then_some(chunk)
     }
 
@@ -120,7 +149,9 @@ impl Chunks {
         let sql = "SELECT to_json($1::oid::regclass::text)::text";
         let name: String = spi::fetch_kept(client, sql, &[i64::from(oid).into()])?;
         // LOCK TABLE raises an error if the chunk was dropped meanwhile; a lock by oid would not.
+        AWAITED.set(Some(from..to));
         spi::execute(client, &format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE"), &[])?;
+        AWAITED.take();
         // A statement of its own, whose snapshot shows what was done to the chunk before it was locked.
         // Null means that the catalogs do not know one of the properties; the chunk is then not appendable.
         let appendable: Option<bool> =

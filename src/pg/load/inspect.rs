@@ -8,12 +8,8 @@ use crate::decode::FileMeta;
 use crate::error::{Error, Result};
 use crate::load::inspect::{self, Inspection};
 use crate::model::options::{self, LoadOptions};
-use crate::model::text::printable;
 use crate::pg::session::time::timestamp;
 use crate::pg::session::{ffi, guc};
-
-/// How many characters of the writer's name are shown.
-const SHOWN_WRITER: usize = 500;
 
 /// Fetches the footer of an object that the allowed prefixes cover.
 pub fn footer(uri: &str, options: &LoadOptions) -> Result<Inspection> {
@@ -62,7 +58,7 @@ pub fn inspect(uri: &str, options: Value) -> Result<Inspected> {
         size_bytes: found.head.size as i64,
         rows: meta.rows() as i64,
         row_groups: meta.row_groups() as i32,
-        writer: meta.writer().map(|writer| printable(writer, SHOWN_WRITER)),
+        writer: meta.shown_writer(),
         fingerprint: meta.fingerprint(),
         time_span: span,
         codecs,

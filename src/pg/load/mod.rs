@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod events;
+pub mod id_sets;
 pub mod inspect;
 pub mod known;
 pub mod late_offsets;
@@ -10,6 +11,7 @@ pub mod offsets;
 pub mod one;
 pub mod plan;
 pub mod probe;
+pub mod reach;
 pub mod record;
 pub mod register;
 pub mod rejects;

@@ -1,14 +1,15 @@
 //! Offsets of the sources (`ingestion.stream_offsets`): the highest trade id that loads have stored of each source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use pgrx::JsonB;
+use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::pg::session::locks::Lock;
+use crate::pg::session::locks::{Lock, offset_part};
 use crate::pg::session::spi;
 use crate::pg::session::time::timestamp;
 
@@ -64,21 +65,35 @@ impl Offsets {
     /// Moves each source's stored offset forward and waits for its row. A stored offset that is higher
     /// stays, and its row is not locked.
     pub fn write(&self, client: &mut SpiClient<'_>) -> Result<()> {
-        self.0.iter().try_for_each(|(source, offset)| offset.write(client, source))
+        let mut absent = Vec::new();
+        for (source, offset) in &self.0 {
+            if !offset.move_stored(client, source)? {
+                absent.push((source, offset));
+            }
+        }
+        // Two sessions that load a source for the first time both come here, and the higher sequence wins.
+        for part in parts(absent.iter().map(|(source, _)| *source)) {
+            Lock::Offset(part).take_for_transaction();
+        }
+        absent.into_iter().try_for_each(|(source, offset)| offset.insert(client, source))
     }
 
     /// Does the same as [`Offsets::write`] without waiting for another session. Returns the offsets of
     /// sources that another session has locked.
     pub fn write_if_free(self, client: &mut SpiClient<'_>) -> Result<Offsets> {
-        let mut left = BTreeMap::new();
+        let (mut absent, mut left) = (BTreeMap::new(), BTreeMap::new());
         for (source, offset) in self.0 {
-            let free = match row_state(client, &source)? {
-                RowState::Absent => Lock::Offset(&source).try_for_transaction(),
-                RowState::Free => true,
-                RowState::Locked => false,
-            };
-            if free {
-                offset.write(client, &source)?;
+            match row_state(client, &source)? {
+                RowState::Absent => drop(absent.insert(source, offset)),
+                RowState::Free => drop(offset.move_stored(client, &source)?),
+                RowState::Locked => drop(left.insert(source, offset)),
+            }
+        }
+        let parts = parts(absent.keys());
+        let free: HashSet<u8> = parts.into_iter().filter(|part| Lock::Offset(*part).try_for_transaction()).collect();
+        for (source, offset) in absent {
+            if free.contains(&offset_part(&source)) {
+                offset.insert(client, &source)?;
             } else {
                 left.insert(source, offset);
             }
@@ -93,18 +108,27 @@ impl Offsets {
 }
 
 impl Offset {
-    fn write(&self, client: &mut SpiClient<'_>, source: &str) -> Result<()> {
-        let state = json!({ "last_uri": self.uri, "last_etag": self.etag });
-        let args = [source.to_owned().into(), self.sequence.into(), timestamp(self.time)?.into(), JsonB(state).into()];
-        let moved = spi::execute_kept(client, statement!("move_offset"), &args)?;
-        if moved == 0 && !exists(client, source)? {
-            // Two sessions that load a source for the first time both come here, and the higher sequence
-            // wins. A worker that does not get the lock leaves the offset for later.
-            Lock::Offset(source).take_for_transaction();
-            spi::execute_kept(client, statement!("new_offset"), &args)?;
-        }
-        Ok(())
+    /// Moves the stored offset forward. Returns `false` if the source has no row.
+    fn move_stored(&self, client: &mut SpiClient<'_>, source: &str) -> Result<bool> {
+        let moved = spi::execute_kept(client, statement!("move_offset"), &self.args(source)?)?;
+        Ok(moved > 0 || exists(client, source)?)
     }
+
+    /// Writes the first offset of a source. The caller holds the lock of its part.
+    fn insert(&self, client: &mut SpiClient<'_>, source: &str) -> Result<()> {
+        // A statement after the lock sees what its last holder has committed.
+        spi::execute_kept(client, statement!("new_offset"), &self.args(source)?).map(drop)
+    }
+
+    fn args(&self, source: &str) -> Result<[DatumWithOid<'static>; 4]> {
+        let state = json!({ "last_uri": self.uri, "last_etag": self.etag });
+        Ok([source.to_owned().into(), self.sequence.into(), timestamp(self.time)?.into(), JsonB(state).into()])
+    }
+}
+
+/// Returns the parts of the sources in the order in which their locks are taken.
+fn parts<'a>(sources: impl Iterator<Item = &'a String>) -> BTreeSet<u8> {
+    sources.map(|source| offset_part(source)).collect()
 }
 
 fn exists(client: &mut SpiClient<'_>, source: &str) -> Result<bool> {

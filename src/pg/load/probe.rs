@@ -9,9 +9,8 @@ use pgrx::datum::DatumWithOid;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient};
 use serde::Deserialize;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, around};
 use crate::error::Result;
-use crate::model::bucket::BUCKET_US;
 use crate::pg::session::spi;
 use crate::pg::session::time::timestamp;
 use crate::tuple::batch::SliceRun;
@@ -67,8 +66,7 @@ pub fn probe(client: &mut SpiClient<'_>, ranges: &[IdRange], chunk: Option<&Chun
         timestamp(first.bucket)?.into(),
         timestamp(last.bucket)?.into(),
     ];
-    let edges = first.bucket - BUCKET_US..=last.bucket + BUCKET_US;
-    let found: Met = match chunk.filter(|chunk| chunk.holds(&edges)) {
+    let found: Met = match chunk.filter(|chunk| chunk.holds(&around(first.bucket, last.bucket))) {
         Some(chunk) => {
             let plan = statement(client, chunk, &args)?;
             spi::fetch_prepared(client, &plan, &args)?

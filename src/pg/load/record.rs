@@ -7,6 +7,7 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
 
+use super::id_sets;
 use super::known::{Known, Version};
 use super::offsets::{Offset, Offsets};
 use super::slices::Slices;
@@ -16,8 +17,8 @@ use crate::model::options::{LoadOptions, OnConflict};
 use crate::model::report::LoadReport;
 use crate::model::uri::S3Uri;
 use crate::pg::session::locks::Lock;
-use crate::pg::session::spi;
 use crate::pg::session::time::{now, timestamp};
+use crate::pg::session::{lock_room, spi};
 use crate::s3::head::ObjectHead;
 
 /// The rows of one object outside the hypertable, for one load.
@@ -48,6 +49,7 @@ impl ObjectRecord {
     /// lock would block a producer's upsert while the load runs.
     pub fn lock(uri: &S3Uri) -> Result<ObjectRecord> {
         let record = Self::without_lock(uri)?;
+        lock_room::reserve(1)?;
         Lock::Object(&record.text).take_for_transaction();
         Ok(record)
     }
@@ -55,6 +57,7 @@ impl ObjectRecord {
     /// Takes the object's lock until the transaction ends. Returns `None` if another session holds it.
     pub fn lock_if_free(uri: &S3Uri) -> Result<Option<ObjectRecord>> {
         let record = Self::without_lock(uri)?;
+        lock_room::reserve(1)?;
         Ok(Lock::Object(&record.text).try_for_transaction().then_some(record))
     }
 
@@ -201,7 +204,8 @@ impl ObjectRecord {
             columns.conflicts.into(),
         ];
         spi::execute_kept(client, record_slices(), &shared)?;
-        declare_assets(client, result)
+        declare_assets(client, result)?;
+        id_sets::merge_sometimes(client, result.slices.len())
     }
 
     /// Adds stored rows to those of an object that is not completely loaded yet. Returns their sum, or 0 if

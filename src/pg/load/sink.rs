@@ -11,9 +11,10 @@ use pgrx::spi::SpiClient;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::chunk::{self, Chunk, Chunks};
+use super::chunk::{self, Chunk, Chunks, around};
 use super::merged::{Merged, count_conflicts};
 use super::probe::{IdRange, probe};
+use super::reach::Reach;
 use super::rejects::{Reject, insert_rejects};
 use super::slices::{SliceKey, Slices, add_to};
 use crate::error::{Error, Result};
@@ -48,6 +49,7 @@ pub struct Sink<'a> {
     root_size: u64,
     subtransactions: u32,
     chunks: Chunks,
+    reach: Reach,
     counts: Counts,
     slices: Slices,
     /// The first conflict as a sentence, for an error's detail; empty before there is one.
@@ -112,6 +114,7 @@ impl<'a> Sink<'a> {
             root_size: ffi::table_size(target.root).ok_or(Error::TargetChanged)?,
             subtransactions: 0,
             chunks: Chunks::new(target),
+            reach: Reach::default(),
             counts: Counts::default(),
             slices: Slices::new(),
             example: String::new(),
@@ -131,6 +134,9 @@ impl<'a> Sink<'a> {
         let runs: Vec<&SliceRun> = encoded.runs.iter().filter(|run| wants(only, run)).collect();
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
         let chunk = self.chunks.direct(client, first.bucket, last.bucket)?;
+        if !chunk.is_some_and(|chunk| chunk.holds(&around(first.bucket, last.bucket))) {
+            self.reach.extend(client, &runs)?;
+        }
         let ranges: Vec<IdRange> = runs.iter().map(|run| IdRange::from(*run)).collect();
         let met = probe(client, &ranges, chunk)?;
         let mut batch = Batch {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::model::ids::IdSet;
 use crate::model::incidents::{Incident, incidents};
+use crate::pg::load::id_sets;
 use crate::pg::session::target::{as_owner, as_reading_owner};
 use crate::pg::session::{ffi, spi};
 
@@ -29,15 +30,24 @@ pub struct Hole {
 /// Returns the holes of an asset, or of all assets, in the order of asset and id.
 pub fn holes(client: &SpiClient<'_>, asset: Option<&str>) -> Result<Vec<Hole>> {
     let mut sets: HashMap<Vec<u8>, IdSet> = HashMap::new();
+    let mut by_slice: Vec<String> = Vec::new();
     let args = [asset.map(ToOwned::to_owned).into()];
-    ffi::for_each_row(client, statement!("slice_ids"), &args, |row| {
-        let (Some(asset), Some(first), Some(last)) = (row.bytes(0), row.int8(1), row.int8(2)) else { return Ok(()) };
-        match sets.get_mut(asset) {
-            Some(set) => set.insert(first, last),
-            None => sets.entry(asset.to_owned()).or_default().insert(first, last),
+    ffi::for_each_row(client, statement!("held_ids"), &args, |row| {
+        let Some(asset) = row.bytes(0) else { return Ok(()) };
+        match (row.int8(1), row.int8(2)) {
+            (Some(first), Some(last)) => insert(&mut sets, asset, first, last),
+            _ => by_slice.push(String::from_utf8_lossy(asset).into_owned()),
         }
         Ok(())
     })?;
+    if !by_slice.is_empty() {
+        ffi::for_each_row(client, statement!("slice_ids"), &[by_slice.into()], |row| {
+            if let (Some(asset), Some(first), Some(last)) = (row.bytes(0), row.int8(1), row.int8(2)) {
+                insert(&mut sets, asset, first, last);
+            }
+            Ok(())
+        })?;
+    }
     let mut holes = Vec::new();
     for (asset, set) in sets {
         let asset: Arc<str> = String::from_utf8_lossy(&asset).into();
@@ -45,6 +55,13 @@ pub fn holes(client: &SpiClient<'_>, asset: Option<&str>) -> Result<Vec<Hole>> {
     }
     holes.sort_unstable_by(|a, b| (&a.asset, a.first).cmp(&(&b.asset, b.first)));
     Ok(holes)
+}
+
+fn insert(sets: &mut HashMap<Vec<u8>, IdSet>, asset: &[u8], first: i64, last: i64) {
+    match sets.get_mut(asset) {
+        Some(set) => set.insert(first, last),
+        None => sets.entry(asset.to_owned()).or_default().insert(first, last),
+    }
 }
 
 /// Returns the holes of an asset, or of all, with the privileges of the caller.
@@ -109,6 +126,7 @@ pub fn report() -> Result<i64> {
 
 /// Does the same in the transaction of a worker, with the privileges of the tables' owner.
 pub fn report_in(client: &mut SpiClient<'_>) -> Result<i64> {
+    id_sets::merge_all(client)?;
     let found = holes(client, None)?;
     let new = spi::fetch(client, statement!("gap_report"), &arrays(&found))?;
     count(client, &found, None)?;

@@ -18,6 +18,9 @@ use crate::pg::session::{guc, spi};
 const LOST: (&str, &str) =
     ("57P02", "the attempt has ended without a result, with its process or its statement; see the server's log");
 
+/// What is added to the message of an attempt for which resources ran out although they suffice for others.
+const SHORT_AGAIN: &str = "no other object meets that: check the object's times, or raise max_locks_per_transaction";
+
 /// Counts an attempt at a claimed object. Returns `false`, and counts nothing, if the object has changed
 /// since it was claimed or if another session has locked its row.
 pub fn begin(client: &mut SpiClient<'_>, claim: &Claim) -> Result<bool> {
@@ -92,9 +95,25 @@ pub fn settle(
         Ok(PlannedLoad::Loaded(report)) => Ok(Settled::Loaded(report)),
         Ok(PlannedLoad::Busy) => take_back(client, vec![uri.to_owned()]).map(|()| Settled::Busy),
         Ok(PlannedLoad::Changed) => take_back(client, vec![uri.to_owned()]).map(|()| Settled::Changed),
-        Err(failure) if failure.verdict() == unrecorded || failure.may_be_outage() => Ok(Settled::Unrecorded(failure)),
-        Err(failure) => fail(client, uri, &failure, version).map(|()| Settled::Failed(failure)),
+        Err(failure) => {
+            let verdict = judge(client, uri, &failure)?;
+            if verdict == unrecorded || failure.may_be_outage() {
+                return Ok(Settled::Unrecorded(failure));
+            }
+            fail_as(client, uri, &failure, verdict, version).map(|()| Settled::Failed(failure))
+        }
     }
+}
+
+/// Returns the verdict on the failure of an object. If disk aside, resources run out at this object again although
+/// others were loaded since the first time, the object is the cause.
+fn judge(client: &mut SpiClient<'_>, uri: &str, failure: &Failure) -> Result<Verdict> {
+    let verdict = failure.verdict();
+    if verdict != Verdict::OutOfResources || failure.is_disk_full() {
+        return Ok(verdict);
+    }
+    let again: bool = spi::fetch_kept(client, statement!("attempt_short_again"), &[uri.to_owned().into()])?;
+    Ok(if again { Verdict::Transient } else { verdict })
 }
 
 /// What became of a failed attempt (`attempt_failed.sql`).
@@ -129,7 +148,8 @@ impl Failed {
 /// is quarantined. An object that was registered again after `version` was read stays pending. If another session
 /// holds the object's row, the attempt stays without a result and [`record_lost`] records it.
 pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, version: &Version) -> Result<()> {
-    fail_as(client, uri, failure, failure.verdict(), version)
+    let verdict = judge(client, uri, failure)?;
+    fail_as(client, uri, failure, verdict, version)
 }
 
 /// Does the same with a verdict that is not that of the failure alone.
@@ -143,6 +163,11 @@ pub fn fail_as(
     let (sqlstate, message) = match failure {
         Failure::Ours(error) => (error.sqlstate().to_owned(), with_detail(error)),
         Failure::Postgres { sqlstate, message } => (sqlstate.clone(), message.clone()),
+    };
+    let message = if verdict != failure.verdict() && failure.verdict() == Verdict::OutOfResources {
+        format!("{message}; {SHORT_AGAIN}")
+    } else {
+        message
     };
     let retry = guc::retry();
     let args = [

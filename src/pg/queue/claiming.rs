@@ -94,9 +94,11 @@ pub fn check_and_record_lost(client: &mut SpiClient<'_>, locked: Vec<String>) ->
     for uri in locked {
         match pending.remove(&uri) {
             // No other session holds the claim, so the attempt has ended with its process or with a cancelled
-            // sweep.
+            // sweep. A session whose load goes on has lost its claim, but not the object's lock.
             Some(Row { begun: true, .. }) => {
-                attempt::record_lost(client, &uri)?;
+                if Lock::Object(&uri).try_for_transaction() {
+                    attempt::record_lost(client, &uri)?;
+                }
                 gone.push(uri);
             }
             Some(Row { generation, live, .. }) => claims.push(Claim { uri, generation, live, probe: false }),
@@ -104,6 +106,25 @@ pub fn check_and_record_lost(client: &mut SpiClient<'_>, locked: Vec<String>) ->
         }
     }
     Ok((claims, gone))
+}
+
+/// Counts an attempt at a claimed object, as [`attempt::begin`] does. Returns `false`, and counts nothing, also if the
+/// claim was lost and another session has it: triggers of the tables' owner may release the locks of the session. The
+/// claim is proved last, because another session that has it takes a counted attempt for one that has ended.
+pub fn begin(client: &mut SpiClient<'_>, claim: &Claim) -> Result<bool> {
+    let uri = &claim.uri;
+    if !keep(uri) || !attempt::begin(client, claim)? {
+        return Ok(false);
+    }
+    if keep(uri) {
+        return Ok(true);
+    }
+    attempt::take_back(client, vec![uri.clone()]).map(|()| false)
+}
+
+/// Returns whether this session still has a claim, or has it again. Inside a transaction.
+pub fn keep(uri: &str) -> bool {
+    Lock::Claim(uri).keep()
 }
 
 /// Releases a claim at once, inside or outside a transaction.

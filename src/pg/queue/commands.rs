@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::model::bucket::bucket_of;
 use crate::model::report::LoadReport;
 use crate::model::status::Status;
-use crate::pg::load::one;
 use crate::pg::load::record::ObjectRecord;
+use crate::pg::load::{id_sets, one};
 use crate::pg::session::shared::wake_at_commit;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::time::{since_1970, timestamp};
@@ -147,6 +147,8 @@ pub fn reload_slice(asset: &str, bucket: TimestampWithTimeZone) -> Result<Vec<Lo
         let args = [asset.to_owned().into(), timestamp(slice.0)?.into(), timestamp(first_seen)?.into()];
         as_owner(|client, _| spi::execute(client, sql, &args).map(drop))?;
     }
+    // The slice has lost its ids for a moment.
+    as_owner(|client, _| id_sets::merge_all(client))?;
     reports
 }
 

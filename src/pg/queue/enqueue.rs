@@ -184,5 +184,8 @@ fn free_objects(client: &mut SpiClient<'_>, rows: &[Row]) -> Result<HashSet<Stri
     if locked.is_empty() {
         return Ok(HashSet::new());
     }
-    spi::fetch_kept(client, statement!("enqueue_free"), &[locked.into()])
+    let free: HashSet<String> = spi::fetch_kept(client, statement!("enqueue_free"), &[locked.clone().into()])?;
+    // The next page takes as many locks.
+    locked.iter().filter(|uri| !free.contains(*uri)).for_each(|uri| Lock::Object(uri).release_in_transaction());
+    Ok(free)
 }

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::SpiClient;
 
 use super::claim::Claim;
 use super::claiming;
+use super::held_chunks;
 use super::outage::Probe;
 use crate::error::Result;
 use crate::load::prefetch::MAX_PREFETCHED;
@@ -47,7 +49,8 @@ pub fn claim_probe(
     assets: Option<&[String]>,
     own: &HashSet<String>,
 ) -> Result<Option<Claim>> {
-    let candidates = candidates(client, guc::queue_order(), assets, Some(&probe.prefix), LOOK_AT)?;
+    let among = Among { order: guc::queue_order(), assets, prefix: Some(&probe.prefix), held: Held::default() };
+    let candidates = candidates(client, &among, LOOK_AT)?;
     take_probe(client, probe, candidates, own)
 }
 
@@ -65,7 +68,8 @@ pub fn take_probe(
 
 /// Calls `choose` with pending live objects in queue order and returns its result. The objects may be claimed
 /// by any session. The first call has a few objects, among which every worker usually finds its share. If it
-/// returns `None`, the second call has many. With a probe, the objects are those that wait for it.
+/// returns `None`, the second call has many. With a probe, the objects are those that wait for it. Objects of chunks
+/// that other sessions hold come last.
 pub fn find<T>(
     client: &mut SpiClient<'_>,
     order: QueueOrder,
@@ -73,9 +77,26 @@ pub fn find<T>(
     probe: Option<&Probe>,
     mut choose: impl FnMut(&mut SpiClient<'_>, Vec<String>) -> Result<Option<T>>,
 ) -> Result<Option<T>> {
+    let held = held_chunks::times()?;
+    let prefix = probe.map(|probe| probe.prefix.as_str());
+    if !held.0.is_empty() {
+        let chosen = find_among(client, &Among { order, assets, prefix, held }, probe, &mut choose)?;
+        if chosen.is_some() {
+            return Ok(chosen);
+        }
+    }
+    find_among(client, &Among { order, assets, prefix, held: Held::default() }, probe, &mut choose)
+}
+
+fn find_among<T>(
+    client: &mut SpiClient<'_>,
+    among: &Among<'_>,
+    probe: Option<&Probe>,
+    choose: &mut impl FnMut(&mut SpiClient<'_>, Vec<String>) -> Result<Option<T>>,
+) -> Result<Option<T>> {
     let few = 2 * MAX_PREFETCHED as i64 * i64::from(guc::workers().max(1));
     for most in [few, LOOK_AT.max(few)] {
-        let mut candidates = candidates(client, order, assets, probe.map(|probe| probe.prefix.as_str()), most)?;
+        let mut candidates = candidates(client, among, most)?;
         if let Some(probe) = probe {
             probe.put_first(&mut candidates);
         }
@@ -88,22 +109,29 @@ pub fn find<T>(
     Ok(None)
 }
 
-fn candidates(
-    client: &mut SpiClient<'_>,
+/// Beginnings and ends of chunks.
+type Held = (Vec<TimestampWithTimeZone>, Vec<TimestampWithTimeZone>);
+
+/// Which pending objects are looked at.
+struct Among<'a> {
     order: QueueOrder,
-    assets: Option<&[String]>,
-    prefix: Option<&str>,
-    most: i64,
-) -> Result<Vec<String>> {
-    let sql = match order {
+    /// Only objects of these assets.
+    assets: Option<&'a [String]>,
+    /// Only objects under this prefix, which waits for S3. `None` stands for all that do not wait.
+    prefix: Option<&'a str>,
+    /// No objects that begin in these chunks.
+    held: Held,
+}
+
+fn candidates(client: &mut SpiClient<'_>, among: &Among<'_>, most: i64) -> Result<Vec<String>> {
+    let sql = match among.order {
         QueueOrder::Oldest => &OLDEST,
         QueueOrder::Newest => &NEWEST,
     };
-    spi::fetch_kept(
-        client,
-        sql,
-        &[most.into(), assets.map(<[String]>::to_vec).into(), prefix.map(str::to_owned).into()],
-    )
+    let (from, to) = among.held.clone();
+    let assets = among.assets.map(<[String]>::to_vec);
+    let args = [most.into(), assets.into(), among.prefix.map(str::to_owned).into(), from.into(), to.into()];
+    spi::fetch_kept(client, sql, &args)
 }
 
 /// Makes failed objects pending again if their pause is over: live objects, and those of `backfill`. Returns

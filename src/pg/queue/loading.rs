@@ -10,6 +10,7 @@ use pgrx::spi::SpiClient;
 use super::attempt::{self, Settled};
 use super::claim::Claim;
 use super::claiming;
+use super::held_chunks;
 use super::outage;
 use super::prefetch::Prefetcher;
 use crate::error::verdict::Verdict;
@@ -24,6 +25,7 @@ use crate::pg::load::one;
 use crate::pg::load::plan::LoadPlan;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::lock_waits;
+use crate::pg::session::locks::Lock;
 use crate::pg::session::report;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_with_target, tx_without_standby};
@@ -59,8 +61,9 @@ struct Planned {
 type Found = (Claim, std::result::Result<LoadPlan, Failure>);
 
 /// A worker that loads one object after another.
-#[derive(Default)]
 pub struct Loading {
+    /// The lock of the worker's own place, which it must hold while it loads.
+    place: Lock<'static>,
     /// The next objects, in the order in which the prefetcher reads them.
     planned: VecDeque<Planned>,
     /// The uris of all claimed objects, also of those that an error has left without a plan.
@@ -75,12 +78,34 @@ pub struct Loading {
 }
 
 impl Loading {
+    /// Returns the loads of a worker that holds the lock of its place.
+    pub fn of(place: Lock<'static>) -> Loading {
+        Loading {
+            place,
+            planned: VecDeque::new(),
+            claimed: Vec::new(),
+            prefetcher: None,
+            late: LateOffsets::default(),
+            prefetch_depth: PrefetchDepth::default(),
+            current: None,
+        }
+    }
+
+    /// Returns whether this process still has its place. If another one has taken it, this process must end.
+    pub fn has_place(&self) -> Result<bool> {
+        Ok(self.place.is_held() || tx(|_| Ok(self.place.keep()))?)
+    }
+
     /// Loads a few objects. Returns `false` if there is nothing to load now.
     pub fn work(&mut self, source: &mut dyn Source) -> Result<bool> {
         self.write_offsets();
         self.claim(source)?;
         let mut moved = false;
         for _ in 0..TURN {
+            if !self.has_place()? {
+                self.release_all()?;
+                return Ok(moved);
+            }
             let Some(next) = self.planned.pop_front() else { break };
             moved |= self.load(next, source)?;
             if self.missing() > 0 {
@@ -107,7 +132,9 @@ impl Loading {
         // A process that must end waits for no standby, and not long for a lock.
         tx_without_standby(|client| {
             lock_waits::limit_in_transaction();
-            attempt::take_back(client, self.claimed.clone())
+            // Attempts at objects whose claims were lost are those of other sessions.
+            let held = self.claimed.iter().filter(|uri| Lock::Claim(uri).is_held()).cloned().collect();
+            attempt::take_back(client, held)
         })?;
         self.claimed.drain(..).for_each(|uri| claiming::release(&uri));
         Ok(())
@@ -216,7 +243,7 @@ impl Loading {
                 Err(failure) => {
                     tx(|client| {
                         lock_waits::limit_in_transaction();
-                        if attempt::begin(client, &claim)? {
+                        if claiming::begin(client, &claim)? {
                             attempt::refuse_begun(client, &claim, &failure)?;
                             source.count(client, &claim, None)?;
                         }
@@ -244,7 +271,7 @@ impl Loading {
     fn load(&mut self, mut next: Planned, source: &mut dyn Source) -> Result<bool> {
         ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
         if !next.begun {
-            next.begun = tx(|client| attempt::begin(client, &next.claim))?;
+            next.begun = tx(|client| claiming::begin(client, &next.claim))?;
         }
         let settled = if next.begun { self.load_begun(&next, source)? } else { Settled::Changed };
         if let Settled::Unrecorded(failure) = settled {
@@ -258,7 +285,10 @@ impl Loading {
             return Ok(true);
         }
         self.release(next.claim);
-        if !matches!(settled, Settled::Loaded(_)) {
+        if held_chunks::has_new() {
+            // The planned objects probably wait for the same chunk.
+            self.release_all()?;
+        } else if !matches!(settled, Settled::Loaded(_)) {
             // The thread may still send events of this object, which would be mistaken for events of the next
             // one.
             self.restart_prefetcher()?;
@@ -303,7 +333,7 @@ impl Loading {
                 return Ok((settled, Offsets::default(), Vec::new()));
             }
             if let Some(follower) = self.planned.front_mut() {
-                follower.begun = attempt::begin(client, &follower.claim)?;
+                follower.begun = claiming::begin(client, &follower.claim)?;
             }
             let mut own = self.own();
             own.insert(next.claim.uri.clone());
@@ -327,6 +357,10 @@ impl Loading {
         left: &mut Offsets,
         source: &dyn Source,
     ) -> Result<Settled> {
+        // The session that has the claim now takes the attempt for one that has ended, and records it.
+        if !claiming::keep(&next.claim.uri) {
+            return Ok(Settled::Changed);
+        }
         let began = Instant::now();
         let load = || Ok(one::load_planned(client, target, &next.plan, prefetcher.thread(), left)?);
         let result = ffi::attempt::<_, Failure>(load);
@@ -340,7 +374,10 @@ impl Loading {
                 self.prefetch_depth.loaded(ms(report.insert_ms), ms(report.elapsed_ms - report.insert_ms));
                 source.count(client, &next.claim, Some((report, began)))?;
             }
-            Settled::Failed(_) => source.count(client, &next.claim, None)?,
+            Settled::Failed(failure) => {
+                held_chunks::note(failure);
+                source.count(client, &next.claim, None)?;
+            }
             Settled::Busy | Settled::Changed | Settled::Unrecorded(_) => {}
         }
         Ok(settled)

@@ -7,6 +7,7 @@ pub mod claiming;
 pub mod commands;
 pub mod control;
 pub mod enqueue;
+pub mod held_chunks;
 pub mod live;
 pub mod loading;
 pub mod outage;

@@ -11,6 +11,7 @@ use super::claim::Claim;
 use super::claiming;
 use super::control::{self, Control};
 use super::enqueue::enqueue;
+use super::held_chunks;
 use super::live;
 use super::outage::{self, Probe};
 use super::sweep_offsets;
@@ -25,7 +26,10 @@ use crate::pg::load::plan::LoadPlan;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::{Target, as_owner};
-use crate::pg::session::{guc, lock_waits, report};
+use crate::pg::session::{guc, lock_room, lock_waits, report};
+
+/// The locks of an object that is claimed and loaded, without those of chunks.
+const LOCKS_OF_CLAIM: usize = 2;
 
 /// Loads up to `max_objects` pending objects in the caller's transaction, or all of them if there is no limit.
 pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
@@ -33,6 +37,11 @@ pub fn sweep(max_objects: Option<i32>) -> Result<Vec<LoadReport>> {
     let mut own = HashSet::new();
     while max_objects.is_none_or(|most| (reports.len() as i64) < i64::from(most)) {
         pgrx::check_for_interrupts!();
+        if let Err(full) = lock_room::reserve(LOCKS_OF_CLAIM) {
+            let (loaded, hint) = (reports.len(), full.hint().unwrap_or_default());
+            report::notice(&format!("the sweep ends after {loaded} objects: {full}. {hint}"));
+            break;
+        }
         let Some((uri, probe)) = as_owner(|client, _| claim_next_for_transaction(client, &own))? else { break };
         own.insert(uri.clone());
         // A statement after the lock sees whether another session has loaded the object meanwhile.
@@ -97,7 +106,10 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
     lock_waits::limit_in_transaction();
     let claimed = CLAIM.with_borrow(Option::clone);
     if let Some(claim) = claimed {
-        load(&claim)?;
+        // A statement between two steps may have released the session's locks.
+        if as_owner(|_, _| Ok(claiming::keep(&claim.uri)))? {
+            load(&claim)?;
+        }
     }
     let order = match newest {
         Some(true) => QueueOrder::Newest,
@@ -121,7 +133,7 @@ fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[Str
     let free = |client: &mut SpiClient<'_>, candidates| Ok(claiming::take(client, candidates, &own, 1)?.pop());
     let claim = if probed.is_some() { probed } else { live::find(client, order, assets, None, free)? };
     let Some(claim) = claim else { return Ok(None) };
-    if attempt::begin(client, &claim)? {
+    if claiming::begin(client, &claim)? {
         return Ok(Some(claim));
     }
     claiming::release(&claim.uri);
@@ -167,7 +179,10 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
             }
             // A cancelled or timed-out statement ends the whole sweep.
             Settled::Unrecorded(failure) => failure.unless_cancelled().map(|_| None),
-            Settled::Failed(failure) => Ok(Some(failed(claim, &failure))),
+            Settled::Failed(failure) => {
+                held_chunks::note(&failure);
+                Ok(Some(failed(claim, &failure)))
+            }
         }
     })
 }

@@ -12,8 +12,10 @@ pub enum Lock<'a> {
     Object(&'a str),
     /// The claim on an object of the queue, by its uri.
     Claim(&'a str),
-    /// The first row of a source in `ingestion.stream_offsets`.
-    Offset(&'a str),
+    /// The first rows of sources in `ingestion.stream_offsets`, by [`offset_part`].
+    Offset(u8),
+    /// A load, or a transaction of loads, that takes more locks than its share ([`super::lock_room`]).
+    WideLoad,
     /// The outage of a prefix, by the prefix: its row, and the look whether S3 answers.
     Outage(&'a str),
     /// The number of a loader in this database.
@@ -58,6 +60,18 @@ impl Lock<'_> {
         ffi::acquire_lock(self.tag(), LockLevel::Session, false)
     }
 
+    /// Returns whether this session holds the lock. A statement may have released a lock of the session: DISCARD ALL
+    /// and `pg_advisory_unlock_all()` release all of them. Callable outside a transaction.
+    pub fn is_held(self) -> bool {
+        ffi::holds_lock(self.tag())
+    }
+
+    /// Returns whether this session holds the lock of the session, or has taken it again. Returns `false` if another
+    /// session holds it. Inside a transaction.
+    pub fn keep(self) -> bool {
+        self.is_held() || self.try_for_session()
+    }
+
     /// Releases a lock of the session, inside or outside a transaction.
     pub fn release(self) {
         ffi::release_session_lock(self.tag());
@@ -67,6 +81,11 @@ impl Lock<'_> {
     /// lock free before it can see what the transaction did.
     pub fn release_at_commit(self) {
         ffi::release_session_lock_at_commit(self.tag());
+    }
+
+    /// Releases a lock that the caller has just taken by [`Lock::try_for_transaction`], before the transaction ends.
+    pub fn release_in_transaction(self) {
+        ffi::release_transaction_lock(self.tag());
     }
 
     /// Returns the pids of the sessions that hold the lock.
@@ -79,7 +98,7 @@ impl Lock<'_> {
         let (kind, key) = match self {
             Lock::Object(uri) => (0, ffi::lock_key(uri)),
             Lock::Claim(uri) => (1, ffi::lock_key(uri)),
-            Lock::Offset(source) => (2, ffi::lock_key(source)),
+            Lock::Offset(part) => (2, i64::from(part)),
             Lock::Loader(slot) => (3, i64::from(slot)),
             Lock::BackfillWorker { backfill, slot } => (4, ffi::lock_key(&format!("{backfill}:{slot}"))),
             Lock::Preparation(backfill) => (5, backfill),
@@ -90,9 +109,58 @@ impl Lock<'_> {
             Lock::Compression => (10, 0),
             Lock::Migration => (11, 0),
             Lock::Outage(prefix) => (12, ffi::lock_key(prefix)),
+            Lock::WideLoad => (13, 0),
         };
         LockTag { kind, key }
     }
+}
+
+/// A lock of the extension that a session holds.
+pub struct Held {
+    /// The session's process.
+    pub pid: i32,
+    tag: LockTag,
+}
+
+impl Held {
+    /// Returns what the lock protects, as the object of "holds".
+    pub fn what(&self) -> &'static str {
+        match self.tag.kind {
+            0 => "the load of an object",
+            1 => "the claim on an object",
+            2 => "the first offset of a source",
+            3 => "the place of a loader",
+            4 => "the place of a backfill's worker",
+            5 => "the preparation of a backfill",
+            6 => "the start of backfills",
+            7 => "a chunk that a backfill builds",
+            8 => "the attachment of chunks",
+            9 => "the refresh of continuous aggregates",
+            10 => "the compression of chunks",
+            11 => "the migration",
+            12 => "an outage of S3",
+            13 => "the room for loads that take many locks",
+            _ => "a lock of another version of btc_ingest",
+        }
+    }
+
+    /// Returns whether it is the load of this object or the claim on it.
+    pub fn is_of(&self, uri: &str) -> bool {
+        [Lock::Object(uri), Lock::Claim(uri)].iter().any(|lock| lock.tag() == self.tag)
+    }
+}
+
+/// Returns all locks of the extension that sessions of this database hold.
+pub fn held() -> Vec<Held> {
+    ffi::held_locks().into_iter().map(|(tag, pid)| Held { pid, tag }).collect()
+}
+
+/// Sources share this many locks, so that an object of many sources takes no more.
+const OFFSET_PARTS: i64 = 32;
+
+/// Returns which of the locks `Offset` a source belongs to. A session that takes several takes them in their order.
+pub fn offset_part(source: &str) -> u8 {
+    ffi::lock_key(source).rem_euclid(OFFSET_PARTS) as u8
 }
 
 /// Releases all session-level advisory locks of this session.

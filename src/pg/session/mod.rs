@@ -3,6 +3,7 @@
 
 pub mod ffi;
 pub mod guc;
+pub mod lock_room;
 pub mod lock_waits;
 pub mod locks;
 pub mod processes;

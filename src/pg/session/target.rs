@@ -12,10 +12,10 @@ use super::{ffi, spi};
 use crate::error::{Error, Result};
 
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
-pub const SCHEMA_VERSION: i32 = 5;
+pub const SCHEMA_VERSION: i32 = 6;
 
 /// How many tables the guard locks.
-const LOCKED: usize = 18;
+const LOCKED: usize = 19;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
 /// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
@@ -26,6 +26,7 @@ const WRITTEN: [&str; LOCKED + 1] = [
     "ingestion.stream_offsets",
     "ingestion.objects",
     "ingestion.object_slices",
+    "ingestion.id_sets",
     "ingestion.gap_notes",
     "ingestion.assets",
     "ingestion.verifications",

@@ -32,6 +32,14 @@ pub fn since_1970(time: TimestampWithTimeZone) -> Option<i64> {
     (us != i64::MIN && us != i64::MAX).then(|| us.saturating_add(POSTGRES_EPOCH_US))
 }
 
+/// Returns the date of a time in UTC, e.g. `2024-08-08`. The time is in microseconds since 1970.
+pub fn date(time_us: i64) -> String {
+    match DateTime::from_timestamp_micros(time_us) {
+        Some(time) => time.format("%Y-%m-%d").to_string(),
+        None => format!("{time_us} microseconds from the year 1970"),
+    }
+}
+
 /// A time that a statement returns in its JSON, as `trunc((extract(epoch FROM t) - 946684800) * 1000000)`: every time
 /// of PostgreSQL is there, the infinite ones as well. The order is that of PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

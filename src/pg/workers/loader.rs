@@ -44,7 +44,7 @@ pub fn run(slot: i32) {
     lock_waits::limit_in_process();
     let _presence = Presence::enter(Role::Loader(slot));
     ffi::end_in_order();
-    let mut loader = Loader { loading: Loading::default(), versions: None };
+    let mut loader = Loader { loading: Loading::of(Lock::Loader(slot)), versions: None };
     let mut worked = Instant::now();
     while !ffi::is_ending() {
         ffi::reload_settings();
@@ -97,6 +97,9 @@ impl Loader {
         })?;
         let Some((versions, control)) = found else { return Ok(Turn::End) };
         if self.versions.get_or_insert_with(|| versions.clone()) != &versions {
+            return Ok(Turn::End);
+        }
+        if !self.loading.has_place()? {
             return Ok(Turn::End);
         }
         if control.paused {

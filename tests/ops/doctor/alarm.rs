@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use btc_ingest_kit::cluster::backend_pid;
+use btc_ingest_kit::fixture::loaded;
 use btc_ingest_kit::sql::{execute, text, wait_until_true};
-use btc_ingest_kit::wait::wait_until;
-use btc_ingest_kit::{Cluster, ServerFixture, SilentEndpoint, TestDb};
+use btc_ingest_kit::wait::{wait_for, wait_until};
+use btc_ingest_kit::{Cluster, ParquetFile, ServerFixture, SilentEndpoint, TestDb};
 use postgres::Client;
 
 use super::doctor_fixture::{Check, SOON, failing, lines};
@@ -82,12 +84,14 @@ fn a_monitor_calls_it_and_reads_the_status_and_nothing_else() {
     execute(&mut db.client(), &format!("CREATE ROLE {name} LOGIN; GRANT btc_ingest_monitor TO {name}"));
     let mut monitor = db.client_as(&name);
     assert_eq!(failing(&doctor(&mut monitor)), [""; 0]);
-    for view in ["queue", "lag", "failures", "progress", "stats", "watches", "workers()", "backfill_status()"] {
+    for view in
+        ["queue", "lag", "failures", "conflicts", "progress", "stats", "watches", "workers()", "backfill_status()"]
+    {
         execute(&mut monitor, &format!("SELECT * FROM btc_ingest.{view}"));
     }
     for denied in [
         "SELECT price FROM market_data.btc_ticks",
-        "SELECT FROM landing.rejected_ticks",
+        "SELECT row_data FROM landing.rejected_ticks",
         "SELECT FROM signals.btc_embeddings",
         "SELECT btc_ingest.sweep()",
         "SELECT btc_ingest.load_s3_slice('')",
@@ -200,4 +204,63 @@ fn a_policy_that_is_wanted_and_absent_is_found() {
         found.iter().for_each(|check| execute(&mut client, &check.hint));
         assert!(named(&mut client, "jobs").iter().all(|check| check.ok));
     }
+}
+
+/// Returns the line about locks of other sessions, with a patience of a second.
+fn holders(client: &mut Client) -> Check {
+    execute(client, "SET btc_ingest.s3_read_timeout = '500ms'");
+    named(client, "locks of other sessions").pop().expect("the line")
+}
+
+#[test]
+fn a_session_that_holds_a_load_in_an_idle_transaction_is_named_with_object_and_role() {
+    let server = ServerFixture::shared();
+    let db = server.db();
+    let uri = server.put(&format!("{}/held.parquet", db.name()), ParquetFile::new().bytes(&super::ticks(1)));
+    let (mut client, mut holder) = (db.client(), db.client());
+    execute(&mut client, &format!("SELECT btc_ingest.register_s3_slice('{uri}', 'BTCUSDT')"));
+    assert!(holders(&mut client).ok);
+    execute(&mut holder, "BEGIN");
+    loaded(&mut holder, &uri, "");
+    let pid = backend_pid(&mut holder);
+    let found = wait_for("the finding", SOON, || Some(holders(&mut client)).filter(|check| !check.ok));
+    let begin =
+        format!("process {pid} (client backend of postgres), which does nothing in its transaction, has held for");
+    assert!(found.detail.starts_with(&begin), "{found:?}");
+    assert!(found.detail.contains(&format!("the load of an object: {uri}")), "{found:?}");
+    assert!(found.hint.contains(&format!("pid IN ({pid})")), "{found:?}");
+    execute(&mut holder, "COMMIT");
+    assert!(holders(&mut client).ok);
+}
+
+#[test]
+fn a_session_that_has_locked_a_table_against_writers_is_named_with_the_table() {
+    let db = ServerFixture::shared().db();
+    let (mut client, mut holder) = (db.client(), db.client());
+    execute(&mut holder, "BEGIN; LOCK TABLE landing.raw_blobs_5m IN SHARE MODE");
+    let pid = backend_pid(&mut holder);
+    let found = wait_for("the finding", SOON, || Some(holders(&mut client)).filter(|check| !check.ok));
+    assert!(found.detail.contains(&format!("process {pid} ")), "{found:?}");
+    assert!(found.detail.contains("landing.raw_blobs_5m against writers"), "{found:?}");
+    execute(&mut holder, "ROLLBACK; BEGIN; SELECT count(*) FROM landing.raw_blobs_5m");
+    assert!(holders(&mut client).ok, "a reader keeps no load out");
+}
+
+#[test]
+fn a_statement_that_still_runs_is_named_and_no_fault() {
+    let db = ServerFixture::shared().db();
+    let (mut client, mut holder) = (db.client(), db.client());
+    let pid = backend_pid(&mut holder);
+    let cancel = holder.cancel_token();
+    std::thread::scope(|scope| {
+        let runs = scope.spawn(|| {
+            // One statement string: the transaction does something all the time.
+            holder.batch_execute("BEGIN; LOCK TABLE landing.rejected_ticks IN SHARE MODE; SELECT pg_sleep(600)")
+        });
+        let named = |check: &Check| check.detail.contains("landing.rejected_ticks against writers");
+        let found = wait_for("the finding", SOON, || Some(holders(&mut client)).filter(named));
+        assert!(found.ok && found.detail.contains(&format!("process {pid} ")), "{found:?}");
+        cancel.cancel_query(postgres::NoTls).unwrap();
+        assert!(runs.join().unwrap().is_err());
+    });
 }

@@ -9,11 +9,13 @@ use btc_ingest_kit::{ParquetFile, ServerFixture, TestDb};
 use super::doctor_fixture::{Check, lines};
 
 /// A fault that SQL makes and the hint alone mends: the name of the line, and the statements that make the fault.
-const FAULTS: [(&str, &str); 17] = [
+const FAULTS: [(&str, &str); 19] = [
     ("queue", "SELECT btc_ingest.pause_ingest()"),
     ("indexes", "DROP INDEX landing.raw_blobs_5m_s3_uri_idx; DROP INDEX ingestion.objects_waiting_idx"),
     ("triggers", "ALTER TABLE landing.raw_blobs_5m DISABLE TRIGGER registry_wake"),
     ("triggers", "DROP TRIGGER registry_pending ON landing.raw_blobs_5m"),
+    ("triggers", "DROP TRIGGER slices_added ON ingestion.object_slices"),
+    ("triggers", "ALTER TABLE ingestion.object_slices DISABLE TRIGGER slices_removed"),
     ("privileges", "REVOKE EXECUTE ON FUNCTION btc_ingest.sweep(integer) FROM btc_ingest_loader"),
     ("privileges", "REVOKE SELECT ON btc_ingest.lag FROM btc_ingest_reader"),
     ("privileges", "REVOKE SELECT ON market_data.btc_ticks FROM btc_ingest_reader"),

@@ -1,5 +1,8 @@
 //! doctor() on settings and S3.
 
+use btc_ingest_kit::wait::wait_until;
+
+use super::doctor_fixture::SOON;
 use super::*;
 
 #[test]
@@ -33,6 +36,7 @@ fn a_healthy_installation_passes_every_check() {
             "indexes",
             "jobs",
             "loaded slices",
+            "locks of other sessions",
             "migration",
             "outages",
             "preload btc_ingest",
@@ -116,7 +120,12 @@ fn an_answer_of_s3_that_stops_halfway_is_not_waited_for_for_ever() {
     let checks = doctor(&mut client);
     assert_eq!(failing(&checks), ["S3 reachable"]);
     assert!(checks["S3 reachable"].detail.contains("did not answer"), "{checks:?}");
-    assert_eq!(proxy.acted(rule), 2, "tried again, as after any silence");
+    // Tried again, as after any silence, unless a busy machine has left no time for it.
+    wait_until("a second attempt", SOON, || {
+        let before = proxy.acted(rule);
+        doctor(&mut client);
+        proxy.acted(rule) - before == 2
+    });
     proxy.release();
     assert_eq!(failing(&doctor(&mut client)), [""; 0]);
 }

@@ -28,7 +28,7 @@ fn every_missing_index_is_named_with_the_statement_that_makes_it() {
                 WHERE indrelid IN ('market_data.btc_ticks'::regclass, 'landing.raw_blobs_5m'::regclass,
                     'landing.rejected_ticks'::regclass,
                                    'signals.btc_embeddings'::regclass, 'ingestion.objects'::regclass,
-                                       'ingestion.object_slices'::regclass,
+                                       'ingestion.object_slices'::regclass, 'ingestion.id_sets'::regclass,
                                    'ingestion.load_history'::regclass, 'ingestion.stream_offsets'::regclass)";
     let before = text(
         &mut client,
@@ -41,10 +41,11 @@ fn every_missing_index_is_named_with_the_statement_that_makes_it() {
                  WHERE (n.nspname, t.relname) IN (('market_data', 'btc_ticks'), ('landing', 'raw_blobs_5m'),
                      ('landing', 'rejected_ticks'),
                            ('signals', 'btc_embeddings'), ('ingestion', 'objects'), ('ingestion', 'object_slices'),
+                           ('ingestion', 'id_sets'),
                            ('ingestion', 'load_history'), ('ingestion', 'stream_offsets'))
-                   AND NOT (x.indisprimary AND t.relname IN ('rejected_ticks', 'load_history'))";
+                   AND NOT (x.indisprimary AND t.relname IN ('rejected_ticks', 'id_sets', 'load_history'))";
     let names: Vec<String> = client.query(ours, &[]).unwrap().iter().map(|row| row.get(0)).collect();
-    assert_eq!(names.len(), 27, "{names:?}");
+    assert_eq!(names.len(), 28, "{names:?}");
     for name in names {
         let place = format!(
             "SELECT format(CASE WHEN indisprimary THEN 'ALTER TABLE %s DROP CONSTRAINT %I' ELSE 'DROP INDEX %3$s' END,

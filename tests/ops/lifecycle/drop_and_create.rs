@@ -16,6 +16,7 @@ fn dropping_the_extension_leaves_all_data_and_creating_it_adopts_them() {
         line.starts_with("member ")
             || line.contains("btc_ingest_internal.registry_pending")
             || line.contains("btc_ingest_internal.registry_wake")
+            || line.contains("btc_ingest_internal.gather_ids")
             || line.starts_with("grant function")
             || line.starts_with("schema btc_ingest")
             || line.starts_with("grant schema btc_ingest")

@@ -99,6 +99,7 @@ fn records(client: &mut Client) -> Vec<String> {
         "landing.rejected_ticks",
         "ingestion.objects",
         "ingestion.object_slices",
+        "ingestion.gap_notes",
         "ingestion.load_history",
         "ingestion.stream_offsets",
         "ingestion.schema_version",

@@ -194,6 +194,39 @@ fn slices_of_version_4_have_no_gaps_of_their_own() {
 }
 
 #[test]
+fn tables_of_version_5_get_the_ids_of_their_slices_gathered() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let all = ticks(1, 30);
+    loaded(&mut client, &put(&db, "a.parquet", &all[..10]), "");
+    let wanted = shape(&mut client);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 5; DROP TABLE ingestion.id_sets;
+         DROP TRIGGER slices_added ON ingestion.object_slices;
+         DROP TRIGGER slices_changed ON ingestion.object_slices;
+         DROP TRIGGER slices_removed ON ingestion.object_slices;
+         DROP TRIGGER slices_truncated ON ingestion.object_slices",
+    );
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    loaded(&mut client, &put(&db, "b.parquet", &all[20..]), "");
+    let gaps = "SELECT format('%s-%s', first_trade_id, last_trade_id) FROM btc_ingest.gaps";
+    assert_eq!(texts(&mut client, gaps), ["11-20"]);
+}
+
+#[test]
+fn tables_of_a_newer_schema_version_need_a_newer_library_says_doctor() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    execute(&mut client, &format!("UPDATE ingestion.schema_version SET version = {}", SCHEMA_VERSION + 1));
+    let said = "SELECT concat_ws(' ', ok, hint) FROM btc_ingest.doctor() WHERE name = 'tables'";
+    let hint = texts(&mut client, said).remove(0);
+    assert!(hint.starts_with("f -- Install the newer btc_ingest") && !hint.contains("migrate()"), "{hint}");
+    assert_eq!(refused(&mut client, "s3://landing/a", "", "TK011").hint, hint.trim_start_matches("f -- "));
+}
+
+#[test]
 fn tables_of_an_older_schema_version_are_migrated_before_they_are_loaded() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();

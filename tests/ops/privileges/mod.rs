@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 21] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -22,6 +22,7 @@ const TABLES: [&str; 20] = [
     "ingestion.stream_offsets",
     "ingestion.objects",
     "ingestion.object_slices",
+    "ingestion.id_sets",
     "ingestion.gap_notes",
     "ingestion.assets",
     "ingestion.verifications",

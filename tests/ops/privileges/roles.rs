@@ -83,6 +83,38 @@ fn a_reader_reads_everything_and_changes_nothing() {
 }
 
 #[test]
+fn every_view_and_table_function_can_be_read_by_each_role_that_it_is_granted_to() {
+    let db = ServerFixture::shared().db();
+    let mut admin = db.client();
+    let (uri, _) = object("views");
+    loaded(&mut admin, &uri, "");
+    let mut read = 0;
+    for role in ["btc_ingest_monitor", "btc_ingest_reader", "btc_ingest_loader", "btc_ingest_admin"] {
+        let views = format!(
+            "SELECT oid::regclass::text FROM pg_class
+              WHERE relnamespace = 'btc_ingest'::regnamespace AND relkind = 'v'
+                AND has_table_privilege('{role}', oid, 'SELECT')"
+        );
+        // What needs no argument and returns rows; the statuses, not the commands.
+        let functions = format!(
+            "SELECT oid::regproc || '()' FROM pg_proc
+              WHERE pronamespace = 'btc_ingest'::regnamespace AND pronargs = pronargdefaults AND proretset
+                AND provolatile = 's' AND has_function_privilege('{role}', oid, 'EXECUTE')"
+        );
+        let mut named = column(&mut admin, &views);
+        assert!(named.len() >= 9, "{role}: {named:?}");
+        named.extend(column(&mut admin, &functions));
+        let short = role.trim_start_matches("btc_ingest_");
+        let mut client = db.client_as(&user(&db, &format!("{short}_of_views"), &[role]));
+        for name in named {
+            client.query(&format!("SELECT * FROM {name}"), &[]).unwrap_or_else(|e| panic!("{role}: {name}: {e:?}"));
+            read += 1;
+        }
+    }
+    assert!(read > 40, "{read}");
+}
+
+#[test]
 fn a_loader_loads_and_registers_and_writes_no_tick_herself() {
     let db = ServerFixture::shared().db();
     let (uri, sums) = object("loader");

@@ -86,6 +86,7 @@ fn tables_are_granted_to_these_roles_only() {
          ingestion.control: btc_ingest_monitor SELECT
          ingestion.control: btc_ingest_reader SELECT
          ingestion.gap_notes: btc_ingest_reader SELECT
+         ingestion.id_sets: btc_ingest_reader SELECT
          ingestion.load_history: btc_ingest_monitor SELECT
          ingestion.load_history: btc_ingest_reader SELECT
          ingestion.object_slices: btc_ingest_monitor SELECT
@@ -168,11 +169,13 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.finish_chunk: no role
      btc_ingest_internal.fix_settings: no role
      btc_ingest_internal.gap_rows: btc_ingest_reader
+     btc_ingest_internal.gather_ids: no role
      btc_ingest_internal.grant_and_comment: no role
      btc_ingest_internal.id_holes: btc_ingest_reader
      btc_ingest_internal.incomplete_ranges: btc_ingest_reader
      btc_ingest_internal.lag_by_asset: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.loaded_assets: btc_ingest_reader
+     btc_ingest_internal.make_id_sets: no role
      btc_ingest_internal.make_roles: no role
      btc_ingest_internal.migrate_refusal: no role
      btc_ingest_internal.missing_indexes: no role

@@ -115,6 +115,29 @@ fn the_triggers_of_the_registry_are_these_and_go_with_the_extension() {
 }
 
 #[test]
+fn the_triggers_of_the_slices_are_these_and_go_with_the_extension() {
+    let found = texts(
+        &mut client(),
+        "SELECT format('%s, %s', pg_get_triggerdef(t.oid), (
+                    SELECT 'depends on ' || extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                     WHERE d.objid = t.oid AND d.deptype = 'x'))
+           FROM pg_trigger t WHERE t.tgrelid = 'ingestion.object_slices'::regclass AND NOT t.tgisinternal ORDER BY 1",
+    );
+    must_be(
+        &found,
+        "CREATE TRIGGER slices_added AFTER INSERT ON ingestion.object_slices REFERENCING NEW TABLE AS added \
+             FOR EACH STATEMENT EXECUTE FUNCTION btc_ingest_internal.gather_ids(), depends on btc_ingest
+         CREATE TRIGGER slices_changed AFTER UPDATE ON ingestion.object_slices REFERENCING OLD TABLE AS removed \
+             NEW TABLE AS added \
+             FOR EACH STATEMENT EXECUTE FUNCTION btc_ingest_internal.gather_ids(), depends on btc_ingest
+         CREATE TRIGGER slices_removed AFTER DELETE ON ingestion.object_slices REFERENCING OLD TABLE AS removed \
+             FOR EACH STATEMENT EXECUTE FUNCTION btc_ingest_internal.gather_ids(), depends on btc_ingest
+         CREATE TRIGGER slices_truncated AFTER TRUNCATE ON ingestion.object_slices \
+             FOR EACH STATEMENT EXECUTE FUNCTION btc_ingest_internal.gather_ids(), depends on btc_ingest",
+    );
+}
+
+#[test]
 fn every_function_that_runs_as_its_owner_has_a_search_path_of_its_own() {
     let found = texts(
         &mut client(),
@@ -261,11 +284,13 @@ const MEMBERS: &str =
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
      function btc_ingest_internal.fix_settings()
      function btc_ingest_internal.gap_rows(text)
+     function btc_ingest_internal.gather_ids()
      function btc_ingest_internal.grant_and_comment(text)
      function btc_ingest_internal.id_holes(text)
      function btc_ingest_internal.incomplete_ranges(text)
      function btc_ingest_internal.lag_by_asset()
      function btc_ingest_internal.loaded_assets()
+     function btc_ingest_internal.make_id_sets()
      function btc_ingest_internal.make_roles()
      function btc_ingest_internal.migrate_refusal()
      function btc_ingest_internal.missing_indexes()

@@ -43,6 +43,7 @@ fn the_tables_are_these() {
          ingestion.candles r
          ingestion.control r
          ingestion.gap_notes r
+         ingestion.id_sets r
          ingestion.load_history r
          ingestion.object_slices r
          ingestion.objects r
@@ -129,7 +130,7 @@ fn offsets_and_retention_jobs_have_the_documented_columns() {
 }
 
 /// The tables that the documented schema does not have, and their columns.
-const OUR_TABLES: [(&str, &str); 11] = [
+const OUR_TABLES: [(&str, &str); 12] = [
     (
         "ingestion.objects",
         "s3_uri text not null
@@ -186,6 +187,13 @@ const OUR_TABLES: [(&str, &str); 11] = [
          conflicts bigint not null default 0
          unregistered boolean not null default false
          first_seen timestamp with time zone",
+    ),
+    (
+        "ingestion.id_sets",
+        "id bigint not null always identity
+         asset text not null
+         kind text not null
+         ids int8multirange",
     ),
     (
         "ingestion.gap_notes",
@@ -338,6 +346,8 @@ fn keys_and_checks_are_these() {
          ingestion.control PRIMARY KEY (only_row)
          ingestion.gap_notes CHECK ((kind = ANY (ARRAY['explained'::text, 'reported'::text])))
          ingestion.gap_notes PRIMARY KEY (asset, first_trade_id, last_trade_id, kind)
+         ingestion.id_sets CHECK ((kind = ANY (ARRAY['held'::text, 'lost'::text, 'sparse'::text])))
+         ingestion.id_sets PRIMARY KEY (id)
          ingestion.load_history PRIMARY KEY (id)
          ingestion.object_slices PRIMARY KEY (s3_uri, etag, bucket_5m, asset)
          ingestion.objects CHECK ((on_conflict = ANY (ARRAY['keep'::text, 'replace'::text])))
@@ -375,7 +385,8 @@ fn indexes_are_these() {
     );
     must_be(
         &found,
-        "ingestion.load_history USING btree (s3_uri, started_at)
+        "ingestion.id_sets USING btree (asset) WHERE (kind <> 'held'::text)
+         ingestion.load_history USING btree (s3_uri, started_at)
          ingestion.load_history USING btree (started_at)
          ingestion.load_history USING btree (started_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
          ingestion.load_history USING btree (started_at) WHERE (sqlstate IS NOT NULL)

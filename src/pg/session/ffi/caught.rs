@@ -49,6 +49,11 @@ impl Failure {
         matches!(self, Failure::Ours(error) if error.may_be_outage())
     }
 
+    /// Returns whether the disk is full, which is never the fault of one object.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Failure::Postgres { sqlstate, .. } if Verdict::is_disk_full(sqlstate))
+    }
+
     /// Returns what the failure means for another attempt.
     pub fn verdict(&self) -> Verdict {
         match self {

@@ -57,7 +57,7 @@ pub fn acquire_lock(tag: LockTag, level: LockLevel, wait: bool) -> bool {
 }
 
 /// Returns whether this session holds a lock. Callable outside a transaction.
-fn holds_lock(tag: LockTag) -> bool {
+pub fn holds_lock(tag: LockTag) -> bool {
     // SAFETY: every field of the tag is set; the call looks into a table of this process.
     unsafe { pg_sys::LockHeldByMe(&tag.of_postgres(), MODE) }
 }
@@ -70,6 +70,12 @@ pub fn release_session_lock(tag: LockTag) {
         // SAFETY: every field of the tag is set, and the session holds the lock.
         unsafe { pg_sys::LockRelease(&tag.of_postgres(), MODE, true) };
     }
+}
+
+/// Releases a lock that the caller has taken until the end of the transaction, in the same subtransaction.
+pub fn release_transaction_lock(tag: LockTag) {
+    // SAFETY: every field of the tag is set. PostgreSQL reports a lock that is not held by a WARNING.
+    unsafe { pg_sys::LockRelease(&tag.of_postgres(), MODE, false) };
 }
 
 /// Releases a session-level lock after the transaction's commit, when other sessions see what it did, or at its
@@ -93,6 +99,21 @@ pub fn held_locks() -> Vec<(LockTag, i32)> {
     let locks = unsafe { std::slice::from_raw_parts(data.locks, data.nelements as usize) };
     let held = locks.iter().filter(|lock| lock.holdMask != 0);
     held.filter_map(|lock| Some((LockTag::of(&lock.locktag)?, lock.pid))).collect()
+}
+
+/// Returns how many locks of any kind this session holds.
+pub fn count_own_locks() -> usize {
+    // SAFETY: the call returns a copy of the lock table in the current memory context.
+    let data = unsafe { pg_sys::GetLockStatusData() };
+    // SAFETY: `data` points to the copy, and `locks` to its `nelements` initialised elements, also if there are none.
+    let locks = unsafe { std::slice::from_raw_parts((*data).locks, (*data).nelements as usize) };
+    let pid = super::my_pid();
+    let count = locks.iter().filter(|lock| lock.pid == pid && lock.holdMask != 0).count();
+    // SAFETY: both were allocated by the call above, and nothing refers to them any more.
+    unsafe { pg_sys::pfree((*data).locks.cast()) };
+    // SAFETY: as above. A long transaction counts often, and its memory context may live as long.
+    unsafe { pg_sys::pfree(data.cast()) };
+    count
 }
 
 /// The mode in which all locks of the extension are taken.

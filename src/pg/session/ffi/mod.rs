@@ -42,8 +42,8 @@ pub use ending::{at_exit, end_if_asked, end_in_order, is_ending};
 pub use fixed::FIXED;
 pub use jsonb::jsonb_text;
 pub use locks::{
-    LockLevel, LockTag, acquire_lock, at_abort, held_locks, lock_for_writing, lock_key, release_all_session_locks,
-    release_session_lock, release_session_lock_at_commit,
+    LockLevel, LockTag, acquire_lock, at_abort, count_own_locks, held_locks, holds_lock, lock_for_writing, lock_key,
+    release_all_session_locks, release_session_lock, release_session_lock_at_commit, release_transaction_lock,
 };
 pub use privileges::RunAs;
 pub use raise::{Report, raise};
