@@ -166,6 +166,8 @@ DECLARE
     item record;
     registered text;
 BEGIN
+    -- TimescaleDB adds tables to the list of a GRANT on a hypertable. In a plan that plpgsql keeps, the list would point
+    -- to memory that is gone when the session runs the statement again. So each is planned anew, by EXECUTE.
     FOR item IN SELECT * FROM btc_ingest_internal.schemas() LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO btc_ingest_reader', item.name);
     END LOOP;
@@ -175,24 +177,24 @@ BEGIN
     END LOOP;
     -- Producers register what they uploaded. status and the times but created_at belong to btc_ingest; its triggers
     -- set them. The grants are by column also because UPDATE on a whole table permits LOCK TABLE in every mode.
-    REVOKE INSERT, UPDATE ON landing.raw_blobs_5m, signals.btc_embeddings FROM btc_ingest_loader;
+    EXECUTE 'REVOKE INSERT, UPDATE ON landing.raw_blobs_5m, signals.btc_embeddings FROM btc_ingest_loader';
     SELECT string_agg(c.name, ', ') INTO registered FROM btc_ingest_internal.columns(vector_schema) c
      WHERE c.on_table = 'landing.raw_blobs_5m' AND c.name NOT IN ('status', 'loaded_at', 'queued_at', 'registered_at');
     EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON landing.raw_blobs_5m TO btc_ingest_loader', registered);
     SELECT string_agg(c.name, ', ') INTO registered FROM btc_ingest_internal.columns(vector_schema) c
      WHERE c.on_table = 'signals.btc_embeddings';
     EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON signals.btc_embeddings TO btc_ingest_loader', registered);
-    GRANT INSERT, UPDATE, DELETE ON ops.retention_jobs TO btc_ingest_admin;
+    EXECUTE 'GRANT INSERT, UPDATE, DELETE ON ops.retention_jobs TO btc_ingest_admin';
     -- What the status views read, with the privileges of their caller.
     GRANT USAGE ON SCHEMA landing, ingestion, market_data TO btc_ingest_monitor;
-    GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices, ingestion.load_history,
-                    ingestion.stream_offsets, ingestion.backfills, ingestion.backfill_workers, ingestion.control,
-                    ingestion.outages, ingestion.assets
-       TO btc_ingest_monitor;
+    EXECUTE 'GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices, ingestion.load_history,
+                             ingestion.stream_offsets, ingestion.backfills, ingestion.backfill_workers,
+                             ingestion.control, ingestion.outages, ingestion.assets
+                TO btc_ingest_monitor';
     -- The view lag asks whether a slice has ticks. It reads no price.
-    GRANT SELECT (bucket_5m, symbol) ON market_data.btc_ticks TO btc_ingest_monitor;
+    EXECUTE 'GRANT SELECT (bucket_5m, symbol) ON market_data.btc_ticks TO btc_ingest_monitor';
     -- The view conflicts counts rejected rows and says why one was rejected. It reads no value of a row.
-    GRANT SELECT (s3_uri, etag, reason) ON landing.rejected_ticks TO btc_ingest_monitor;
+    EXECUTE 'GRANT SELECT (s3_uri, etag, reason) ON landing.rejected_ticks TO btc_ingest_monitor';
     FOR item IN SELECT * FROM btc_ingest_internal.columns(vector_schema) LOOP
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', item.on_table, item.name, item.description);
     END LOOP;

@@ -58,6 +58,7 @@ BEGIN
                  THEN 'bucket_5m is before 1970 or after 2199'
             WHEN NEW.bucket_5m <> date_bin('5 minutes', NEW.bucket_5m, timestamptz '1970-01-01 00:00:00+00')
                  THEN 'bucket_5m is not the start of a 5-minute bucket'
+            WHEN NEW.object_size_bytes < 0 THEN 'object_size_bytes is negative'
             WHEN NEW.metadata IS NULL THEN NULL
             WHEN pg_column_size(NEW.metadata) > 65536 OR octet_length(NEW.metadata::text) > 65536
                  THEN 'metadata is longer than 65,536 bytes'

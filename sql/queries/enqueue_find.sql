@@ -19,6 +19,7 @@ SELECT coalesce(json_agg(json_build_object(
                          THEN 'bucket_5m is before 1970 or after 2199'
                     WHEN p.bucket_5m <> date_bin('5 minutes', p.bucket_5m, timestamptz '1970-01-01 00:00:00+00')
                          THEN 'bucket_5m is not the start of a 5-minute bucket'
+                    WHEN p.object_size_bytes < 0 THEN 'object_size_bytes is negative'
                     WHEN p.metadata IS NULL THEN NULL
                     -- The stored size is known without reading the value.
                     WHEN pg_column_size(p.metadata) > 65536 OR octet_length(p.metadata::text) > 65536

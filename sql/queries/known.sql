@@ -1,5 +1,6 @@
 -- What is registered of an object. The size in a registry row that was never loaded is the claim of its producer; the
--- size in a loaded or empty row is ours. listed_etag is a version that was listed and has not been loaded since.
+-- size in a loaded or empty row is ours. A negative one counts as 0, which fits no object. listed_etag is a
+-- version that was listed and has not been loaded since.
 -- Metadata is text, because one value that cannot be read must not hide the others; null stands for a value that is far
 -- too long. watch_options are the present ones of the watch that found the object, or the last ones if it has
 -- ended. $1: uri.
@@ -19,7 +20,8 @@ SELECT json_build_object(
                                              WHEN status IN ('loaded', 'empty') AND jsonb_typeof(metadata) = 'object'
                                              THEN (metadata - '{sha256, rows, object_size_bytes}'::text[])::text
                                              ELSE metadata::text END,
-                            'pending_size', CASE WHEN status NOT IN ('loaded', 'empty') THEN object_size_bytes END)
+                            'pending_size', CASE WHEN status IN ('loaded', 'empty') THEN NULL
+                                                 WHEN object_size_bytes < 0 THEN 0 ELSE object_size_bytes END)
                         ORDER BY bucket_5m, asset)
                    FROM landing.raw_blobs_5m WHERE s3_uri = $1)
 )::text

@@ -253,6 +253,9 @@ fn bad_inserts() -> Vec<(String, &'static str)> {
         );
         inserts.push((sql, why));
     }
+    let size = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri, object_size_bytes)
+                VALUES ('2024-01-02', 'SOLUSDT', 's3://landing/bad/size.parquet', -1)";
+    inserts.push((size.to_owned(), "object_size_bytes is negative"));
     inserts
 }
 
@@ -285,8 +288,8 @@ fn a_row_that_no_producer_may_write_is_quarantined_and_holds_up_no_other() {
         );
         assert!(told.starts_with("quarantined TK022") && told.contains(why), "{insert}: {told}");
     }
-    assert_eq!(queue.number("SELECT count(*) FROM landing.raw_blobs_5m WHERE status = 'quarantined'"), 15);
-    assert_eq!(queue.number("SELECT count(*) FROM ingestion.objects WHERE status = 'quarantined'"), 14);
+    assert_eq!(queue.number("SELECT count(*) FROM landing.raw_blobs_5m WHERE status = 'quarantined'"), 16);
+    assert_eq!(queue.number("SELECT count(*) FROM ingestion.objects WHERE status = 'quarantined'"), 15);
     queue.must_hold(&all);
 }
 
