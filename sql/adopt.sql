@@ -166,8 +166,8 @@ DECLARE
     item record;
     registered text;
 BEGIN
-    -- TimescaleDB adds tables to the list of a GRANT on a hypertable. In a plan that plpgsql keeps, the list would point
-    -- to memory that is gone when the session runs the statement again. So each is planned anew, by EXECUTE.
+    -- TimescaleDB adds tables to the list of a GRANT on a hypertable. In a plan that plpgsql keeps, the list would
+    -- point to memory that is gone when the session runs the statement again. EXECUTE plans each anew.
     FOR item IN SELECT * FROM btc_ingest_internal.schemas() LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO btc_ingest_reader', item.name);
     END LOOP;

@@ -272,6 +272,23 @@ fn a_producer_is_told_which_limit_its_row_exceeds() {
 }
 
 #[test]
+fn a_registration_by_call_is_told_which_limit_it_exceeds() {
+    let mut queue = QueueFixture::with(&[("workers", "0")]);
+    for (arguments, why) in [
+        ("repeat('A', 300), '2024-01-01'", "asset is longer"),
+        ("E'A\\x07', '2024-01-01'", "asset holds a control"),
+        ("'A', 'infinity'", "before 1970 or after 2199"),
+        ("'A', '1969-12-31 00:00:00+00'", "before 1970 or after 2199"),
+    ] {
+        let sql = format!("SELECT * FROM btc_ingest.register_s3_slice('s3://landing/a.parquet', {arguments})");
+        let error = queue.client.batch_execute(&sql).expect_err(&sql);
+        let error = error.as_db_error().expect("an error of the server");
+        assert_eq!(error.code().code(), "TK022", "{sql}: {error}");
+        assert!(error.message().contains(why), "{sql}: {error}");
+    }
+}
+
+#[test]
 fn a_row_that_no_producer_may_write_is_quarantined_and_holds_up_no_other() {
     let mut queue = QueueFixture::with(&[("workers", "1")]);
     // Without the trigger, as rows come that were restored or replicated.
