@@ -21,7 +21,7 @@ const TABLES: &str = "
     UNION ALL SELECT (to_jsonb(o)
                       - '{registered_at, loaded_at, attempt_started_at, queued_at, load_order}'::text[])::text
         FROM ingestion.objects o
-    UNION ALL SELECT (to_jsonb(s) - 'loaded_at')::text FROM ingestion.object_slices s
+    UNION ALL SELECT (to_jsonb(s) - '{loaded_at, first_seen}'::text[])::text FROM ingestion.object_slices s
     UNION ALL SELECT (to_jsonb(b) - '{loaded_at, created_at, queued_at, registered_at}'::text[]
                       || jsonb_build_object('queued', queued_at IS NOT NULL))::text FROM landing.raw_blobs_5m b
     UNION ALL SELECT (to_jsonb(r) - '{id, rejected_at}'::text[])::text FROM landing.rejected_ticks r
