@@ -52,10 +52,10 @@ unsafe extern "C-unwind" fn before_utility(
     completion: *mut pg_sys::QueryCompletion,
 ) {
     // SAFETY: PostgreSQL passes a valid planned statement to every hook, and utilityStmt is not null in it.
-    let database = unsafe { database_to_leave((*statement).utilityStmt) };
+    let (database, lock) = unsafe { database_to_leave((*statement).utilityStmt) };
     if !database.is_null() {
         // SAFETY: the name is NUL-terminated and lives as long as the statement.
-        unsafe { end_workers(database) };
+        unsafe { end_workers(database, lock) };
     }
     // SAFETY: the variable was set once, before this process was forked, and does not change.
     let next = unsafe { BEFORE }.unwrap_or(standard_ProcessUtility);
@@ -63,27 +63,32 @@ unsafe extern "C-unwind" fn before_utility(
     unsafe { next(statement, text, read_only_tree, context, params, environment, dest, completion) }
 }
 
-/// Returns the name of the database that a statement drops, renames, copies or moves. Returns null if it does none
-/// of these.
-unsafe fn database_to_leave(node: *mut pg_sys::Node) -> *const c_char {
+/// Returns the name of the database that a statement drops, renames, copies or moves, and the mode in which it locks
+/// the database. Returns null if it does none of these.
+unsafe fn database_to_leave(node: *mut pg_sys::Node) -> (*const c_char, pg_sys::LOCKMODE) {
     // SAFETY: the caller passes a valid node, whose tag says which structure it is.
-    unsafe {
+    let (name, lock) = unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_DropdbStmt => (*node.cast::<pg_sys::DropdbStmt>()).dbname,
+            pg_sys::NodeTag::T_DropdbStmt => {
+                ((*node.cast::<pg_sys::DropdbStmt>()).dbname.cast_const(), pg_sys::AccessExclusiveLock)
+            }
             pg_sys::NodeTag::T_RenameStmt
                 if (*node.cast::<pg_sys::RenameStmt>()).renameType == pg_sys::ObjectType::OBJECT_DATABASE =>
             {
-                (*node.cast::<pg_sys::RenameStmt>()).subname
+                ((*node.cast::<pg_sys::RenameStmt>()).subname.cast_const(), pg_sys::AccessExclusiveLock)
             }
-            pg_sys::NodeTag::T_CreatedbStmt => text_of((*node.cast::<pg_sys::CreatedbStmt>()).options, c"template"),
+            pg_sys::NodeTag::T_CreatedbStmt => {
+                (text_of((*node.cast::<pg_sys::CreatedbStmt>()).options, c"template"), pg_sys::ShareLock)
+            }
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let statement = node.cast::<pg_sys::AlterDatabaseStmt>();
                 let moves = !text_of((*statement).options, c"tablespace").is_null();
-                if moves { (*statement).dbname } else { std::ptr::null() }
+                (if moves { (*statement).dbname.cast_const() } else { std::ptr::null() }, pg_sys::AccessExclusiveLock)
             }
-            _ => std::ptr::null(),
+            _ => (std::ptr::null(), pg_sys::NoLock),
         }
-    }
+    };
+    (name, lock as pg_sys::LOCKMODE)
 }
 
 /// Returns the text of an option of a statement. Returns null if there is no such option, or if it is no text.
@@ -105,14 +110,20 @@ unsafe fn text_of(options: *mut pg_sys::List, name: &CStr) -> *const c_char {
 }
 
 /// Ends the workers in a database, if the session's role owns it: the statement of another role is refused later.
+///
+/// It takes the statement's own lock first. A process that begins takes a lock on its database that conflicts with it,
+/// and keeps it until the statistics show the process. So none is missed, and none begins before the statement ends,
+/// also none of TimescaleDB's, whose scheduler is started again at once.
 #[pg_guard]
-unsafe extern "C-unwind" fn end_workers(database: *const c_char) {
+unsafe extern "C-unwind" fn end_workers(database: *const c_char, lock: pg_sys::LOCKMODE) {
     // SAFETY: a utility statement runs inside a transaction, and the caller's name is NUL-terminated.
     let oid = unsafe { pg_sys::get_database_oid(database, true) };
     // SAFETY: GetUserId only reads a variable, and the oid is of a database that exists in this snapshot.
     if oid == pg_sys::InvalidOid || !unsafe { pg_sys::pg_database_ownercheck(oid, pg_sys::GetUserId()) } {
         return;
     }
+    // SAFETY: inside a transaction, which holds the lock until it ends.
+    unsafe { pg_sys::LockSharedObject(pg_sys::DatabaseRelationId, oid, 0, lock) };
     // SAFETY: the call frees the session's own copy of the statistics, of which no pointer is held here.
     unsafe { pg_sys::pgstat_clear_snapshot() };
     // SAFETY: the call makes a new copy, inside a transaction, and counts its entries.
