@@ -83,15 +83,15 @@ DECLARE
     epoch CONSTANT timestamptz := '1970-01-01 00:00:00+00';
 BEGIN
     RETURN QUERY
-    WITH chunks AS (
-        SELECT c.range_start, c.range_end,
-               c.range_start IS DISTINCT FROM lag(c.range_end) OVER (ORDER BY c.range_start) AS begins
-          FROM timescaledb_information.chunks c
-         WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
-    ), numbered AS (
-        SELECT c.*, count(*) FILTER (WHERE c.begins) OVER (ORDER BY c.range_start) AS run FROM chunks c
-    ), runs AS (
-        SELECT min(n.range_start) AS run_from, max(n.range_end) AS run_to FROM numbered n GROUP BY n.run
+    WITH runs AS (
+        -- Where chunks exist, without what was recorded as dropped: a chunk may come back with some of its ticks.
+        SELECT lower(r.range) AS run_from, upper(r.range) AS run_to
+          FROM (SELECT range_agg(tstzrange(c.range_start, c.range_end)) AS ranges
+                  FROM timescaledb_information.chunks c
+                 WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks') AS existing
+         CROSS JOIN (SELECT coalesce(range_agg(tstzrange(d.from_time, d.to_time)), '{}') AS ranges
+                       FROM ops.dropped_ranges d WHERE d.restored_at IS NULL) AS dropped
+         CROSS JOIN LATERAL unnest(existing.ranges - dropped.ranges) AS r (range)
     ), stepped AS (
         SELECT c.name, c.aggregate, greatest(c.width, interval '5 minutes') AS step
           FROM ingestion.candles c WHERE c.aggregate IS NOT NULL

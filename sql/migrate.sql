@@ -131,7 +131,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $migrate$
 DECLARE
-    library_version CONSTANT integer := 6;
+    library_version CONSTANT integer := 7;
     ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
     timescale text;
     vector text;
@@ -261,6 +261,10 @@ BEGIN
     END LOOP;
 
     PERFORM btc_ingest_internal.grant_and_comment(vector);
+    EXECUTE 'INSERT INTO ingestion.schema_version (version) VALUES ($1)
+             ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, migrated_at = now()
+             WHERE schema_version.version <> excluded.version' USING library_version;
+    PERFORM btc_ingest_internal.make_retention(coalesce(existing, 0) < 7);
 
     -- Detached objects survive DROP EXTENSION and are dumped with their data. They are detached after the grants: the
     -- grants of an extension's script are left out of every dump (pg_init_privs) until the object leaves the extension,
@@ -276,7 +280,12 @@ BEGIN
               FROM pg_class c
              WHERE c.relkind IN ('r', 'S', 'v')
                AND (c.relnamespace IN (SELECT to_regnamespace(s.name) FROM btc_ingest_internal.schemas() s)
-                    OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'market_data.btc_ticks'::regclass))
+                    OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'market_data.btc_ticks'::regclass)
+                    -- The table of the compressed chunks.
+                    OR c.relnamespace = to_regnamespace('_timescaledb_internal')
+                       AND EXISTS (SELECT FROM pg_depend d
+                                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+                                      AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'btc_ingest')))
         )
         SELECT o.name, member.refobjid IS NOT NULL AS is_member
           FROM ours o
@@ -294,9 +303,6 @@ BEGIN
         EXECUTE format('ALTER EXTENSION btc_ingest DROP %s', item.name);
     END LOOP;
 
-    EXECUTE 'INSERT INTO ingestion.schema_version (version) VALUES ($1)
-             ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, migrated_at = now()
-             WHERE schema_version.version <> excluded.version' USING library_version;
     RETURN format('schema version %s; %s', library_version,
                   CASE WHEN made = '{}' THEN 'nothing was missing' ELSE 'made ' || array_to_string(made, ', ') END);
 END

@@ -63,7 +63,12 @@ VALUES
     ('ingestion.schema_version', 'PRIMARY KEY (only_row)',
         'One row with the schema version of these tables; btc_ingest.migrate() changes it'),
     ('ops.retention_jobs', 'PRIMARY KEY (job_name)',
-        'Compression and retention policies that are wanted')
+        'Compression and retention policies that are wanted; btc_ingest.apply_retention() brings them about'),
+    ('ops.dropped_ranges', 'PRIMARY KEY (id)',
+        'Ranges whose ticks btc_ingest.run_retention() has dropped, one row per chunk and asset. Nothing brings them '
+        'back but btc_ingest.restore_range() and loads with force; no refresh computes their candles again'),
+    ('ops.retention_checks', 'PRIMARY KEY (chunk_from)',
+        'Chunks that are due to be dropped: how far their objects are proven to be in S3, and what holds them back')
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.tables() IS
     'Part of migrate(): the tables of btc_ingest, in the order in which they are created';
@@ -566,7 +571,55 @@ VALUES
     ('ops.retention_jobs', 'enabled', 'boolean', 'DEFAULT true', true,
         'Whether the policy is applied'),
     ('ops.retention_jobs', 'created_at', 'timestamp with time zone', 'DEFAULT now()', true,
-        'When the row was written')
+        'When the row was written'),
+
+    ('ops.dropped_ranges', 'id', 'bigint', 'GENERATED ALWAYS AS IDENTITY', false,
+        'Number of the range'),
+    ('ops.dropped_ranges', 'asset', 'text', 'NOT NULL', false,
+        'Symbol of the asset'),
+    ('ops.dropped_ranges', 'from_time', 'timestamp with time zone', 'NOT NULL', false,
+        'Start of the chunk'),
+    ('ops.dropped_ranges', 'to_time', 'timestamp with time zone', 'NOT NULL', false,
+        'End (exclusive) of the chunk'),
+    ('ops.dropped_ranges', 'objects', 'bigint', 'NOT NULL', false,
+        'Loaded objects that hold ticks of the asset in the range'),
+    ('ops.dropped_ranges', 'ticks', 'bigint', 'NOT NULL', false,
+        'Ticks of the asset that were dropped'),
+    ('ops.dropped_ranges', 'job_name', 'text', 'NOT NULL', false,
+        'Policy of ops.retention_jobs that dropped them'),
+    ('ops.dropped_ranges', 'dropped_at', 'timestamp with time zone', 'NOT NULL DEFAULT clock_timestamp()', true,
+        'When they were dropped'),
+    ('ops.dropped_ranges', 'dropped_by', 'text', 'NOT NULL DEFAULT session_user', true,
+        'Role of the session that dropped them'),
+    ('ops.dropped_ranges', 'wanted_at', 'timestamp with time zone', '', true,
+        'When restore_range() was called for it; null if it was not'),
+    ('ops.dropped_ranges', 'wanted_by', 'text', '', true,
+        'Role that called it'),
+    ('ops.dropped_ranges', 'restored_at', 'timestamp with time zone', '', true,
+        'When all of its ticks were back; null while they are not'),
+    ('ops.dropped_ranges', 'keep_until', 'timestamp with time zone', '', true,
+        'Until when run_retention() leaves the restored ticks'),
+
+    ('ops.retention_checks', 'chunk_from', 'timestamp with time zone', 'NOT NULL', false,
+        'Start of the chunk'),
+    ('ops.retention_checks', 'chunk_to', 'timestamp with time zone', 'NOT NULL', false,
+        'End (exclusive) of the chunk'),
+    ('ops.retention_checks', 'job_name', 'text', 'NOT NULL', false,
+        'Policy of ops.retention_jobs by which the chunk is due'),
+    ('ops.retention_checks', 'proof_began', 'timestamp with time zone', 'NOT NULL DEFAULT clock_timestamp()', true,
+        'When the proof of its objects began. A proof that is older than a day begins anew'),
+    ('ops.retention_checks', 'proven_to', 'text', '', true,
+        'Last object, in the order of the uris, that was found in S3 at its loaded etag'),
+    ('ops.retention_checks', 'objects', 'bigint', 'NOT NULL DEFAULT 0', true,
+        'How many of its objects were found there so far'),
+    ('ops.retention_checks', 'proven_at', 'timestamp with time zone', '', true,
+        'When all of them were; null before'),
+    ('ops.retention_checks', 'held_by', 'text', '', true,
+        'What holds the chunk back; null if nothing does'),
+    ('ops.retention_checks', 'held_since', 'timestamp with time zone', '', true,
+        'Since when it has been held back'),
+    ('ops.retention_checks', 'checked_at', 'timestamp with time zone', 'NOT NULL DEFAULT clock_timestamp()', true,
+        'When it was looked at last')
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.columns(text) IS
     'Part of migrate(): the columns of btc_ingest''s tables in order. vector_schema: schema of the type vector, quoted';

@@ -254,6 +254,38 @@ pub enum Error {
         /// Why it is no tick.
         reason: String,
     },
+    /// A row of `ops.retention_jobs` is wrong.
+    #[error("the policy \"{job}\" cannot be applied: {what}")]
+    BadPolicy {
+        /// The name of the row.
+        job: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A row of `ops.retention_jobs` is right, and its job cannot be made.
+    #[error("the policy \"{job}\" is not applied: {what}")]
+    PolicyNotApplied {
+        /// The name of the row.
+        job: String,
+        /// What is in the way.
+        what: String,
+    },
+    /// The ticks belong to a range that retention has dropped.
+    #[error("the ticks of {asset} from {from} to {to} were dropped by retention")]
+    DroppedRange {
+        /// The asset.
+        asset: String,
+        /// The date of the range's start.
+        from: String,
+        /// The date of its end.
+        to: String,
+    },
+    /// There is nothing to restore.
+    #[error("no ticks of {asset} in this range are recorded as dropped")]
+    NotDropped {
+        /// The asset.
+        asset: String,
+    },
     /// An option or a metadata key is unknown or has a wrong value.
     #[error("option \"{key}\": {why}")]
     InvalidOption {

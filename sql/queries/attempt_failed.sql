@@ -4,7 +4,7 @@
 -- if another session holds its row. $1: uri, $2: SQLSTATE, $3: message, $4: whether the error is permanent, $5:
 -- attempts at most, $6 and $7: the first and the longest pause in milliseconds, $8: whether the attempt counts, $9:
 -- generation of the object when the attempt began (null: accept the present one), $10: versions of the registry rows
--- at that time (null: accept all).
+-- at that time (null: accept all), $11: whether the object is skipped where it would be quarantined.
 WITH free AS MATERIALIZED (
     SELECT b.bucket_5m, b.asset FROM landing.raw_blobs_5m b
      WHERE b.s3_uri = $1
@@ -28,7 +28,8 @@ WITH free AS MATERIALIZED (
 ), failed AS (
     UPDATE ingestion.objects o
        SET attempts = t.attempts,
-           status = CASE WHEN t.changed THEN 'pending' WHEN t.over THEN 'quarantined' ELSE 'failed' END,
+           status = CASE WHEN t.changed THEN 'pending' WHEN t.over AND $11 THEN 'skipped'
+                         WHEN t.over THEN 'quarantined' ELSE 'failed' END,
            attempt_started_at = CASE WHEN NOT t.changed THEN o.attempt_started_at END,
            next_attempt_at = CASE WHEN NOT t.changed AND NOT t.over THEN
                clock_timestamp() + least($7, $6 * 2 ^ least(greatest(t.attempts - 1, 0), 30))
@@ -45,7 +46,7 @@ WITH free AS MATERIALIZED (
      WHERE b.bucket_5m = r.bucket_5m AND b.asset = r.asset AND f.status <> 'pending'
 ), noted AS (
     INSERT INTO ingestion.load_history (s3_uri, etag, outcome, sqlstate, message, started_at, finished_at)
-    SELECT f.s3_uri, f.listed_etag, CASE WHEN f.status = 'quarantined' THEN 'quarantined' ELSE 'failed' END, $2, $3,
+    SELECT f.s3_uri, f.listed_etag, CASE WHEN f.status = 'failed' THEN 'failed' ELSE f.status END, $2, $3,
            coalesce(f.attempt_started_at, clock_timestamp()), clock_timestamp()
       FROM failed f
 )

@@ -1,20 +1,19 @@
 -- The statements that refresh the continuous aggregates of candles, in the session of their owner. TimescaleDB itself
--- knows what has changed since the last refresh. A range without a chunk is left out: the candles of ticks that were
--- dropped stay as they are. The last ten minutes are left out as well, because they change still, and are computed when
--- they are read. A range that refresh_candles() wants is computed again in any case. An aggregate without its history
--- gets it week by week. Each statement must run alone: TimescaleDB refuses it in functions. The functions of an
--- aggregate run with the privileges of this session's role, so only aggregates of that role are refreshed, or of
--- superusers by a superuser. They are named by oid, because the owner of a schema could put another view in the place
--- of one. The settings of a worker write the times of the statements in UTC and in ISO 8601.
-WITH chunks AS (
-    SELECT c.range_start AS first, c.range_end AS after,
-           c.range_start IS DISTINCT FROM lag(c.range_end) OVER (ORDER BY c.range_start) AS begins
-      FROM timescaledb_information.chunks c
-     WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
-), numbered AS (
-    SELECT c.*, count(*) FILTER (WHERE c.begins) OVER (ORDER BY c.first) AS run FROM chunks c
-), runs AS (
-    SELECT min(n.first) AS first, max(n.after) AS after FROM numbered n GROUP BY n.run
+-- knows what has changed since the last refresh. A range without a chunk, or that is recorded as dropped, is left out:
+-- the candles of its ticks stay as they are. The last ten minutes are left out as well, because they change still, and
+-- are computed when they are read. A range that refresh_candles() wants is computed again in any case. An aggregate
+-- without its history gets it week by week. Each statement must run alone: TimescaleDB refuses it in functions. The
+-- functions of an aggregate run with the privileges of this session's role, so only aggregates of that role are
+-- refreshed, or of superusers by a superuser. They are named by oid, because the owner of a schema could put another
+-- view in the place of one. The settings of a worker write the times of the statements in UTC and in ISO 8601.
+WITH runs AS (
+    SELECT lower(r.range) AS first, upper(r.range) AS after
+      FROM (SELECT range_agg(tstzrange(c.range_start, c.range_end)) AS ranges
+              FROM timescaledb_information.chunks c
+             WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks') AS existing
+     CROSS JOIN (SELECT coalesce(range_agg(tstzrange(d.from_time, d.to_time)), '{}') AS ranges
+                   FROM ops.dropped_ranges d WHERE d.restored_at IS NULL) AS dropped
+     CROSS JOIN LATERAL unnest(existing.ranges - dropped.ranges) AS r (range)
 ), ours AS (
     SELECT c.name, v.oid AS view, greatest(c.width, interval '5 minutes') AS step, c.refreshed_at IS NULL AS unfilled,
            c.wanted_from, c.wanted_to

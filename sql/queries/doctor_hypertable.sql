@@ -1,5 +1,5 @@
--- The hypertable's dimensions, chunk interval and policies, beside the interval that is wanted. Other statements
--- check its indexes.
+-- The hypertable's dimensions, chunk interval and compression policies, beside the interval that is wanted. Other
+-- statements check its indexes.
 SELECT json_build_object(
     'columns', (SELECT string_agg(d.column_name, ', ' ORDER BY d.dimension_number)
                   FROM timescaledb_information.dimensions d
@@ -18,18 +18,17 @@ SELECT json_build_object(
                          AND (a.hypertable_schema, a.hypertable_name) = ('market_data', 'btc_ticks')
                        GROUP BY o.oid, o.rolname, o.rolsuper, o.rolcanlogin),
     'policies', (SELECT coalesce(json_agg(json_build_object(
-                            'kind', j.proc_name, 'job', j.job_id, 'scheduled', j.scheduled,
+                            'job', j.job_id, 'scheduled', j.scheduled,
                             'foreign_owner', CASE WHEN j.owner <> o.oid
                                                    AND NOT (o.rolsuper AND coalesce(p.rolsuper, false))
                                                   THEN pg_get_userbyid(j.owner) END,
-                            'after', coalesce(j.config ->> 'drop_after', j.config ->> 'drop_created_before',
-                                              j.config ->> 'compress_after', j.config ->> 'compress_created_before'))
+                            'after', coalesce(j.config ->> 'compress_after', j.config ->> 'compress_created_before'))
                         ORDER BY j.job_id), '[]')
                    FROM timescaledb_information.jobs j
                    JOIN pg_class t ON t.oid = 'market_data.btc_ticks'::regclass JOIN pg_roles o ON o.oid = t.relowner
                    LEFT JOIN pg_roles p ON p.oid = j.owner
                   WHERE (j.hypertable_schema, j.hypertable_name) = ('market_data', 'btc_ticks')
-                    AND j.proc_name IN ('policy_compression', 'policy_retention'))
+                    AND j.proc_name = 'policy_compression')
 )::text
   FROM (SELECT (SELECT d.time_interval FROM timescaledb_information.dimensions d
                  WHERE (d.hypertable_schema, d.hypertable_name) = ('market_data', 'btc_ticks')

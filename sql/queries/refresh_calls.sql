@@ -1,13 +1,14 @@
--- The statements that refresh every continuous aggregate over an attached chunk. The refresh is forced, because a
--- plain one may ignore the log entry of an attached chunk. Its range is wider than the chunk, because only whole
--- buckets are refreshed and a bucket may reach over the edges of the chunk. Beyond the edges, candles of ticks that
--- were dropped would be lost: those of create_candles() are refreshed within the chunk, and the next refresh of candles
--- finds what is left. Each statement must run alone: TimescaleDB refuses it in functions. The functions of a view run
--- with the privileges of this session's role, so only views of that role are refreshed, or of superusers by a
--- superuser. They are named by oid, because the owner of a schema could put another view in the place of one. The
--- settings of a worker write the times of the statements in UTC and in ISO 8601. $1: backfill, $2: start of the chunk.
+-- The statements that refresh every continuous aggregate over an attached chunk. The refresh is forced, because a plain
+-- one may ignore the log entry of an attached chunk. Its range is wider than the chunk, because only whole buckets are
+-- refreshed and a bucket may reach over the edges of the chunk. Beyond the edges, candles of ticks that were dropped
+-- would be lost: those of create_candles() are refreshed within the chunk, and the next refresh of candles finds what
+-- is left. Ranges that are recorded as dropped are cut out of all. Each statement must run alone: TimescaleDB refuses
+-- it in functions. The functions of a view run with the privileges of this session's role, so only views of that role
+-- are refreshed, or of superusers by a superuser. They are named by oid, because the owner of a schema could put
+-- another view in the place of one. The settings of a worker write the times of the statements in UTC and in ISO 8601.
+-- $1: backfill, $2: start of the chunk.
 SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, timestamptz %L, timestamptz %L, '
-                                'force => true)', n.nspname, v.oid, w.from_time, w.to_time)), '[]')::text
+                                'force => true)', n.nspname, v.oid, lower(p.piece), upper(p.piece))), '[]')::text
   FROM ingestion.backfill_chunks c
  CROSS JOIN timescaledb_information.continuous_aggregates a
   LEFT JOIN ingestion.candles k ON a.view_schema = 'market_data' AND k.aggregate = a.view_name
@@ -23,11 +24,15 @@ SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, timest
      SELECT date_bin(b.width, c.chunk_from + b.width - interval '1 microsecond', '1970-01-01 00:00:00+00'),
             date_bin(b.width, c.chunk_to, '1970-01-01 00:00:00+00')
       WHERE k.name IS NOT NULL) AS w
+ CROSS JOIN LATERAL unnest(
+     CASE WHEN w.from_time < w.to_time THEN tstzmultirange(tstzrange(w.from_time, w.to_time)) ELSE '{}' END
+     - coalesce((SELECT range_agg(tstzrange(d.from_time, d.to_time)) FROM ops.dropped_ranges d
+                  WHERE d.restored_at IS NULL), '{}')) AS p (piece)
   JOIN pg_namespace s ON s.nspname = a.view_schema
   JOIN pg_class v ON (v.relnamespace, v.relname) = (s.oid, a.view_name)
   JOIN pg_roles o ON o.oid = v.relowner
   JOIN pg_roles me ON me.rolname = session_user AND (me.oid = o.oid OR (me.rolsuper AND o.rolsuper))
   JOIN pg_extension e ON e.extname = 'timescaledb'
   JOIN pg_namespace n ON n.oid = e.extnamespace
- WHERE c.backfill = $1 AND c.chunk_from = $2 AND w.from_time < w.to_time
+ WHERE c.backfill = $1 AND c.chunk_from = $2
    AND a.hypertable_schema = 'market_data' AND a.hypertable_name = 'btc_ticks'

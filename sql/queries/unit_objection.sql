@@ -26,6 +26,8 @@ SELECT to_json(coalesce(
        FROM timescaledb_information.chunks c
       WHERE c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
         AND c.range_start < $2 AND c.range_end > $1 LIMIT 1),
+    (SELECT 'retention has dropped ticks of it' FROM ops.dropped_ranges d
+      WHERE d.restored_at IS NULL AND d.from_time < $2 AND d.to_time > $1 LIMIT 1),
     (SELECT 'the trigger ' || g.tgname || ' would not see the ticks' FROM pg_trigger g JOIN root ON g.tgrelid = root.oid
       WHERE NOT g.tgisinternal AND g.tgname NOT IN ('ts_insert_blocker', 'ts_cagg_invalidation_trigger') LIMIT 1),
     (SELECT 'a foreign key stands on the hypertable' FROM pg_constraint k

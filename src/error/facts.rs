@@ -181,6 +181,17 @@ facts! {
         Some("Load fewer objects in one transaction: COMMIT between the calls, or CALL btc_ingest.run_sweep(), which \
               commits after each object. Or raise max_locks_per_transaction and restart the server.");
 
+    Error::BadPolicy { .. } => "TK050", Useless,
+        Some("Correct the row in ops.retention_jobs. Keys are compress_after, drop_after, segment_by, order_by, \
+              schedule_interval and max_runtime.");
+    Error::PolicyNotApplied { .. } => "TK051", Useless,
+        Some("Mend what the message says, then: SELECT btc_ingest.apply_retention(); or disable the row.");
+    Error::DroppedRange { .. } => "TK052", Useless,
+        Some("CALL btc_ingest.restore_range(…) brings a range back; load_s3_slice(…, force => true) loads the \
+              object all the same.");
+    Error::NotDropped { .. } => "TK053", Useless,
+        Some("SELECT * FROM btc_ingest.retention WHERE state = 'dropped' shows what was dropped.");
+
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");
     Error::ReadOnly => "25006", MayHelp,

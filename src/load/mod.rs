@@ -4,6 +4,7 @@
 pub mod background;
 pub mod compare;
 pub mod footers;
+pub mod heads;
 pub mod inspect;
 pub mod listing;
 pub mod pipeline;

@@ -340,6 +340,37 @@ CREATE TABLE ops.retention_jobs (
     PRIMARY KEY (job_name)
 );
 
+CREATE TABLE ops.dropped_ranges (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    asset text NOT NULL,
+    from_time timestamp with time zone NOT NULL,
+    to_time timestamp with time zone NOT NULL,
+    objects bigint NOT NULL,
+    ticks bigint NOT NULL,
+    job_name text NOT NULL,
+    dropped_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    dropped_by text NOT NULL DEFAULT session_user,
+    wanted_at timestamp with time zone,
+    wanted_by text,
+    restored_at timestamp with time zone,
+    keep_until timestamp with time zone,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE ops.retention_checks (
+    chunk_from timestamp with time zone NOT NULL,
+    chunk_to timestamp with time zone NOT NULL,
+    job_name text NOT NULL,
+    proof_began timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    proven_to text,
+    objects bigint NOT NULL DEFAULT 0,
+    proven_at timestamp with time zone,
+    held_by text,
+    held_since timestamp with time zone,
+    checked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (chunk_from)
+);
+
 SELECT public.create_hypertable(
     'market_data.btc_ticks'::regclass, 'bucket_5m', chunk_time_interval => interval '7 days',
     create_default_indexes => false);
@@ -371,6 +402,7 @@ CREATE INDEX raw_blobs_5m_empty_idx ON landing.raw_blobs_5m (bucket_5m, asset) W
 CREATE INDEX objects_waiting_idx ON ingestion.objects (asset, span_from, queued_at, backfill)
     WHERE status IN ('pending', 'failed');
 CREATE INDEX id_sets_not_held_idx ON ingestion.id_sets (asset) WHERE kind <> 'held';
+CREATE INDEX dropped_ranges_open_idx ON ops.dropped_ranges (from_time, to_time) WHERE restored_at IS NULL;
 CREATE INDEX raw_blobs_5m_quarantined_idx ON landing.raw_blobs_5m (s3_uri) WHERE status = 'quarantined';
 CREATE INDEX load_history_failed_idx ON ingestion.load_history (started_at) WHERE sqlstate IS NOT NULL;
 CREATE INDEX load_history_differing_idx ON ingestion.load_history (started_at)
@@ -734,12 +766,45 @@ COMMENT ON TABLE ingestion.schema_version IS
 COMMENT ON COLUMN ingestion.schema_version.only_row IS 'Always true, so that the table has one row at most';
 COMMENT ON COLUMN ingestion.schema_version.version IS 'Schema version of the tables';
 COMMENT ON COLUMN ingestion.schema_version.migrated_at IS 'When migrate() brought the tables to this version';
-COMMENT ON TABLE ops.retention_jobs IS 'Compression and retention policies that are wanted';
+COMMENT ON TABLE ops.retention_jobs IS
+    'Compression and retention policies that are wanted; btc_ingest.apply_retention() brings them about';
 COMMENT ON COLUMN ops.retention_jobs.job_name IS 'Name of the policy';
 COMMENT ON COLUMN ops.retention_jobs.hypertable IS 'Hypertable that the policy is for, e.g. market_data.btc_ticks';
 COMMENT ON COLUMN ops.retention_jobs.policy IS
     'What is to be done after which age, e.g. {"compress_after": "30 days", "drop_after": "90 days"}';
 COMMENT ON COLUMN ops.retention_jobs.enabled IS 'Whether the policy is applied';
 COMMENT ON COLUMN ops.retention_jobs.created_at IS 'When the row was written';
+COMMENT ON TABLE ops.dropped_ranges IS
+    'Ranges whose ticks btc_ingest.run_retention() has dropped, one row per chunk and asset. Nothing '
+    'brings them back but btc_ingest.restore_range() and loads with force; no refresh computes their '
+    'candles again';
+COMMENT ON COLUMN ops.dropped_ranges.id IS 'Number of the range';
+COMMENT ON COLUMN ops.dropped_ranges.asset IS 'Symbol of the asset';
+COMMENT ON COLUMN ops.dropped_ranges.from_time IS 'Start of the chunk';
+COMMENT ON COLUMN ops.dropped_ranges.to_time IS 'End (exclusive) of the chunk';
+COMMENT ON COLUMN ops.dropped_ranges.objects IS 'Loaded objects that hold ticks of the asset in the range';
+COMMENT ON COLUMN ops.dropped_ranges.ticks IS 'Ticks of the asset that were dropped';
+COMMENT ON COLUMN ops.dropped_ranges.job_name IS 'Policy of ops.retention_jobs that dropped them';
+COMMENT ON COLUMN ops.dropped_ranges.dropped_at IS 'When they were dropped';
+COMMENT ON COLUMN ops.dropped_ranges.dropped_by IS 'Role of the session that dropped them';
+COMMENT ON COLUMN ops.dropped_ranges.wanted_at IS 'When restore_range() was called for it; null if it was not';
+COMMENT ON COLUMN ops.dropped_ranges.wanted_by IS 'Role that called it';
+COMMENT ON COLUMN ops.dropped_ranges.restored_at IS 'When all of its ticks were back; null while they are not';
+COMMENT ON COLUMN ops.dropped_ranges.keep_until IS 'Until when run_retention() leaves the restored ticks';
+COMMENT ON TABLE ops.retention_checks IS
+    'Chunks that are due to be dropped: how far their objects are proven to be in S3, and what holds them '
+    'back';
+COMMENT ON COLUMN ops.retention_checks.chunk_from IS 'Start of the chunk';
+COMMENT ON COLUMN ops.retention_checks.chunk_to IS 'End (exclusive) of the chunk';
+COMMENT ON COLUMN ops.retention_checks.job_name IS 'Policy of ops.retention_jobs by which the chunk is due';
+COMMENT ON COLUMN ops.retention_checks.proof_began IS
+    'When the proof of its objects began. A proof that is older than a day begins anew';
+COMMENT ON COLUMN ops.retention_checks.proven_to IS
+    'Last object, in the order of the uris, that was found in S3 at its loaded etag';
+COMMENT ON COLUMN ops.retention_checks.objects IS 'How many of its objects were found there so far';
+COMMENT ON COLUMN ops.retention_checks.proven_at IS 'When all of them were; null before';
+COMMENT ON COLUMN ops.retention_checks.held_by IS 'What holds the chunk back; null if nothing does';
+COMMENT ON COLUMN ops.retention_checks.held_since IS 'Since when it has been held back';
+COMMENT ON COLUMN ops.retention_checks.checked_at IS 'When it was looked at last';
 
 COMMIT;

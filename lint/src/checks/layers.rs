@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["src/pg/discovery"],
     &["src/pg/backfill"],
     &["src/pg/candles"],
+    &["src/pg/retention"],
     &["src/pg/workers"],
     &["src/pg/doctor"],
     &["src/pg/api"],

@@ -9,6 +9,7 @@ mod load;
 mod locks;
 mod quality;
 mod queue;
+mod retention;
 mod series;
 mod status;
 

@@ -1,4 +1,4 @@
-//! The hypertable: its dimension, the interval of its chunks and its policies. And the indexes of all tables.
+//! The hypertable: its dimension, the interval of its chunks and its compression. And the indexes of all tables.
 
 use pgrx::prelude::*;
 use serde::Deserialize;
@@ -30,7 +30,6 @@ struct Hypertable {
 /// A policy of the hypertable.
 #[derive(Deserialize)]
 struct Policy {
-    kind: PolicyKind,
     /// The number of its job.
     job: i64,
     scheduled: bool,
@@ -42,15 +41,6 @@ struct Policy {
     foreign_owner: Option<String>,
 }
 
-/// What a policy does.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-enum PolicyKind {
-    #[serde(rename = "policy_compression")]
-    Compression,
-    #[serde(rename = "policy_retention")]
-    Retention,
-}
-
 /// A key or an index that does not exist (`btc_ingest_internal.missing_indexes()`).
 #[derive(Deserialize)]
 struct MissingIndex {
@@ -59,10 +49,10 @@ struct MissingIndex {
     statement: String,
 }
 
-/// Checks dimension, chunk interval and policies.
+/// Checks dimension, chunk interval and compression.
 pub fn checks() -> Result<Vec<Check>> {
     let found: Hypertable = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_hypertable"), &[]))?;
-    let mut checks = vec![dimension(&found), interval(&found), compression(&found), retention(&found)];
+    let mut checks = vec![dimension(&found), interval(&found), compression(&found)];
     checks.extend(found.not_refreshed.as_ref().map(|why| aggregates(why)));
     Ok(checks)
 }
@@ -100,38 +90,20 @@ fn interval(found: &Hypertable) -> Check {
 
 /// Names the compression policies. The administrator decides about them, so none is fine.
 fn compression(found: &Hypertable) -> Check {
-    match policies(found, PolicyKind::Compression) {
+    match policies(found) {
         Some(policies) => Check::good("compression", format!("chunks are compressed {policies}")),
         None => Check::good("compression", "no policy: chunks stay as they are"),
     }
 }
 
-/// Names the retention policies. The administrator decides about them, so none is fine.
-fn retention(found: &Hypertable) -> Check {
-    match policies(found, PolicyKind::Retention) {
-        Some(policies) => Check::known(
-            "retention",
-            format!("chunks are dropped {policies}"),
-            Hint::know("Older history that a backfill loads is dropped as well, the next time the job runs."),
-        ),
-        None => Check::known(
-            "retention",
-            "ticks are kept for ever: there is no policy, and this version applies none of ops.retention_jobs",
-            Hint::know(
-                "To drop old chunks, on the Community edition: SELECT add_retention_policy('market_data.btc_ticks', \
-                 interval '90 days'); it also drops older history that a backfill loads.",
-            ),
-        ),
-    }
-}
-
-/// Describes all policies of a kind. Returns `None` if there is none.
-fn policies(found: &Hypertable, kind: PolicyKind) -> Option<String> {
-    let of_kind = found.policies.iter().filter(|policy| policy.kind == kind);
-    let texts = of_kind.map(|Policy { job, scheduled, after, foreign_owner, .. }| {
+/// Describes all policies. Returns `None` if there is none.
+fn policies(found: &Hypertable) -> Option<String> {
+    let texts = found.policies.iter().map(|Policy { job, scheduled, after, foreign_owner, .. }| {
         let paused = if *scheduled { "" } else { ", paused" };
-        let of = foreign_owner.as_ref().filter(|_| kind == PolicyKind::Compression);
-        let of = of.map(|owner| format!(" of \"{owner}\", so backfills do not pause it")).unwrap_or_default();
+        let of = foreign_owner
+            .as_ref()
+            .map(|owner| format!(" of \"{owner}\", so backfills do not pause it"))
+            .unwrap_or_default();
         format!("after {} (job {job}{paused}{of})", after.as_deref().unwrap_or("unknown"))
     });
     let texts: Vec<_> = texts.collect();

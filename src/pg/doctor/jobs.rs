@@ -1,5 +1,4 @@
-//! TimescaleDB's jobs that work on the ticks or sweep: whether they run and succeed, and whether those that
-//! `ops.retention_jobs` wants exist.
+//! TimescaleDB's jobs that work on the ticks or sweep: whether they run and succeed.
 
 use pgrx::prelude::*;
 use serde::Deserialize;
@@ -8,13 +7,8 @@ use super::check::{Check, Hint};
 use super::installation::Server;
 use crate::error::Result;
 use crate::pg::session::spi;
-use crate::pg::session::target::as_reading_owner;
 
 const NAME: &str = "jobs";
-/// What makes the chunks compressible.
-const COMPRESSIBLE: &str = "ALTER TABLE market_data.btc_ticks SET (timescaledb.compress, \
-     timescaledb.compress_segmentby = 'symbol', timescaledb.compress_orderby = 'event_time DESC, trade_id'); ";
-
 /// What TimescaleDB knows of its jobs (`doctor_jobs.sql`).
 #[derive(Deserialize)]
 struct Jobs {
@@ -45,22 +39,11 @@ struct Job {
     message: Option<String>,
 }
 
-/// A policy that `ops.retention_jobs` wants (`doctor_wanted.sql`).
-#[derive(Deserialize)]
-struct Wanted {
-    job: String,
-    #[serde(deserialize_with = "spi::nullable")]
-    compress_after: Option<String>,
-    #[serde(deserialize_with = "spi::nullable")]
-    drop_after: Option<String>,
-}
-
 /// Checks the jobs.
 pub fn checks(server: &Server) -> Result<Vec<Check>> {
-    // The extension's owner sees all jobs; only the owner of the tables reads them.
+    // The extension's owner sees all jobs.
     let found: Jobs = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_jobs"), &[]))?;
-    let wanted: Vec<Wanted> = as_reading_owner(|client| spi::fetch(client, statement!("doctor_wanted"), &[]))?;
-    let mut checks: Vec<Check> = wanted.iter().flat_map(|wanted| absent(wanted, &found, server)).collect();
+    let mut checks = Vec::new();
     let scheduled = found.jobs.iter().filter(|job| job.scheduled);
     if found.schedulers == 0 && scheduled.clone().count() > 0 {
         let detail = format!("TimescaleDB's scheduler does not run, so {} jobs do not", scheduled.count());
@@ -100,29 +83,6 @@ fn fault(job: &Job, server: &Server) -> Option<Check> {
 /// job's work is committed.
 fn is_reported_in_error(sqlstate: &str, message: &str) -> bool {
     sqlstate == "24000" && message.starts_with("cannot drop portal") && message.contains("being set up")
-}
-
-/// Returns which policies are wanted and do not exist.
-fn absent(wanted: &Wanted, found: &Jobs, server: &Server) -> Vec<Check> {
-    let kinds = [
-        ("policy_retention", "drop", "add_retention_policy", &wanted.drop_after),
-        ("policy_compression", "compress", "add_compression_policy", &wanted.compress_after),
-    ];
-    let missing =
-        kinds.into_iter().filter(|(procedure, ..)| !found.jobs.iter().any(|job| job.what.ends_with(procedure)));
-    let check = |(_, what, function, after): (&str, &str, &str, &Option<String>)| {
-        let after = after.as_ref()?.replace('\'', "''");
-        let detail =
-            format!("ops.retention_jobs ({}) wants to {what} chunks after {after}, and no job does", wanted.job);
-        let ready = if function == "add_compression_policy" { COMPRESSIBLE } else { "" };
-        let fix = format!("{ready}SELECT {function}('market_data.btc_ticks', interval '{after}');");
-        Some(if server.is_community() {
-            Check::bad(NAME, detail, Hint::run(fix))
-        } else {
-            Check::known(NAME, detail, Hint::know(format!("On the Community edition: {fix}")))
-        })
-    };
-    missing.filter_map(check).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod migration;
 mod outages;
 mod queue;
 mod registrations;
+mod retention;
 mod s3;
 mod slow;
 mod state;
@@ -59,6 +60,7 @@ pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
         checks.extend(section("failures", failures::checks)?);
         checks.extend(section("state", || state::checks(since))?);
         checks.extend(section("jobs", || jobs::checks(&server))?);
+        checks.extend(section("retention", || retention::checks(&server))?);
         checks.extend(section("times of ticks", times::checks)?);
         checks.extend(section("WAL archive", archive::checks)?);
         checks.extend(section("gaps", gaps::checks)?);

@@ -154,6 +154,11 @@ impl Known {
         loaded.map(|(etag, _)| etag.clone())
     }
 
+    /// Returns the etag of the version that is loaded.
+    pub fn version_loaded(&self) -> Option<String> {
+        self.loaded.as_ref().map(|(etag, _)| etag.clone())
+    }
+
     /// Returns whether a load of this version would store the ticks that the last load has stored.
     pub fn was_loaded(&self, etag: &str, options: &LoadOptions) -> bool {
         self.loaded.as_ref().is_some_and(|(loaded, shape)| loaded == etag && *shape == options.shape())

@@ -1,11 +1,13 @@
 //! One load in one transaction: it locks the object, reads what is registered, stores the batches and
 //! records the result.
 
+use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
 
+use super::dropped::DroppedRanges;
 use super::events::{self, First};
 use super::known::{Known, Version};
 use super::offsets::Offsets;
@@ -18,7 +20,7 @@ use crate::load::pipeline::{self, Cost, Job, LoadEvent, Opened};
 use crate::model::options::{self, OnBadRow, OnConflict};
 use crate::model::report::{LoadReport, Outcome};
 use crate::model::uri::S3Uri;
-use crate::pg::session::ffi::Thread;
+use crate::pg::session::ffi::{self, Thread};
 use crate::pg::session::guc;
 use crate::pg::session::shared::{Phase, Progress};
 use crate::pg::session::target::{Target, as_owner};
@@ -47,6 +49,8 @@ struct Terms<'a> {
     on_conflict: Option<OnConflict>,
     /// The slice that is stored if the version was loaded before. `None` stands for all of them.
     only: Option<&'a SliceKey>,
+    /// Whether ticks of ranges that retention has dropped are stored all the same.
+    forced: bool,
     started: Instant,
 }
 
@@ -69,8 +73,13 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
     // The options are checked before the database is touched, and resolved with the registered metadata below.
     let (told, _) = options::resolve(&request.options, &[])?;
     let says = request.options.get("on_conflict").is_some_and(|value| !value.is_null());
-    let terms =
-        Terms { on_bad_row: Some(on_bad_row), on_conflict: says.then_some(told.on_conflict), only: None, started };
+    let terms = Terms {
+        on_bad_row: Some(on_bad_row),
+        on_conflict: says.then_some(told.on_conflict),
+        only: None,
+        forced: request.force,
+        started,
+    };
     load_by_call(&uri, &request.options, request.force, terms)
 }
 
@@ -78,7 +87,7 @@ pub fn load(request: &Request<'_>) -> Result<LoadReport> {
 /// only the ticks of one slice are stored.
 pub fn load_again(uri: &str, only: &SliceKey) -> Result<LoadReport> {
     let started = Instant::now();
-    let terms = Terms { on_bad_row: None, on_conflict: None, only: Some(only), started };
+    let terms = Terms { on_bad_row: None, on_conflict: None, only: Some(only), forced: true, started };
     load_by_call(&allowed_uri(uri)?, &json!({}), true, terms)
 }
 
@@ -138,7 +147,7 @@ pub fn load_planned(
     if known.version.generation != version.generation {
         return Ok(PlannedLoad::Changed);
     }
-    let terms = Terms { on_bad_row: Some(job.on_bad_row), on_conflict: None, only: None, started };
+    let terms = Terms { on_bad_row: Some(job.on_bad_row), on_conflict: None, only: None, forced: false, started };
     let load = Load { target, record: &record, job, known: &known, version, terms };
     load.run(client, thread, |client, result| record.record_without_waiting(client, result, left))
         .map(PlannedLoad::Loaded)
@@ -187,7 +196,9 @@ impl Load<'_> {
         if self.known.may_have_rejects() && only.is_none() {
             self.record.forget_rejects(client, &opened.head)?;
         }
-        let mut sink = Sink::new(self.target, self.job, opened, on_conflict, only)?;
+        allow_decompression();
+        let dropped = if self.terms.forced { DroppedRanges::default() } else { DroppedRanges::read(client)? };
+        let mut sink = Sink::new(self.target, self.job, opened, on_conflict, only)?.refusing(dropped);
         let (cost, storing) = events::batches(thread, |batch| {
             let rows = (batch.rows.len() as u64 + batch.rejected) as i64;
             sink.store(client, batch)?;
@@ -244,4 +255,13 @@ pub fn already_loaded(job: &Job, head: ObjectHead, cost: Cost, started: Instant)
 /// Converts to milliseconds with three decimals.
 pub fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Lifts TimescaleDB's limit of tuples that one statement may decompress, until the transaction ends. A late or
+/// replaced object may touch every batch of a compressed chunk, and would fail at each attempt.
+fn allow_decompression() {
+    const LIMIT: &CStr = c"timescaledb.max_tuples_decompressed_per_dml_transaction";
+    if ffi::setting(LIMIT).is_some_and(|limit| limit != "0") {
+        ffi::set_local(LIMIT, c"0");
+    }
 }

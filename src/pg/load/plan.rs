@@ -3,6 +3,7 @@
 use pgrx::spi::SpiClient;
 use serde_json::json;
 
+use super::dropped::holds_only_dropped;
 use super::known::{Known, Version};
 use crate::error::Result;
 use crate::load::pipeline::Job;
@@ -29,10 +30,15 @@ impl LoadPlan {
         // An object that is loaded again has the options of its last load.
         let registered = if known.reload() { &known.metadata } else { &known.for_attempt };
         let (options, expected) = options::resolve(&json!({}), registered)?;
+        let mut loaded_etag = known.loaded_etag(&options);
+        // Ticks that retention has dropped are not brought back by an order to read everything again.
+        if loaded_etag.is_none() && known.reload() && holds_only_dropped(client, &uri.to_string())? {
+            loaded_etag = known.version_loaded();
+        }
         let job = Job {
             uri,
             s3: guc::s3(),
-            loaded_etag: known.loaded_etag(&options),
+            loaded_etag,
             options,
             expected,
             on_bad_row: if known.reload() { known.on_bad_row() } else { OnBadRow::Abort },

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chunk::{self, Chunk, Chunks, around};
+use super::dropped::DroppedRanges;
 use super::merged::{Merged, count_conflicts};
 use super::probe::{IdRange, probe};
 use super::reach::Reach;
@@ -41,6 +42,7 @@ pub struct Sink<'a> {
     on_conflict: OnConflict,
     /// The only slice that is stored. All other ticks are known to be stored.
     only: Option<&'a SliceKey>,
+    dropped: DroppedRanges,
     collation: pg_sys::Oid,
     max_conflict_fraction: f64,
     kept_rejects_left: usize,
@@ -106,6 +108,7 @@ impl<'a> Sink<'a> {
             rows: opened.rows,
             on_conflict,
             only,
+            dropped: DroppedRanges::default(),
             collation: target.symbol_collation,
             max_conflict_fraction: guc::max_conflict_fraction(),
             // The rejected rows of the last load are still kept.
@@ -121,6 +124,12 @@ impl<'a> Sink<'a> {
         })
     }
 
+    /// Makes the sink refuse ticks of ranges that were dropped.
+    pub fn refusing(mut self, dropped: DroppedRanges) -> Sink<'a> {
+        self.dropped = dropped;
+        self
+    }
+
     /// Stores one batch.
     pub fn store(&mut self, client: &mut SpiClient<'_>, encoded: &mut EncodedBatch) -> Result<()> {
         self.counts.rejected += encoded.rejected as i64;
@@ -133,6 +142,7 @@ impl<'a> Sink<'a> {
         let only = self.only;
         let runs: Vec<&SliceRun> = encoded.runs.iter().filter(|run| wants(only, run)).collect();
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
+        self.dropped.refuse(&runs)?;
         let chunk = self.chunks.direct(client, first.bucket, last.bucket)?;
         if !chunk.is_some_and(|chunk| chunk.holds(&around(first.bucket, last.bucket))) {
             self.reach.extend(client, &runs)?;

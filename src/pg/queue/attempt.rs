@@ -135,6 +135,7 @@ impl Failed {
         let seconds = self.pause_ms.unwrap_or(0.0) / 1e3;
         match self.status {
             _ if self.changed => "registered anew meanwhile".to_owned(),
+            Status::Skipped => "skipped".to_owned(),
             Status::Quarantined => format!("quarantined after {attempts} attempts"),
             _ if self.put_off => {
                 format!("another session holds its registry row, so it is tried again in {seconds:.1} s")
@@ -144,9 +145,10 @@ impl Failed {
     }
 }
 
-/// Records a failed attempt without waiting for another session. The object is tried again after a pause, or it
-/// is quarantined. An object that was registered again after `version` was read stays pending. If another session
-/// holds the object's row, the attempt stays without a result and [`record_lost`] records it.
+/// Records a failed attempt without waiting for another session. The object is tried again after a pause, or it is
+/// quarantined, or skipped if retention has dropped the range of its ticks. An object that was registered again after
+/// `version` was read stays pending. If another session holds the object's row, the attempt stays without a result and
+/// [`record_lost`] records it.
 pub fn fail(client: &mut SpiClient<'_>, uri: &str, failure: &Failure, version: &Version) -> Result<()> {
     let verdict = judge(client, uri, failure)?;
     fail_as(client, uri, failure, verdict, version)
@@ -181,6 +183,7 @@ pub fn fail_as(
         verdict.counts_against_object().into(),
         version.generation.into(),
         version.rows.clone().into(),
+        matches!(failure, Failure::Ours(Error::DroppedRange { .. })).into(),
     ];
     let failed: Option<Failed> = spi::fetch_kept(client, statement!("attempt_failed"), &args)?;
     let next = match failed {

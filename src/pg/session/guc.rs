@@ -76,6 +76,8 @@ static MAX_BACKFILL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// In the order in which the ticks were traded.
 static QUEUE_ORDER: GucSetting<QueueOrderName> = GucSetting::<QueueOrderName>::new(QueueOrderName::Oldest);
+/// On: a chunk is dropped for ever, and a request per object costs next to nothing.
+static RETENTION_PROOF: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Loads are rare compared with statements, and an administrator who misses ticks looks for loads first.
 static LOG_LOADS: GucSetting<LogLevel> = GucSetting::<LogLevel>::new(LogLevel::Log);
 /// A hundred: an exchange has a few outages a year, while a feed that loses trades has thousands of gaps.
@@ -151,6 +153,11 @@ pub fn queue_order() -> QueueOrder {
         QueueOrderName::Oldest => QueueOrder::Oldest,
         QueueOrderName::Newest => QueueOrder::Newest,
     }
+}
+
+/// Returns whether chunks are dropped only if all of their ticks are in objects that are still in S3.
+pub fn retention_proof() -> bool {
+    RETENTION_PROOF.get()
 }
 
 /// Returns `btc_ingest.history_retention` in minutes, or `None` if rows are kept for ever.

@@ -41,6 +41,8 @@ pub enum Lock<'a> {
     Compression,
     /// `migrate()`.
     Migration,
+    /// The proofs and drops of retention.
+    Retention,
 }
 
 impl Lock<'_> {
@@ -110,6 +112,7 @@ impl Lock<'_> {
             Lock::Migration => (11, 0),
             Lock::Outage(prefix) => (12, ffi::lock_key(prefix)),
             Lock::WideLoad => (13, 0),
+            Lock::Retention => (14, 0),
         };
         LockTag { kind, key }
     }
@@ -140,6 +143,7 @@ impl Held {
             11 => "the migration",
             12 => "an outage of S3",
             13 => "the room for loads that take many locks",
+            14 => "the drop of chunks",
             _ => "a lock of another version of btc_ingest",
         }
     }

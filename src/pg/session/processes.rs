@@ -70,6 +70,15 @@ pub fn start_refresh(owner: pg_sys::Oid, backfill: i64, chunk: i64) -> Option<Dy
         .ok()
 }
 
+/// Asks the postmaster for a process that drops chunks. Returns `None` if `max_worker_processes` is reached.
+pub fn start_retention() -> Option<DynamicBackgroundWorker> {
+    builder("btc_ingest retention", "retention", "btc_ingest_retention_main")
+        .set_extra(&ffi::current_database().to_u32().to_string())
+        .set_notify_pid(ffi::my_pid())
+        .load_dynamic()
+        .ok()
+}
+
 /// Asks the postmaster for a process that refreshes candles. Its session's role is `owner`, which must be allowed to
 /// log in. Returns `None` if `max_worker_processes` is reached.
 pub fn start_candles(owner: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {

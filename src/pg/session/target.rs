@@ -12,10 +12,10 @@ use super::{ffi, spi};
 use crate::error::{Error, Result};
 
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
-pub const SCHEMA_VERSION: i32 = 6;
+pub const SCHEMA_VERSION: i32 = 7;
 
 /// How many tables the guard locks.
-const LOCKED: usize = 19;
+const LOCKED: usize = 21;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
 /// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
@@ -40,6 +40,8 @@ const WRITTEN: [&str; LOCKED + 1] = [
     "ingestion.candles",
     "ingestion.schema_version",
     "ops.retention_jobs",
+    "ops.dropped_ranges",
+    "ops.retention_checks",
     "market_data.btc_ticks",
 ];
 

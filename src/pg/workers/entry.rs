@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use super::{launcher, loader, scheduler};
 use crate::pg::backfill;
 use crate::pg::candles;
+use crate::pg::retention;
 use crate::pg::session::ffi;
 
 /// Returns whether the files of a database exist. A worker that connected to a dropped database would fail,
@@ -96,5 +97,15 @@ pub extern "C-unwind" fn btc_ingest_candles_main(_arg: pg_sys::Datum) {
         let oid = |number: i64| pg_sys::Oid::from(number as u32);
         ffi::become_worker(ffi::Database::AsRole(oid(database), oid(role)));
         candles::refresh::run();
+    }
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+#[allow(unsafe_code, missing_docs)]
+pub extern "C-unwind" fn btc_ingest_retention_main(_arg: pg_sys::Datum) {
+    if connect_to_database().is_some() {
+        retention::run::run();
+        ffi::end_if_asked();
     }
 }

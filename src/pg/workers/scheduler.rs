@@ -1,5 +1,5 @@
 //! The scheduler: it keeps as many loaders running as there is work for, starts the workers of unfinished
-//! backfills, lists watched prefixes, has candles refreshed and prunes the history.
+//! backfills, lists watched prefixes, has candles refreshed and chunks dropped, and prunes the history.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use crate::pg::backfill::start::{Place, missing};
 use crate::pg::candles::rounds::CandleRounds;
 use crate::pg::discovery::Rounds;
 use crate::pg::quality::gaps;
+use crate::pg::retention::run::RetentionRounds;
 use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::tx::{tx, tx_as_superuser};
 use crate::pg::session::{ffi, guc, lock_waits, processes, report, spi};
@@ -70,6 +71,7 @@ struct Scheduler {
     looked: Option<(Instant, i64)>,
     rounds: Rounds,
     candles: CandleRounds,
+    retention: RetentionRounds,
 }
 
 impl Scheduler {
@@ -101,7 +103,7 @@ impl Scheduler {
         if self.looked.is_none_or(|(at, _)| at.elapsed() > REPORT_GAPS) {
             self.report_gaps()?;
         }
-        Ok(Some(pause.min(self.candles.turn()?)))
+        Ok(Some(pause.min(self.candles.turn()?).min(self.retention.turn()?)))
     }
 
     /// Reports new holes in the trade ids, if something was loaded since the last time and nothing waits any more:

@@ -186,26 +186,6 @@ fn a_job_that_fails_is_found_until_it_succeeds() {
     });
 }
 
-#[test]
-fn a_policy_that_is_wanted_and_absent_is_found() {
-    let db = ServerFixture::shared().db();
-    let mut client = db.client();
-    execute(
-        &mut client,
-        "INSERT INTO ops.retention_jobs (job_name, hypertable, policy)
-         VALUES ('keep', 'market_data.btc_ticks', '{\"drop_after\": \"90 days\", \"compress_after\": \"30 days\"}')",
-    );
-    let community = is_community(&mut client);
-    let found = named(&mut client, "jobs");
-    assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].detail.contains("(keep) wants to drop chunks after 90 days"), "{found:?}");
-    assert!(found.iter().all(|check| check.ok != community), "nothing to do with the Apache edition: {found:?}");
-    if community {
-        found.iter().for_each(|check| execute(&mut client, &check.hint));
-        assert!(named(&mut client, "jobs").iter().all(|check| check.ok));
-    }
-}
-
 /// Returns the line about locks of other sessions, with a patience of a second.
 fn holders(client: &mut Client) -> Check {
     execute(client, "SET btc_ingest.s3_read_timeout = '500ms'");

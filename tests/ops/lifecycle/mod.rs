@@ -132,7 +132,8 @@ fn filled(db: &TestDb<'_>) -> (Vec<Tick>, Vec<String>) {
         &mut client,
         r#"INSERT INTO signals.btc_embeddings (bucket, exchange, feature_vector)
                VALUES ('2024-08-08T12:00:00Z', 'binance', array_fill(0.5::real, ARRAY[256])::vector);
-           INSERT INTO ops.retention_jobs (job_name, hypertable, policy) VALUES ('j', 'market_data.btc_ticks', '{}')"#,
+           INSERT INTO ops.retention_jobs (job_name, hypertable, policy, enabled)
+               VALUES ('j', 'market_data.btc_ticks', '{"drop_after": "90 days", "max_runtime": "1 hour"}', false)"#,
     );
     (all, uris)
 }

@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 23] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -36,6 +36,8 @@ const TABLES: [&str; 21] = [
     "ingestion.candles",
     "ingestion.schema_version",
     "ops.retention_jobs",
+    "ops.dropped_ranges",
+    "ops.retention_checks",
 ];
 const SCHEMAS: [&str; 5] = ["landing", "market_data", "signals", "ingestion", "ops"];
 

@@ -19,6 +19,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
             "btc_ingest.log_loads",
             "btc_ingest.max_object_size",
             "btc_ingest.memory_limit",
+            "btc_ingest.retention_proof",
             "btc_ingest.s3_ca_file",
             "btc_ingest.s3_connect_timeout",
             "btc_ingest.s3_endpoint",

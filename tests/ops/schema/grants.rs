@@ -55,6 +55,7 @@ fn schemas_are_granted_to_these_roles_only() {
          landing: btc_ingest_reader USAGE
          market_data: btc_ingest_monitor USAGE
          market_data: btc_ingest_reader USAGE
+         ops: btc_ingest_monitor USAGE
          ops: btc_ingest_reader USAGE
          signals: btc_ingest_reader USAGE",
     );
@@ -104,14 +105,20 @@ fn tables_are_granted_to_these_roles_only() {
          landing.raw_blobs_5m: btc_ingest_reader SELECT
          landing.rejected_ticks: btc_ingest_reader SELECT
          market_data.btc_ticks: btc_ingest_reader SELECT
+         ops.dropped_ranges: btc_ingest_monitor SELECT
+         ops.dropped_ranges: btc_ingest_reader SELECT
+         ops.retention_checks: btc_ingest_monitor SELECT
+         ops.retention_checks: btc_ingest_reader SELECT
          ops.retention_jobs: btc_ingest_admin DELETE,INSERT,UPDATE
+         ops.retention_jobs: btc_ingest_monitor SELECT
          ops.retention_jobs: btc_ingest_reader SELECT
          signals.btc_embeddings: btc_ingest_reader SELECT",
     );
 }
 
 /// The roles that may call each function, but for its owner and the roles that include these.
-const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
+const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
+     btc_ingest.backfill: btc_ingest_loader
      btc_ingest.backfill: btc_ingest_loader
      btc_ingest.backfill_failures: btc_ingest_loader
      btc_ingest.backfill_status: btc_ingest_monitor,btc_ingest_reader
@@ -140,9 +147,11 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest.reload_slice: btc_ingest_admin
      btc_ingest.report_gaps: btc_ingest_loader
      btc_ingest.requeue_failed: btc_ingest_loader
+     btc_ingest.restore_range: btc_ingest_admin
      btc_ingest.resume_ingest: btc_ingest_admin
      btc_ingest.retry: btc_ingest_loader
      btc_ingest.run_candles: btc_ingest_admin
+     btc_ingest.run_retention: btc_ingest_admin
      btc_ingest.run_sweep: btc_ingest_loader
      btc_ingest.skip: btc_ingest_admin
      btc_ingest.slice_ledger: btc_ingest_reader
@@ -176,6 +185,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.lag_by_asset: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.loaded_assets: btc_ingest_reader
      btc_ingest_internal.make_id_sets: no role
+     btc_ingest_internal.make_retention: no role
      btc_ingest_internal.make_roles: no role
      btc_ingest_internal.migrate_refusal: no role
      btc_ingest_internal.missing_indexes: no role
@@ -185,10 +195,16 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.order_loaded_objects: no role
      btc_ingest_internal.owns_candles: btc_ingest_admin
      btc_ingest_internal.prefixes_waiting: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.range_restored: btc_ingest_admin
      btc_ingest_internal.refuse_symbol: btc_ingest_reader
      btc_ingest_internal.registry_pending: no role
      btc_ingest_internal.registry_wake: no role
      btc_ingest_internal.rename_stored_modes: no role
+     btc_ingest_internal.retention_changed: no role
+     btc_ingest_internal.retention_fault: no role
+     btc_ingest_internal.retention_row: no role
+     btc_ingest_internal.retention_rows: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.retention_step: btc_ingest_admin
      btc_ingest_internal.running_loads: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.schemas: no role
      btc_ingest_internal.slice_days: btc_ingest_reader
@@ -203,6 +219,7 @@ const FUNCTIONS: &str = "btc_ingest.backfill: btc_ingest_loader
      btc_ingest_internal.verify_step: btc_ingest_loader
      btc_ingest_internal.wake_workers: no role
      btc_ingest_internal.want_candles: btc_ingest_admin
+     btc_ingest_internal.want_range: btc_ingest_admin
      btc_ingest_internal.watched: btc_ingest_monitor,btc_ingest_reader";
 
 #[test]
@@ -233,8 +250,8 @@ fn a_monitor_asks_a_reader_reads_a_loader_registers_an_admin_sets_policies_and_o
     let read = "SELECT count(price) FROM market_data.btc_ticks";
     let register = "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri)
                     VALUES ('2024-08-08T12:00:00Z', 'A', 's3://landing/a')";
-    let policy =
-        "INSERT INTO ops.retention_jobs (job_name, hypertable, policy) VALUES ('a', 'market_data.btc_ticks', '{}')";
+    let policy = r#"INSERT INTO ops.retention_jobs (job_name, hypertable, policy, enabled)
+                    VALUES ('a', 'market_data.btc_ticks', '{"drop_after": "90 days"}', false)"#;
     let write = "DELETE FROM market_data.btc_ticks";
     let migrate = "SELECT btc_ingest.migrate()";
     let call = "SELECT btc_ingest.load_s3_slice('')";

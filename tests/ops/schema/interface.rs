@@ -75,6 +75,7 @@ fn the_views_have_these_columns_and_readers() {
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
          btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, \
              last_sqlstate, last_error, backfill
+         btc_ingest.retention: range_from, range_to, state, asset, ticks, objects, job_name, reason, since, keep_until
          btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, \
              rows_conflicting, rows_replaced, rows_rejected, bytes, fetch_seconds, decode_seconds, insert_seconds, \
              median_ms, p95_ms, p99_ms, longest_ms, errors
@@ -225,8 +226,8 @@ fn the_comment_of_the_maker_flag_says_that_the_buyer_was_the_maker() {
 }
 
 /// Everything that belongs to the extension.
-const MEMBERS: &str =
-    "function btc_ingest.backfill(text,timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
+const MEMBERS: &str = "function btc_ingest.apply_retention()
+     function btc_ingest.backfill(text,timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
      function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
      function btc_ingest.backfill_failures(bigint,integer)
      function btc_ingest.backfill_status(bigint)
@@ -255,9 +256,11 @@ const MEMBERS: &str =
      function btc_ingest.reload_slice(text,timestamp with time zone)
      function btc_ingest.report_gaps()
      function btc_ingest.requeue_failed(interval)
+     function btc_ingest.restore_range(text,timestamp with time zone,timestamp with time zone,interval)
      function btc_ingest.resume_ingest()
      function btc_ingest.retry(text,text,timestamp with time zone,interval)
      function btc_ingest.run_candles(integer,jsonb)
+     function btc_ingest.run_retention(integer,jsonb)
      function btc_ingest.run_sweep(integer,jsonb)
      function btc_ingest.skip(text,text,text,timestamp with time zone,interval)
      function btc_ingest.slice_ledger(text,timestamp with time zone,timestamp with time zone,boolean)
@@ -291,6 +294,7 @@ const MEMBERS: &str =
      function btc_ingest_internal.lag_by_asset()
      function btc_ingest_internal.loaded_assets()
      function btc_ingest_internal.make_id_sets()
+     function btc_ingest_internal.make_retention(boolean)
      function btc_ingest_internal.make_roles()
      function btc_ingest_internal.migrate_refusal()
      function btc_ingest_internal.missing_indexes()
@@ -300,10 +304,16 @@ const MEMBERS: &str =
      function btc_ingest_internal.order_loaded_objects()
      function btc_ingest_internal.owns_candles()
      function btc_ingest_internal.prefixes_waiting()
+     function btc_ingest_internal.range_restored(text,timestamp with time zone,timestamp with time zone,interval)
      function btc_ingest_internal.refuse_symbol(text)
      function btc_ingest_internal.registry_pending()
      function btc_ingest_internal.registry_wake()
      function btc_ingest_internal.rename_stored_modes()
+     function btc_ingest_internal.retention_changed()
+     function btc_ingest_internal.retention_fault(text,jsonb,boolean)
+     function btc_ingest_internal.retention_row()
+     function btc_ingest_internal.retention_rows()
+     function btc_ingest_internal.retention_step(timestamp with time zone)
      function btc_ingest_internal.running_loads()
      function btc_ingest_internal.schemas()
      function btc_ingest_internal.slice_days(timestamp with time zone,timestamp with time zone)
@@ -320,6 +330,7 @@ text,boolean)
      function btc_ingest_internal.verify_step(bigint,integer)
      function btc_ingest_internal.wake_workers()
      function btc_ingest_internal.want_candles(timestamp with time zone,timestamp with time zone)
+     function btc_ingest_internal.want_range(text,timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.watched()
      schema btc_ingest
      schema btc_ingest_internal
@@ -335,6 +346,7 @@ text,boolean)
      view btc_ingest.outages
      view btc_ingest.progress
      view btc_ingest.queue
+     view btc_ingest.retention
      view btc_ingest.stats
      view btc_ingest.watches";
 
@@ -389,6 +401,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.min_time = 2009-01-03 user
          btc_ingest.poll_interval = 10s sighup
          btc_ingest.queue_order = oldest sighup
+         btc_ingest.retention_proof = on superuser
          btc_ingest.retry_backoff = 5s sighup
          btc_ingest.retry_backoff_max = 1h sighup
          btc_ingest.s3_ca_file = empty superuser

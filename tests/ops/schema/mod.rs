@@ -3,6 +3,7 @@
 mod comments;
 mod grants;
 mod interface;
+mod retention;
 mod tables;
 
 use btc_ingest_kit::sql::texts;

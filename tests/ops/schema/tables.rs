@@ -4,7 +4,7 @@ use super::*;
 
 /// Checks `name type [not null] [default …]` of every column of a table, in order.
 #[track_caller]
-fn columns(table: &str, wanted: &str) {
+pub fn columns(table: &str, wanted: &str) {
     let found = texts(
         &mut client(),
         &format!(
@@ -55,6 +55,8 @@ fn the_tables_are_these() {
          landing.raw_blobs_5m r
          landing.rejected_ticks r
          market_data.btc_ticks r
+         ops.dropped_ranges r
+         ops.retention_checks r
          ops.retention_jobs r
          signals.btc_embeddings r",
     );
@@ -366,6 +368,8 @@ fn keys_and_checks_are_these() {
          landing.raw_blobs_5m PRIMARY KEY (bucket_5m, asset)
          landing.rejected_ticks PRIMARY KEY (id)
          market_data.btc_ticks PRIMARY KEY (bucket_5m, symbol, trade_id)
+         ops.dropped_ranges PRIMARY KEY (id)
+         ops.retention_checks PRIMARY KEY (chunk_from)
          ops.retention_jobs PRIMARY KEY (job_name)
          signals.btc_embeddings PRIMARY KEY (bucket, exchange, asset)",
     );
@@ -411,6 +415,7 @@ fn indexes_are_these() {
          landing.rejected_ticks USING btree (s3_uri, etag)
          market_data.btc_ticks USING btree (bucket_5m)
          market_data.btc_ticks USING btree (symbol, event_time DESC)
+         ops.dropped_ranges USING btree (from_time, to_time) WHERE (restored_at IS NULL)
          signals.btc_embeddings USING ivfflat (feature_vector) WITH (lists='200')",
     );
 }

@@ -54,7 +54,7 @@ pub use session::{
     my_pid, now, reserve_prefix, set_for_session, set_local, setting, table_size, transaction_time, uninterrupted,
 };
 pub use setting::define_time;
-pub use shared::{is_alive, request_shared_memory, set_latch, shared, shared_mut};
+pub use shared::{has_shared_memory, is_alive, request_shared_memory, set_latch, shared, shared_mut};
 pub use state::{LastError, Load, Phase, Role, Text, Worker};
 pub use subtransaction::{attempt, unless_unique_violation};
 pub use thread::Thread;

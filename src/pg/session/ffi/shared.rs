@@ -23,6 +23,11 @@ pub fn request_shared_memory() {
     THERE.store(true, Ordering::Relaxed);
 }
 
+/// Returns whether the library was preloaded, so that workers may run.
+pub fn has_shared_memory() -> bool {
+    THERE.load(Ordering::Relaxed)
+}
+
 /// Reads the shared state. Returns `None` if the library was not preloaded. `work` runs while the lock is
 /// held, so it may neither wait, nor fail, nor take another lock.
 pub fn shared<T>(work: impl FnOnce(&State) -> T) -> Option<T> {

@@ -8,9 +8,9 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use super::{
     ALLOWED_PREFIXES, AWS_PROFILE, CHUNK_TIME_INTERVAL, DATABASE, HISTORY_RETENTION, LOG_LOADS, LogLevel, MAX_ATTEMPTS,
     MAX_BACKFILL_WORKERS, MAX_CONFLICT_FRACTION, MAX_KEPT_REJECTS, MAX_OBJECT_SIZE, MAX_OPEN_GAPS, MAX_TIME_AHEAD,
-    MEMORY_LIMIT, MIN_TIME, POLL_INTERVAL, QUEUE_ORDER, QueueOrderName, RETRY_BACKOFF, RETRY_BACKOFF_MAX, S3_CA_FILE,
-    S3_CONNECT_TIMEOUT, S3_ENDPOINT, S3_FORCE_PATH_STYLE, S3_MAX_ATTEMPTS, S3_MIN_SPEED, S3_READ_TIMEOUT, S3_REGION,
-    TIME_SKEW_LIMIT, Text, WORKERS,
+    MEMORY_LIMIT, MIN_TIME, POLL_INTERVAL, QUEUE_ORDER, QueueOrderName, RETENTION_PROOF, RETRY_BACKOFF,
+    RETRY_BACKOFF_MAX, S3_CA_FILE, S3_CONNECT_TIMEOUT, S3_ENDPOINT, S3_FORCE_PATH_STYLE, S3_MAX_ATTEMPTS, S3_MIN_SPEED,
+    S3_READ_TIMEOUT, S3_REGION, TIME_SKEW_LIMIT, Text, WORKERS,
 };
 use crate::pg::session::ffi;
 
@@ -57,7 +57,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 29] = [
+static DEFINITIONS: [Definition; 30] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -219,6 +219,12 @@ static DEFINITIONS: [Definition; 29] = [
         description: c"How long workers keep rows of ingestion.load_history; 0 for ever.",
         changed_by: ChangedBy::ConfigurationFile,
         value: integer(&HISTORY_RETENTION, 0, i32::MAX, GucFlags::UNIT_MIN),
+    },
+    Definition {
+        name: c"btc_ingest.retention_proof",
+        description: c"Whether a chunk is dropped only if each of its ticks is in an object that is still in S3.",
+        changed_by: ChangedBy::Superuser,
+        value: Value::Bool(&RETENTION_PROOF),
     },
     Definition {
         name: c"btc_ingest.max_open_gaps",

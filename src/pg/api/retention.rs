@@ -1,0 +1,64 @@
+//! Retention, which `sql/retention.sql` declares.
+
+use pgrx::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::pg::retention::step::{self, Outcome};
+use crate::pg::retention::{policies, restore};
+use crate::pg::session::report;
+use crate::pg::session::target::as_owner;
+
+#[pg_extern(sql = false)]
+fn apply_retention() -> TableIterator<'static, (name!(job_name, String), name!(done, String))> {
+    let rows = policies::apply().map(|done| done.into_iter().map(|applied| (applied.job, applied.done)));
+    report::or_raise(None, rows.map(TableIterator::new))
+}
+
+#[pg_extern(sql = false)]
+fn retention_step(
+    after: Option<TimestampWithTimeZone>,
+) -> TableIterator<'static, (name!(outcome, String), name!(next, TimestampWithTimeZone))> {
+    let after = after.unwrap_or_else(TimestampWithTimeZone::negative_infinity);
+    let result: Result<(Outcome, TimestampWithTimeZone)> = as_owner(|client, _| step::step(client, after));
+    let row = result.map(|(outcome, next)| TableIterator::once((outcome.as_str().to_owned(), next)));
+    report::or_raise(None, row)
+}
+
+/// Returns the bounds of a range, which both are needed.
+fn bounds(
+    asset: Option<&str>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+) -> Result<(&str, TimestampWithTimeZone, TimestampWithTimeZone)> {
+    let wrong = || Error::InvalidArgument { what: "asset, from and to must not be null".into() };
+    let (from, to) = from.zip(to).ok_or_else(wrong)?;
+    if from >= to {
+        return Err(Error::InvalidArgument { what: "the range must begin before it ends".into() });
+    }
+    Ok((asset.ok_or_else(wrong)?, from, to))
+}
+
+#[pg_extern(sql = false)]
+fn want_range(
+    asset: Option<&str>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+) -> TableIterator<
+    'static,
+    (name!(objects, i64), name!(first, TimestampWithTimeZone), name!(after, TimestampWithTimeZone)),
+> {
+    let wanted = bounds(asset, from, to).and_then(|(asset, from, to)| restore::want(asset, from, to));
+    report::or_raise(None, wanted.map(TableIterator::once))
+}
+
+#[pg_extern(sql = false)]
+fn range_restored(
+    asset: Option<&str>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+    keep: Option<Interval>,
+) -> Option<String> {
+    let keep = keep.ok_or_else(|| Error::InvalidArgument { what: "keep must not be null".into() });
+    let missing = bounds(asset, from, to).and_then(|(asset, from, to)| restore::restored(asset, from, to, keep?));
+    report::or_raise(None, missing)
+}

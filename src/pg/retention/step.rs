@@ -1,0 +1,235 @@
+//! One step on the way to drop a chunk: the proof of some of its objects, or the drop. All that is checked before a
+//! drop is checked in the transaction of the drop, while no other session can change the chunk.
+
+use std::ffi::CString;
+
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::spi::SpiClient;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::load::heads::{self, Absent};
+use crate::model::uri::S3Uri;
+use crate::pg::load::plan::allowed_uri;
+use crate::pg::session::ffi::{self, Failure};
+use crate::pg::session::locks::Lock;
+use crate::pg::session::time::timestamp;
+use crate::pg::session::{guc, report, spi};
+
+/// Objects that one step looks for. The step is a transaction, and its end shows how far the proof is.
+const PROVEN_AT_ONCE: i32 = 1_000;
+
+/// What a step has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The chunk is held back.
+    Held,
+    /// Some of its objects are found. The next step goes on.
+    Proving,
+    /// The chunk is dropped.
+    Dropped,
+    /// Another session is at work.
+    Busy,
+    /// No further chunk is due.
+    Done,
+}
+
+impl Outcome {
+    /// Returns its name in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Held => "held",
+            Outcome::Proving => "proving",
+            Outcome::Dropped => "dropped",
+            Outcome::Busy => "busy",
+            Outcome::Done => "done",
+        }
+    }
+}
+
+/// A chunk that is due (`retention_next.sql`).
+#[derive(Deserialize)]
+struct Due {
+    job: String,
+    /// Its table, quoted.
+    chunk: String,
+    /// Its start in microseconds since 1970.
+    from: i64,
+    /// Its end (exclusive).
+    to: i64,
+    #[serde(deserialize_with = "spi::nullable")]
+    proven_to: Option<String>,
+    proven: bool,
+}
+
+/// The ticks of a chunk (`retention_count.sql`).
+#[derive(Deserialize)]
+struct Counted {
+    /// Asset, ticks, objects.
+    assets: Vec<(String, i64, i64)>,
+    #[serde(deserialize_with = "spi::nullable")]
+    lacking: Option<String>,
+    loaded_since: bool,
+}
+
+/// Does one step at the oldest chunk that is due and begins behind `after`. Returns what it has done, and the time for
+/// the next step. The caller has the privileges of the tables' owner.
+pub fn step(client: &mut SpiClient<'_>, after: TimestampWithTimeZone) -> Result<(Outcome, TimestampWithTimeZone)> {
+    // Two runs would prove the same chunk twice.
+    if !Lock::Retention.try_for_transaction() {
+        return Ok((Outcome::Busy, after));
+    }
+    let due: Option<Due> = spi::fetch(client, statement!("retention_next"), &[after.into()])?;
+    let Some(due) = due else {
+        let gone = "DELETE FROM ops.retention_checks k WHERE NOT EXISTS (
+                        SELECT FROM ops.retention_jobs r
+                          JOIN timescaledb_information.chunks c
+                            ON c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
+                         WHERE r.enabled AND r.job_name = k.job_name AND c.range_start = k.chunk_from)";
+        spi::execute(client, gone, &[])?;
+        return Ok((Outcome::Done, after));
+    };
+    let begin = timestamp(due.from)?;
+    Ok(match due.take_step(client)? {
+        Outcome::Held => (Outcome::Held, begin),
+        other => (other, after),
+    })
+}
+
+impl Due {
+    fn take_step(&self, client: &mut SpiClient<'_>) -> Result<Outcome> {
+        if let Some(why) = self.held_by(client)? {
+            return self.hold(client, &why);
+        }
+        if guc::retention_proof() && !self.proven {
+            return self.prove(client);
+        }
+        // A refresh that has taken its ranges from TimescaleDB's log may not have written its candles yet.
+        if !Lock::Refresh.try_for_transaction() {
+            return self.hold(client, "candles are being refreshed");
+        }
+        match self.lock(client)? {
+            true => self.drop(client),
+            false => self.hold(client, "another session uses it"),
+        }
+    }
+
+    /// Locks the chunk, so that no other session reads or changes it. Returns `false` if one does. A session that waits
+    /// for this lock holds up all that come behind it, so it waits only for as long as autovacuum needs to give way.
+    fn lock(&self, client: &mut SpiClient<'_>) -> Result<bool> {
+        let before = ffi::setting(c"lock_timeout").and_then(|limit| CString::new(limit).ok());
+        ffi::set_local(c"lock_timeout", c"3s");
+        let lock = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", self.chunk);
+        let locked = ffi::attempt::<_, Failure>(|| Ok(spi::execute(client, &lock, &[])?));
+        ffi::set_local(c"lock_timeout", before.as_deref().unwrap_or(c"0"));
+        match locked {
+            Ok(_) => Ok(true),
+            Err(failure) => failure.unless_cancelled().map(|_| false),
+        }
+    }
+
+    fn range(&self) -> Result<[DatumWithOid<'static>; 2]> {
+        Ok([timestamp(self.from)?.into(), timestamp(self.to)?.into()])
+    }
+
+    /// Returns what holds the chunk back, as the tables say.
+    fn held_by(&self, client: &mut SpiClient<'_>) -> Result<Option<String>> {
+        let sql = statement!("retention_hold");
+        let known =
+            "SELECT (to_regclass('_timescaledb_catalog.continuous_aggs_materialization_ranges') IS NOT NULL)::text";
+        // Older versions of TimescaleDB have no such table: a refresh takes its ranges from the log in the transaction
+        // that writes the candles.
+        let sql = match spi::fetch(client, known, &[])? {
+            true => sql.to_owned(),
+            false => sql
+                .replace("continuous_aggs_materialization_ranges", "continuous_aggs_materialization_invalidation_log"),
+        };
+        spi::fetch(client, &sql, &self.range()?)
+    }
+
+    fn hold(&self, client: &mut SpiClient<'_>, why: &str) -> Result<Outcome> {
+        self.record(client, None, 0, false, Some(why)).map(|()| Outcome::Held)
+    }
+
+    fn record(
+        &self,
+        client: &mut SpiClient<'_>,
+        proven_to: Option<String>,
+        objects: i64,
+        all: bool,
+        held_by: Option<&str>,
+    ) -> Result<()> {
+        let [from, to] = self.range()?;
+        let held_by = held_by.map(str::to_owned);
+        let args = [from, to, self.job.clone().into(), proven_to.into(), objects.into(), all.into(), held_by.into()];
+        spi::execute(client, statement!("retention_checked"), &args).map(drop)
+    }
+
+    /// Looks for the next objects of the chunk in S3.
+    fn prove(&self, client: &mut SpiClient<'_>) -> Result<Outcome> {
+        let [from, to] = self.range()?;
+        let args = [from, to, self.proven_to.clone().into(), PROVEN_AT_ONCE.into()];
+        let objects: Vec<(String, String)> = spi::fetch(client, statement!("retention_objects"), &args)?;
+        let last = objects.last().map(|(uri, _)| uri.clone());
+        let found = objects.len();
+        let mut asked = Vec::with_capacity(found);
+        for (uri, etag) in objects {
+            match allowed_uri(&uri) {
+                Ok(uri) => asked.push((uri, etag)),
+                Err(error) => return self.hold(client, &error.to_string()),
+            }
+        }
+        if let Some(why) = absent(asked)? {
+            return self.hold(client, &why);
+        }
+        let all = found < PROVEN_AT_ONCE as usize;
+        self.record(client, last, found as i64, all, None)?;
+        Ok(Outcome::Proving)
+    }
+
+    /// Drops the chunk, which this session has locked, and records what was dropped.
+    fn drop(&self, client: &mut SpiClient<'_>) -> Result<Outcome> {
+        // What was true before the lock may have changed.
+        if let Some(why) = self.held_by(client)? {
+            return self.hold(client, &why);
+        }
+        let counted: Counted = spi::fetch(client, statement!("retention_count"), &self.range()?)?;
+        if guc::retention_proof() {
+            if counted.loaded_since {
+                return self.hold(client, "an object was loaded while the others were looked for");
+            }
+            if let Some(why) = counted.lacking {
+                return self.hold(client, &why);
+            }
+        }
+        for (asset, ticks, objects) in &counted.assets {
+            let [from, to] = self.range()?;
+            let args = [from, to, asset.clone().into(), (*ticks).into(), (*objects).into(), self.job.clone().into()];
+            spi::execute(client, statement!("retention_record"), &args)?;
+        }
+        let statements: [String; 2] = spi::fetch(client, statement!("retention_drop"), &self.range()?)?;
+        spi::execute(client, &statements[0], &[])?;
+        match spi::execute(client, &statements[1], &[])? {
+            1 => {}
+            others => return Err(Error::Internal { why: format!("drop_chunks would drop {others} chunks, not one") }),
+        }
+        let done = "DELETE FROM ops.retention_checks WHERE chunk_from = $1";
+        spi::execute(client, done, &[timestamp(self.from)?.into()])?;
+        let ticks: i64 = counted.assets.iter().map(|(_, ticks, _)| ticks).sum();
+        report::log(&format!("btc_ingest retention: dropped {} with {ticks} ticks ({})", self.chunk, self.job));
+        Ok(Outcome::Dropped)
+    }
+}
+
+/// Asks S3 for the objects, and returns which of them is not there as it was loaded.
+fn absent(objects: Vec<(S3Uri, String)>) -> Result<Option<String>> {
+    if objects.is_empty() {
+        return Ok(None);
+    }
+    let s3 = guc::s3();
+    let mut thread = ffi::Thread::start(1, move |io, events| heads::run(objects, &s3, io, events))?;
+    Ok(thread.next()?.map(|absent| match absent {
+        Absent::Gone(uri) => format!("{uri} is no longer in S3"),
+        Absent::Replaced(uri, etag) => format!("{uri} was replaced in S3: its etag is {etag}"),
+    }))
+}

@@ -1,0 +1,94 @@
+//! What was dropped does not come back by accident, and comes back on purpose.
+
+use btc_ingest_kit::fixture::backfill::call;
+use btc_ingest_kit::fixture::chunks::{some_ticks, week};
+use btc_ingest_kit::fixture::{loaded, must_hold_sums, refused};
+use btc_ingest_kit::rows::but;
+use btc_ingest_kit::sql::Session;
+use btc_ingest_kit::ticks::PRICE_UNIT;
+
+use crate::retention_fixture::{DROPPED, RUN, RetentionFixture};
+
+#[test]
+fn a_dropped_range_does_not_come_back_by_accident() {
+    let mut fixture = RetentionFixture::new();
+    let weeks = fixture.load_weeks(0..2);
+    fixture.drop_before(1);
+    fixture.run(RUN);
+    assert_eq!(fixture.chunks(), ["2024-08-15"]);
+    let prefix = format!("s3://landing/{}/", fixture.db.name());
+    let status = |uri: &str| format!("SELECT status FROM ingestion.objects WHERE s3_uri = '{uri}'");
+
+    // A listing, and a backfill that reads everything again.
+    for args in ["", "force => true"] {
+        let called = call(&fixture.db.connection_string(), &[prefix.clone()], args);
+        assert_eq!(called.refusal, None, "{args}: {:#?}", called.said);
+        assert_eq!(fixture.chunks(), ["2024-08-15"], "{args}");
+        assert_eq!(fixture.text(&status(&fixture.uri("week0"))), "loaded", "{args}");
+    }
+    // A replaced object.
+    let mut replaced = weeks[0].clone();
+    replaced[0] = but(&replaced[0], |tick| tick.price += PRICE_UNIT);
+    let uri = fixture.put("week0", &replaced);
+    fixture.run(&format!(
+        "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ('2024-08-08 00:00Z', 'BTCUSDT', '{uri}')
+         ON CONFLICT (bucket_5m, asset) DO UPDATE SET s3_uri = excluded.s3_uri"
+    ));
+    fixture.run("CALL btc_ingest.run_sweep()");
+    assert_eq!(fixture.text(&status(&uri)), "skipped");
+    // A late object.
+    let late = fixture.put("late", &some_ticks("BTCUSDT", week(0) + 3_600_000_000, 1));
+    fixture.run(&format!(
+        "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ('2024-08-08 01:00Z', 'BTCUSDT', '{late}')"
+    ));
+    fixture.run("CALL btc_ingest.run_sweep()");
+    assert_eq!(fixture.text(&status(&late)), "skipped");
+    let why = fixture.text(&format!("SELECT last_error FROM ingestion.objects WHERE s3_uri = '{late}'"));
+    assert_eq!(why, "the ticks of BTCUSDT from 2024-08-08 to 2024-08-15 were dropped by retention");
+    assert_eq!(fixture.chunks(), ["2024-08-15"]);
+    must_hold_sums(&mut fixture.client, &weeks[1]);
+
+    // By hand, it asks for force.
+    let refusal = refused(&mut fixture.client, &late, "", "TK052");
+    assert!(refusal.hint.contains("force => true") && refusal.hint.contains("restore_range"), "{refusal:?}");
+    loaded(&mut fixture.client, &late, "force => true");
+    assert_eq!(fixture.chunks(), ["2024-08-08", "2024-08-15"]);
+    assert_eq!(fixture.lines(DROPPED).len(), 1, "the range is still recorded as dropped");
+}
+
+#[test]
+fn restore_range_brings_equal_sums_back_and_keeps_them_for_a_time() {
+    let mut fixture = RetentionFixture::new();
+    let weeks = fixture.load_weeks(0..3);
+    fixture.drop_before(3);
+    fixture.run(RUN);
+    assert_eq!(fixture.chunks(), [""; 0]);
+    let refusal = fixture.refused("CALL btc_ingest.restore_range('ETHUSDT', '2024-08-08', '2024-08-09')", "TK053");
+    assert!(refusal.hint.contains("btc_ingest.retention"), "{refusal:?}");
+    fixture.run("CALL btc_ingest.restore_range('BTCUSDT', '2024-08-10', '2024-08-16')");
+    must_hold_sums(&mut fixture.client, &weeks[..2].concat());
+    let states = "SELECT string_agg(state, ' ' ORDER BY range_from, since) FROM btc_ingest.retention";
+    assert_eq!(fixture.text(states), "restored restored dropped");
+    fixture.run(RUN);
+    must_hold_sums(&mut fixture.client, &weeks[..2].concat());
+    fixture.run("UPDATE ops.dropped_ranges SET keep_until = now() WHERE from_time = '2024-08-08'");
+    fixture.run(RUN);
+    must_hold_sums(&mut fixture.client, &weeks[1]);
+    assert_eq!(fixture.text(states), "restored dropped restored dropped");
+}
+
+#[test]
+fn a_range_is_not_restored_as_long_as_an_object_is_missing() {
+    let mut fixture = RetentionFixture::new();
+    let weeks = fixture.load_weeks(0..1);
+    fixture.drop_before(1);
+    fixture.run(RUN);
+    fixture.server.s3.delete("landing", &fixture.key("week0"));
+    let restore = "CALL btc_ingest.restore_range('BTCUSDT', '2024-08-08', '2024-08-09')";
+    let refusal = fixture.refused(restore, "TK053");
+    assert!(refusal.message.contains(&fixture.uri("week0")), "{refusal:?}");
+    assert_eq!(fixture.text("SELECT state FROM btc_ingest.retention"), "restoring");
+    fixture.put("week0", &weeks[0]);
+    fixture.run(restore);
+    must_hold_sums(&mut fixture.client, &weeks[0]);
+}
