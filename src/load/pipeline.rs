@@ -159,7 +159,7 @@ pub fn run(job: &Job, io: &Io, events: &Events<LoadEvent>) -> Result<()> {
     let usable = |(connection, made): &(Connection, Instant)| connection.settings == job.s3 && made.elapsed() < REUSED;
     let known = last().take().filter(usable);
     let (connection, made) = match known {
-        Some(known) => known,
+        Some((connection, made)) => (io.wait(async { Ok(connection.reused().await) })?, made),
         None => (io.wait(connect(&job.s3))?, Instant::now()),
     };
     load(job, &connection, None, &BufferPool::default(), io, events)?;
