@@ -223,7 +223,8 @@ fn outages_of_version_6_get_the_time_of_their_end() {
     execute(
         &mut client,
         "UPDATE ingestion.schema_version SET version = 6; ALTER TABLE ingestion.outages DROP COLUMN ended_at;
-         INSERT INTO ingestion.outages (prefix, sqlstate, message, s3_uri) VALUES ('s3://a/', 'S3009', '503', 's3://a/b')",
+         INSERT INTO ingestion.outages (prefix, sqlstate, message, s3_uri)
+         VALUES ('s3://a/', 'S3009', '503', 's3://a/b')",
     );
     execute(&mut client, "SELECT btc_ingest.migrate()");
     must_be_equal(&shape(&mut client), &wanted, "after migrate()");
