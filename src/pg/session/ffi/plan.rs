@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 
 use super::session::in_recovery;
+use super::sqlstates::with_sqlstates;
 use crate::error::{Error, Result};
 
 /// A plan that outlives the transaction. Dropping it frees it.
@@ -20,7 +21,8 @@ impl Plan {
         let mut types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
         let (count, options) = (types.len() as c_int, pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int);
         // SAFETY: the caller has an SPI connection. Text and types outlive the call, which copies them.
-        let plan = unsafe { pg_sys::SPI_prepare_cursor(sql.as_ptr(), count, types.as_mut_ptr(), options) };
+        let mut prepare = || unsafe { pg_sys::SPI_prepare_cursor(sql.as_ptr(), count, types.as_mut_ptr(), options) };
+        let plan = with_sqlstates(&mut prepare);
         if plan.is_null() {
             return Err(failed("SPI_prepare_cursor"));
         }
@@ -64,7 +66,9 @@ impl Plan {
         unsafe { pg_sys::SPI_tuptable = std::ptr::null_mut() };
         // SAFETY: the caller has an SPI connection and one argument for each parameter, of the types with which the
         // statement was prepared. All of them outlive the call.
-        let code = unsafe { pg_sys::SPI_execute_plan(self.0, values.as_mut_ptr(), nulls.as_ptr(), in_recovery(), 0) };
+        let mut execute =
+            || unsafe { pg_sys::SPI_execute_plan(self.0, values.as_mut_ptr(), nulls.as_ptr(), in_recovery(), 0) };
+        let code = with_sqlstates(&mut execute);
         if code < 0 { Err(failed("SPI_execute_plan")) } else { Ok(()) }
     }
 }
