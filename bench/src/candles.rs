@@ -1,4 +1,5 @@
-//! Candles: loads into a hypertable with two continuous aggregates beside COPY into the same, their refresh, and a chart.
+//! Candles: loads into a hypertable with two continuous aggregates beside COPY into the same, their refresh, and a
+//! chart.
 
 use postgres::Client;
 

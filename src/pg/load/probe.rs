@@ -46,8 +46,8 @@ pub struct Met {
 }
 
 thread_local! {
-    /// The name of the last chunk, and its statement. Consecutive slices go to the same chunk, and planning takes longer
-    /// than the probe itself.
+    /// The name of the last chunk, and its statement. Consecutive slices go to the same chunk, and planning takes
+    /// longer than the probe itself.
     static LAST: RefCell<Option<(String, PlannedStatement)>> = const { RefCell::new(None) };
 }
 

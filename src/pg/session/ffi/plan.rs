@@ -1,5 +1,5 @@
-//! Statements with one plan for all arguments. PostgreSQL itself decides anew at each execution between a plan for these
-//! arguments and one for all, and takes the former wherever the latter looks dearer, as it does with arrays.
+//! Statements with one plan for all arguments. PostgreSQL itself decides anew at each execution between a plan for
+//! these arguments and one for all, and takes the former wherever the latter looks dearer, as it does with arrays.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 
@@ -20,9 +20,10 @@ impl Plan {
         let sql = CString::new(sql).map_err(|error| Error::Internal { why: error.to_string() })?;
         let mut types: Vec<pg_sys::Oid> = args.iter().map(DatumWithOid::oid).collect();
         let (count, options) = (types.len() as c_int, pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int);
-        // SAFETY: the caller has an SPI connection. Text and types outlive the call, which copies them.
-        let mut prepare = || unsafe { pg_sys::SPI_prepare_cursor(sql.as_ptr(), count, types.as_mut_ptr(), options) };
-        let plan = with_sqlstates(&mut prepare);
+        let plan = with_sqlstates(|| {
+            // SAFETY: the caller has an SPI connection. Text and types outlive the call, which copies them.
+            unsafe { pg_sys::SPI_prepare_cursor(sql.as_ptr(), count, types.as_mut_ptr(), options) }
+        });
         if plan.is_null() {
             return Err(failed("SPI_prepare_cursor"));
         }
@@ -64,11 +65,11 @@ impl Plan {
         }
         // SAFETY: a variable of this thread. What an earlier statement has left there is not this one's.
         unsafe { pg_sys::SPI_tuptable = std::ptr::null_mut() };
-        // SAFETY: the caller has an SPI connection and one argument for each parameter, of the types with which the
-        // statement was prepared. All of them outlive the call.
-        let mut execute =
-            || unsafe { pg_sys::SPI_execute_plan(self.0, values.as_mut_ptr(), nulls.as_ptr(), in_recovery(), 0) };
-        let code = with_sqlstates(&mut execute);
+        let code = with_sqlstates(|| {
+            // SAFETY: the caller has an SPI connection and one argument for each parameter, of the types with which the
+            // statement was prepared. All of them outlive the call.
+            unsafe { pg_sys::SPI_execute_plan(self.0, values.as_mut_ptr(), nulls.as_ptr(), in_recovery(), 0) }
+        });
         if code < 0 { Err(failed("SPI_execute_plan")) } else { Ok(()) }
     }
 }
