@@ -36,7 +36,7 @@ pub struct DecodeSettings {
     pub max_kept_rejects: usize,
     /// The most rows of a batch.
     pub max_batch_rows: usize,
-    /// The most rows of the first batch, if it is in order. Each further batch may have [`GROWTH`] times as many, so
+    /// The most rows of the first batch, if it is in order. Each further batch may have eight times as many, so
     /// that the backend, which waits for the first one, can start soon.
     pub first_batch_rows: usize,
     /// A batch takes no further rows once it has this many bytes.
