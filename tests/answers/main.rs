@@ -4,8 +4,10 @@
 
 mod aggregates;
 mod answers_fixture;
+mod appended;
 mod candles;
 mod cookbook;
+mod dashboards;
 mod duckdb;
 mod owners;
 mod series;

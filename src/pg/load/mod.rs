@@ -2,6 +2,7 @@
 
 pub mod chunk;
 pub mod dropped;
+pub mod edges;
 pub mod events;
 pub mod id_sets;
 pub mod inspect;

@@ -4,6 +4,7 @@ mod comments;
 mod grants;
 mod interface;
 mod retention;
+mod limits;
 mod tables;
 
 use btc_ingest_kit::sql::texts;
