@@ -3,8 +3,8 @@
 mod comments;
 mod grants;
 mod interface;
-mod retention;
 mod limits;
+mod retention;
 mod tables;
 
 use btc_ingest_kit::sql::texts;
