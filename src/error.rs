@@ -6,33 +6,11 @@
 
 mod detail;
 mod facts;
+mod parts;
 pub mod verdict;
 
-use std::fmt;
-
-/// One column of a file that does not fit the tick's column.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch {
-    /// The tick column, e.g. `price`.
-    pub column: &'static str,
-    /// What is wrong with it, e.g. `is BOOLEAN, expected a decimal, string, integer or floating-point column`.
-    pub problem: String,
-}
-
-/// The position of a row in its object. All numbers count from 0, as Parquet tools do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowPosition {
-    /// The row group.
-    pub row_group: u32,
-    /// The row, counted from the start of the object.
-    pub row: u64,
-}
-
-impl fmt::Display for RowPosition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "row {} (row group {})", self.row, self.row_group)
-    }
-}
+pub use parts::{Mismatch, RowPosition};
+use parts::{class_of, enough, join, quoted};
 
 /// Every error that occurs outside PostgreSQL, and every refusal that the extension itself decides on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -457,43 +435,5 @@ pub enum Error {
     },
 }
 
-fn join(mismatches: &[Mismatch]) -> String {
-    let parts: Vec<String> = mismatches.iter().map(|m| format!("{} {}", m.column, m.problem)).collect();
-    parts.join("; ")
-}
-
-fn class_of(class: Option<&str>) -> String {
-    class.map(|class| format!(" (storage class {class})")).unwrap_or_default()
-}
-
-/// Names a sufficient `btc_ingest.memory_limit` in whole megabytes, as the end of a sentence.
-fn enough(suffices: Option<u64>) -> String {
-    suffices.map_or(String::new(), |bytes| {
-        format!("; btc_ingest.memory_limit = '{}MB' is enough for this file", bytes.div_ceil(1 << 20))
-    })
-}
-
-fn quoted(columns: &[String]) -> String {
-    let names: Vec<String> = columns.iter().map(|name| format!("\"{name}\"")).collect();
-    names.join(" and ")
-}
-
 /// The result of everything that can fail with an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_message_of_a_schema_mismatch_names_every_column() {
-        let error = Error::SchemaMismatch {
-            mismatches: vec![
-                Mismatch { column: "price", problem: "is missing".into() },
-                Mismatch { column: "trade_id", problem: "is BOOLEAN".into() },
-            ],
-            found: "a INT32".into(),
-        };
-        assert_eq!(error.to_string(), "the file's columns do not make ticks: price is missing; trade_id is BOOLEAN");
-    }
-}
