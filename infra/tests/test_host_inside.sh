@@ -56,6 +56,8 @@ boot() {
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount --rbind /sys "$root/sys"
+    # Nothing here has to survive a loss of power.
+    echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/test"
     mkdir -p "$root/bundle" "$root/next"
     mount --bind "$bundle" "$root/bundle"
     [ -z "$next" ] || mount --bind "$next" "$root/next"
