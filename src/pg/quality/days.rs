@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use crate::error::Result;
 use crate::model::bucket::BUCKET_US;
 use crate::model::ids::IdSet;
-use crate::pg::session::ffi;
+use crate::pg::session::ffi::{self, Column};
 
 /// Microseconds in a day.
 const DAY_US: i64 = 86_400_000_000;
@@ -40,13 +40,19 @@ impl Day {
     }
 }
 
+/// The columns of `slice_days.sql`.
+const COLUMNS: [Column; 7] = {
+    use Column::{Int8, Text, Time};
+    [Text, Time, Int8, Int8, Int8, Int8, Time]
+};
+
 /// Returns what is loaded in a range of buckets, by day (microseconds since 2000) and asset, with the privileges of the
 /// caller.
 pub fn days(from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Result<BTreeMap<(i64, String), Day>> {
     // Rows of an asset mostly come day after day, so a day is found in the map once.
     let mut assets: HashMap<Vec<u8>, Days> = HashMap::new();
     Spi::connect(|client| {
-        ffi::for_each_row(client, statement!("slice_days"), &[from.into(), to.into()], |row| {
+        ffi::for_each_row(client, statement!("slice_days"), &COLUMNS, &[from.into(), to.into()], |row| {
             let (Some(asset), Some(bucket), Some(first), Some(last)) =
                 (row.bytes(0), row.int8(1), row.int8(2), row.int8(3))
             else {

@@ -271,7 +271,9 @@ impl Loading {
     fn load(&mut self, mut next: Planned, source: &mut dyn Source) -> Result<bool> {
         ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
         if !next.begun {
-            next.begun = tx(|client| claiming::begin(client, &next.claim))?;
+            let claim = &next.claim;
+            next.begun =
+                tx(|client| Ok(claiming::begin(client, claim)? && claiming::prove_begun(client, &claim.uri)?))?;
         }
         let settled = if next.begun { self.load_begun(&next, source)? } else { Settled::Changed };
         if let Settled::Unrecorded(failure) = settled {
@@ -300,7 +302,7 @@ impl Loading {
     fn settle_judged(&mut self, next: Planned, failure: Failure, source: &mut dyn Source) -> Result<bool> {
         let uri = &next.claim.uri;
         self.prefetcher = None;
-        let evidence = tx(|client| outage::evidence(client, uri))?;
+        let evidence = tx(|client| outage::evidence(client, uri, next.plan.asked))?;
         let judged = outage::judge(uri, failure, &evidence)?;
         tx(|client| {
             lock_waits::limit_in_transaction();
@@ -338,6 +340,9 @@ impl Loading {
             let mut own = self.own();
             own.insert(next.claim.uri.clone());
             let found = self.claim_missing(client, &own, source)?;
+            if let Some(follower) = self.planned.front_mut().filter(|follower| follower.begun) {
+                follower.begun = claiming::prove_begun(client, &follower.claim.uri)?;
+            }
             Ok((settled, left, found))
         })?;
         self.current = None;
@@ -391,7 +396,11 @@ impl Loading {
     /// Starts a new prefetcher with the planned objects.
     fn restart_prefetcher(&mut self) -> Result<()> {
         self.prefetcher = None;
-        let jobs: Vec<_> = self.planned.iter().map(|planned| planned.plan.job.clone()).collect();
+        let ask = |planned: &mut Planned| {
+            planned.plan.asked = Instant::now();
+            planned.plan.job.clone()
+        };
+        let jobs: Vec<_> = self.planned.iter_mut().map(ask).collect();
         if !jobs.is_empty() {
             self.prefetcher = Some(Prefetcher::start(jobs)?);
         }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::time::Instant;
 
 use pgrx::spi::SpiClient;
 
@@ -133,7 +134,7 @@ fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[Str
     let free = |client: &mut SpiClient<'_>, candidates| Ok(claiming::take(client, candidates, &own, 1)?.pop());
     let claim = if probed.is_some() { probed } else { live::find(client, order, assets, None, free)? };
     let Some(claim) = claim else { return Ok(None) };
-    if claiming::begin(client, &claim)? {
+    if claiming::begin(client, &claim)? && claiming::prove_begun(client, &claim.uri)? {
         return Ok(Some(claim));
     }
     claiming::release(&claim.uri);
@@ -150,6 +151,7 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
             late.write(client)?;
             sweep_offsets::set(late);
         }
+        let asked = Instant::now();
         let (version, result) = match LoadPlan::attempt(client, &claim.uri) {
             Ok(plan) => {
                 let mut left = Offsets::default();
@@ -172,7 +174,7 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
             Settled::Loaded(report) => Ok(Some(report)),
             Settled::Busy | Settled::Changed => Ok(None),
             Settled::Unrecorded(failure) if failure.may_be_outage() => {
-                let evidence = outage::evidence(client, &claim.uri)?;
+                let evidence = outage::evidence(client, &claim.uri, asked)?;
                 let judged = outage::judge(&claim.uri, failure, &evidence)?;
                 outage::record(client, &claim.uri, &judged, &version)?;
                 Ok(Some(failed(claim, &judged.failure)))

@@ -30,7 +30,9 @@ fn run<'conn, Q: Query<'conn>>(
 ) -> Result<SpiTupleTable<'conn>> {
     // `select` keeps the snapshot of the calling statement, so it is used only where `update` is
     // impossible: `update` takes a transaction id, and a standby cannot assign one.
-    let found = if ffi::in_recovery() { client.select(query, None, args) } else { client.update(query, None, args) };
+    let found = ffi::with_sqlstates(|| {
+        if ffi::in_recovery() { client.select(query, None, args) } else { client.update(query, None, args) }
+    });
     found.map_err(internal)
 }
 
@@ -49,7 +51,7 @@ thread_local! {
 /// Prepares a statement. The caller keeps the plan.
 pub fn prepare(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Rc<OwnedPreparedStatement>> {
     let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
-    Ok(Rc::new(client.prepare_mut(sql, &types).map_err(internal)?.keep()))
+    Ok(Rc::new(ffi::with_sqlstates(|| client.prepare_mut(sql, &types)).map_err(internal)?.keep()))
 }
 
 /// [`query`] with a plan that the session keeps.
@@ -89,7 +91,7 @@ pub fn fetch_in_snapshot<T: DeserializeOwned>(
     sql: &str,
     args: &[DatumWithOid<'_>],
 ) -> Result<T> {
-    parsed(client.select(sql, None, args).map_err(internal)?)
+    parsed(ffi::with_sqlstates(|| client.select(sql, None, args)).map_err(internal)?)
 }
 
 /// [`fetch`] with a plan that the session keeps.

@@ -216,6 +216,22 @@ fn tables_of_version_5_get_the_ids_of_their_slices_gathered() {
 }
 
 #[test]
+fn outages_of_version_6_get_the_time_of_their_end() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let wanted = shape(&mut client);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 6; ALTER TABLE ingestion.outages DROP COLUMN ended_at;
+         INSERT INTO ingestion.outages (prefix, sqlstate, message, s3_uri)
+         VALUES ('s3://a/', 'S3009', '503', 's3://a/b')",
+    );
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    assert_eq!(texts(&mut client, "SELECT prefix FROM btc_ingest.outages"), ["s3://a/"]);
+}
+
+#[test]
 fn tables_of_a_newer_schema_version_need_a_newer_library_says_doctor() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();

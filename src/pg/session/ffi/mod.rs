@@ -23,6 +23,7 @@ mod rows;
 mod session;
 mod setting;
 mod shared;
+mod sqlstates;
 mod state;
 mod subtransaction;
 mod thread;
@@ -48,13 +49,14 @@ pub use locks::{
 pub use privileges::RunAs;
 pub use raise::{Report, raise};
 pub use results::{ResultRows, Value};
-pub use rows::{Row, for_each_row};
+pub use rows::{Column, Row, for_each_row};
 pub use session::{
     current_database, database_encoding, in_recovery, in_transaction_block, is_preloading, is_read_only, is_upgrading,
     my_pid, now, reserve_prefix, set_for_session, set_local, setting, table_size, transaction_time, uninterrupted,
 };
 pub use setting::define_time;
 pub use shared::{is_alive, request_shared_memory, set_latch, shared, shared_mut};
+pub use sqlstates::with_sqlstates;
 pub use state::{LastError, Load, Phase, Role, Text, Worker};
 pub use subtransaction::{attempt, unless_unique_violation};
 pub use thread::Thread;
