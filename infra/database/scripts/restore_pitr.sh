@@ -128,6 +128,8 @@ until [ "$(in_recovery)" = f ]; do
 done
 last=$(written | sed -n 's/.*LOG: *\(last completed transaction.*\)/\1/p' | tail -n 1)
 say "recovered in $((SECONDS - begin)) s; $last"
+# Only a checkpoint writes the new timeline where pgBackRest looks for it.
+ask CHECKPOINT
 pgbackrest check
 
 step 'Done'
