@@ -114,7 +114,8 @@ PYTHON
 monitor() {
     local metric missing='' exporter
     printf '\n== Monitoring\n'
-    sql 'CREATE ROLE prometheus LOGIN; GRANT btc_ingest_monitor, pg_monitor TO prometheus'
+    sql 'CREATE ROLE prometheus LOGIN; GRANT btc_ingest_monitor, pg_monitor TO prometheus;
+        GRANT CONNECT ON DATABASE market TO prometheus'
     in_host id prometheus >/dev/null 2>&1 || useradd --root "$root" --system prometheus
     dpkg-deb -x "$root"/next/debs/prometheus-postgres-exporter_*.deb "$root/opt/exporter"
     in_host DATA_SOURCE_NAME='host=/var/run/postgresql user=prometheus dbname=market' runuser -u prometheus -- \
@@ -131,7 +132,8 @@ print(urllib.request.urlopen("http://127.0.0.1:9187/metrics", timeout=60).read()
     done < <(sed -n 's/^ *expr://p' "$root/next/repo/infra/database/monitoring/alerts.yml" |
         grep -oE '(btc_ingest|pg)_[a-z0-9_]+' | sort -u)
     must_be 'postgres_exporter has every metric that an alert names' "$missing" ''
-    must_be 'and no query of ours fails' "$(grep -c 'Error running query' "$out/exporter.log" || true)" 0
+    must_be 'and no query of ours fails' "$(grep '^pg_exporter_last_scrape_error ' "$out/metrics")" \
+        'pg_exporter_last_scrape_error 0'
     must_be 'it has the ticks that wait, and doctor()'"'"'s finding' \
         "$(grep -cE '^btc_ingest_doctor_failed\{check="quarantined".*\} 1' "$out/metrics")" 1
 }
