@@ -16,6 +16,7 @@ mod ending;
 mod fixed;
 mod jsonb;
 mod locks;
+mod plan;
 mod privileges;
 mod raise;
 mod results;
@@ -46,6 +47,7 @@ pub use locks::{
     LockLevel, LockTag, acquire_lock, at_abort, count_own_locks, held_locks, holds_lock, lock_for_writing, lock_key,
     release_all_session_locks, release_session_lock, release_session_lock_at_commit, release_transaction_lock,
 };
+pub use plan::Plan;
 pub use privileges::RunAs;
 pub use raise::{Report, raise};
 pub use results::{ResultRows, Value};

@@ -8,7 +8,7 @@ use std::ffi::{CString, c_int};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use pgrx::varlena::{vardata_any, varsize_any_exhdr};
+use pgrx::varlena::{varatt_is_1b_e, varatt_is_4b_c, vardata_any, varsize_any_exhdr};
 
 use super::sqlstates::with_sqlstates;
 use crate::error::{Error, Result};
@@ -69,12 +69,16 @@ impl Row<'_> {
             return None;
         }
         let stored = self.values[column].cast_mut_ptr::<pg_sys::varlena>();
-        // SAFETY: a value of a type with a length header that is not null points to one. PostgreSQL returns the same
-        // pointer, or a copy in the current memory context, which outlives the row.
-        let value = unsafe { pg_sys::pg_detoast_datum_packed(stored) };
-        if value != stored {
-            self.copies.borrow_mut().push(value);
-        }
+        // SAFETY: a value of a type with a length header that is not null points to one. Its first byte says of which
+        // kind it is. Most values are neither, and a guarded call of PostgreSQL for each of them would take long.
+        let value = if unsafe { varatt_is_4b_c(stored) || varatt_is_1b_e(stored) } {
+            // SAFETY: as above. PostgreSQL returns a copy in the current memory context, which outlives the row.
+            let copy = unsafe { pg_sys::pg_detoast_datum_packed(stored) };
+            self.copies.borrow_mut().push(copy);
+            copy
+        } else {
+            stored
+        };
         // SAFETY: the value is neither compressed nor stored apart, and its header says how long it is. The executor
         // keeps it for as long as the row is in its slot; a copy is freed with the row.
         Some(unsafe { std::slice::from_raw_parts(vardata_any(value).cast(), varsize_any_exhdr(value)) })
