@@ -42,7 +42,7 @@ struct Job {
 /// Checks the jobs.
 pub fn checks(server: &Server) -> Result<Vec<Check>> {
     // The extension's owner sees all jobs.
-    let found: Jobs = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_jobs"), &[]))?;
+    let found: Jobs = Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_jobs"), &[]))?;
     let mut checks = Vec::new();
     let scheduled = found.jobs.iter().filter(|job| job.scheduled);
     if found.schedulers == 0 && scheduled.clone().count() > 0 {

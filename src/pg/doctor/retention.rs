@@ -34,7 +34,7 @@ struct Found {
 
 /// Checks retention.
 pub fn checks(server: &Server) -> Result<Vec<Check>> {
-    let found: Found = as_reading_owner(|client| spi::fetch(client, statement!("doctor_retention"), &[]))?;
+    let found: Found = as_reading_owner(|client| spi::fetch_kept(client, statement!("doctor_retention"), &[]))?;
     let drift = drift()?;
     let mut checks = foreign(&found, &drift);
     checks.extend(differing(&drift));
