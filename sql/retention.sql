@@ -262,7 +262,7 @@ BEGIN
               ('compress ticks', '{"compress_after": "30 days", "segment_by": "symbol",
                                    "order_by": "event_time DESC, trade_id"}', community),
               ('drop ticks', '{"drop_after": "90 days"}', false)) AS d (job_name, policy, enabled)
-         -- Whoever has a policy decides about it.
+         -- Where there is a policy already, the administrator has decided.
          WHERE NOT EXISTS (SELECT FROM ops.retention_jobs r
                             WHERE to_regclass(r.hypertable) = 'market_data.btc_ticks'::regclass)
            AND NOT EXISTS (SELECT FROM timescaledb_information.jobs j

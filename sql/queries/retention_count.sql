@@ -1,4 +1,4 @@
--- The ticks of a chunk that nobody changes any more: per asset, how many there are and how many loaded objects hold
+-- The ticks of a chunk that no session changes any more: per asset, how many there are and how many loaded objects hold
 -- some of them; the first slice of which more ticks are stored than its objects hold; and whether an object was loaded
 -- since the proof began. $1 and $2: start and end (exclusive) of the chunk.
 WITH stored AS (

@@ -100,7 +100,8 @@ fn rows_make_change_and_remove_jobs() {
     assert!(fixture.text(settings).starts_with("symbol 1, event_time f, trade_id t"));
     fixture.run(
         r#"UPDATE ops.retention_jobs SET policy = policy || '{"compress_after": "40 days",
-                  "schedule_interval": "2 hours", "order_by": "bucket_5m, trade_id"}' WHERE job_name = 'compress ticks'"#,
+                  "schedule_interval": "2 hours", "order_by": "bucket_5m, trade_id"}'
+            WHERE job_name = 'compress ticks'"#,
     );
     assert_eq!(fixture.lines(JOBS), ["policy_compression 02:00:00 40 days t compress ticks"]);
     assert!(fixture.text(settings).starts_with("symbol 1, bucket_5m t, trade_id t"));

@@ -7,7 +7,7 @@ use crate::pg::session::spi;
 use crate::pg::session::time::date;
 use crate::tuple::batch::SliceRun;
 
-/// The dropped ranges that nobody wants back: asset, start and end (exclusive) in microseconds since 1970.
+/// The dropped ranges that no role wants back: asset, start and end (exclusive) in microseconds since 1970.
 #[derive(Debug, Default)]
 pub struct DroppedRanges(Vec<(String, i64, i64)>);
 
