@@ -225,7 +225,8 @@ fn a_policy_that_is_wanted_and_absent_is_found() {
     assert!(found.iter().all(|check| check.ok != community), "nothing to do with the Apache edition: {found:?}");
     if community {
         found.iter().for_each(|check| execute(&mut client, &check.hint));
-        assert!(named(&mut client, "jobs").iter().all(|check| check.ok));
+        // Their first run may be under way.
+        wait_until("the policies", SOON, || named(&mut client, "jobs").iter().all(|check| check.ok));
     }
 }
 
