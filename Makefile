@@ -18,8 +18,8 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 
 .NOTPARALLEL:
 
-.PHONY: help demo demo-down test lint test-core test-pg test-blackbox test-infra test-host deb bootstrap install
-.PHONY: bench soak crowd fuzz clean
+.PHONY: help demo demo-down test lint test-core test-pg test-blackbox test-infra test-host test-host-quick test-memory
+.PHONY: deb bootstrap install bench soak crowd fuzz clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -66,6 +66,12 @@ deb: bootstrap ## packages the extension as postgresql-15-btc-ingest; DEB=--debu
 
 test-host: bootstrap ## sets up a Debian 12 from nothing and from a bundle, without a network, and loads
 	@infra/tests/test_host.sh
+
+test-host-quick: bootstrap ## the first part of it: a damaged bundle, the setup, clients, one slice
+	@infra/tests/test_host.sh --quick
+
+test-memory: bootstrap install ## loads with the memory of a t3.medium; MEMORY_MB and TICKS change it
+	@infra/tests/test_memory.sh
 
 test-infra: ## what infra/database promises: Terraform, scripts
 	@infra/tests/run.sh

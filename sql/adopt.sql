@@ -192,7 +192,12 @@ BEGIN
                              ingestion.control, ingestion.outages, ingestion.assets
                 TO btc_ingest_monitor';
     -- The view lag asks whether a slice has ticks. It reads no price.
-    EXECUTE 'GRANT SELECT (bucket_5m, symbol) ON market_data.btc_ticks TO btc_ingest_monitor';
+    -- Only if it is missing: TimescaleDB 2.28 passes it on to the table of compressed chunks, which has no such
+    -- columns, and fails.
+    IF NOT (has_column_privilege('btc_ingest_monitor', 'market_data.btc_ticks', 'bucket_5m', 'SELECT')
+            AND has_column_privilege('btc_ingest_monitor', 'market_data.btc_ticks', 'symbol', 'SELECT')) THEN
+        EXECUTE 'GRANT SELECT (bucket_5m, symbol) ON market_data.btc_ticks TO btc_ingest_monitor';
+    END IF;
     -- The view conflicts counts rejected rows and says why one was rejected. It reads no value of a row.
     EXECUTE 'GRANT SELECT (s3_uri, etag, reason) ON landing.rejected_ticks TO btc_ingest_monitor';
     FOR item IN SELECT * FROM btc_ingest_internal.columns(vector_schema) LOOP

@@ -362,6 +362,17 @@ BEGIN
                    sum(d.ticks) AS ticks, sum(d.open_gaps) AS gaps, sum(d.missing_ids) AS ids,
                    sum(d.explained_gaps) AS explained, sum(d.rejected) AS rejected, sum(d.conflicting) AS conflicting
               FROM days d GROUP BY d.asset
+        ), numbered AS (
+            SELECT d.*, d.day - row_number() OVER (
+                       PARTITION BY d.asset, d.condition, d.open_gaps, d.missing_ids, d.missing_per_million,
+                                    d.missing_slices, d.waiting, d.quarantined ORDER BY d.day)::integer AS run
+              FROM days d WHERE d.condition <> 'available'
+        ), runs AS (
+            SELECT n.asset, min(n.day) AS first, max(n.day) AS last, count(*) AS days, n.condition, n.open_gaps,
+                   n.missing_ids, n.missing_per_million, n.missing_slices, n.waiting, n.quarantined
+              FROM numbered n
+             GROUP BY n.asset, n.condition, n.open_gaps, n.missing_ids, n.missing_per_million, n.missing_slices,
+                      n.waiting, n.quarantined, n.run
         ), lines AS (
             SELECT 1 AS part, a.asset AS key1, '' AS key2,
                    format(E'%s, %s to %s: %s days available, %s degraded, %s pending, %s missing\n'
@@ -370,20 +381,23 @@ BEGIN
                           a.ids, a.explained, a.rejected, a.conflicting) AS line
               FROM assets a
             UNION ALL
-            SELECT 2, coalesce(d.asset, 'unknown asset'), d.day::text,
+            SELECT 2, coalesce(r.asset, 'unknown asset'), r.first::text,
                    format('%s %s: %s, %s open gaps, %s missing ids (%s per million), %s missing slices, '
                           '%s objects wait, %s are quarantined',
-                          coalesce(d.asset, 'unknown asset'), d.day, d.condition, d.open_gaps, d.missing_ids,
-                          round(coalesce(d.missing_per_million, 0)::numeric, 1), d.missing_slices,
-                          d.waiting, d.quarantined)
-              FROM days d WHERE d.condition <> 'available'
+                          coalesce(r.asset, 'unknown asset'),
+                          CASE WHEN r.days > 1 THEN format('%s to %s, on each of %s days', r.first, r.last, r.days)
+                               ELSE r.first::text END,
+                          r.condition, r.open_gaps, r.missing_ids,
+                          round(coalesce(r.missing_per_million, 0)::numeric, 1), r.missing_slices,
+                          r.waiting, r.quarantined)
+              FROM runs r
         )
         SELECT coalesce(string_agg(line, E'\n' ORDER BY part, key1, key2), 'nothing is loaded') FROM lines);
 END
 $$;
 COMMENT ON FUNCTION btc_ingest.quality_report(timestamptz, timestamptz) IS
 'The conditions of a range as text, for example for a mail: a summary per asset, then a line per day that is not
-available.
+available. Days that follow each other and have the same figures share a line.
 
 from: a time on the first day. Default: no limit.
 to: end (exclusive) of the days. Default: no limit.';

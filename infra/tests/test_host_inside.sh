@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE NEXT_BUNDLE
+# The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE NEXT_BUNDLE [quick]
 set -euo pipefail
-out=$1 bundle=$2 next=$3
+out=$1 bundle=$2 next=$3 quick=${4-}
 tests=$(cd "$(dirname "$0")" && pwd)
 password='s3cret-Passw0rd'
 access=HOSTTESTKEY secret=only-for-the-test-on-loopback
@@ -26,6 +26,13 @@ in_host() { chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbi
 sql() { in_host runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d market -c "$1"; }
 as_mlops() { in_host PGPASSWORD="$password" psql -XAtq -v ON_ERROR_STOP=1 "$1" -c "$2"; }
 
+# shellcheck source=test_host_backup.sh
+. "$tests/test_host_backup.sh"
+# shellcheck source=test_host_rebuild.sh
+. "$tests/test_host_rebuild.sh"
+
+# This machine may have no ip of its own.
+ip() { chroot "$out/base" ip "$@"; }
 # Nothing but loopback, with the addresses of the metadata, of the host in its VPC, and of a place outside.
 ip link set lo up
 for address in 169.254.169.254/32 10.20.0.5/32 10.99.0.5/32; do ip address add "$address" dev lo; done
@@ -35,6 +42,8 @@ echo 'no Parquet' >"$out/buckets/landing-zone/Binance/BROKEN/a.parquet"
 "$out/btc-ingest-s3" --root "$out/buckets" --access-key "$access" --secret-key "$secret" --port 9000 \
     >"$out/s3.log" 2>&1 &
 python3 "$tests/metadata_server.py" "$access" "$secret" &
+mkdir -p "$backup_root/backup"
+start_backup_s3
 until [ -s "$out/s3.log" ] && (exec 3<>/dev/tcp/169.254.169.254/80) 2>/dev/null; do sleep 0.1; done
 
 # A host is the bare system with a layer of its own over it.
@@ -47,17 +56,20 @@ boot() {
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount --rbind /sys "$root/sys"
+    # Nothing here has to survive a loss of power.
+    echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/test"
     mkdir -p "$root/bundle" "$root/next"
     mount --bind "$bundle" "$root/bundle"
-    mount --bind "$next" "$root/next"
+    [ -z "$next" ] || mount --bind "$next" "$root/next"
+    trust_backup_s3
     hostname database-host
     printf '127.0.0.1 localhost database-host\n' >"$root/etc/hosts"
 }
 stop() { in_host pg_ctlcluster 15 main stop -m fast || true; umount -l "$root"; }
 
 disk='' device=''
-rm -f "$out/disk" && truncate -s 2G "$out/disk"
-if device=$(losetup --find --show "$out/disk" 2>/dev/null); then
+rm -f "$out/disk" && truncate -s 6G "$out/disk"
+if [ -z "$quick" ] && device=$(losetup --find --show "$out/disk" 2>/dev/null); then
     disk=DATA_DISK=$device
     trap 'losetup -d "$device"' EXIT
 else
@@ -90,7 +102,9 @@ fi
 printf '\n== The first boot\n'
 useradd --root "$root" --create-home --shell /bin/bash admin
 python3 "$tests/user_data.py" DATABASE=market DATABASE_USER=mlops BUNDLE=s3://artifacts/btc_ingest-bundle.tar \
-    ALLOW=s3://landing-zone/Binance/ S3_REGION=us-east-1 S3_ENDPOINT=http://127.0.0.1:9000 CLIENT_NETWORK=10.20.0.0/16 \
+    ALLOW=s3://landing-zone/Binance/,s3://landing-zone/Corrections/ S3_REGION=us-east-1 \
+    S3_ENDPOINT=http://127.0.0.1:9000 CLIENT_NETWORK=10.20.0.0/16 \
+    BACKUP=s3://backup/pgbackrest BACKUP_ENDPOINT=localhost:9443 BACKUP_CA_FILE=/etc/btc_ingest/ca.pem \
     ${disk:+"$disk"} EXTRA_PACKAGES= >"$root/root/user_data.sh"
 in_host AWS_ENDPOINT_URL_S3=http://127.0.0.1:9000 bash /root/user_data.sh ||
     { cat "$root/var/log/btc_ingest-setup.log" >&2; wrong 'the user data runs'; }
@@ -131,6 +145,12 @@ printf '\n== A slice\n'
 slice=s3://landing-zone/Binance/BTCUSDT/2024/08/08/BTCUSDT_20240808T1200Z.parquet
 must_be 'the application loads a slice' "$(as_mlops "$inside" \
     "SELECT outcome, rows_inserted FROM btc_ingest.load_s3_slice('$slice')")" 'loaded|500'
+
+if [ -n "$quick" ]; then
+    stop
+    printf '\n%s passed, 0 failed\n' "$passed"
+    exit
+fi
 
 printf '\n== The backfill lines of the requirements\n'
 client_path=/opt/btc_ingest/client/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -214,6 +234,8 @@ inserts() {
 must_be 'the tick of a later chunk is in the stream of the second one only' \
     "$(inserts of_the_table), $(inserts of_the_schema)" '0, 1'
 sql "SELECT pg_drop_replication_slot('ticks')"
+# No object holds it, so that a host from nothing would lack it.
+sql "DELETE FROM market_data.btc_ticks WHERE bucket_5m = '2024-10-01 00:00+00'"
 
 printf '\n== An upgrade while a backfill runs\n'
 loaded() { sql "SELECT count(*) FROM ingestion.objects WHERE s3_uri LIKE '%ETHUSDT%' AND status = 'loaded'"; }
@@ -241,15 +263,17 @@ must_be 'the backfill goes on, and every tick is there once' "$(sql "SELECT coun
 must_be 'doctor() names the broken object and nothing else' \
     "$(sql 'SELECT name FROM btc_ingest.doctor() WHERE NOT ok')" quarantined
 
+back_up_and_recover
+monitor
+all=$(sums)
 if [ -n "$disk" ]; then
     printf '\n== A new host with the old disk\n'
     stop
     boot second
-    runs 'the setup adopts a cluster' adopt.log "/next/repo/${setup#/opt/btc_ingest/repo/}" --no-password \
-        --bundle /next --data-disk "$device" --allow s3://landing-zone/Binance/ --region us-east-1 \
-        --endpoint http://127.0.0.1:9000 market mlops
-    must_be 'a cluster on the data disk is adopted with its ticks' \
-        "$(sql 'SELECT count(*) FROM market_data.btc_ticks')" 201501
+    set_up adopt.log --data-disk "$device" "${backup_options[@]}"
+    must_be 'a cluster on the data disk is adopted with its ticks' "$(sums)" "$all"
+    must_be 'it is archived as before, as the passphrase is on the disk' "$(findings)" ''
 fi
-stop
+lose_the_host
+from_nothing
 printf '\n%s passed, 0 failed\n' "$passed"

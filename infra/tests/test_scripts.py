@@ -95,6 +95,10 @@ def test_several_prefixes_are_one_list():
     (["--allow", "landing", "market", "mlops", "x"], "no s3://BUCKET/PREFIX"),
     (["--allow", "s3://a'; x", "market", "mlops", "x"], "no s3://BUCKET/PREFIX"),
     (["--memory", "100", "market", "mlops", "x"], "too little"),
+    (["--backup", "backups", "market", "mlops", "x"], "no s3://BUCKET/PREFIX"),
+    (["--backup", "s3://a'b", "market", "mlops", "x"], "no s3://BUCKET/PREFIX"),
+    (["--backup-endpoint", "https://s3", "market", "mlops", "x"], "no HOST:PORT"),
+    (["--backup-passphrase-file", "/nowhere", "market", "mlops", "x"], "there is no file"),
     (["--unknown", "market", "mlops", "x"], "there is no option --unknown"),
     (["--bundle"], "needs a value"),
 ])
@@ -110,3 +114,49 @@ def test_a_file_is_replaced_only_if_it_changes(tmp_path):
     before = file.stat()
     assert "as it should be" in bash(script).stdout
     assert file.stat().st_ino == before.st_ino and before.st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("backup, bucket, path", [
+    ("s3://backups/pgbackrest", "backups", "/pgbackrest"),
+    ("s3://backups/a/b/", "backups", "/a/b"),
+    ("s3://backups", "backups", "/pgbackrest"),
+    ("s3://backups/", "backups", "/pgbackrest"),
+])
+def test_backups_have_a_bucket_and_a_prefix(backup, bucket, path):
+    assert bash(". lib/backup.sh; backup_bucket; backup_prefix", BACKUP=backup).stdout.split() == [bucket, path]
+
+
+def test_without_a_bucket_nothing_is_archived():
+    assert bash(". lib/backup.sh; archive_settings", BACKUP="").stdout == ""
+    assert "archive_mode = on" in bash(". lib/backup.sh; archive_settings", BACKUP="s3://backups").stdout
+
+
+def backup_settings(tmp_path, **environment):
+    """Writes the configuration of pgBackRest into a file of its own."""
+    (tmp_path / "passphrase").write_text("a passphrase of more than twenty characters\n")
+    script = (". lib/say.sh; . lib/backup.sh; chown() { :; }; DATA=/data CORES=2 "
+              f"PASSPHRASE_FILE={tmp_path}/passphrase BACKUP_CONFIG={tmp_path}/conf; write_backup_settings")
+    result = bash(script, **{"BACKUP": "s3://backups/x", "S3_REGION": "eu-central-1", "BACKUP_ENDPOINT": "",
+                             "BACKUP_CA_FILE": "", **environment})
+    text = (tmp_path / "conf").read_text()
+    return result, dict(line.split("=", 1) for line in text.splitlines() if "=" in line), (tmp_path / "conf").stat()
+
+
+def test_backups_are_encrypted_and_their_passphrase_is_printed_nowhere(tmp_path):
+    result, settings, file = backup_settings(tmp_path)
+    assert settings["repo1-cipher-type"] == "aes-256-cbc" and settings["repo1-cipher-pass"].startswith("a passphrase")
+    assert "a passphrase" not in result.stdout + result.stderr and file.st_mode & 0o777 == 0o640
+
+
+def test_backups_go_to_the_region_with_the_role_of_the_instance_and_drop_no_segment(tmp_path):
+    _, settings, _ = backup_settings(tmp_path)
+    assert settings["repo1-s3-endpoint"] == "s3.eu-central-1.amazonaws.com" and settings["repo1-s3-key-type"] == "auto"
+    assert not [name for name in settings if "key-secret" in name or name == "archive-push-queue-max"]
+    _, settings, _ = backup_settings(tmp_path, S3_REGION="cn-north-1")
+    assert settings["repo1-s3-endpoint"] == "s3.cn-north-1.amazonaws.com.cn"
+
+
+def test_a_restore_needs_a_time_with_its_zone_or_latest():
+    script = "./restore_pitr.sh"
+    for arguments in [[], ["--latest", "--time", "2024-08-08 12:00:00+00"], ["--nonsense"]]:
+        assert bash(f'{script} "$@"', *arguments).returncode != 0

@@ -498,9 +498,11 @@ def no_password_is_in_variables_state_or_user_data(files):
         "s3://${var.artifact_bucket}/${aws_s3_object.bundle.key}",
         "s3://${var.artifact_bucket}/bundle.tar",
     ),
+    ("instance.tf", "s3://${var.backup_bucket}/pgbackrest", "s3://${var.landing_bucket}/pgbackrest"),
 )
 def the_bundle_and_the_endpoints_are_there_before_the_host(files):
     assert files.resource("aws_s3_object", "bundle")["source"] == "${var.bundle_file}"
+    assert files.local("setup_env")["BACKUP"] == "s3://${var.backup_bucket}/pgbackrest"
     assert files.local("setup_env")["BUNDLE"] == "s3://${var.artifact_bucket}/${aws_s3_object.bundle.key}"
     assert "${aws_vpc_endpoint.interface}" in files.resource("aws_instance", "host")["depends_on"]
 

@@ -191,6 +191,26 @@ fn bars_that_are_continued_behind_each_bar_are_those_of_one_call() {
 }
 
 #[test]
+fn trades_that_wait_for_their_horizons_take_no_more_memory_than_allowed() {
+    let mut fixture = AnswersFixture::new();
+    let ticks = generated("BTCUSDT", 7, 10);
+    fixture.load("a", &ticks);
+    fixture.run("SET btc_ingest.memory_limit = '8MB'");
+    let markouts = |unit: &str| {
+        format!(
+            "SELECT count(*) FROM btc_ingest.markouts('BTCUSDT', '2024-08-08 12:00Z', '2024-08-08 13:00Z',
+                 ARRAY(SELECT n * interval '1 {unit}' FROM generate_series(1, 32) AS n))"
+        )
+    };
+    let refusal = fixture.refused(&markouts("minute"), "TK031");
+    assert!(refusal.message.contains("wait for the longest horizon"), "{refusal:?}");
+    // Few of as many trades wait at a time.
+    assert_eq!(fixture.number(&markouts("second")), 32 * ticks.len() as i64);
+    fixture.run("SET btc_ingest.memory_limit = '64MB'");
+    assert_eq!(fixture.number(&markouts("minute")), 32 * ticks.len() as i64);
+}
+
+#[test]
 fn what_is_asked_wrongly_is_refused_with_the_reason() {
     let mut fixture = AnswersFixture::new();
     fixture.load("a", &ticks(1, 5));

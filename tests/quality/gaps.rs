@@ -330,6 +330,25 @@ fn the_report_is_text_for_a_mail() {
 }
 
 #[test]
+fn days_with_the_same_figures_share_a_line_of_the_report() {
+    let mut fixture = QualityFixture::new();
+    fixture.load("a", &ids(&[1..=100]));
+    let later = |tick: &Tick| but(tick, |tick| tick.event_time_us += 500 * 86_400_000_000);
+    fixture.load("b", &ids(&[200..=300]).iter().map(later).collect::<Vec<_>>());
+    let report = fixture.text("SELECT btc_ingest.quality_report()");
+    let days: Vec<&str> = report.lines().skip(2).map(|line| line.split(" open gaps").next().unwrap()).collect();
+    assert_eq!(
+        days,
+        [
+            "BTCUSDT 2024-08-08: degraded, 1",
+            "BTCUSDT 2024-08-09 to 2025-12-20, on each of 499 days: missing, 0",
+            "BTCUSDT 2025-12-21: degraded, 0"
+        ],
+        "{report}"
+    );
+}
+
+#[test]
 fn a_range_is_complete_if_nothing_waits_and_nothing_is_missing() {
     let mut fixture = QualityFixture::new();
     let complete = |from: &str, to: &str| {

@@ -137,12 +137,16 @@ say "$(basename "$ours")"
 step 'Packages'
 rm -rf "$bundle" && mkdir -p "$bundle/repo"
 prepare_apt
-packages=(postgresql-15 "${CLIENT_PACKAGES[@]}")
+packages=(postgresql-15 pgbackrest prometheus-postgres-exporter "${CLIENT_PACKAGES[@]}")
 add_timescaledb
 add_pgvector
 say "TimescaleDB: $edition edition"
 cp "$ours" "${extra[@]}" "$bundle/debs/"
 quietly apt install -y --no-install-recommends --download-only "${packages[@]}"
+# apt copies no package of a file: repository, for one.
+for name in "${packages[@]}"; do
+    compgen -G "$bundle/debs/${name}_*.deb" >/dev/null || fail "apt has not downloaded $name" 'copy: instead of file:'
+done
 rm -rf "$bundle/debs/partial" "$bundle/debs/lock" "$apt_state"
 (cd "$bundle/debs" && dpkg-scanpackages --multiversion . >Packages 2>/dev/null)
 say "$(find "$bundle/debs" -name '*.deb' | wc -l) packages"

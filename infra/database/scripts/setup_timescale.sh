@@ -15,6 +15,8 @@ here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 . "$here/lib/tuning.sh"
 # shellcheck source=lib/cluster.sh
 . "$here/lib/cluster.sh"
+# shellcheck source=lib/backup.sh
+. "$here/lib/backup.sh"
 # shellcheck source=lib/database.sh
 . "$here/lib/database.sh"
 
@@ -35,9 +37,14 @@ An argument shows in ps while this runs. Rather use --password-file, or BTC_INGE
   --data-disk DEVICE       the disk of the data directory; formatted only if it is empty
   --logical-replication    wal_level = logical
   --memory MB, --cores N   what to tune for, instead of what this host has
+  --backup s3://B/PREFIX   archive the write-ahead log and back up into this bucket, by pgBackRest
+  --backup-passphrase-file FILE
+                           what backups are encrypted with; without it, one is made for the first backup
+  --backup-endpoint HOST:PORT, --backup-ca-file FILE
+                           an S3 server of your own for backups, by TLS; and the authority of its certificate
 
-/etc/btc_ingest/setup.env may set the same: BUNDLE, ALLOW, S3_REGION, S3_ENDPOINT, CLIENT_NETWORK, DATA_DISK,
-LOGICAL_REPLICATION=yes, EXTRA_PACKAGES. Options win.
+/etc/btc_ingest/setup.env may set the same: BUNDLE, ALLOW, S3_REGION, S3_ENDPOINT, CLIENT_NETWORK, DATA_DISK, BACKUP,
+BACKUP_ENDPOINT, BACKUP_CA_FILE, LOGICAL_REPLICATION=yes, EXTRA_PACKAGES. Options win.
 TEXT
 }
 
@@ -54,6 +61,7 @@ mount_data_disk
 step 'PostgreSQL'
 install_packages
 make_cluster
+install_backup
 write_settings
 write_access
 start_cluster
@@ -62,6 +70,8 @@ make_database
 make_user
 make_extensions
 install_client
+step 'Backup'
+start_backup
 step 'doctor()'
 show_doctor
 show_remaining

@@ -6,6 +6,7 @@ locals {
     BUNDLE         = "s3://${var.artifact_bucket}/${aws_s3_object.bundle.key}"
     ALLOW          = "s3://${var.landing_bucket}/${var.landing_prefix}"
     S3_REGION      = var.region
+    BACKUP         = "s3://${var.backup_bucket}/pgbackrest"
     CLIENT_NETWORK = local.vpc_cidr
     DATA_DISK      = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data.id, "-", "")}"
     EXTRA_PACKAGES = var.ssm_access && var.ssm_agent == "bundle" ? "amazon-ssm-agent" : ""

@@ -57,6 +57,12 @@ impl S3Server {
         Self::serve(root, port, (access, secret), None, None)
     }
 
+    /// Does the same over TLS, with a certificate of a new authority.
+    pub fn https_over(root: &Path, port: u16, access: &str, secret: &str) -> std::io::Result<Self> {
+        std::fs::create_dir_all(root)?;
+        Self::serve(root, port, (access, secret), Some(Authority::new()), None)
+    }
+
     fn make(access: &str, secret: &str, authority: Option<Authority>) -> Self {
         let scratch = ScratchDir::new("btc_ingest-s3-").expect("a temporary directory");
         let root = scratch.path().to_owned();

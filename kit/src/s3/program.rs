@@ -11,8 +11,10 @@ use crate::s3::S3Server;
 
 /// The usage of the program.
 pub const USAGE: &str = "\
-usage: btc-ingest-s3 --root DIR --access-key KEY --secret-key KEY [--port PORT] [--until-stdin-closes]
-Serves the buckets in DIR over the S3 protocol on 127.0.0.1 until SIGTERM or SIGINT.";
+usage: btc-ingest-s3 --root DIR --access-key KEY --secret-key KEY [--port PORT] [--tls-ca FILE]
+       [--until-stdin-closes]
+Serves the buckets in DIR over the S3 protocol on 127.0.0.1 until SIGTERM or SIGINT. With --tls-ca over TLS, as
+127.0.0.1 and localhost; the authority of its certificate is made anew and written into FILE.";
 
 /// The command line.
 #[derive(Debug, Default)]
@@ -21,6 +23,7 @@ pub struct Arguments {
     root: PathBuf,
     access: String,
     secret: String,
+    tls_ca: Option<PathBuf>,
     until_stdin_closes: bool,
 }
 
@@ -34,6 +37,7 @@ impl Arguments {
                 Long("root") => parsed.root = parser.value()?.into(),
                 Long("access-key") => parsed.access = value(parser)?,
                 Long("secret-key") => parsed.secret = value(parser)?,
+                Long("tls-ca") => parsed.tls_ca = Some(parser.value()?.into()),
                 Long("until-stdin-closes") => parsed.until_stdin_closes = true,
                 Long("help") | Short('h') => return Ok(None),
                 other => return Err(other.unexpected()),
@@ -55,8 +59,15 @@ impl Arguments {
 /// Serves until a signal or the end of standard input; prints one line when ready.
 pub fn serve(arguments: &Arguments) -> Result<(), String> {
     let root = &arguments.root;
-    let server = S3Server::over(root, arguments.port, &arguments.access, &arguments.secret)
-        .map_err(|e| format!("cannot serve {}: {e}", root.display()))?;
+    let (access, secret) = (arguments.access.as_str(), arguments.secret.as_str());
+    let server = match &arguments.tls_ca {
+        None => S3Server::over(root, arguments.port, access, secret),
+        Some(_) => S3Server::https_over(root, arguments.port, access, secret),
+    }
+    .map_err(|e| format!("cannot serve {}: {e}", root.display()))?;
+    if let Some(file) = &arguments.tls_ca {
+        std::fs::copy(server.ca_file(), file).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+    }
     println!("listening on {}", server.endpoint());
     std::io::stdout().flush().map_err(|e| e.to_string())?;
     if arguments.until_stdin_closes {

@@ -1,6 +1,7 @@
 //! `doctor()`: checks of an installation, each finding with the statement that fixes it.
 
 mod archive;
+mod backup;
 mod check;
 mod disk;
 mod failures;
@@ -61,6 +62,7 @@ pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
         checks.extend(section("jobs", || jobs::checks(&server))?);
         checks.extend(section("times of ticks", times::checks)?);
         checks.extend(section("WAL archive", archive::checks)?);
+        checks.extend(section("backup", backup::checks)?);
         checks.extend(section("gaps", gaps::checks)?);
         checks.extend(section("loaded slices", gone::checks)?);
     }

@@ -1,6 +1,7 @@
 //! What an operator and a producer see: doctor(), inspect_s3(), register_s3_slice() and the registry.
 
 mod alarm;
+mod backup;
 mod doctor_fixture;
 mod hints;
 mod inspect;

@@ -3,6 +3,7 @@
 
 CONFIG=/etc/postgresql/15/main
 DATA=/var/lib/postgresql/15/main
+# shellcheck disable=SC2034
 BIN=/usr/lib/postgresql/15/bin
 
 make_cluster() {
@@ -68,6 +69,7 @@ write_settings() {
         echo "ssl_key_file = '$CONFIG/server.key'"
         echo "ssl_min_protocol_version = 'TLSv1.2'"
         echo "wal_level = $([ "$LOGICAL_REPLICATION" = yes ] && echo logical || echo replica)"
+        archive_settings
         # Nothing here reaches the internet.
         echo 'timescaledb.telemetry_level = off'
         echo "btc_ingest.database = '$DATABASE'"

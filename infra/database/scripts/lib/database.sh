@@ -26,6 +26,20 @@ make_user() {
     fi
 }
 
+# Autovacuum of a chunk may wait for the update while the update waits for it. PostgreSQL then ends the update, which
+# has changed nothing, and it is tried again.
+update_extension() {
+    local attempt log
+    log=$(mktemp)
+    for attempt in 1 2 3 4 5; do
+        if sql "$DATABASE" "ALTER EXTENSION $1 UPDATE" 2>"$log"; then rm -f "$log"; return; fi
+        grep -q 'deadlock detected' "$log" || break
+        say "the update of $1 met another process (attempt $attempt of 5)"
+    done
+    cat "$log" >&2
+    fail "the extension $1 cannot be updated"
+}
+
 make_extensions() {
     local name
     # TimescaleDB must be updated by the first command of a session.
@@ -38,7 +52,7 @@ make_extensions() {
         sql "$DATABASE" "CREATE EXTENSION IF NOT EXISTS $name"
         if [ "$(sql "$DATABASE" "SELECT count(*) FROM pg_available_extensions
                  WHERE name = '$name' AND installed_version IS DISTINCT FROM default_version")" -gt 0 ]; then
-            sql "$DATABASE" "ALTER EXTENSION $name UPDATE"
+            update_extension "$name"
         fi
         say "$name $(sql "$DATABASE" "SELECT extversion FROM pg_extension WHERE extname = '$name'")"
     done
@@ -63,6 +77,8 @@ show_remaining() {
     step 'Done'
     [ -n "$CLIENT_NETWORK" ] || say 'Clients of other hosts cannot connect yet: --client-network CIDR lets them.'
     [ -n "$PASSWORD" ] || say "$DATABASE_USER has been given no password by this run."
+    [ -z "$BACKUP" ] ||
+        say "Keep a copy of $PASSPHRASE_FILE where this host cannot lose it: without it no backup can be read."
     if [ -z "$ALLOW" ] || [ -z "$S3_REGION" ]; then
         say "Nothing may be loaded yet. Run this again with: --allow s3://BUCKET/PREFIX --region REGION"
     else

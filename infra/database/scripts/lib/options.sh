@@ -5,6 +5,7 @@
 read_settings() {
     BUNDLE='' ALLOW='' S3_REGION='' S3_ENDPOINT='' CLIENT_NETWORK='' DATA_DISK=''
     LOGICAL_REPLICATION='' EXTRA_PACKAGES='' DATABASE='' DATABASE_USER=''
+    BACKUP='' BACKUP_ENDPOINT='' BACKUP_CA_FILE='' BACKUP_PASSPHRASE_FILE=''
     # shellcheck source=/dev/null
     [ ! -e /etc/btc_ingest/setup.env ] || . /etc/btc_ingest/setup.env
     MEMORY_MB=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
@@ -21,7 +22,7 @@ read_options() {
             --no-password) NO_PASSWORD=yes ;;
             --logical-replication) LOGICAL_REPLICATION=yes ;;
             --password-file | --bundle | --allow | --region | --endpoint | --client-network | --data-disk | --memory | \
-                --cores)
+                --cores | --backup | --backup-endpoint | --backup-ca-file | --backup-passphrase-file)
                 [ $# -gt 1 ] || fail "$1 needs a value"
                 case $1 in
                     --password-file) file=$2 ;;
@@ -33,6 +34,10 @@ read_options() {
                     --data-disk) DATA_DISK=$2 ;;
                     --memory) MEMORY_MB=$2 ;;
                     --cores) CORES=$2 ;;
+                    --backup) BACKUP=$2 ;;
+                    --backup-endpoint) BACKUP_ENDPOINT=$2 ;;
+                    --backup-ca-file) BACKUP_CA_FILE=$2 ;;
+                    --backup-passphrase-file) BACKUP_PASSPHRASE_FILE=$2 ;;
                 esac
                 shift ;;
             -*) usage >&2; fail "there is no option $1" ;;
@@ -67,9 +72,21 @@ check_options() {
     [[ $CLIENT_NETWORK != */0 ]] || fail "'$CLIENT_NETWORK' is the whole world: name the VPC's range"
     [[ $S3_REGION =~ ^[a-z0-9-]*$ ]] || fail "'$S3_REGION' is no region"
     [[ -z $S3_ENDPOINT || $S3_ENDPOINT =~ ^https?://[^\']+$ ]] || fail "'$S3_ENDPOINT' is no URL"
+    check_backup_options
     if ! [[ $MEMORY_MB =~ ^[0-9]+$ && $CORES =~ ^[1-9][0-9]*$ && $MEMORY_MB -ge 900 ]]; then
         fail "$MEMORY_MB MB of memory and $CORES cores are too little" 'at least 1 GB'
     fi
+}
+
+check_backup_options() {
+    [[ -z $BACKUP || $BACKUP =~ ^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9/._-]*)?$ ]] ||
+        fail "'$BACKUP' is no s3://BUCKET/PREFIX"
+    [[ -z $BACKUP_ENDPOINT || $BACKUP_ENDPOINT =~ ^[a-z0-9.-]+(:[0-9]+)?$ ]] ||
+        fail "'$BACKUP_ENDPOINT' is no HOST:PORT" 'without https://, which is always used'
+    local file
+    for file in "$BACKUP_CA_FILE" "$BACKUP_PASSPHRASE_FILE"; do
+        [ -z "$file" ] || [ -r "$file" ] || fail "there is no file $file"
+    done
 }
 
 check_system() {
