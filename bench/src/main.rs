@@ -30,6 +30,7 @@ mod rounds;
 mod rows;
 mod servers;
 mod slices;
+mod windows;
 mod workers;
 
 use std::process::ExitCode;

@@ -7,6 +7,8 @@ mod answers_fixture;
 mod candles;
 mod cookbook;
 mod duckdb;
+mod embedding;
 mod owners;
 mod series;
 mod ticks;
+mod windows;

@@ -121,7 +121,8 @@ fn plans(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, filled: &m
 }
 
 fn jobs(plans: &[LoadPlan]) -> Vec<Job> {
-    plans.iter().map(|plan| plan.job.clone()).collect()
+    // The vectors are made of the finished chunk.
+    plans.iter().map(|plan| Job { embed: false, ..plan.job.clone() }).collect()
 }
 
 /// Loads a group of objects in a subtransaction. An error comes with the index of the object that failed.

@@ -71,9 +71,30 @@ struct Receiver<'a> {
 /// Runs a SELECT in the snapshot of the calling statement, and passes each row to `each` until it returns an error.
 /// The executor answers interrupts between two rows.
 pub fn for_each_row(
+    connection: &SpiClient<'_>,
+    sql: &str,
+    args: &[DatumWithOid<'_>],
+    each: impl FnMut(&Row<'_>) -> Result<()>,
+) -> Result<()> {
+    run(connection, sql, args, true, each)
+}
+
+/// [`for_each_row`] in a fresh snapshot: also what this transaction has written, and what others have committed since
+/// the calling statement began. Not on a standby.
+pub fn for_each_row_now(
+    connection: &SpiClient<'_>,
+    sql: &str,
+    args: &[DatumWithOid<'_>],
+    each: impl FnMut(&Row<'_>) -> Result<()>,
+) -> Result<()> {
+    run(connection, sql, args, false, each)
+}
+
+fn run(
     _connection: &SpiClient<'_>,
     sql: &str,
     args: &[DatumWithOid<'_>],
+    in_callers_snapshot: bool,
     mut each: impl FnMut(&Row<'_>) -> Result<()>,
 ) -> Result<()> {
     let sql = CString::new(sql).map_err(|error| Error::Internal { why: error.to_string() })?;
@@ -90,7 +111,7 @@ pub fn for_each_row(
     };
     let options = pg_sys::SPIExecuteOptions {
         params: params(args),
-        read_only: true,
+        read_only: in_callers_snapshot,
         dest: (&raw mut receiver).cast(),
         ..Default::default()
     };
