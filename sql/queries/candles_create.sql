@@ -59,10 +59,15 @@ WITH given AS (
            AS together
       FROM parts p
 ), statements AS (
-    SELECT 1 AS turn, format('CREATE MATERIALIZED VIEW market_data.%I WITH (timescaledb.continuous,
+    -- A load that has begun without the aggregate would not tell it what it stores, so that the aggregate is made
+    -- between loads. TimescaleDB itself does not wait for running INSERTs.
+    SELECT 0 AS turn, 'LOCK TABLE ONLY market_data.btc_ticks IN SHARE ROW EXCLUSIVE MODE' AS sql
+      FROM selected s WHERE s.community
+    UNION ALL
+    SELECT 1, format('CREATE MATERIALIZED VIEW market_data.%I WITH (timescaledb.continuous,
                                      timescaledb.materialized_only = false, timescaledb.create_group_indexes = false)
                               AS %s WITH NO DATA',
-                             s.aggregate, CASE WHEN s.by_trade THEN s.of_parts ELSE s.by_event END) AS sql
+                             s.aggregate, CASE WHEN s.by_trade THEN s.of_parts ELSE s.by_event END)
       FROM selected s WHERE s.community
     UNION ALL
     SELECT 2, format('SELECT %s.set_chunk_time_interval(format(%L, a.materialization_hypertable_schema,

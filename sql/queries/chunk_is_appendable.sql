@@ -1,7 +1,10 @@
--- Whether the append path may fill a chunk, which bypasses TimescaleDB and the executor. The hypertable must have one
--- dimension and no continuous aggregate. The chunk must be neither compressed nor frozen, have no trigger, rule or
--- row security, the columns of a tick in order, now() as the only default that matters, and only plain, immediate
--- B-tree indexes. The caller holds a lock on the chunk. $1: the chunk.
+-- Whether the append path may fill a chunk, which bypasses TimescaleDB and the executor, and whether continuous
+-- aggregates must learn what it changes. The hypertable must have one dimension. The chunk must be neither compressed
+-- nor frozen, have no trigger, rule or row security, the columns of a tick in order, now() as the only default that
+-- matters, and only plain, immediate B-tree indexes. With continuous aggregates, TimescaleDB must be a version that
+-- notes the lowest and the greatest time of the rows that its INSERT stores in a chunk, in the executor, and logs all
+-- between them when the transaction commits: before 2.23 a trigger did it, and versions behind 2.28 are unknown. In
+-- those, an INSERT logs nothing if the WAL is to be read for it. The caller holds a lock on the chunk. $1: the chunk.
 WITH root AS (
     SELECT h.id, 'market_data.btc_ticks'::regclass AS oid FROM _timescaledb_catalog.hypertable h
      WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks'
@@ -21,15 +24,23 @@ WITH root AS (
       FROM pg_attribute a
      WHERE a.attrelid IN (SELECT oid FROM chunk UNION ALL SELECT oid FROM tick) AND a.attnum > 0
      GROUP BY a.attrelid
+), aggregates AS (
+    SELECT FROM _timescaledb_catalog.continuous_agg a JOIN root ON a.raw_hypertable_id = root.id
+), version AS (
+    SELECT regexp_match(e.extversion, '^(\d+)\.(\d+)\.')::integer[] AS parts
+      FROM pg_extension e WHERE e.extname = 'timescaledb'
 )
-SELECT (
+SELECT json_build_object('aggregates', EXISTS (SELECT FROM aggregates), 'appendable', coalesce(
     (SELECT relkind = 'r' AND relpersistence = 'p' AND NOT relhasrules AND NOT relrowsecurity
             AND relam = (SELECT a.oid FROM pg_am a WHERE a.amname = 'heap')
             AND (t ->> 'status')::integer = 0 AND t ->> 'compressed_chunk_id' IS NULL
             AND NOT coalesce((t ->> 'osm_chunk')::boolean, false) AND NOT coalesce((t ->> 'dropped')::boolean, false)
        FROM chunk)
     AND (SELECT count(*) FROM _timescaledb_catalog.dimension d JOIN root ON d.hypertable_id = root.id) = 1
-    AND NOT EXISTS (SELECT FROM _timescaledb_catalog.continuous_agg a JOIN root ON a.raw_hypertable_id = root.id)
+    AND (NOT EXISTS (SELECT FROM aggregates)
+         OR (SELECT parts BETWEEN '{2,23}' AND '{2,28}' FROM version)
+            AND current_setting('timescaledb.license', true) = 'timescale'
+            AND coalesce(current_setting('timescaledb.enable_cagg_wal_based_invalidation', true), 'off') = 'off')
     -- ts_insert_blocker only guards the root table.
     AND NOT EXISTS (SELECT FROM pg_trigger g JOIN chunk ON g.tgrelid = chunk.oid)
     AND NOT EXISTS (SELECT FROM pg_trigger g JOIN root ON g.tgrelid = root.oid WHERE g.tgname <> 'ts_insert_blocker')
@@ -41,5 +52,4 @@ SELECT (
         SELECT FROM pg_index x JOIN chunk ON x.indrelid = chunk.oid
           JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am a ON a.oid = i.relam
          WHERE a.amname <> 'btree' OR x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR x.indisexclusion
-            OR NOT x.indimmediate OR NOT x.indisvalid OR NOT x.indisready)
-)::text
+            OR NOT x.indimmediate OR NOT x.indisvalid OR NOT x.indisready), false))::text

@@ -4,6 +4,7 @@
 
 mod aggregates;
 mod answers_fixture;
+mod appended;
 mod candles;
 mod cookbook;
 mod duckdb;

@@ -22,6 +22,8 @@ pub struct Chunks {
     /// The statement that finds a bucket's chunk.
     find: &'static str,
     last: Option<Chunk>,
+    /// The version of the catalogs from which it was read.
+    version: u64,
 }
 
 thread_local! {
@@ -45,7 +47,15 @@ pub struct Chunk {
     name: String,
     /// Microseconds since 1970.
     buckets: Range<i64>,
+    properties: Properties,
+}
+
+/// The row of `chunk_is_appendable.sql`.
+#[derive(Clone, Copy, Deserialize)]
+struct Properties {
     appendable: bool,
+    /// Whether the hypertable has continuous aggregates.
+    aggregates: bool,
 }
 
 /// The row of `chunk_of_bucket.sql` and `chunk_of_bucket_by_slice.sql`.
@@ -62,6 +72,11 @@ impl Chunk {
     /// Returns the oid of its table.
     pub fn oid(&self) -> pg_sys::Oid {
         self.oid
+    }
+
+    /// Returns whether continuous aggregates must learn of the buckets that change.
+    pub fn has_aggregates(&self) -> bool {
+        self.properties.aggregates
     }
 
     /// Returns the name of its table with the schema, quoted.
@@ -99,14 +114,17 @@ impl Chunks {
             statement!("chunk_of_bucket_by_slice")
         };
         AWAITED.take();
-        Chunks { target: *target, find, last: None }
+        Chunks { target: *target, find, last: None, version: 0 }
     }
 
     /// Returns the chunk that holds all buckets from `first` to `last`. Returns `None` if no chunk does or
     /// if rows may not be appended to it directly.
     pub fn direct(&mut self, client: &mut SpiClient<'_>, first: i64, last: i64) -> Result<Option<&Chunk>> {
-        let known = self.last.as_ref().is_some_and(|chunk| chunk.buckets.contains(&first));
+        // An aggregate that is made meanwhile must learn of the batches that follow.
+        let unchanged = self.version == ffi::catalog_version();
+        let known = unchanged && self.last.as_ref().is_some_and(|chunk| chunk.buckets.contains(&first));
         if !known {
+            self.version = ffi::catalog_version();
             self.last = match self.recall(first) {
                 Some(chunk) => Some(chunk),
                 None => self.find(client, first)?,
@@ -115,7 +133,7 @@ impl Chunks {
             // Now the hypertable and the chunk are locked, too.
             self.target.must_still_hold(client)?;
         }
-        Ok(self.last.as_ref().filter(|chunk| chunk.appendable && chunk.holds(&(first..=last))))
+        Ok(self.last.as_ref().filter(|chunk| chunk.properties.appendable && chunk.holds(&(first..=last))))
     }
 
     /// Counts the locks of the present chunk, unless the last load of this transaction went to it as well.
@@ -153,11 +171,9 @@ impl Chunks {
         spi::execute(client, &format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE"), &[])?;
         AWAITED.take();
         // A statement of its own, whose snapshot shows what was done to the chunk before it was locked.
-        // Null means that the catalogs do not know one of the properties; the chunk is then not appendable.
-        let appendable: Option<bool> =
+        let properties: Properties =
             spi::fetch_kept(client, statement!("chunk_is_appendable"), &[i64::from(oid).into()])?;
-        let appendable = appendable == Some(true);
-        let chunk = Chunk { oid: pg_sys::Oid::from(oid), name, buckets: from..to, appendable };
+        let chunk = Chunk { oid: pg_sys::Oid::from(oid), name, buckets: from..to, properties };
         REMEMBERED.set(Some((chunk.clone(), version)));
         Ok(Some(chunk))
     }

@@ -1,6 +1,7 @@
 //! One load in a transaction: it stores batches in the hypertable and records the result beside the ticks.
 
 pub mod chunk;
+pub mod edges;
 pub mod events;
 pub mod id_sets;
 pub mod inspect;

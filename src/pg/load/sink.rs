@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chunk::{self, Chunk, Chunks, around};
+use super::edges::{Edge, Edges};
 use super::merged::{Merged, count_conflicts};
 use super::probe::{IdRange, probe};
 use super::reach::Reach;
@@ -49,6 +50,7 @@ pub struct Sink<'a> {
     root_size: u64,
     subtransactions: u32,
     chunks: Chunks,
+    edges: Edges,
     reach: Reach,
     counts: Counts,
     slices: Slices,
@@ -70,6 +72,8 @@ struct Batch<'a> {
     encoded: &'a mut EncodedBatch,
     /// The chunk that the batch can be appended to.
     direct: Option<pg_sys::Oid>,
+    /// Whether continuous aggregates must learn of the batch.
+    aggregates: bool,
     /// The statement that compares the batch with stored ticks.
     compare: Cow<'static, str>,
     /// Indices of the tuples that are not stored.
@@ -114,6 +118,7 @@ impl<'a> Sink<'a> {
             root_size: ffi::table_size(target.root).ok_or(Error::TargetChanged)?,
             subtransactions: 0,
             chunks: Chunks::new(target),
+            edges: Edges::new(target.symbol_collation),
             reach: Reach::default(),
             counts: Counts::default(),
             slices: Slices::new(),
@@ -141,6 +146,7 @@ impl<'a> Sink<'a> {
         let met = probe(client, &ranges, chunk)?;
         let mut batch = Batch {
             direct: chunk.map(Chunk::oid),
+            aggregates: chunk.is_some_and(Chunk::has_aggregates),
             compare: chunk.map_or(COMPARE.into(), |chunk| chunk.instead_of_hypertable(COMPARE).into()),
             skip,
             first: timestamp(first.bucket)?,
@@ -192,6 +198,51 @@ impl<'a> Sink<'a> {
         let Some(chunk) = batch.direct else {
             return if self.insert_through_hypertable(client, batch)? { Ok(()) } else { self.merge(client, batch) };
         };
+        if !batch.aggregates {
+            return self.append(client, batch, chunk);
+        }
+        // The edges are stored in key order, as everything else: two loads that hold each other's next key would be a
+        // deadlock.
+        let (lowest, greatest) = self.edges.lacking(chunk, batch.encoded, &batch.skip);
+        if let Some(lowest) = lowest {
+            if !self.edges.insert(client, chunk, batch.encoded, lowest)? {
+                // Another session has stored it since the probe. TimescaleDB notes what it stores of the rest.
+                return self.merge(client, batch);
+            }
+            self.counts.inserted += 1;
+            batch.skip.insert(lowest.tuple);
+        }
+        batch.skip.extend(greatest.map(|greatest| greatest.tuple));
+        self.append(client, batch, chunk)?;
+        greatest.map_or(Ok(()), |greatest| self.insert_greatest(client, batch, chunk, greatest))
+    }
+
+    /// Stores the tick with the greatest bucket of a batch whose other ticks are stored.
+    fn insert_greatest(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        batch: &mut Batch<'_>,
+        chunk: pg_sys::Oid,
+        greatest: Edge,
+    ) -> Result<()> {
+        loop {
+            if self.edges.insert(client, chunk, batch.encoded, greatest)? {
+                self.counts.inserted += 1;
+                return Ok(());
+            }
+            // The key repeats within the object, or another session has stored it since the probe.
+            if self.edges.touch(client, chunk, batch.encoded, greatest)? {
+                batch.skip = (0..batch.encoded.tuples.len()).filter(|tuple| *tuple != greatest.tuple).collect();
+                return self.merge(client, batch);
+            }
+        }
+    }
+
+    /// Appends a batch to its chunk. Merges what turns out to be stored all the same.
+    fn append(&mut self, client: &mut SpiClient<'_>, batch: &mut Batch<'_>, chunk: pg_sys::Oid) -> Result<()> {
+        if batch.rows() == 0 {
+            return Ok(());
+        }
         let appended = chunk::append(chunk, batch.encoded, &batch.skip);
         self.counts.inserted += appended.stored as i64;
         if appended.maybe.is_empty() {

@@ -29,6 +29,12 @@ pub struct TickStore {
 impl TickStore {
     /// Registers all tuples but those in `skip`. The caller has an SPI connection that outlives the value.
     pub fn register(tuples: &Tuples, skip: &HashSet<usize>, symbol_collation: pg_sys::Oid) -> Result<TickStore> {
+        let which: Vec<usize> = (0..tuples.len()).filter(|index| !skip.contains(index)).collect();
+        Self::register_these(tuples, &which, symbol_collation)
+    }
+
+    /// Registers some tuples, by their indices. The caller has an SPI connection that outlives the value.
+    pub fn register_these(tuples: &Tuples, which: &[usize], symbol_collation: pg_sys::Oid) -> Result<TickStore> {
         let descriptor = descriptor(symbol_collation)?;
         let kilobytes = (tuples.size() / 512).clamp(1024, i32::MAX as usize) as c_int;
         // SAFETY: the current memory context is the SPI connection's, which outlives the store; `drop`
@@ -37,8 +43,8 @@ impl TickStore {
         let this = TickStore { store };
         // SAFETY: every column of the descriptor is set, and it outlives the slot, which is dropped below.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsMinimalTuple) };
-        for index in (0..tuples.len()).filter(|index| !skip.contains(index)) {
-            let tuple = tuples.words(index).as_ptr() as pg_sys::MinimalTuple;
+        for index in which {
+            let tuple = tuples.words(*index).as_ptr() as pg_sys::MinimalTuple;
             // SAFETY: the encoder has written an aligned, complete MinimalTuple of this descriptor. The
             // slot neither frees nor writes it, and the store copies it before the next tuple takes its place.
             unsafe { pg_sys::ExecStoreMinimalTuple(tuple, slot, false) };
@@ -58,7 +64,7 @@ impl TickStore {
             (*relation).md.name = RELATION.as_ptr().cast_mut();
             (*relation).md.tupdesc = descriptor;
             (*relation).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
-            (*relation).md.enrtuples = (tuples.len() - skip.len().min(tuples.len())) as f64;
+            (*relation).md.enrtuples = which.len() as f64;
             (*relation).reldata = store.cast();
         }
         // SAFETY: the relation is complete, and the caller has an SPI connection, in whose memory it lives.
