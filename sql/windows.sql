@@ -137,7 +137,11 @@ exchanges: only windows of these exchanges. Default null: all.
 from: only windows that begin at this time or later.
 to: only windows that begin before this time.
 
-The columns are those of similar().';
+similar_bucket: start of the window.
+exchange: its exchange.
+similar_asset: its symbol.
+distance: L2 distance of the two vectors.
+labels: what followed it, as label() has filled it in.';
 
 CREATE FUNCTION btc_ingest.rebuild_embedding_index(kind text DEFAULT 'ivfflat') RETURNS text
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off

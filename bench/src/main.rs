@@ -30,7 +30,6 @@ mod rounds;
 mod rows;
 mod servers;
 mod slices;
-mod windows;
 mod workers;
 
 use std::process::ExitCode;

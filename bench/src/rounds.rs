@@ -8,7 +8,7 @@ use crate::fixtures::{Backlog, FullChunk, LiveEdge};
 use crate::options::Options;
 use crate::results::Results;
 use crate::servers::Servers;
-use crate::{arrive, backfill, day, decode, drain, full_chunk, groups, memory, python, quality, slices, windows};
+use crate::{arrive, backfill, day, decode, drain, full_chunk, groups, memory, python, quality, slices};
 
 /// A measurement that is done once per round, and the rows that it measures.
 struct Step {
@@ -26,7 +26,6 @@ const STEPS: &[Step] = &[
     Step { rows: &["copy-slices-2"], run: |b, r| slices::copy(b, r, "copy-slices-2", 2) },
     Step { rows: &["load-slices", "force", "replay"], run: slices::load },
     Step { rows: &["slices-bare"], run: slices::load_bare },
-    Step { rows: &["slices-embed"], run: slices::load_embedding },
     Step { rows: &["copy-spread"], run: backfill::copy },
     Step { rows: &["backfill-object-1"], run: |b, r| backfill::spread(b, r, "backfill-object-1", "object", 1) },
     Step { rows: &["backfill-object-2"], run: |b, r| backfill::spread(b, r, "backfill-object-2", "object", 2) },
@@ -48,8 +47,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// Steps that take too long for every round; they run once, after the last one.
-const ONCE: &[Step] =
-    &[Step { rows: windows::ROWS, run: windows::similar }, Step { rows: &[memory::KEY], run: memory::load }];
+const ONCE: &[Step] = &[Step { rows: &[memory::KEY], run: memory::load }];
 
 /// Starts the servers and generates the data that the wanted rows need.
 pub fn prepare(options: Options) -> Bench {

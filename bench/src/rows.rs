@@ -38,7 +38,6 @@ pub const ROWS: &[Row] = &[
     row("copy-slices-2", "slices: the same on two connections at once", "copy-slices"),
     row("load-slices", "slices: load_s3_slice, an object and a transaction each", "copy-slices"),
     row("slices-bare", "slices: the same without the ledger", "load-slices"),
-    row("slices-embed", "slices: load_s3_slice with embed_on_load", "load-slices"),
     row("force", "slices: load_s3_slice again with force => true", "load-slices"),
     call("replay", "slices: load_s3_slice of the same etag again, per call"),
     baseline("copy-spread", "many days: COPY BINARY, one connection"),
@@ -62,8 +61,5 @@ pub const ROWS: &[Row] = &[
     row("verify", "day: verify of the loaded object", "decode"),
     call("gaps", "the view gaps over a year of three assets, 315,000 slices"),
     call("conditions", "conditions() over the same year"),
-    call("similar-ivfflat", "similar() with before and an asset, 100,000 windows, ivfflat"),
-    call("similar-hnsw", "the same, hnsw"),
-    call("similar-helps", "the next window's volatility, from 20 similar windows"),
     baseline("memory", "a large object: load_s3_slice, memory watched"),
 ];

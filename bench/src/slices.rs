@@ -71,20 +71,6 @@ pub fn load_bare(bench: &Bench, results: &mut Results) {
     results.add("slices-bare", seconds, bench.day.whole.ticks);
 }
 
-/// Measures the loads of all slices, each of which makes a vector as well.
-pub fn load_embedding(bench: &Bench, results: &mut Results) {
-    bench.servers.reset();
-    let mut client = bench.servers.session();
-    client
-        .batch_execute("TRUNCATE signals.btc_embeddings; LOAD 'btc_ingest'; SET btc_ingest.embed_on_load = on")
-        .expect("a setting");
-    let seconds = load_all(bench, &mut client, "");
-    bench.servers.check(&bench.day.sums, "slices-embed");
-    let made = client.query_one("SELECT count(*) FROM signals.btc_embeddings", &[]).expect("a count").get::<_, i64>(0);
-    assert_eq!(made as usize, bench.day.slices.len());
-    results.add("slices-embed", seconds, bench.day.whole.ticks);
-}
-
 /// Loads all slices with these further arguments, and returns the seconds that it took.
 fn load_all(bench: &Bench, client: &mut Client, arguments: &str) -> f64 {
     let sql = format!("SELECT outcome FROM btc_ingest.load_s3_slice($1{arguments})");

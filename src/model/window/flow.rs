@@ -18,10 +18,12 @@ pub fn fill(grid: &Grid, numbers: &mut [f64]) {
     let volumes = parts::<PARTS>(&grid.volumes);
     let counts = parts::<PARTS>(&grid.counts);
     let share = |part: f64, whole: f64| if whole > 0.0 { root_share(part, whole, PARTS) - 1.0 } else { 0.0 };
-    for part in 0..PARTS {
-        let signed = root_share(flows[part].abs(), grid.volume, PARTS);
-        numbers[part] = if flows[part] < 0.0 { -signed } else { signed };
-        numbers[PARTS + part] = share(volumes[part], grid.volume);
-        numbers[2 * PARTS + part] = share(counts[part], grid.trades as f64);
+    let (of_flows, rest) = numbers.split_at_mut(PARTS);
+    let (of_volumes, of_counts) = rest.split_at_mut(PARTS);
+    for (number, flow) in of_flows.iter_mut().zip(flows) {
+        let root = root_share(flow.abs(), grid.volume, PARTS);
+        *number = if flow < 0.0 { -root } else { root };
     }
+    of_volumes.iter_mut().zip(volumes).for_each(|(number, volume)| *number = share(volume, grid.volume));
+    of_counts.iter_mut().zip(counts).for_each(|(number, count)| *number = share(count, grid.trades as f64));
 }

@@ -36,13 +36,13 @@ pub fn fill(grid: &Grid, numbers: &mut [f64]) {
     }
     let volatility = Volatility::of(grid);
     let realised = volatility.realised;
-    for scale in 0..4 {
-        numbers[scale] = squash((realised[scale].sqrt() + 1e-8).ln(), -7.0, 1.5);
+    for (number, variance) in numbers.iter_mut().zip(realised) {
+        *number = squash((variance.sqrt() + 1e-8).ln(), -7.0, 1.5);
     }
     let flat = realised[0] < TINY * TINY;
     numbers[4] = if flat { 0.0 } else { squash(volatility.bipower / realised[0] - 1.0, 0.0, 0.5) };
-    for scale in 1..4 {
-        numbers[4 + scale] = squash(((realised[scale] + 1e-16) / (realised[0] + 1e-16)).ln(), 0.0, 1.0);
+    for (number, variance) in numbers[5..8].iter_mut().zip(&realised[1..]) {
+        *number = squash(((variance + 1e-16) / (realised[0] + 1e-16)).ln(), 0.0, 1.0);
     }
     let trades = grid.trades as f64;
     for (place, lag) in SIGN_LAGS.into_iter().enumerate() {

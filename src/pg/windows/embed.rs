@@ -50,7 +50,9 @@ pub fn embed_slices<'a>(
         for slice in slices {
             match slice.made {
                 Some(window) if !has_others(client, slice)? => writer.add(client, slice.bucket, asset, window)?,
-                _ => drop(buckets.insert(slice.bucket)),
+                _ => {
+                    buckets.insert(slice.bucket);
+                }
             }
         }
         let buckets = &buckets;

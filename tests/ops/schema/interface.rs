@@ -226,7 +226,9 @@ fn the_comment_of_the_maker_flag_says_that_the_buyer_was_the_maker() {
 
 /// Everything that belongs to the extension.
 const MEMBERS: &str =
-    "function btc_ingest.backfill(text,timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
+    "function btc_ingest.\"similar\"(timestamp with time zone,text,integer,timestamp with time zone,interval,\
+text[],text[],timestamp with time zone,timestamp with time zone)
+     function btc_ingest.backfill(text,timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
      function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
      function btc_ingest.backfill_failures(bigint,integer)
      function btc_ingest.backfill_status(bigint)
@@ -262,8 +264,6 @@ const MEMBERS: &str =
      function btc_ingest.retry(text,text,timestamp with time zone,interval)
      function btc_ingest.run_candles(integer,jsonb)
      function btc_ingest.run_sweep(integer,jsonb)
-     function btc_ingest.\"similar\"(timestamp with time zone,text,integer,timestamp with time zone,interval,text[],text[],\
-timestamp with time zone,timestamp with time zone)
      function btc_ingest.similar_to(real[],integer,text,timestamp with time zone,text[],text[],\
 timestamp with time zone,timestamp with time zone)
      function btc_ingest.skip(text,text,text,timestamp with time zone,interval)
