@@ -81,7 +81,7 @@ BEGIN
            WHERE o.backfill = b.id AND o.status IN ('failed', 'quarantined')) AS q ON true
       LEFT JOIN LATERAL (
           SELECT t.* FROM ingestion.outages t
-           WHERE b.status IN ('pending', 'listing', 'loading')
+           WHERE t.ended_at IS NULL AND b.status IN ('pending', 'listing', 'loading')
              AND EXISTS (SELECT FROM unnest(b.prefixes) AS p
                           WHERE split_part(p, '{', 1) ^@ t.prefix OR t.prefix ^@ split_part(p, '{', 1))
            ORDER BY t.since LIMIT 1) AS s3 ON true

@@ -80,7 +80,7 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT t.prefix, t.since, t.sqlstate, t.message, t.s3_uri, t.probes, t.probed_at, t.next_probe_at
-      FROM ingestion.outages t ORDER BY t.since;
+      FROM ingestion.outages t WHERE t.ended_at IS NULL ORDER BY t.since;
 END
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.prefixes_waiting() IS 'Rows of the view outages';

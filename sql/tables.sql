@@ -57,7 +57,7 @@ VALUES
     ('ingestion.control', 'PRIMARY KEY (only_row)',
         'One row that says whether workers may take new work; btc_ingest.pause_ingest() changes it'),
     ('ingestion.outages', 'PRIMARY KEY (prefix)',
-        'Prefixes under which nothing can be read: their objects wait until S3 answers. Empty as a rule'),
+        'Prefixes under which nothing can be read, whose objects wait until S3 answers, and the last outage of others'),
     ('ingestion.candles', 'PRIMARY KEY (name)',
         'Candles that create_candles() has made, and what is to be refreshed; the view btc_ingest.candles shows them'),
     ('ingestion.schema_version', 'PRIMARY KEY (only_row)',
@@ -531,6 +531,8 @@ VALUES
         'When it looked last; null before the first look'),
     ('ingestion.outages', 'next_probe_at', 'timestamp with time zone', 'NOT NULL DEFAULT clock_timestamp()', true,
         'When a worker looks again'),
+    ('ingestion.outages', 'ended_at', 'timestamp with time zone', '', true,
+        'When S3 answered again; null while the objects wait'),
 
     ('ingestion.candles', 'name', 'text', 'NOT NULL', false,
         'Name of the candles in the schema market_data'),

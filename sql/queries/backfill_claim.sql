@@ -11,7 +11,7 @@ SELECT coalesce(json_agg(json_build_object(
     SELECT o.s3_uri, o.span_from
       FROM ingestion.objects o
      WHERE o.backfill = $1 AND o.status = 'pending' AND (o.span_from, o.s3_uri) > ($2, $3)
-       AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t))
+       AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t WHERE t.ended_at IS NULL))
        AND ($5 = 1 OR CASE WHEN isfinite(o.span_from)
                            THEN mod(abs(floor(extract(epoch FROM o.span_from) * 1000000 / $6)::bigint), $5)
                            ELSE mod(abs(hashtext(o.s3_uri)::bigint), $5) END = $4)

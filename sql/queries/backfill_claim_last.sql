@@ -17,7 +17,7 @@ SELECT coalesce(json_agg(json_build_object(
               JOIN ingestion.objects p ON p.s3_uri = e.s3_uri AND p.etag = e.etag
              WHERE s.s3_uri = o.s3_uri AND s.etag = o.etag AND p.backfill = $1 AND p.reload
                AND p.status IN ('pending', 'failed') AND p.load_order < o.load_order))
-       AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t))
+       AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t WHERE t.ended_at IS NULL))
      ORDER BY o.span_from DESC, o.s3_uri DESC
      LIMIT $4
   ) AS c

@@ -10,7 +10,7 @@ SELECT json_build_object(
     -- The text before the first placeholder, and a prefix that waits for S3, may each begin with the other.
     'waits_for_s3', EXISTS (SELECT FROM ingestion.outages t
                              CROSS JOIN LATERAL (SELECT split_part(p, '{', 1) AS text FROM unnest(b.prefixes) AS p) AS p
-                             WHERE p.text ^@ t.prefix OR t.prefix ^@ p.text),
+                             WHERE t.ended_at IS NULL AND (p.text ^@ t.prefix OR t.prefix ^@ p.text)),
     'interval', (SELECT d.interval_length FROM _timescaledb_catalog.hypertable h
                    JOIN _timescaledb_catalog.dimension d ON d.hypertable_id = h.id
                   WHERE h.schema_name = 'market_data' AND h.table_name = 'btc_ticks' AND d.interval_length IS NOT NULL

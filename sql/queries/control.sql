@@ -4,6 +4,7 @@ SELECT json_build_object(
     'paused', c.paused,
     'probes', (SELECT coalesce(json_agg(json_build_object('prefix', t.prefix, 'probes', t.probes)
                                         ORDER BY t.next_probe_at), '[]')
-                 FROM ingestion.outages t WHERE t.next_probe_at <= clock_timestamp())
+                 FROM ingestion.outages t
+                WHERE t.ended_at IS NULL AND t.next_probe_at <= clock_timestamp())
 )::text
   FROM ingestion.control c

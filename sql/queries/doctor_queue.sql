@@ -5,7 +5,7 @@ WITH waiting AS (
        FROM ingestion.objects o
       WHERE o.backfill IS NULL AND o.status = 'pending'
         -- The check of outages reports what waits for S3.
-        AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t)) LIMIT $1)
+        AND NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t WHERE t.ended_at IS NULL)) LIMIT $1)
     UNION ALL
     (SELECT o.s3_uri, o.next_attempt_at
        FROM ingestion.objects o

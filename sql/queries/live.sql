@@ -7,7 +7,8 @@ SELECT coalesce(json_agg(c.s3_uri), '[]')::text
     SELECT o.s3_uri
       FROM ingestion.objects o
      WHERE o.backfill IS NULL AND o.status = 'pending'
-       AND CASE WHEN $3::text IS NULL THEN NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t))
+       AND CASE WHEN $3::text IS NULL
+                THEN NOT o.s3_uri ^@ ANY (ARRAY(SELECT t.prefix FROM ingestion.outages t WHERE t.ended_at IS NULL))
                 ELSE o.s3_uri ^@ $3 END
        AND NOT EXISTS (SELECT FROM unnest($4::timestamptz[], $5::timestamptz[]) AS h (begins, ends)
                         WHERE o.span_from >= h.begins AND o.span_from < h.ends)

@@ -3,4 +3,4 @@
 UPDATE ingestion.outages
    SET probes = probes + 1, probed_at = clock_timestamp(),
        next_probe_at = clock_timestamp() + least($3, $2 * 2 ^ least(probes, 30)) * interval '1 millisecond'
- WHERE prefix = $1
+ WHERE prefix = $1 AND ended_at IS NULL

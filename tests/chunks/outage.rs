@@ -2,7 +2,16 @@
 
 use btc_ingest_kit::fixture::chunks::{chunk_fixture, put_weeks, week};
 use btc_ingest_kit::sql::Session;
-use btc_ingest_kit::{Fault, FaultProxy, When};
+use btc_ingest_kit::{Fault, FaultProxy, Tick, When};
+
+/// Returns the units of so many weeks as they are if each holds all of its ticks.
+fn sizes(all: &[Tick], weeks: i64) -> Vec<String> {
+    let size = |number| {
+        let range = week(number)..week(number + 1);
+        format!("attached {}", all.iter().filter(|tick| range.contains(&tick.event_time_us)).count())
+    };
+    (0..weeks).map(size).collect()
+}
 
 #[test]
 fn a_backfill_by_chunks_waits_for_s3_without_an_attempt_and_goes_on_by_itself() {
@@ -29,13 +38,45 @@ fn a_backfill_by_chunks_waits_for_s3_without_an_attempt_and_goes_on_by_itself() 
     proxy.clear();
     assert_eq!(call.join().unwrap().refusal, None);
     fixture.must_hold_chunks(&all);
-    let sizes = (0..3).map(|number| {
-        let range = week(number)..week(number + 1);
-        format!("attached {}", all.iter().filter(|tick| range.contains(&tick.event_time_us)).count())
-    });
-    assert_eq!(fixture.units(), sizes.collect::<Vec<_>>());
+    assert_eq!(fixture.units(), sizes(&all, 3));
     let attempts = "SELECT concat_ws(' ', count(*), min(attempts), max(attempts)) FROM ingestion.objects";
     assert_eq!(fixture.text(attempts), "12 1 1");
     assert_eq!(fixture.status("status, sqlstate, message, objects_done"), "done 12");
     assert_eq!(fixture.number("SELECT count(*) FROM btc_ingest.outages"), 0);
+}
+
+#[test]
+fn a_backfill_by_chunks_goes_on_although_its_prefix_cannot_be_listed_any_more() {
+    let Some(mut fixture) = chunk_fixture() else { return };
+    let all = put_weeks(&fixture, 0..2, 3);
+    let proxy = FaultProxy::before(&fixture.server.s3);
+    fixture.through(&proxy);
+    fixture.set("s3_max_attempts", "1");
+    proxy.on(When::list().from(2), Fault::access_denied());
+    let down = proxy.on(When::any().key("20240815"), Fault::internal_error());
+    let call = fixture.begin(&fixture.by_bucket(), "mode => 'chunk', parallel => 1");
+    fixture.wait_for("looks at S3", "EXISTS (SELECT FROM btc_ingest.outages WHERE probes > 3)");
+    proxy.remove(down);
+    assert_eq!(call.join().unwrap().refusal, None);
+    fixture.must_hold_chunks(&all);
+    assert_eq!(fixture.units(), sizes(&all, 2));
+    assert_eq!(fixture.number("SELECT count(*) FROM btc_ingest.outages"), 0);
+}
+
+#[test]
+fn an_outage_while_footers_are_read_leaves_no_object_out_of_its_chunk() {
+    let Some(mut fixture) = chunk_fixture() else { return };
+    let all = put_weeks(&fixture, 0..2, 3);
+    let proxy = FaultProxy::before(&fixture.server.s3);
+    fixture.through(&proxy);
+    fixture.set("s3_max_attempts", "1");
+    proxy.on(When::list().from(2), Fault::internal_error());
+    proxy.on(When::any().key(".parquet"), Fault::internal_error());
+    let call = fixture.begin(&[fixture.prefix("Binance/")], "mode => 'chunk', parallel => 1");
+    fixture.wait_for("looks at S3", "EXISTS (SELECT FROM btc_ingest.outages WHERE probes > 10)");
+    assert_eq!(fixture.status("status"), "listing");
+    proxy.clear();
+    assert_eq!(call.join().unwrap().refusal, None);
+    fixture.must_hold_chunks(&all);
+    assert_eq!(fixture.units(), sizes(&all, 2));
 }

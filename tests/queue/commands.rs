@@ -7,7 +7,7 @@ use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::{Fault, FaultProxy, Generator, ParquetFile, When};
 use postgres::Client;
 
-use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, server, text};
+use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, s3, text};
 
 /// Runs a command and returns `object was became` of each object, without the common start of the uris.
 #[track_caller]
@@ -40,7 +40,7 @@ fn quarantined(proxy: &FaultProxy) -> (QueueFixture, Vec<Slice>) {
 
 #[test]
 fn retry_takes_what_uri_asset_bucket_or_age_name_and_says_what_it_changed() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slices) = quarantined(&proxy);
     let uri = &slices[0].uri;
     assert_eq!(said(&mut queue, &format!("retry('{uri}')")), "00000.parquet quarantined pending");
@@ -85,7 +85,7 @@ fn commands_that_name_nothing_are_refused() {
 
 #[test]
 fn what_is_skipped_stays_so_until_retry_or_its_producer_says_otherwise() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slices) = quarantined(&proxy);
     let skip = format!("skip('{}', 'delisted')", slices[0].uri);
     assert_eq!(said(&mut queue, &skip), "00000.parquet quarantined skipped");
@@ -170,7 +170,7 @@ fn a_slice_that_is_reloaded_holds_what_its_objects_hold() {
 
 #[test]
 fn queue_and_lag_show_what_waits_and_how_far_each_asset_is() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let mut queue = QueueFixture::through(&proxy, &[("retry_backoff", "1h"), ("retry_backoff_max", "1h")]);
     let done = queue.register_slices("BTCUSDT", 0..2);
     queue.wait_loaded(&done);
@@ -204,7 +204,7 @@ fn queue_and_lag_show_what_waits_and_how_far_each_asset_is() {
 
 #[test]
 fn progress_shows_the_rows_of_a_load_before_it_commits() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get().key("00000"), Fault::Hang);
     let mut queue = QueueFixture::through(&proxy, &[]);
     let slice = queue.register_slices("BTCUSDT", 0..1).remove(0);
@@ -249,7 +249,7 @@ fn progress_shows_the_rows_of_a_load_before_it_commits() {
 
 #[test]
 fn readers_see_loaders_load_and_only_admins_skip() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slices) = quarantined(&proxy);
     let database = queue.db.name().to_owned();
     queue.run(

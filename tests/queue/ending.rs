@@ -10,7 +10,7 @@ use btc_ingest_kit::wait::wait_until;
 use btc_ingest_kit::{Fault, FaultProxy, When};
 use postgres::Client;
 
-use crate::queue_fixture::{QueueFixture, SOON, Slice, register, server, text, wait_until_true};
+use crate::queue_fixture::{QueueFixture, SOON, Slice, register, s3, text, wait_until_true};
 
 /// Begins a load that hangs until the proxy's release. Returns the slice and the pid of its loader.
 fn hanging(proxy: &FaultProxy, settings: &[(&str, &str)]) -> (QueueFixture, Slice, i32) {
@@ -32,7 +32,7 @@ fn logged_at(log: &str, text: &str) -> i64 {
 
 #[test]
 fn a_terminated_loader_ends_at_once_gives_its_attempt_back_and_another_takes_over() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slice, loader) = hanging(&proxy, &[]);
     assert_eq!(queue.state(&slice.uri), "pending pending 1");
     let began = Instant::now();
@@ -52,7 +52,7 @@ fn a_terminated_loader_ends_at_once_gives_its_attempt_back_and_another_takes_ove
 
 #[test]
 fn a_loader_that_is_ended_while_it_plans_gives_its_attempts_back_and_takes_no_process_with_it() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let mut queue = QueueFixture::through(&proxy, &[("workers", "1")]);
     // A session that plans a statement over the table for the first time folds the index's predicate.
     let folded = |body: &str| {
@@ -96,7 +96,7 @@ fn a_loader_that_is_ended_while_it_plans_gives_its_attempts_back_and_takes_no_pr
 
 #[test]
 fn a_loader_whose_commits_wait_for_a_standby_that_is_gone_ends_all_the_same() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get(), Fault::StallAfter(300));
     let mut queue = QueueFixture::through(&proxy, &[("workers", "1")]);
     queue.run("SET synchronous_commit = local");
@@ -129,7 +129,7 @@ fn a_loader_whose_commits_wait_for_a_standby_that_is_gone_ends_all_the_same() {
 
 #[test]
 fn a_server_stops_at_once_while_s3_hangs_and_goes_on_after_its_start() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slice, _) = hanging(&proxy, &[]);
     let began = Instant::now();
     queue.server.cluster.stop();
@@ -149,7 +149,7 @@ fn a_server_stops_at_once_while_s3_hangs_and_goes_on_after_its_start() {
 
 #[test]
 fn a_killed_loader_has_cost_one_attempt_and_its_slice_is_loaded() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slice, loader) = hanging(&proxy, &[]);
     kill(loader.unsigned_abs());
     wait_until("the crash", SOON, || queue.client.is_closed() || queue.client.batch_execute("SELECT 1").is_err());
@@ -188,7 +188,7 @@ fn a_terminated_scheduler_and_launcher_come_back() {
 
 #[test]
 fn a_database_is_dropped_while_its_loaders_are_at_work() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (queue, _, loader) = hanging(&proxy, &[]);
     let name = queue.db.name().to_owned();
     let mut elsewhere = queue.server.cluster.client("postgres");
@@ -221,7 +221,7 @@ fn send_sessions_away(client: &mut Client, database: &str) {
 
 #[test]
 fn an_owner_without_other_privileges_drops_the_database_and_no_other_role_disturbs_its_workers() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slice, loader) = hanging(&proxy, &[]);
     let name = queue.db.name().to_owned();
     queue.run(&format!(
@@ -284,7 +284,7 @@ fn run_without_sessions(elsewhere: &mut Client, database: &str, statement: &str)
 
 #[test]
 fn a_database_is_copied_and_moved_while_its_loaders_are_at_work_and_they_come_back() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slice, first) = hanging(&proxy, &[]);
     let name = queue.db.name().to_owned();
     let mut elsewhere = queue.server.cluster.client("postgres");
@@ -317,7 +317,7 @@ fn a_database_is_copied_and_moved_while_its_loaders_are_at_work_and_they_come_ba
 
 #[test]
 fn a_standby_does_nothing_until_it_is_promoted() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let (mut queue, slice, _) = hanging(&proxy, &[]);
     let standby = queue.server.cluster.standby();
     let mut there = standby.client(queue.db.name());

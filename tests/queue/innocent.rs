@@ -6,7 +6,7 @@ use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::{Fault, FaultProxy, When};
 use postgres::Client;
 
-use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, server};
+use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, s3};
 
 /// How long a fault may delay objects that it does not belong to, with the time of a slow machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ fn objects_of_which_a_producer_holds_a_row_are_passed_over_and_hold_up_no_other(
 
 #[test]
 fn a_bad_object_whose_row_a_producer_takes_meanwhile_is_quarantined_when_its_producer_is_done() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get().key("bad"), Fault::StallAfter(300));
     let settings = [("workers", "1"), ("poll_interval", "200ms"), ("s3_read_timeout", "10min")];
     let mut queue = QueueFixture::through(&proxy, &settings);
@@ -178,7 +178,7 @@ fn an_offset_that_cannot_be_written_harms_no_other_object() {
 
 #[test]
 fn a_failed_attempt_at_what_was_registered_anew_leaves_no_mark_on_the_new_registration() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get().key("bad"), Fault::StallAfter(300));
     let mut queue = QueueFixture::through(&proxy, &[("workers", "1"), ("s3_read_timeout", "10min")]);
     let uri = queue.put_bytes("bad.parquet", vec![7_u8; 20_000]);

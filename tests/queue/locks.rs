@@ -8,7 +8,7 @@ use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::{Fault, FaultProxy, ParquetFile, When};
 use postgres::Client;
 
-use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, server};
+use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, s3};
 
 /// How long another session's lock may delay objects that do not need it: the lock timeout of a second, and the time of
 /// a slow machine.
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[test]
 fn an_object_that_hangs_holds_up_the_next_one_at_most() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get().key("00000"), Fault::StallAfter(300));
     let mut queue = QueueFixture::through(&proxy, &[("s3_read_timeout", "10min")]);
     queue.run("SELECT btc_ingest.pause_ingest()");
@@ -63,7 +63,7 @@ fn loaders_come_back_to_what_another_session_held_and_released_in_silence() {
 
 #[test]
 fn a_failed_object_that_another_session_holds_is_asked_for_once_a_second_at_most() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get().key("00000"), Fault::internal_error());
     let settings = [("workers", "1"), ("retry_backoff", "1s"), ("retry_backoff_max", "1s")];
     let mut queue = QueueFixture::through(&proxy, &settings);

@@ -1,7 +1,5 @@
 //! The S3 server and the primary are lost and come back, without an operator.
 
-use std::time::Duration;
-
 use btc_ingest_kit::fixture::{ACCESS, BUCKET, SECRET, server};
 use btc_ingest_kit::janitor::ScratchDir;
 use btc_ingest_kit::wait::{wait_for, wait_until};
@@ -96,9 +94,7 @@ fn an_outage_is_said_and_forgotten() {
     let said = wait_for("the failure", SOON, || client.query_opt(failing, &[]).unwrap());
     assert_eq!(said.get::<_, &str>(0), "S3007 S3007 t t");
     proxy.refuse_connections(false);
-    let began = std::time::Instant::now();
     wait_until_loaded(&mut client, 1);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let sql = "SELECT last_error IS NULL AND next_attempt_at IS NULL FROM ingestion.objects";
     assert!(client.query_one(sql, &[]).unwrap().get::<_, bool>(0));
     must_hold(&mut client, &slices);

@@ -1,15 +1,15 @@
-//! What the tests of the queue share: a server with btc_ingest preloaded, whose workers look for work only when they
-//! are woken, and a database for each test in turn.
+//! What the tests of the queue share: an S3 server, and two clusters with btc_ingest preloaded, whose workers look for
+//! work only when they are woken. A test has one of them at a time, with a database of its own.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
-use btc_ingest_kit::fixture::{ServerFixture, cluster_of};
+use btc_ingest_kit::fixture::{BUCKET, cluster_of};
 use btc_ingest_kit::rows::{START, moved, ticks_of};
 pub use btc_ingest_kit::sql::{Session, number, text, wait_until_true};
 use btc_ingest_kit::ticks::{BUCKET_US, time_text, time_us};
 pub use btc_ingest_kit::wait::SOON;
 use btc_ingest_kit::wait::{wait_for, wait_until};
-use btc_ingest_kit::{Cluster, FaultProxy, ParquetFile, TestDb, Tick, fixture};
+use btc_ingest_kit::{Cluster, FaultProxy, ParquetFile, S3Server, TestDb, Tick, fixture};
 use postgres::{Client, NoTls};
 
 /// Attempts before quarantine.
@@ -41,7 +41,7 @@ pub struct Slice {
 pub struct QueueFixture {
     pub client: Client,
     pub db: TestDb<'static>,
-    pub server: &'static ServerFixture,
+    pub server: &'static Server,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -76,9 +76,7 @@ impl QueueFixture {
     }
 
     fn in_turn(make: fn(&'static Cluster) -> TestDb<'static>, settings: &[(&str, &str)]) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = server();
+        let (server, turn) = Server::in_turn();
         let db = make(&server.cluster);
         let client = impatient(db.client());
         let mut queue = Self { client, db, server, _turn: turn };
@@ -228,14 +226,44 @@ impl Drop for QueueFixture {
     }
 }
 
-/// Returns the cluster and the S3 server of this test binary.
-pub fn server() -> &'static ServerFixture {
-    static SHARED: OnceLock<ServerFixture> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let s3 = fixture::server();
-        let cluster = cluster_of(&s3.endpoint()).preload("btc_ingest").start();
-        ServerFixture { cluster, s3 }
-    })
+/// A cluster with btc_ingest preloaded, and the S3 server of this test binary.
+pub struct Server {
+    pub cluster: Cluster,
+    pub s3: &'static S3Server,
+}
+
+impl Server {
+    /// Returns a cluster that no other test has, as long as the guard lives.
+    fn in_turn() -> (&'static Server, MutexGuard<'static, ()>) {
+        static SERVERS: [OnceLock<Server>; 2] = [const { OnceLock::new() }; 2];
+        static TURNS: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2];
+        let get = |place: usize| SERVERS[place].get_or_init(Server::start);
+        for (place, turn) in TURNS.iter().enumerate() {
+            match turn.try_lock() {
+                Ok(turn) => return (get(place), turn),
+                Err(TryLockError::Poisoned(turn)) => return (get(place), turn.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        let turn = TURNS[0].lock().unwrap_or_else(PoisonError::into_inner);
+        (get(0), turn)
+    }
+
+    fn start() -> Server {
+        let cluster = cluster_of(&s3().endpoint()).preload("btc_ingest").start();
+        Server { cluster, s3: s3() }
+    }
+
+    /// Stores an object and returns its uri. All tests share the bucket: a key begins with the test's own name.
+    pub fn put(&self, key: &str, bytes: impl Into<bytes::Bytes>) -> String {
+        self.s3.put(BUCKET, key, bytes)
+    }
+}
+
+/// Returns the S3 server of this test binary.
+pub fn s3() -> &'static S3Server {
+    static SHARED: OnceLock<S3Server> = OnceLock::new();
+    SHARED.get_or_init(fixture::server)
 }
 
 /// Limits the time that a statement of a session may take.

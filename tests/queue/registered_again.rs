@@ -8,7 +8,7 @@ use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::{Fault, FaultProxy, ParquetFile, When};
 use postgres::Client;
 
-use crate::queue_fixture::{QueueFixture, SOON, TICKS, bucket, server};
+use crate::queue_fixture::{QueueFixture, SOON, TICKS, bucket, s3};
 
 /// A session waits for a lock on the table that every load reads first.
 const WAITS_FOR_SCHEMA_VERSION: &str =
@@ -16,7 +16,7 @@ const WAITS_FOR_SCHEMA_VERSION: &str =
 
 #[test]
 fn what_is_loaded_by_hand_just_before_a_loader_begins_is_not_loaded_again() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get().key("00000"), Fault::StallAfter(300));
     let mut queue = QueueFixture::through(&proxy, &[("workers", "1"), ("s3_read_timeout", "10min")]);
     queue.run("SELECT btc_ingest.pause_ingest()");
@@ -46,7 +46,7 @@ fn what_is_loaded_by_hand_just_before_a_loader_begins_is_not_loaded_again() {
 
 #[test]
 fn what_is_registered_anew_just_before_a_loader_begins_is_loaded_once() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get().key("00006"), Fault::StallAfter(300));
     let mut queue = QueueFixture::through(&proxy, &[("workers", "1"), ("s3_read_timeout", "10min")]);
     queue.run("SELECT btc_ingest.pause_ingest()");
@@ -118,7 +118,7 @@ fn upsert(client: &mut Client, uri: &str, n: i64) {
 #[test]
 fn an_upsert_during_a_load_does_not_wait_and_its_version_is_loaded_afterwards() {
     for (fails, by_function) in [(false, false), (true, false), (false, true), (true, true)] {
-        let proxy = FaultProxy::before(&server().s3);
+        let proxy = FaultProxy::before(s3());
         proxy.on(When::get(), Fault::StallAfter(300));
         // A failed object would not be retried within the test; a new version is loaded.
         let mut queue = QueueFixture::through(&proxy, &[("retry_backoff", "1h"), ("retry_backoff_max", "1h")]);
@@ -153,7 +153,7 @@ fn an_upsert_during_a_load_does_not_wait_and_its_version_is_loaded_afterwards() 
 
 #[test]
 fn many_rows_of_one_object_are_one_load() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let mut queue = QueueFixture::through(&proxy, &[]);
     let ticks: Vec<_> = (0..3)
         .flat_map(|n| ticks_of("BTCUSDT", 1 + n * 100, 10).into_iter().map(move |tick| moved(&tick, n)))

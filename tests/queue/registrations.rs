@@ -3,7 +3,7 @@
 use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::{Fault, FaultProxy, When};
 
-use crate::queue_fixture::{QueueFixture, Slice, bucket, server};
+use crate::queue_fixture::{QueueFixture, Slice, bucket, s3};
 
 /// The registry rows as `<bucket> <asset> <status> <whether they have a span>`.
 const ROWS: &str =
@@ -83,7 +83,7 @@ fn lag_forgets_ticks_that_are_gone() {
 
 #[test]
 fn a_row_follows_its_object_from_one_version_to_the_next() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let mut queue = QueueFixture::through(&proxy, &[]);
     let slice = queue.put("BTCUSDT", 0);
     queue.run("BEGIN");

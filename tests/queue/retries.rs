@@ -4,11 +4,11 @@ use btc_ingest_kit::rows::ticks_of;
 use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::{Fault, FaultProxy, ParquetFile, When};
 
-use crate::queue_fixture::{MOST_ATTEMPTS, QueueFixture, TICKS, bucket, server};
+use crate::queue_fixture::{MOST_ATTEMPTS, QueueFixture, TICKS, bucket, s3};
 
 #[test]
 fn what_passes_is_tried_again_after_pauses_that_grow_and_every_attempt_is_a_row() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get().key("00001").times(2), Fault::slow_down());
     let mut queue = QueueFixture::through(&proxy, &[]);
     let slices = queue.register_slices("BTCUSDT", 0..4);
@@ -32,7 +32,7 @@ fn what_passes_is_tried_again_after_pauses_that_grow_and_every_attempt_is_a_row(
 
 #[test]
 fn a_failed_object_waits_for_its_time_and_its_row_says_why() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let fault = proxy.on(When::get().key("00000"), Fault::internal_error());
     let mut queue = QueueFixture::through(&proxy, &[("retry_backoff", "1h"), ("retry_backoff_max", "1h")]);
     let slices = queue.register_slices("BTCUSDT", 0..1);
@@ -56,7 +56,7 @@ fn a_failed_object_waits_for_its_time_and_its_row_says_why() {
 
 #[test]
 fn an_outage_of_s3_needs_no_operator() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let mut queue = QueueFixture::through(&proxy, &[]);
     let before = queue.register_slices("BTCUSDT", 0..1);
     queue.wait_loaded(&before);
@@ -78,7 +78,7 @@ fn an_outage_of_s3_needs_no_operator() {
 
 #[test]
 fn what_can_never_be_loaded_is_quarantined_at_once_and_holds_up_nothing() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::any().key("forbidden"), Fault::access_denied());
     let mut queue = QueueFixture::through(&proxy, &[]);
     let name = queue.db.name().to_owned();
@@ -162,7 +162,7 @@ fn what_is_no_parquet_by_its_own_word_is_skipped_with_the_reason() {
 
 #[test]
 fn what_never_passes_is_quarantined_after_max_attempts() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let fault = proxy.on(When::get().key("00001"), Fault::slow_down());
     let mut queue = QueueFixture::through(&proxy, &[]);
     let slices = queue.register_slices("BTCUSDT", 0..3);

@@ -6,7 +6,7 @@ use btc_ingest_kit::wait::{wait_for, wait_until};
 use btc_ingest_kit::{Fault, FaultProxy, When};
 use postgres::fallible_iterator::FallibleIterator;
 
-use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, register, server, text, try_register};
+use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, register, s3, text, try_register};
 
 #[test]
 fn a_row_of_the_documented_columns_alone_is_loaded_at_its_commit() {
@@ -135,7 +135,7 @@ fn every_load_is_one_line_of_the_log_unless_that_is_off() {
 
 #[test]
 fn pg_stat_activity_shows_every_worker_and_what_it_loads() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get(), Fault::Hang);
     let mut queue = QueueFixture::through(&proxy, &[]);
     let slice = queue.register_slices("BTCUSDT", 0..1).remove(0);
@@ -182,7 +182,7 @@ fn an_extension_that_is_created_dropped_and_created_again_is_noticed() {
 
 #[test]
 fn the_number_of_loaders_follows_the_setting_without_a_restart() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     proxy.on(When::get(), Fault::Hang);
     let mut queue = QueueFixture::through(&proxy, &[("workers", "1")]);
     let slices = queue.register_slices("BTCUSDT", 0..8);
@@ -359,7 +359,7 @@ fn slices_flow_on_while_timescaledb_is_updated_under_the_workers() {
 
 #[test]
 fn a_scheduler_that_is_woken_again_and_again_starts_each_worker_of_a_backfill_once() {
-    let proxy = FaultProxy::before(&server().s3);
+    let proxy = FaultProxy::before(s3());
     let hanging = proxy.on(When::list(), Fault::Hang);
     let mut queue = QueueFixture::through(&proxy, &[("max_backfill_workers", "8")]);
     // At this level the postmaster logs which process it starts.

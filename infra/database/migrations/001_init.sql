@@ -309,6 +309,7 @@ CREATE TABLE ingestion.outages (
     probes bigint NOT NULL DEFAULT 0,
     probed_at timestamp with time zone,
     next_probe_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamp with time zone,
     PRIMARY KEY (prefix)
 );
 
@@ -712,7 +713,8 @@ COMMENT ON COLUMN ingestion.control.paused IS 'Whether workers and sweeps take n
 COMMENT ON COLUMN ingestion.control.changed_by IS 'Role that changed the row last';
 COMMENT ON COLUMN ingestion.control.changed_at IS 'When the row was last changed';
 COMMENT ON TABLE ingestion.outages IS
-    'Prefixes under which nothing can be read: their objects wait until S3 answers. Empty as a rule';
+    'Prefixes under which nothing can be read, whose objects wait until S3 answers, and the last outage '
+    'of others';
 COMMENT ON COLUMN ingestion.outages.prefix IS 'Prefix of btc_ingest.allowed_prefixes whose objects wait';
 COMMENT ON COLUMN ingestion.outages.sqlstate IS 'SQLSTATE of the last failure';
 COMMENT ON COLUMN ingestion.outages.message IS 'Message of the last failure';
@@ -721,6 +723,7 @@ COMMENT ON COLUMN ingestion.outages.since IS 'When the objects began to wait';
 COMMENT ON COLUMN ingestion.outages.probes IS 'How often a worker has looked since then whether S3 answers';
 COMMENT ON COLUMN ingestion.outages.probed_at IS 'When it looked last; null before the first look';
 COMMENT ON COLUMN ingestion.outages.next_probe_at IS 'When a worker looks again';
+COMMENT ON COLUMN ingestion.outages.ended_at IS 'When S3 answered again; null while the objects wait';
 COMMENT ON TABLE ingestion.candles IS
     'Candles that create_candles() has made, and what is to be refreshed; the view btc_ingest.candles '
     'shows them';

@@ -1,6 +1,7 @@
 //! Fills a staging table with the ticks of the unit's objects.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use pgrx::spi::SpiClient;
 
@@ -71,7 +72,7 @@ pub fn fill(
     let mut filled = Filled::default();
     let mut plans = plans(client, backfill, unit, &mut filled)?;
     let size = plans.len().div_ceil(GROUPS).max(1);
-    let mut prefetcher = Prefetcher::start(jobs(&plans))?;
+    let mut prefetcher = Prefetcher::start(jobs(&mut plans))?;
     let mut at = 0;
     while at < plans.len() {
         let group = at..(at + size).min(plans.len());
@@ -84,7 +85,7 @@ pub fn fill(
             }
             Err((failed_at, failure)) => {
                 let uri = plans[failed_at].uri();
-                let evidence = outage::evidence(client, &uri)?;
+                let evidence = outage::evidence(client, &uri, plans[failed_at].asked)?;
                 let judged = outage::judge(&uri, failure, &evidence)?;
                 match judged.verdict {
                     Verdict::Permanent => {}
@@ -95,7 +96,7 @@ pub fn fill(
                 refuse(client, &uri, &judged.failure)?;
                 filled.failed += 1;
                 plans.remove(failed_at);
-                prefetcher = Prefetcher::start(jobs(&plans[at..]))?;
+                prefetcher = Prefetcher::start(jobs(&mut plans[at..]))?;
             }
         }
     }
@@ -120,9 +121,13 @@ fn plans(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, filled: &m
     Ok(plans)
 }
 
-fn jobs(plans: &[LoadPlan]) -> Vec<Job> {
-    // The vectors are made of the finished chunk.
-    plans.iter().map(|plan| Job { embed: false, ..plan.job.clone() }).collect()
+fn jobs(plans: &mut [LoadPlan]) -> Vec<Job> {
+    let ask = |plan: &mut LoadPlan| {
+        plan.asked = Instant::now();
+        // The vectors are made of the finished chunk.
+        Job { embed: false, ..plan.job.clone() }
+    };
+    plans.iter_mut().map(ask).collect()
 }
 
 /// Loads a group of objects in a subtransaction. An error comes with the index of the object that failed.

@@ -54,7 +54,13 @@ impl ObjectWorker {
 
     /// Loads a few objects. Returns `false` if there was nothing to load.
     pub fn work(&mut self, backfill: &Backfill, scope: Scope) -> Result<bool> {
-        let probe = outage::probe(backfill.probes.clone())?;
+        let mut probe = outage::probe(backfill.probes.clone())?;
+        if scope == Scope::Live
+            && let Some(due) = &probe
+            && read_one(backfill, due)?
+        {
+            probe = None;
+        }
         let (cursor, short) = (&mut self.cursor, &self.short);
         let mut source = Objects { backfill, slot: self.slot, cursor, scope, probe, short };
         if self.loading.work(&mut source)? {
@@ -85,9 +91,25 @@ impl Objects<'_> {
         if live.is_some() || self.scope == Scope::Live {
             return Ok(live);
         }
-        let args = [self.backfill.id.into(), probe.prefix.clone().into(), LOOK_AT.into()];
-        let candidates: Vec<String> = spi::fetch_kept(client, statement!("backfill_probe"), &args)?;
+        let candidates = candidates(client, self.backfill, probe)?;
         live::take_probe(client, probe, candidates, own)
+    }
+}
+
+/// Returns objects of a backfill under a prefix that waits for S3.
+fn candidates(client: &mut SpiClient<'_>, backfill: &Backfill, probe: &Probe) -> Result<Vec<String>> {
+    let args = [backfill.id.into(), probe.prefix.clone().into(), LOOK_AT.into()];
+    spi::fetch_kept(client, statement!("backfill_probe"), &args)
+}
+
+/// Reads an object of a backfill that may not be loaded now: a load would make a chunk that is to be built as a whole.
+/// Returns `false` if there is none.
+fn read_one(backfill: &Backfill, probe: &Probe) -> Result<bool> {
+    let mut candidates = tx(|client| candidates(client, backfill, probe))?;
+    probe.put_first(&mut candidates);
+    match candidates.first() {
+        Some(uri) => outage::read(uri).map(|()| true),
+        None => Ok(false),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The times of objects whose keys do not tell them, read from their footers.
 
+use std::time::Instant;
+
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::SpiClient;
 
@@ -34,13 +36,14 @@ pub fn read_some(backfill: &Backfill) -> Result<bool> {
         return Ok(false);
     }
     let (s3, limits) = (guc::s3(), guc::limits());
+    let asked = Instant::now();
     let mut thread = ffi::Thread::start(1, move |reads, events| footers::run(jobs, &s3, limits, reads, events))?;
     let mut found = Vec::new();
     while let Some(Footer { uri, read, .. }) = thread.next()? {
         match read {
             Ok(facts) => found.push((uri, facts.span)),
             Err(error) if error.may_be_outage() => {
-                if refuse_judged(&uri.to_string(), error.into())? == Verdict::Outage {
+                if refuse_judged(&uri.to_string(), error.into(), asked)? == Verdict::Outage {
                     break;
                 }
             }
@@ -54,8 +57,8 @@ pub fn read_some(backfill: &Backfill) -> Result<bool> {
 
 /// Records a failure that may not be the object's own. Its times stay unknown, and a later attempt loads it all the
 /// same. Returns whose fault the failure is.
-fn refuse_judged(uri: &str, failure: Failure) -> Result<Verdict> {
-    let evidence = tx(|client| outage::evidence(client, uri))?;
+fn refuse_judged(uri: &str, failure: Failure, asked: Instant) -> Result<Verdict> {
+    let evidence = tx(|client| outage::evidence(client, uri, asked))?;
     let judged = outage::judge(uri, failure, &evidence)?;
     tx(|client| {
         count(client, uri)?;

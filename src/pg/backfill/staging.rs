@@ -108,7 +108,7 @@ impl StagingTable {
         thread: &mut Thread<LoadEvent>,
     ) -> Result<Staged> {
         let started = Instant::now();
-        let LoadPlan { job, version } = plan;
+        let LoadPlan { job, version, .. } = plan;
         let record = ObjectRecord::without_lock(&job.uri)?;
         let known = record.known(client)?;
         let progress = Progress::begin(&plan.uri(), Phase::Opening);

@@ -11,6 +11,7 @@ use super::{aggregates, build, compression, end, list, spans, units};
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
 use crate::model::backfill::BackfillStatus;
+use crate::pg::queue::live;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::{self, Lock};
 use crate::pg::session::shared::{Presence, Role};
@@ -147,6 +148,8 @@ fn step(backfill: &Backfill, objects: &mut ObjectWorker) -> Result<()> {
         if backfill.waits_for_s3 {
             return wait_for_s3(backfill, objects, Scope::Live);
         }
+        // An object that has failed in an outage belongs to its chunk again.
+        tx(|client| live::retry_due(client, Some(backfill.id)))?;
         match units::next(backfill)? {
             units::Next::Unit(unit) => return build_chunk(backfill, objects.slot, unit),
             units::Next::Wait => return wait(),
@@ -196,6 +199,8 @@ fn prepare_locked(id: i64) -> Result<()> {
     if !list::list(&backfill)? {
         return Ok(());
     }
+    // An object that has failed in an outage may have no times yet.
+    tx(|client| live::retry_due(client, Some(id)))?;
     while backfill.needs_times() && spans::read_some(&backfill)? {
         if read_active()?.is_none_or(|backfill| backfill.waits_for_s3) {
             return Ok(());

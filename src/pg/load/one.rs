@@ -134,7 +134,7 @@ pub fn load_planned(
     left: &mut Offsets,
 ) -> Result<PlannedLoad> {
     let started = Instant::now();
-    let LoadPlan { job, version } = plan;
+    let LoadPlan { job, version, .. } = plan;
     Target::check_version(client)?;
     let Some(record) = ObjectRecord::lock_if_free(&job.uri)? else { return Ok(PlannedLoad::Busy) };
     let known = record.known(client)?;

@@ -1,5 +1,7 @@
 //! The plan of a load that a worker prefetches.
 
+use std::time::Instant;
+
 use pgrx::spi::SpiClient;
 use serde_json::json;
 
@@ -18,6 +20,8 @@ pub struct LoadPlan {
     pub job: Job,
     /// What was registered before the object's bytes were asked for.
     pub version: Version,
+    /// When the reading thread got the job, or is about to get it.
+    pub asked: Instant,
 }
 
 impl LoadPlan {
@@ -40,7 +44,7 @@ impl LoadPlan {
             listed: known.listed(),
             embed: guc::embed_on_load(),
         };
-        Ok(LoadPlan { job, version: known.version })
+        Ok(LoadPlan { job, version: known.version, asked: Instant::now() })
     }
 
     /// Does the same in a subtransaction, so that an error of PostgreSQL over what is registered of one object fails

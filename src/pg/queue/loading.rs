@@ -300,7 +300,7 @@ impl Loading {
     fn settle_judged(&mut self, next: Planned, failure: Failure, source: &mut dyn Source) -> Result<bool> {
         let uri = &next.claim.uri;
         self.prefetcher = None;
-        let evidence = tx(|client| outage::evidence(client, uri))?;
+        let evidence = tx(|client| outage::evidence(client, uri, next.plan.asked))?;
         let judged = outage::judge(uri, failure, &evidence)?;
         tx(|client| {
             lock_waits::limit_in_transaction();
@@ -391,7 +391,11 @@ impl Loading {
     /// Starts a new prefetcher with the planned objects.
     fn restart_prefetcher(&mut self) -> Result<()> {
         self.prefetcher = None;
-        let jobs: Vec<_> = self.planned.iter().map(|planned| planned.plan.job.clone()).collect();
+        let ask = |planned: &mut Planned| {
+            planned.plan.asked = Instant::now();
+            planned.plan.job.clone()
+        };
+        let jobs: Vec<_> = self.planned.iter_mut().map(ask).collect();
         if !jobs.is_empty() {
             self.prefetcher = Some(Prefetcher::start(jobs)?);
         }

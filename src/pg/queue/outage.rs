@@ -2,7 +2,7 @@
 //! the objects beside it. Otherwise the whole prefix waits: no load of it begins, and one worker at a time looks
 //! whether S3 answers again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::load::reach;
 use crate::model::uri::{S3Uri, Scope};
 use crate::pg::load::known::Version;
+use crate::pg::load::plan::allowed_uri;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::shared::wake_at_commit;
@@ -47,14 +48,24 @@ pub struct Evidence {
     outage: bool,
     /// Whether another object of the prefix was loaded since an attempt at this one failed for the first time.
     others_loaded: bool,
+    /// Whether an outage of the prefix has ended since the object was asked for.
+    over: bool,
 }
 
 /// A failure, and whose fault it is.
 pub struct Judged {
     /// The failure of the load, or that of the prefix if it says more.
     pub failure: Failure,
-    /// `Outage` if nothing under the prefix can be read.
+    /// `Outage` if nothing under the prefix can be read, or could be when the object was asked for.
     pub verdict: Verdict,
+    /// Whether the prefix is to wait.
+    waits: bool,
+}
+
+impl Judged {
+    fn of(failure: Failure, verdict: Verdict) -> Judged {
+        Judged { failure, verdict, waits: verdict == Verdict::Outage }
+    }
 }
 
 /// Returns the prefix that an object shares an outage with: the one of `btc_ingest.allowed_prefixes` that allows it.
@@ -64,10 +75,11 @@ fn scope(uri: &str) -> Result<Option<Scope>> {
     Ok(guc::allowed_prefixes()?.scope(&uri))
 }
 
-/// Reads what the tables tell about whose fault the failure of an object is.
-pub fn evidence(client: &mut SpiClient<'_>, uri: &str) -> Result<Evidence> {
+/// Reads what the tables tell about whose fault the failure of an object is. S3 was asked for the object at `asked`.
+pub fn evidence(client: &mut SpiClient<'_>, uri: &str, asked: Instant) -> Result<Evidence> {
     let prefix = scope(uri)?.map(|scope| scope.to_string());
-    spi::fetch_kept(client, statement!("outage_known"), &[uri.to_owned().into(), prefix.into()])
+    let ms = asked.elapsed().as_secs_f64() * 1e3;
+    spi::fetch_kept(client, statement!("outage_known"), &[uri.to_owned().into(), prefix.into(), ms.into()])
 }
 
 /// Judges the failure of a load. If its cause may lie outside the object, the object's prefix is listed. It may be
@@ -75,16 +87,20 @@ pub fn evidence(client: &mut SpiClient<'_>, uri: &str) -> Result<Evidence> {
 pub fn judge(uri: &str, failure: Failure, evidence: &Evidence) -> Result<Judged> {
     let verdict = failure.verdict();
     let scope = if failure.may_be_outage() { scope(uri)? } else { None };
-    let Some(scope) = scope else { return Ok(Judged { failure, verdict }) };
+    let Some(scope) = scope else { return Ok(Judged::of(failure, verdict)) };
     if evidence.outage {
-        return Ok(Judged { failure, verdict: Verdict::Outage });
+        return Ok(Judged::of(failure, Verdict::Outage));
     }
-    let Err(error) = look(&scope)? else { return Ok(Judged { failure, verdict }) };
-    // The role may read objects although it may not list them.
-    if evidence.others_loaded {
-        return Ok(Judged { failure, verdict: Verdict::Transient });
+    let listed = look(&scope)?;
+    if evidence.over && (listed.is_ok() || evidence.others_loaded) {
+        return Ok(Judged { waits: false, ..Judged::of(failure, Verdict::Outage) });
     }
-    Ok(Judged { failure: if is_vague(&failure) { error.into() } else { failure }, verdict: Verdict::Outage })
+    match listed {
+        Ok(()) => Ok(Judged::of(failure, verdict)),
+        // The role may read objects although it may not list them.
+        Err(_) if evidence.others_loaded => Ok(Judged::of(failure, Verdict::Transient)),
+        Err(error) => Ok(Judged::of(if is_vague(&failure) { error.into() } else { failure }, Verdict::Outage)),
+    }
 }
 
 /// Returns whether the prefix may say more: to the question for the size of an object, S3 answers the same if the
@@ -97,8 +113,11 @@ fn is_vague(failure: &Failure) -> bool {
 fn look(scope: &Scope) -> Result<std::result::Result<(), Error>> {
     ffi::show_activity(Some(&format!("looking whether S3 lists {scope}")));
     let (s3, scope) = (guc::s3(), scope.clone());
-    let mut thread =
-        ffi::Thread::start(1, move |io, events| reach::run(&s3, &scope.bucket, &scope.prefix, io, events))?;
+    answer(ffi::Thread::start(1, move |io, events| reach::run(&s3, &scope.bucket, &scope.prefix, io, events))?)
+}
+
+/// Waits for the answer to a look.
+fn answer(mut thread: ffi::Thread<()>) -> Result<std::result::Result<(), Error>> {
     match thread.next() {
         Ok(_) => Ok(Ok(())),
         Err(error @ (Error::Cancelled | Error::Internal { .. })) => Err(error),
@@ -109,8 +128,8 @@ fn look(scope: &Scope) -> Result<std::result::Result<(), Error>> {
 /// Records the failure of a begun attempt, and lets the prefix wait if its verdict is `Outage`.
 pub fn record(client: &mut SpiClient<'_>, uri: &str, judged: &Judged, version: &Version) -> Result<()> {
     attempt::fail_as(client, uri, &judged.failure, judged.verdict, version)?;
-    match (judged.verdict, scope(uri)?) {
-        (Verdict::Outage, Some(scope)) => begin(client, &scope, uri, &judged.failure),
+    match scope(uri)? {
+        Some(scope) if judged.waits => begin(client, &scope, uri, &judged.failure),
         _ => Ok(()),
     }
 }
@@ -188,6 +207,20 @@ pub fn probe(due: Vec<Probe>) -> Result<Option<Probe>> {
         }
     }
     Ok(None)
+}
+
+/// Reads an object under a prefix that cannot be listed, without loading it. The outage ends if that succeeds. Outside
+/// a transaction.
+pub fn read(uri: &str) -> Result<()> {
+    ffi::show_activity(Some(&format!("looking whether S3 answers for {uri}")));
+    let (s3, object) = (guc::s3(), allowed_uri(uri)?);
+    match answer(ffi::Thread::start(1, move |io, events| reach::read(&s3, &object, io, events))?)? {
+        Ok(()) => tx(|client| {
+            lock_waits::limit_in_transaction();
+            end_of(client, uri)
+        }),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Does the same as [`probe`] in the caller's transaction.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::time::Instant;
 
 use pgrx::spi::SpiClient;
 
@@ -150,6 +151,7 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
             late.write(client)?;
             sweep_offsets::set(late);
         }
+        let asked = Instant::now();
         let (version, result) = match LoadPlan::attempt(client, &claim.uri) {
             Ok(plan) => {
                 let mut left = Offsets::default();
@@ -172,7 +174,7 @@ fn load(claim: &Claim) -> Result<Option<LoadReport>> {
             Settled::Loaded(report) => Ok(Some(report)),
             Settled::Busy | Settled::Changed => Ok(None),
             Settled::Unrecorded(failure) if failure.may_be_outage() => {
-                let evidence = outage::evidence(client, &claim.uri)?;
+                let evidence = outage::evidence(client, &claim.uri, asked)?;
                 let judged = outage::judge(&claim.uri, failure, &evidence)?;
                 outage::record(client, &claim.uri, &judged, &version)?;
                 Ok(Some(failed(claim, &judged.failure)))

@@ -216,6 +216,22 @@ fn tables_of_version_5_get_the_ids_of_their_slices_gathered() {
 }
 
 #[test]
+fn outages_of_version_6_get_the_time_of_their_end() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let wanted = shape(&mut client);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 6; ALTER TABLE ingestion.outages DROP COLUMN ended_at;
+         INSERT INTO ingestion.outages (prefix, sqlstate, message, s3_uri)
+         VALUES ('s3://a/', 'S3009', '503', 's3://a/b')",
+    );
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    assert_eq!(texts(&mut client, "SELECT prefix FROM btc_ingest.outages"), ["s3://a/"]);
+}
+
+#[test]
 fn tables_of_a_newer_schema_version_need_a_newer_library_says_doctor() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
@@ -317,13 +333,13 @@ fn a_database_that_is_not_utf8_is_refused_at_install_and_at_a_load_and_doctor_sa
 }
 
 #[test]
-fn tables_of_version_6_get_the_columns_of_vectors_and_keep_those_that_others_wrote() {
+fn tables_of_version_7_get_the_columns_of_vectors_and_keep_those_that_others_wrote() {
     let db = ServerFixture::shared().db();
     let mut client = db.client();
     let wanted = shape(&mut client);
     execute(
         &mut client,
-        "UPDATE ingestion.schema_version SET version = 6;
+        "UPDATE ingestion.schema_version SET version = 7;
          ALTER TABLE signals.btc_embeddings DROP COLUMN feature_version, DROP COLUMN ticks, DROP COLUMN labelled_to;
          INSERT INTO signals.btc_embeddings (bucket, exchange, feature_vector)
          VALUES ('2024-08-08T12:00:00Z', 'kraken', array_fill(0.5, ARRAY[256])::vector)",

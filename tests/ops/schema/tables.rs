@@ -291,7 +291,8 @@ const OUR_TABLES: [(&str, &str); 12] = [
          since timestamp with time zone not null default clock_timestamp()
          probes bigint not null default 0
          probed_at timestamp with time zone
-         next_probe_at timestamp with time zone not null default clock_timestamp()",
+         next_probe_at timestamp with time zone not null default clock_timestamp()
+         ended_at timestamp with time zone",
     ),
     (
         "ingestion.candles",
