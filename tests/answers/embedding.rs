@@ -43,6 +43,27 @@ fn must_succeed(child: Child) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Makes all vectors, in two runs that end and one that is killed.
+fn embed_and_kill(python: &Path, fixture: &mut AnswersFixture) {
+    // The second transaction waits, and its run is killed.
+    must_succeed(begin(python, fixture, &["--to", "2024-08-08T12:25Z"]));
+    let mut other = fixture.db.client();
+    other.batch_execute("BEGIN; LOCK TABLE ingestion.stream_offsets IN SHARE MODE").unwrap();
+    let mut child = begin(python, fixture, &["--batch", "5"]);
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    wait_until("a transaction that waits", SOON, || fixture.number(waits) == 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    other.batch_execute("COMMIT").unwrap();
+    wait_until("the end of its session", SOON, || fixture.number(waits) == 0);
+    assert_eq!(fixture.number("SELECT count(*) FROM signals.btc_embeddings WHERE exchange = 'numpy'"), 5);
+    let said = must_succeed(begin(python, fixture, &["--batch", "5"]));
+    assert_eq!(said.lines().count(), 4, "{said}");
+    // There is nothing left to do.
+    assert_eq!(must_succeed(begin(python, fixture, &[])), "");
+}
+
 #[test]
 fn numpy_computes_the_same_vectors_and_a_killed_run_loses_and_doubles_nothing() {
     let Some(python) = python() else { return };
@@ -61,24 +82,7 @@ fn numpy_computes_the_same_vectors_and_a_killed_run_loses_and_doubles_nothing() 
                 LATERAL generate_series(1, most) AS n, LATERAL (SELECT n * gap AS t, 60000 + n * step AS p) AS x",
     );
     fixture.run("SELECT btc_ingest.embed('2024-08-08', '2024-08-09', 'BTCUSDT')");
-
-    // The second transaction waits, and its run is killed.
-    must_succeed(begin(&python, &fixture, &["--to", "2024-08-08T12:25Z"]));
-    let mut other = fixture.db.client();
-    other.batch_execute("BEGIN; LOCK TABLE ingestion.stream_offsets IN SHARE MODE").unwrap();
-    let mut child = begin(&python, &fixture, &["--batch", "5"]);
-    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted
-                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    wait_until("a transaction that waits", SOON, || fixture.number(waits) == 1);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    other.batch_execute("COMMIT").unwrap();
-    wait_until("the end of its session", SOON, || fixture.number(waits) == 0);
-    assert_eq!(fixture.number("SELECT count(*) FROM signals.btc_embeddings WHERE exchange = 'numpy'"), 5);
-    let said = must_succeed(begin(&python, &fixture, &["--batch", "5"]));
-    assert_eq!(said.lines().count(), 4, "{said}");
-    // There is nothing left to do.
-    assert_eq!(must_succeed(begin(&python, &fixture, &[])), "");
+    embed_and_kill(&python, &mut fixture);
 
     let differing = fixture.texts(
         "SELECT concat_ws(' ', to_char(b.bucket, 'HH24:MI'), b.ticks, n.ticks, d.place, d.own, d.other)

@@ -1,7 +1,7 @@
 //! What is kept of the trades of a slice: sums on a grid of time, and sums over consecutive trades.
 
-use super::Trade;
 use super::histogram::LogHistogram;
+use super::trade::Trade;
 use crate::model::bucket::BUCKET_US;
 
 /// Cells of the grid. A power of two, so that it has dyadic parts.

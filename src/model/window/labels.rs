@@ -1,6 +1,6 @@
 //! What followed a window, from the trades behind it.
 
-use super::Trade;
+use super::trade::Trade;
 use crate::model::bucket::BUCKET_US;
 
 /// Microseconds of a step of the realised volatility.

@@ -1,7 +1,9 @@
 //! What must hold for the vector of any slice.
 
+use super::grid::Grid;
 use super::stats::quantile;
-use super::*;
+use super::trade::Trade;
+use super::vector::{BLOCKS, DIMENSIONS, Window, window_of};
 
 /// A small generator of numbers; the kit's is not part of the core.
 struct Random(u64);
