@@ -184,9 +184,9 @@ DECLARE
     started record;
     now_at record;
     failure record;
-    said timestamptz := pg_catalog.clock_timestamp();
-    began timestamptz := pg_catalog.clock_timestamp();
-    looked integer := 0;
+    said pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+    began pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+    looked pg_catalog.int4 := 0;
 BEGIN
     IF dry_run IS NULL THEN
         RAISE EXCEPTION 'dry_run must be true or false' USING ERRCODE = 'TK013';

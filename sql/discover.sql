@@ -16,7 +16,7 @@ options: JSON object, default {}:
   for load_s3_slice().';
 
 CREATE FUNCTION btc_ingest.unwatch(prefix text) RETURNS text
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'unwatch_wrapper';
 COMMENT ON FUNCTION btc_ingest.unwatch(text) IS
 'Ends the watch of a prefix. Objects that it found stay registered and are loaded. Returns what was changed.

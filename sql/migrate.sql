@@ -46,7 +46,7 @@ BEGIN
             END IF;
         END IF;
     END IF;
-    -- The limits for producers. enqueue_find.sql has the same ones, for rows that no trigger has seen.
+    -- The limits for producers. enqueue_find.sql has the same text, for rows that no trigger has seen.
     IF NEW.status = 'pending' AND NOT replicated THEN
         fault := CASE
             WHEN octet_length(NEW.s3_uri) > 1100 THEN 's3_uri is longer than 1,100 bytes'
@@ -60,6 +60,7 @@ BEGIN
                  THEN 'bucket_5m is not the start of a 5-minute bucket'
             WHEN NEW.object_size_bytes < 0 THEN 'object_size_bytes is negative'
             WHEN NEW.metadata IS NULL THEN NULL
+            -- The stored size is known without reading the value.
             WHEN pg_column_size(NEW.metadata) > 65536 OR octet_length(NEW.metadata::text) > 65536
                  THEN 'metadata is longer than 65,536 bytes'
             WHEN jsonb_typeof(NEW.metadata) NOT IN ('object', 'null') THEN 'metadata is not a JSON object'

@@ -180,11 +180,11 @@ CREATE PROCEDURE btc_ingest.verify_all(
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    one text;
-    assets text[] := CASE WHEN asset IS NULL THEN btc_ingest_internal.loaded_assets() ELSE ARRAY[asset] END;
+    one pg_catalog.text;
+    assets pg_catalog.text[] := CASE WHEN asset IS NULL THEN btc_ingest_internal.loaded_assets() ELSE ARRAY[asset] END;
     begun record;
     now_at record;
-    said timestamptz;
+    said pg_catalog.timestamptz;
 BEGIN
     FOREACH one IN ARRAY assets LOOP
         SELECT * INTO begun FROM btc_ingest_internal.begin_verification(one, "from", "to");

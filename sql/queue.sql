@@ -1,7 +1,7 @@
 -- Objects that load by themselves: waking workers, sweeps, and the administrator's commands on objects.
 
 CREATE FUNCTION btc_ingest_internal.wake_workers() RETURNS void
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'wake_workers_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.wake_workers() IS
     'Wakes the workers of this database when the transaction commits. Without btc_ingest in shared_preload_libraries '
@@ -105,7 +105,7 @@ config: JSON object, default {}:
 CREATE FUNCTION btc_ingest.retry(
     uri text DEFAULT NULL, asset text DEFAULT NULL, bucket_5m timestamptz DEFAULT NULL, older_than interval DEFAULT NULL
 ) RETURNS TABLE (object text, was text, became text)
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'retry_wrapper';
 COMMENT ON FUNCTION btc_ingest.retry(text, text, timestamptz, interval) IS
 'Makes failed, quarantined and skipped objects pending again, with no attempt counted. An object must match every
@@ -127,7 +127,7 @@ CREATE FUNCTION btc_ingest.skip(
     uri text DEFAULT NULL, reason text DEFAULT NULL, asset text DEFAULT NULL, bucket_5m timestamptz DEFAULT NULL,
     older_than interval DEFAULT NULL
 ) RETURNS TABLE (object text, was text, became text)
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'skip_wrapper';
 COMMENT ON FUNCTION btc_ingest.skip(text, text, text, timestamptz, interval) IS
 'Marks pending, failed and quarantined objects as skipped: they are not loaded until retry() is called or a producer
@@ -148,7 +148,7 @@ became: status now.';
 
 CREATE FUNCTION btc_ingest.requeue_failed(older_than interval DEFAULT NULL)
 RETURNS TABLE (object text, was text, became text)
-LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'requeue_failed_wrapper';
 COMMENT ON FUNCTION btc_ingest.requeue_failed(interval) IS
 'Makes all failed and quarantined objects pending again, with no attempt counted.

@@ -9,10 +9,11 @@ use crate::fixtures::{LiveEdge, WARM};
 use crate::format::duration;
 use crate::results::{Results, median, percentile};
 use crate::servers::{DATABASE, Servers};
-use crate::workers::{Listener, set};
+use crate::slices::NO_SETTING;
+use crate::workers::{Listener, reset, set};
 
 /// The rows that need a [`LiveEdge`].
-pub const NEED_LIVE_EDGE: &[&str] = &["arrive", "arrive-busy"];
+pub const NEED_LIVE_EDGE: &[&str] = &["arrive", "arrive-set", "arrive-busy"];
 /// The pause between two slices. The worker waits again meanwhile, as it does when slices come every five minutes.
 const PAUSE: Duration = Duration::from_millis(30);
 
@@ -21,6 +22,19 @@ pub fn alone(bench: &Bench, results: &mut Results) {
     let Some((servers, edge)) = bench.workers.as_ref().zip(bench.live_edge.as_ref()) else { return };
     servers.reset();
     note(results, "arrive", &arrive(servers, edge, || true));
+}
+
+/// Measures the same with the setting of the command line.
+pub fn with_setting(bench: &Bench, results: &mut Results) {
+    let Some((servers, edge)) = bench.workers.as_ref().zip(bench.live_edge.as_ref()) else { return };
+    let Some((name, value)) = &bench.options.set else {
+        results.note("arrive-set", NO_SETTING);
+        return;
+    };
+    servers.reset();
+    set(servers, &format!("{name} = '{}'", value.replace('\'', "''")));
+    note(results, "arrive-set", &arrive(servers, edge, || true));
+    reset(servers, name);
 }
 
 /// Measures the arrivals while one worker of a backfill loads the day's slices.

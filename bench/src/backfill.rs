@@ -11,8 +11,15 @@ use crate::results::Results;
 use crate::servers::{DATABASE, Servers, copy_statement, timed, transaction};
 
 /// The rows that need [`Spread`].
-pub const NEED_SPREAD: &[&str] =
-    &["copy-spread", "backfill-object-1", "backfill-object-2", "backfill-chunk-1", "backfill-chunk-2"];
+pub const NEED_SPREAD: &[&str] = &[
+    "copy-spread",
+    "backfill-object-1",
+    "backfill-object-2",
+    "backfill-chunk-1",
+    "backfill-chunk-2",
+    "chart-candles",
+    "chart-ticks",
+];
 /// Workers of the backfills from near and far.
 const WORKERS: u32 = 2;
 /// Looked up by its name alone: if its arguments change, the call fails instead of being skipped as missing.

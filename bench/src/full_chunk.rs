@@ -9,7 +9,7 @@ use crate::results::Results;
 use crate::servers::{DATABASE, timed};
 
 /// The rows that need a [`FullChunk`](crate::fixtures::FullChunk).
-pub const NEED_FULL_CHUNK: &[&str] = &["slice-empty", "slice-full"];
+pub const NEED_FULL_CHUNK: &[&str] = &["slice-empty", "slice-full", "hour"];
 
 /// Loads the round's slice into the empty table, then into the full chunk.
 pub fn load_slice(bench: &Bench, results: &mut Results) {

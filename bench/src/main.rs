@@ -7,9 +7,11 @@
 // A measurement that cannot be set up stops and says where.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod answers;
 mod arrive;
 mod backfill;
 mod bench;
+mod candles;
 mod data;
 mod day;
 mod decode;

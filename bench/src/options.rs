@@ -16,6 +16,7 @@ usage: btc-ingest-bench [option value …]
   --latency N      milliseconds added to every request of the far S3 server; 30
   --full N         ticks that a chunk holds before a slice is loaded into it; 30000000
   --object-mb N    size of the object whose load is watched for memory; 1024
+  --set NAME=VALUE a setting of btc_ingest: slices-set and arrive-set are measured with it
   --out FILE       writes the results to this file as well, as Markdown
   --list           names the rows
 The server is the one that PG_CONFIG belongs to, with btc_ingest installed.";
@@ -37,6 +38,8 @@ pub struct Options {
     pub full: u64,
     /// Megabytes of the large object.
     pub object_mb: usize,
+    /// Name and value of a setting with which some rows are measured once more.
+    pub set: Option<(String, String)>,
     /// The file that the results are written to, besides standard output.
     pub out: Option<PathBuf>,
 }
@@ -52,6 +55,7 @@ impl Options {
             latency_ms: 30,
             full: 30_000_000,
             object_mb: 1024,
+            set: None,
             out: None,
         };
         while let Some(argument) = args.next()? {
@@ -63,6 +67,7 @@ impl Options {
                 Arg::Long("latency") => options.latency_ms = number(&mut args)? as u64,
                 Arg::Long("full") => options.full = number(&mut args)?.max(1) as u64,
                 Arg::Long("object-mb") => options.object_mb = number(&mut args)?.max(1),
+                Arg::Long("set") => options.set = Some(setting(&args.value()?.string()?)?),
                 Arg::Long("out") => options.out = Some(args.value()?.into()),
                 Arg::Long("list") => {
                     println!("{}", list());
@@ -95,6 +100,15 @@ fn number(args: &mut Parser) -> Result<usize, Error> {
     args.value()?.parse_with(|text| text.replace('_', "").parse::<usize>())
 }
 
+/// Reads a setting of the extension with its value.
+fn setting(text: &str) -> Result<(String, String), Error> {
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._".contains(c));
+    match text.split_once('=') {
+        Some((name, value)) if name.starts_with("btc_ingest.") && is_name(name) => Ok((name.into(), value.into())),
+        _ => Err("a setting is written as btc_ingest.NAME=VALUE".into()),
+    }
+}
+
 fn keys(text: &str) -> Result<Vec<String>, Error> {
     let keys: Vec<String> = text.split(',').map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()).collect();
     match keys.iter().find(|key| ROWS.iter().all(|row| row.key != key.as_str())) {
@@ -123,6 +137,15 @@ mod tests {
         assert!(options.wants_any(&["force"]) && options.wants("load-slices") && options.wants("drain-1"));
         assert!(!options.wants_any(&["copy", "copy-slices", "drain-2"]));
         assert!(parse(&[]).unwrap().unwrap().wants("copy"));
+    }
+
+    #[test]
+    fn a_setting_has_a_name_and_a_value() {
+        let options = parse(&["--set", "btc_ingest.time_skew_limit=5s"]).unwrap().unwrap();
+        assert_eq!(options.set, Some(("btc_ingest.time_skew_limit".into(), "5s".into())));
+        for bad in ["btc_ingest.x", "fsync=off", "btc_ingest.x; DROP=1"] {
+            assert!(parse(&["--set", bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use crate::fixtures::{Backlog, FullChunk, LiveEdge};
 use crate::options::Options;
 use crate::results::Results;
 use crate::servers::Servers;
-use crate::{arrive, backfill, day, decode, drain, full_chunk, groups, memory, python, quality, slices};
+use crate::{
+    answers, arrive, backfill, candles, day, decode, drain, full_chunk, groups, memory, python, quality, slices,
+};
 
 /// A measurement that is done once per round, and the rows that it measures.
 struct Step {
@@ -26,6 +28,9 @@ const STEPS: &[Step] = &[
     Step { rows: &["copy-slices-2"], run: |b, r| slices::copy(b, r, "copy-slices-2", 2) },
     Step { rows: &["load-slices", "force", "replay"], run: slices::load },
     Step { rows: &["slices-bare"], run: slices::load_bare },
+    Step { rows: &["slices-set"], run: slices::load_set },
+    Step { rows: &["copy-candles"], run: candles::copy },
+    Step { rows: &["load-candles", "refresh"], run: candles::load },
     Step { rows: &["copy-spread"], run: backfill::copy },
     Step { rows: &["backfill-object-1"], run: |b, r| backfill::spread(b, r, "backfill-object-1", "object", 1) },
     Step { rows: &["backfill-object-2"], run: |b, r| backfill::spread(b, r, "backfill-object-2", "object", 2) },
@@ -34,6 +39,7 @@ const STEPS: &[Step] = &[
     Step { rows: &["backfill-near", "backfill-far"], run: backfill::near_and_far },
     Step { rows: &["slice-empty", "slice-full"], run: full_chunk::load_slice },
     Step { rows: &["arrive"], run: arrive::alone },
+    Step { rows: &["arrive-set"], run: arrive::with_setting },
     Step { rows: &["arrive-busy"], run: arrive::busy },
     Step { rows: &["drain-1"], run: |b, r| drain::near(b, r, "drain-1", 1) },
     Step { rows: &["drain-2"], run: |b, r| drain::near(b, r, "drain-2", 2) },
@@ -44,6 +50,10 @@ const STEPS: &[Step] = &[
     Step { rows: &["decode"], run: decode::decode },
     Step { rows: &["verify"], run: quality::verify },
     Step { rows: &["gaps", "conditions"], run: quality::year },
+    Step { rows: &["prices", "prices-lateral"], run: answers::prices },
+    Step { rows: &["bars"], run: answers::bars },
+    Step { rows: &["hour"], run: answers::hour },
+    Step { rows: &["chart-candles", "chart-ticks"], run: candles::chart },
 ];
 
 /// Steps that take too long for every round; they run once, after the last one.
@@ -56,6 +66,15 @@ pub fn prepare(options: Options) -> Bench {
     let day = Day::make(&servers, options.ticks);
     let wants = |rows| options.wants_any(rows);
     let spread = wants(backfill::NEED_SPREAD).then(|| Spread::make(&servers, options.ticks, options.days));
+    if wants(answers::NEED_DAY) {
+        answers::make(&servers, &day.whole.copy_file, options.ticks);
+    }
+    if wants(candles::NEED_LOADED) {
+        candles::make_loaded(&servers, &day.whole.copy_file);
+    }
+    if let Some(spread) = spread.as_ref().filter(|_| wants(candles::NEED_MONTH)) {
+        candles::make_month(&servers, spread);
+    }
     let groups = wants(groups::NEED_GROUPS).then(|| groups::make(&servers, options.ticks));
     let full_chunk = wants(full_chunk::NEED_FULL_CHUNK).then(|| {
         eprintln!("filling a chunk with {} ticks", options.full);

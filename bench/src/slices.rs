@@ -9,6 +9,8 @@ use crate::servers::{copy_statement, timed};
 
 /// How often the replay of a slice is timed in one round.
 const REPLAYS: usize = 100;
+/// What is said of the rows with a setting if the command line has none.
+pub const NO_SETTING: &str = "skipped: --set names no setting";
 
 /// Measures a COPY for each slice, on `connections` connections that take turns.
 pub fn copy(bench: &Bench, results: &mut Results, key: &'static str, connections: usize) {
@@ -69,6 +71,22 @@ pub fn load_bare(bench: &Bench, results: &mut Results) {
     must_be_without_ledger(&mut client);
     bench.servers.check(&bench.day.sums, "slices-bare");
     results.add("slices-bare", seconds, bench.day.whole.ticks);
+}
+
+/// Measures the same loads with the setting of the command line.
+pub fn load_set(bench: &Bench, results: &mut Results) {
+    let Some((name, value)) = &bench.options.set else {
+        results.note("slices-set", NO_SETTING);
+        return;
+    };
+    bench.servers.reset();
+    let mut client = bench.servers.session();
+    let setting = format!("LOAD 'btc_ingest'; SET {name} = '{}'", value.replace('\'', "''"));
+    client.batch_execute(&setting).expect("a setting");
+    let seconds = load_all(bench, &mut client, "");
+    bench.servers.check(&bench.day.sums, "slices-set");
+    results.add("slices-set", seconds, bench.day.whole.ticks);
+    results.note("slices-set", format!("{name} = {value}"));
 }
 
 /// Loads all slices with these further arguments, and returns the seconds that it took.

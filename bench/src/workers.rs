@@ -38,10 +38,19 @@ impl Slice {
 
 /// Changes a setting for all sessions and workers; `setting` is `name = value`.
 pub fn set(servers: &Servers, setting: &str) {
+    alter_system(servers, &format!("SET {setting}"));
+}
+
+/// Gives a setting its default again.
+pub fn reset(servers: &Servers, name: &str) {
+    alter_system(servers, &format!("RESET {name}"));
+}
+
+fn alter_system(servers: &Servers, change: &str) {
     let mut client = servers.session();
     // One statement at a time: ALTER SYSTEM cannot run in a transaction block. The library is loaded first because it
     // defines the setting.
-    for sql in ["LOAD 'btc_ingest'", &format!("ALTER SYSTEM SET {setting}"), "SELECT pg_reload_conf()"] {
+    for sql in ["LOAD 'btc_ingest'", &format!("ALTER SYSTEM {change}"), "SELECT pg_reload_conf()"] {
         client.batch_execute(sql).expect("a setting");
     }
 }

@@ -4,6 +4,8 @@ SELECT json_build_object(
                               nullif(current_setting('session_preload_libraries'), '')),
     'session_preload', current_setting('session_preload_libraries'),
     'database', current_database(),
+    'wanted_is_there', EXISTS (SELECT FROM pg_database
+                                WHERE datname = current_setting('btc_ingest.database', true)),
     'in_recovery', pg_is_in_recovery(),
     'is_read_only', current_setting('transaction_read_only')::boolean,
     'server_version', current_setting('server_version'),

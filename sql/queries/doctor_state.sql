@@ -1,5 +1,6 @@
 -- What the ingestion's own tables say about backfills that have stopped or wait for a listing, watches whose last
--- listing failed, and loads since $1 with rows that conflicted or were rejected. $2: loads to look at.
+-- listing failed or found keys of which none fits, and loads since $1 with rows that conflicted or were rejected. $2:
+-- loads to look at.
 SELECT json_build_object(
     'backfills', (SELECT coalesce(json_agg(json_build_object(
                              'id', b.id, 'message', coalesce(b.message, 'unknown'),
@@ -23,6 +24,18 @@ SELECT json_build_object(
                  WHERE starts_with(w.source, 'watch:') AND w.state ? 'options'
                    AND coalesce((w.state #>> '{options, enabled}')::boolean, true)
                    AND w.state #> '{last, problem}' IS NOT NULL),
+    'vain', (SELECT coalesce(json_agg(json_build_object(
+                        'prefix', substr(w.source, 7), 'keys', (w.state #>> '{last, counts, passed_over}')::bigint,
+                        'end', format('SELECT btc_ingest.unwatch(%L);', substr(w.source, 7)))
+                    ORDER BY w.source), '[]')
+               FROM ingestion.stream_offsets w
+              WHERE starts_with(w.source, 'watch:') AND w.state ? 'options'
+                AND coalesce((w.state #>> '{options, enabled}')::boolean, true)
+                AND w.state #> '{last, problem}' IS NULL
+                AND (w.state #>> '{last, counts, passed_over}')::bigint > 0
+                AND w.state #> '{last, counts, passed_over}' = w.state #> '{last, counts, listed}'
+                -- Where objects were found, a listing continues behind them.
+                AND coalesce(w.state -> 'cursors', '{}') IN ('{}', 'null')),
     'differing', (SELECT json_build_object(
                              'conflicts', coalesce(sum(h.rows_conflicting), 0)::bigint,
                              'rejects', coalesce(sum(h.rows_rejected), 0)::bigint,

@@ -21,6 +21,7 @@ mod parts;
 mod reader;
 mod scan;
 mod schema;
+mod shape;
 mod span;
 mod thrift;
 mod types;

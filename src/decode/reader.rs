@@ -1,5 +1,6 @@
 //! From row groups to batches of ticks, in steps of a few thousand rows, column by column.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -35,8 +36,8 @@ pub struct DecodeSettings {
     pub max_kept_rejects: usize,
     /// The most rows of a batch.
     pub max_batch_rows: usize,
-    /// The most rows of the first batch. Each further batch may have twice as many, so that the backend, which waits
-    /// for the first one, can start soon.
+    /// The most rows of the first batch, if it is in order. Each further batch may have eight times as many, so
+    /// that the backend, which waits for the first one, can start soon.
     pub first_batch_rows: usize,
     /// A batch takes no further rows once it has this many bytes.
     pub max_batch_bytes: usize,
@@ -88,6 +89,12 @@ struct Group {
 
 /// Rows that are decoded at once. Their pages stay in memory until all columns have been read.
 const STEP: usize = 8192;
+/// How many times as many rows a batch may have as the one before. Decoding takes less than an eighth of the time that
+/// storing takes, so a batch is ready when the one before is stored.
+const GROWTH: usize = 8;
+/// The most rows of a first batch whose trade ids do not ascend. A batch is sorted as a whole: ids that come in later
+/// batches and lie among stored ones are compared with these, which costs more than to wait for a larger batch.
+const UNORDERED_ROWS: usize = 16_384;
 
 impl TickReader {
     /// Makes the reader. Nothing is fetched yet.
@@ -114,7 +121,7 @@ impl TickReader {
             levels,
             symbol: options.symbol.clone(),
             budget: Budget::new((settings.memory_limit / 8).saturating_mul(share)),
-            step: STEP.min(settings.max_batch_rows.max(1)),
+            step: STEP,
             batch_rows: settings.first_batch_rows,
             settings,
             next_group: 0,
@@ -131,7 +138,7 @@ impl TickReader {
             return Err(error.clone());
         }
         let batch = self.batch(symbols, cancelled).map_err(|error| self.with_enough_memory(error));
-        self.batch_rows = self.batch_rows.saturating_mul(2).min(self.settings.max_batch_rows);
+        self.batch_rows = self.batch_rows.saturating_mul(GROWTH).min(self.settings.max_batch_rows);
         if let Err(error) = &batch {
             self.failed = Some(error.clone());
             self.open = None;
@@ -149,6 +156,9 @@ impl TickReader {
             let rows = self.due()?;
             if rows == 0 {
                 return Ok((read > 0).then_some(decoded));
+            }
+            if read + rows > self.batch_rows && self.batch_rows < UNORDERED_ROWS && !ascend(&decoded.ticks) {
+                self.batch_rows = UNORDERED_ROWS.min(self.settings.max_batch_rows);
             }
             let full = read + rows > self.batch_rows || size(&decoded.ticks) >= self.settings.max_batch_bytes;
             if read > 0 && full {
@@ -182,10 +192,20 @@ impl TickReader {
         }
     }
 
+    /// Returns the rows of a step in a row group.
+    fn step_of(&self, index: usize, rows: u64) -> usize {
+        let most = self.settings.max_batch_rows.max(1);
+        // The backend waits for the first step. In a large row group, small steps would cost more than they save.
+        let step =
+            if index == 0 && rows <= most as u64 { STEP.min(self.settings.first_batch_rows.max(1)) } else { STEP };
+        step.min(most)
+    }
+
     fn group(&mut self, index: usize) -> Result<Group> {
         let mut streams = self.groups.next().unwrap_or_default().into_iter();
+        let rows_left = self.meta.metadata().row_group(index).num_rows() as u64;
+        self.step = self.step_of(index, rows_left);
         let group = self.meta.metadata().row_group(index);
-        let rows_left = group.num_rows() as u64;
         let mut chunks = [const { None }; 9];
         for tick in Tick::ALL {
             let (Some(column), Some(levels)) = (self.mapping.column(tick), &self.levels[tick as usize]) else {
@@ -299,6 +319,16 @@ impl TickReader {
             ..TickBatch::default()
         }
     }
+}
+
+/// Returns whether the trade ids of each symbol ascend.
+fn ascend(ticks: &TickBatch) -> bool {
+    let mut last = HashMap::new();
+    ticks
+        .symbol
+        .iter()
+        .zip(&ticks.trade_id)
+        .all(|(symbol, id)| last.insert(*symbol, *id).is_none_or(|last| last <= *id))
 }
 
 /// Returns the memory that a batch takes.

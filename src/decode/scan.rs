@@ -2,9 +2,11 @@
 //!
 //! Kept although the crate (60.1) parses the footer as well. The crate does not report encryption without its feature
 //! of that name. It recurses as deep as the schema. It compares a list's count with the remaining bytes only, and one
-//! byte of footer can become a kilobyte in memory.
+//! byte of footer can become a kilobyte in memory. Where it skips a list of booleans, it passes over no byte, but
+//! counts to the end of the list, which may be billions.
 
 use super::damage::damaged;
+use super::shape;
 use super::thrift::{Compact, Field, Stop, kind};
 use crate::error::{Error, Result};
 
@@ -21,13 +23,16 @@ const ELEMENT_BYTES: u64 = 512;
 pub(super) struct FooterScan {
     elements: u64,
     chunks: u64,
+    /// What other lists take.
+    lists: u64,
     encryption: Option<&'static str>,
 }
 
 impl FooterScan {
     /// Returns the most bytes that the decoded metadata takes, without the texts in it.
     pub fn decoded_size(&self) -> u64 {
-        self.elements.saturating_mul(ELEMENT_BYTES).saturating_add(self.chunks.saturating_mul(CHUNK_BYTES))
+        let elements = self.elements.saturating_mul(ELEMENT_BYTES);
+        elements.saturating_add(self.chunks.saturating_mul(CHUNK_BYTES)).saturating_add(self.lists)
     }
 }
 
@@ -47,13 +52,15 @@ pub(super) fn scan(footer: &[u8]) -> Result<FooterScan> {
         }
         (_, other) => input.skip(other),
     });
-    walked.map_err(|stop| match stop {
+    let refused = |stop| match stop {
         Stop::Incomplete => damaged("the footer ends early"),
         Stop::Malformed(why) => damaged(format!("the footer is malformed: {why}")),
-    })?;
+    };
+    walked.map_err(refused)?;
     if let Some(what) = found.encryption {
         return Err(Error::Encrypted { what: what.into() });
     }
+    found.lists = shape::check(footer).map_err(refused)?;
     check_schema(&schema)?;
     found.elements = schema.len() as u64;
     Ok(found)

@@ -138,9 +138,13 @@ impl<'a> Compact<'a> {
         }
     }
 
-    /// Skips one element of a list or map. There a boolean takes a byte, but in a field it takes none.
+    /// Skips one element of a list or map. A boolean takes a byte there, but none in a field, and readers differ in
+    /// that: the parquet crate would go on at another byte. No header of Parquet has such a list.
     fn skip_element(&mut self, kind: u8, depth: u32) -> Read<()> {
-        if matches!(kind, kind::TRUE | kind::FALSE) { self.advance(1) } else { self.skip_at(kind, depth + 1) }
+        match kind {
+            kind::TRUE | kind::FALSE => Err(Stop::Malformed("a list holds booleans")),
+            _ => self.skip_at(kind, depth + 1),
+        }
     }
 
     fn byte(&mut self) -> Read<u8> {
@@ -191,6 +195,14 @@ mod tests {
     fn lists_nested_without_end_are_refused() {
         let bytes = vec![0x19; 1000];
         assert!(matches!(Compact::new(&bytes).fields(|c, f| c.skip(f.kind)), Err(Stop::Malformed(_))));
+    }
+
+    #[test]
+    fn a_list_of_booleans_is_refused() {
+        // Field 1: a list of one boolean; a set; a map of integers to booleans.
+        for bytes in [&[0x19, 0x11, 0x01, 0x00][..], &[0x1a, 0x12, 0x02, 0x00], &[0x1b, 0x01, 0x51, 0x02, 0x01, 0x00]] {
+            assert!(matches!(Compact::new(bytes).fields(|c, f| c.skip(f.kind)), Err(Stop::Malformed(_))));
+        }
     }
 
     #[test]

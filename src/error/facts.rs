@@ -47,7 +47,9 @@ facts! {
         Some("Check the key, or wait until its producer has uploaded it.");
     Error::AccessDenied { .. } => "S3005", Useless,
         Some("The server's role needs s3:GetObject on the key and s3:ListBucket on the bucket; the VPC endpoint's \
-              policy must allow both. SELECT * FROM btc_ingest.doctor() shows which credentials are used.");
+              policy must allow both. SELECT * FROM btc_ingest.doctor() shows which credentials are used. For \
+              SignatureDoesNotMatch and InvalidAccessKeyId, correct the keys in the server's environment, and restart \
+              the server.");
     Error::WrongRegion { .. } => "S3006", Useless,
         Some("Set btc_ingest.s3_region to the bucket's region.");
     Error::Unreachable { .. } => "S3007", MayHelp,

@@ -1,7 +1,7 @@
 //! Fetch, decode, encode: the steps of one load that run beside the backend while it inserts.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,9 +32,10 @@ const FIRST_GET: u64 = 1 << 20;
 const TAIL: u64 = 64 << 10;
 /// Rows per batch if memory allows. A batch is large because it may cost a subtransaction.
 const BATCH_ROWS: usize = 65_536;
-/// Rows of the first batch. The backend should not wait for a large batch, and a usual object should fit into one
-/// batch.
-const FIRST_BATCH_ROWS: usize = 16_384;
+/// Rows of the first batch, for which the backend waits.
+const FIRST_BATCH_ROWS: usize = 2048;
+/// How long a connection serves the loads that follow. Files of AWS's configuration may be written anew meanwhile.
+const REUSED: Duration = Duration::from_secs(60);
 
 /// The limits of a load.
 #[derive(Debug, Clone, Copy)]
@@ -158,8 +159,18 @@ enum Found {
 
 /// Fetches, decodes and encodes one object. This is the work of a `Background` thread.
 pub fn run(job: &Job, io: &Io, events: &Events<LoadEvent>) -> Result<()> {
-    let connection = io.wait(connect(&job.s3))?;
-    load(job, &connection, None, &BufferPool::default(), io, events)
+    static LAST: Mutex<Option<(Connection, Instant)>> = Mutex::new(None);
+    let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let usable = |(connection, made): &(Connection, Instant)| connection.settings == job.s3 && made.elapsed() < REUSED;
+    let known = last().take().filter(usable);
+    let (connection, made) = match known {
+        Some((connection, made)) => (io.wait(async { Ok(connection.reused().await) })?, made),
+        None => (io.wait(connect(&job.s3))?, Instant::now()),
+    };
+    load(job, &connection, None, &BufferPool::default(), io, events)?;
+    // After an error, the next load reads AWS's configuration again.
+    *last() = Some((connection, made));
+    Ok(())
 }
 
 /// Fetches, decodes and encodes one object over an open connection. `prefetched` is the prefetch of a small object's

@@ -49,18 +49,20 @@ impl CanonicalTick<'_> {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(self.flags());
-        out.extend(self.trade_id.to_be_bytes());
-        out.extend(self.event_time.to_be_bytes());
-        out.extend(self.trade_time.unwrap_or(0).to_be_bytes());
-        out.extend(self.price.unwrap_or(0).to_be_bytes());
+        let mut head = [0; 47];
+        head[0] = self.flags();
+        head[1..9].copy_from_slice(&self.trade_id.to_be_bytes());
+        head[9..17].copy_from_slice(&self.event_time.to_be_bytes());
+        head[17..25].copy_from_slice(&self.trade_time.unwrap_or(0).to_be_bytes());
+        head[25..33].copy_from_slice(&self.price.unwrap_or(0).to_be_bytes());
         // 96 bits hold every quantity, and with them a usual tick fits into one block of SHA-256.
-        out.extend(&self.quantity.unwrap_or(0).to_be_bytes()[4..]);
-        out.extend((self.symbol.len() as u16).to_be_bytes());
-        out.extend(self.symbol);
+        head[33..45].copy_from_slice(&self.quantity.unwrap_or(0).to_be_bytes()[4..]);
+        head[45..].copy_from_slice(&(self.symbol.len() as u16).to_be_bytes());
+        out.extend_from_slice(&head);
+        out.extend_from_slice(self.symbol);
         for text in [self.buyer_order_id, self.seller_order_id].into_iter().flatten() {
-            out.extend((text.len() as u32).to_be_bytes());
-            out.extend(text);
+            out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+            out.extend_from_slice(text);
         }
     }
 

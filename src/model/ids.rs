@@ -85,6 +85,15 @@ pub struct IdSet {
 impl IdSet {
     /// Adds the ids from `first` to `last`.
     pub fn insert(&mut self, mut first: i64, mut last: i64) {
+        // Slices mostly come one after another, and then the last range grows.
+        if let Some(mut range) = self.ranges.last_entry()
+            && *range.key() <= first
+            && first <= range.get().saturating_add(1)
+        {
+            let end = last.max(*range.get());
+            range.insert(end);
+            return;
+        }
         // From the last range that begins at or before the end of the new one, backwards, while they touch it.
         while let Some((&begin, &end)) = self.ranges.range(..=last.saturating_add(1)).next_back() {
             if end.saturating_add(1) < first {
@@ -111,6 +120,21 @@ impl IdSet {
     }
 }
 
+/// Returns the first and the last id of each range in the text of an int8multirange. Returns `None` for other texts.
+pub fn ranges_of(text: &str) -> Option<Vec<(i64, i64)>> {
+    let inner = text.strip_prefix('{')?.strip_suffix('}')?;
+    if inner.is_empty() {
+        return Some(Vec::new());
+    }
+    let range = |text: &str| {
+        let (first, end) = text.strip_prefix('[')?.split_once(',')?;
+        // The highest number has none behind it.
+        let last = if end.is_empty() { i64::MAX } else { end.parse::<i64>().ok()?.checked_sub(1)? };
+        Some((first.parse().ok()?, last))
+    };
+    inner.strip_suffix(')')?.split("),").map(range).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +157,16 @@ mod tests {
             text(&set(&[i64::MIN, i64::MAX])),
             "{[-9223372036854775808,-9223372036854775807),[9223372036854775807,)}"
         );
+    }
+
+    #[test]
+    fn the_text_of_a_set_is_read_back() {
+        for ids in [set(&[]), set(&[7]), set(&[1, 2, 2, 3, 5, 7, 8]), set(&[i64::MIN, -3, i64::MAX])] {
+            assert_eq!(ranges_of(&text(&ids)), Some(ids.ranges.clone()));
+        }
+        for other in ["", "{", "[1,2)", "{[1,2]}", "{(1,2)}", "{[1,2),}", "{[a,2)}", "{[,2)}"] {
+            assert_eq!(ranges_of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -25,6 +25,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Returns the connection for another load, whose credentials are renewed as those of a new connection are.
+    pub async fn reused(self) -> Self {
+        self.credentials.allow_renewal().await;
+        self
+    }
+
     /// Sends a request. If S3 refuses its credentials and the source has others by now, sends it once more.
     pub async fn send<T, E, F>(
         &self,

@@ -70,6 +70,11 @@ impl CurrentCredentials {
         Ok(state.current.clone())
     }
 
+    /// Lets the next refusal fetch credentials, however shortly before they were fetched for one.
+    pub async fn allow_renewal(&self) {
+        self.state.lock().await.renewed = None;
+    }
+
     /// Fetches credentials because S3 has refused these. Returns whether the next request uses others.
     pub async fn renew(&self, refused: &Credentials) -> bool {
         let mut state = self.state.lock().await;

@@ -7,6 +7,7 @@ mod answers_fixture;
 mod appended;
 mod candles;
 mod cookbook;
+mod dashboards;
 mod duckdb;
 mod embedding;
 mod owners;

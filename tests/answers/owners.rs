@@ -97,3 +97,25 @@ fn an_aggregate_of_another_role_that_took_the_name_is_not_refreshed_by_a_superus
     assert_eq!(fixture.number(windows), 0);
     fixture.run("CALL btc_ingest.refresh_candles()");
 }
+
+/// The functions read the values of a row as they are stored. One of another type would be taken for a pointer.
+#[test]
+fn a_column_whose_type_the_owner_has_changed_is_refused_and_ends_no_process() {
+    let mut fixture = AnswersFixture::new();
+    let uri = fixture.put("a", &ticks(1, 300));
+    fixture.run(&format!("SELECT btc_ingest.load_s3_slice('{uri}')"));
+    let verify = format!("SELECT * FROM btc_ingest.verify('{uri}')");
+    let prices = "SELECT * FROM btc_ingest.prices_at('BTCUSDT', ARRAY['2024-08-08 12:01Z'::timestamptz])";
+    let bars = "SELECT * FROM btc_ingest.bars('BTCUSDT', '2024-08-08', '2024-08-09', 'tick', 10)";
+    for (change, questions) in [
+        ("buyer_order_id TYPE bigint USING 4611686018427387905", vec![verify.as_str()]),
+        ("price TYPE double precision", vec![verify.as_str(), prices, bars]),
+    ] {
+        fixture.run(&format!("ALTER TABLE market_data.btc_ticks ALTER {change}"));
+        for question in questions {
+            let refusal = fixture.refused(question, "TK009");
+            assert!(refusal.message.contains("has another type"), "{change}, {question}: {refusal:?}");
+            assert_eq!(fixture.number("SELECT 1::bigint"), 1, "{change}, {question}");
+        }
+    }
+}

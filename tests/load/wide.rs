@@ -96,6 +96,26 @@ fn two_far_ticks_count_the_chunks_between_them_only_if_these_exist() {
 }
 
 #[test]
+fn chunks_of_further_dimensions_are_counted() {
+    let server = small();
+    let db = server.db();
+    let mut client = session(&db);
+    execute(&mut client, "SELECT add_dimension('market_data.btc_ticks', 'symbol', number_partitions => 4)");
+    // Enough symbols that each partition gets one.
+    let weeks = |first: i64, symbols: std::ops::Range<i64>| -> Vec<Tick> {
+        symbols.flat_map(|n| weekly(&format!("S{n:02}USDT"), first, "1990-01-07T00:00:00Z", 70)).collect()
+    };
+    let far = put(server, &db, "far.parquet", &weeks(1, 0..16));
+    beside_others(&db, || {
+        let refusal = refused(&mut client, &far, "", "TK033");
+        assert!(refusal.message.contains("reach over 280 chunks, from 1990-01-0"), "{refusal:?}");
+    });
+    let near: Vec<Tick> = weeks(1, 0..16).into_iter().filter(|tick| tick.trade_id <= 20).collect();
+    loaded(&mut client, &put(server, &db, "near.parquet", &near), "");
+    must_hold(&mut client, &near);
+}
+
+#[test]
 fn loads_that_take_many_locks_wait_for_each_other_and_no_other_load_waits() {
     let server = small();
     let db = server.db();

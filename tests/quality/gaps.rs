@@ -215,6 +215,21 @@ fn listeners_are_told_of_new_gaps() {
 }
 
 #[test]
+fn doctor_fails_from_one_open_gap_more_than_the_setting_allows() {
+    let mut fixture = QualityFixture::new();
+    let line = "SELECT concat_ws(' ', ok, detail, hint IS NOT NULL) FROM btc_ingest.doctor() WHERE name = 'gaps'";
+    assert_eq!(fixture.text(line), "t none is open f");
+    fixture.load("a", &ids(&[1..=10, 21..=30, 32..=40]));
+    fixture.run("SET btc_ingest.max_open_gaps = 2");
+    assert_eq!(fixture.text(line), "t 2 gaps are open, 11 trade ids are missing t");
+    fixture.run("SET btc_ingest.max_open_gaps = 1");
+    assert_eq!(fixture.text(line), "f 2 gaps are open, 11 trade ids are missing t");
+    // A gap with a reason counts no more.
+    fixture.run("SELECT btc_ingest.explain_gap('BTCUSDT', 31, 31, 'maintenance')");
+    assert_eq!(fixture.text(line), "t 1 gaps are open, 10 trade ids are missing t");
+}
+
+#[test]
 fn a_reloaded_slice_has_the_ids_of_its_objects_as_they_are_now() {
     let mut fixture = QualityFixture::new();
     fixture.load("a", &ids(&[1..=300]));

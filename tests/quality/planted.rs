@@ -1,11 +1,13 @@
 //! What is planted is found, each exactly once and nothing else, in any order of the loads.
 
+use btc_ingest_kit::cluster::try_client;
 use btc_ingest_kit::fixture::backfill::BackfillFixture;
-use btc_ingest_kit::fixture::chunks::chunk_fixture;
+use btc_ingest_kit::fixture::chunks::{chunk_fixture, chunk_fixture_alone};
 use btc_ingest_kit::fixture::{ServerFixture, loaded};
 use btc_ingest_kit::sql::{Session, execute, number, texts};
 use btc_ingest_kit::ticks::Random;
-use btc_ingest_kit::{ParquetFile, TestDb};
+use btc_ingest_kit::wait::{SOON, wait_for};
+use btc_ingest_kit::{Fault, FaultProxy, ParquetFile, TestDb, When};
 use postgres::Client;
 
 use crate::planted_fixture::{HOLES, Object, Planted, shuffle};
@@ -92,11 +94,52 @@ fn put(fixture: &BackfillFixture, objects: &[Object]) {
     }
 }
 
+/// Takes up to `most` of the objects that are left, stores them, and loads what is new in mode chunk.
+fn build(fixture: &BackfillFixture, left: &mut Vec<&Object>, most: usize) {
+    left.drain(..most.min(left.len())).for_each(|object| put(fixture, std::slice::from_ref(object)));
+    fixture.done(&[fixture.prefix("planted/")], "mode => 'chunk'");
+}
+
 #[test]
-fn chunks_that_are_built_as_a_whole_have_the_same_gaps() {
-    let Some(mut fixture) = chunk_fixture() else { return };
+fn chunks_that_are_built_as_a_whole_have_the_same_gaps_in_any_order() {
     let planted = Planted::new(9);
+    let mut conditions: Option<Vec<String>> = None;
+    for seed in 1..=10 {
+        let Some(mut fixture) = chunk_fixture() else { return };
+        let mut random = Random(seed);
+        // A chunk is built of what is there at first. What comes later finds it built.
+        let mut left: Vec<&Object> = planted.first.iter().collect();
+        shuffle(&mut left, &mut random);
+        let first = 1 + random.below(left.len() as u64) as usize;
+        build(&fixture, &mut left, first);
+        build(&fixture, &mut left, usize::MAX);
+        build(&fixture, &mut planted.replaced.iter().collect(), usize::MAX);
+        assert_eq!(sorted(fixture.texts(GAPS)), planted.before(), "order {seed}");
+        fixture.run("SELECT btc_ingest.report_gaps()");
+        fixture.run(&planted.explanations());
+        build(&fixture, &mut planted.late.iter().collect(), usize::MAX);
+        assert_eq!(sorted(fixture.texts(GAPS)), planted.after(), "order {seed}");
+        let found = fixture.texts(CONDITIONS);
+        assert_eq!(conditions.get_or_insert_with(|| found.clone()), &found, "order {seed}");
+    }
+}
+
+#[test]
+fn a_crash_while_a_chunk_is_built_changes_nothing() {
+    let Some(mut fixture) = chunk_fixture_alone() else { return };
+    let planted = Planted::new(10);
     put(&fixture, &planted.first);
+    let proxy = FaultProxy::before(&fixture.server.s3);
+    fixture.through(&proxy);
+    proxy.on(When::get().key("SOLUSDT-4."), Fault::Hang);
+    let call = fixture.begin(&[fixture.prefix("planted/")], "mode => 'chunk', parallel => 1");
+    proxy.wait_until_stalled(SOON);
+    fixture.server.cluster.kill();
+    assert!(call.join().unwrap().refusal.is_some());
+    proxy.clear();
+    proxy.release();
+    fixture.server.cluster.start();
+    fixture.client = wait_for("the server", SOON, || try_client(&fixture.db.connection_string()));
     let prefixes = [fixture.prefix("planted/")];
     fixture.done(&prefixes, "mode => 'chunk'");
     put(&fixture, &planted.replaced);

@@ -279,6 +279,10 @@ fn a_registration_by_call_is_told_which_limit_it_exceeds() {
         ("E'A\\x07', '2024-01-01'", "asset holds a control"),
         ("'A', 'infinity'", "before 1970 or after 2199"),
         ("'A', '1969-12-31 00:00:00+00'", "before 1970 or after 2199"),
+        ("repeat('A', 10000), '2024-01-01'", "asset is longer"),
+        ("'A', '2024-01-01', (repeat('{\"a\":', 40) || '1' || repeat('}', 40))::jsonb", "nested more than 32 deep"),
+        ("'A', '2024-01-01', '{\"etag\": \"a\\u0001b\"}'", "etag holds a control"),
+        ("'A', '2024-01-01', '{\"x\": 1e301}'", "beyond 1e300"),
     ] {
         let sql = format!("SELECT * FROM btc_ingest.register_s3_slice('s3://landing/a.parquet', {arguments})");
         let error = queue.client.batch_execute(&sql).expect_err(&sql);

@@ -16,6 +16,7 @@ mod registrations;
 mod replicated;
 mod retries;
 mod s3_down;
+mod sqlstates;
 mod sweep;
 mod wide;
 mod worker;

@@ -1,5 +1,7 @@
 //! Workers: what wakes them, what they say and show, and what they notice without a restart.
 
+use std::time::Duration;
+
 use btc_ingest_kit::fixture::BUCKET;
 use btc_ingest_kit::sql::Session;
 use btc_ingest_kit::wait::{wait_for, wait_until};
@@ -7,6 +9,9 @@ use btc_ingest_kit::{Fault, FaultProxy, When};
 use postgres::fallible_iterator::FallibleIterator;
 
 use crate::queue_fixture::{QueueFixture, SOON, Slice, TICKS, bucket, register, s3, text, try_register};
+
+/// The scheduler looks for gaps once a minute at least.
+const LATER: Duration = Duration::from_secs(90);
 
 #[test]
 fn a_row_of_the_documented_columns_alone_is_loaded_at_its_commit() {
@@ -104,6 +109,19 @@ fn a_listening_session_hears_asset_bucket_and_rows_of_every_slice() {
     heard.sort();
     let said = |asset, n| format!(r#"{{"asset" : "{asset}", "bucket" : "{}", "rows" : {TICKS}}}"#, bucket(n));
     assert_eq!(heard, [said("BTCUSDT", 0), said("ETHUSDT", 7)]);
+}
+
+#[test]
+fn listeners_are_told_of_new_gaps_without_a_call() {
+    let mut queue = QueueFixture::new();
+    let mut listener = queue.session();
+    listener.batch_execute("LISTEN btc_ingest_gaps").unwrap();
+    let slices = [queue.register_slices("BTCUSDT", 0..1), queue.register_slices("BTCUSDT", 2..3)].concat();
+    queue.wait_loaded(&slices);
+    // A new scheduler looks for gaps at once, the old one once a minute.
+    queue.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'btc_ingest scheduler'");
+    let told = listener.notifications().timeout_iter(LATER).next().unwrap().expect("a notification");
+    assert_eq!(told.payload(), format!(r#"{{"asset" : "BTCUSDT", "gaps" : 1, "missing" : {TICKS}}}"#));
 }
 
 #[test]

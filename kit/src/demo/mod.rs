@@ -122,7 +122,7 @@ pub fn up() -> Result<(), String> {
 
     println!("\nUp after {:.1} s. Go on with:\n", start.elapsed().as_secs_f64());
     println!("    psql -h 127.0.0.1 -p {} -U postgres {DATABASE}\n    make demo-down", cluster.port());
-    println!("\nQueries to try: docs/use/cookbook.md");
+    println!("\nQueries to try: docs/use/cookbook.md\nDashboards for Grafana: docs/use/dashboards.md");
     undo.not_needed();
     Ok(())
 }

@@ -83,6 +83,32 @@ fn what_is_no_parquet_file_says_so() {
     assert!(matches!(footer(b"PAR1........PARE"), Err(Error::Encrypted { .. })));
 }
 
+/// A footer of as many empty keys. Each takes three bytes here, and 48 in memory.
+fn footer_of_keys(count: u32) -> Vec<u8> {
+    // Version, a schema of one element, rows, row groups.
+    let mut bytes = b"PAR1\x15\x02\x19\x1c\x48\x01r\x00\x16\x00\x19\x0c\x19\xfc".to_vec();
+    let mut left = count;
+    while left >= 0x80 {
+        bytes.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    bytes.push(left as u8);
+    (0..count).for_each(|_| bytes.extend([0x18, 0, 0]));
+    bytes.push(0);
+    let len = bytes.len() as u32 - 4;
+    bytes.extend(len.to_le_bytes());
+    bytes.extend(b"PAR1");
+    bytes
+}
+
+#[test]
+fn a_footer_of_many_small_texts_is_refused_before_it_is_decoded() {
+    let limit = 4 << 20;
+    let read = |count| read_footer(&MemorySource(footer_of_keys(count).into()), None, limit);
+    assert_eq!(read(1_000).unwrap().rows(), 0);
+    assert!(matches!(read(100_000), Err(Error::TooLarge { .. })));
+}
+
 #[test]
 fn a_footer_larger_than_its_share_is_refused() {
     let file = write(ticks(10));

@@ -188,6 +188,24 @@ fn batches_span_row_groups_and_keep_their_limits() {
 }
 
 #[test]
+fn a_first_batch_is_small_if_its_ids_ascend() {
+    let lens = |columns| {
+        let limits = DecodeSettings { first_batch_rows: 2048, ..settings() };
+        let (batches, _) = read_with(write(columns), &LoadOptions::default(), limits).unwrap();
+        batches.iter().map(|batch| batch.ticks.len()).collect::<Vec<_>>()
+    };
+    let ids = |ids: Vec<i64>| with(ticks(20_000), "trade_id", array(Int64Array::from(ids)));
+    assert_eq!(lens(ticks(20_000)), [2048, 16_384, 1568]);
+    assert_eq!(lens(ids((0..20_000).rev().collect())), [16_384, 3616]);
+    // The ids of two symbols are two sequences.
+    let symbols: Vec<&str> = (0..20_000).map(|i| ["A", "B"][i % 2]).collect();
+    let two = with(ids((0..20_000).map(|i| i / 2).collect()), "symbol", array(StringArray::from(symbols)));
+    assert_eq!(lens(two), [2048, 16_384, 1568]);
+    // A large row group is read in large steps.
+    assert_eq!(lens(ticks(70_000)), [8192, 16_384, 45_424]);
+}
+
+#[test]
 fn a_file_without_rows_gives_nothing() {
     let (batches, _) = read_with(write(ticks(0)), &LoadOptions::default(), settings()).unwrap();
     assert!(batches.is_empty());

@@ -31,7 +31,7 @@ struct Archive {
 /// Checks the archiver.
 pub fn checks() -> Result<Vec<Check>> {
     const NAME: &str = "WAL archive";
-    let found: Archive = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_archive"), &[]))?;
+    let found: Archive = Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_archive"), &[]))?;
     if found.mode == "off" {
         return Ok(vec![Check::good(NAME, "archive_mode = off")]);
     }

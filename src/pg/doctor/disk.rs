@@ -25,7 +25,8 @@ struct Tablespace {
 
 /// Checks each directory.
 pub fn checks() -> Result<Vec<Check>> {
-    let tablespaces: Vec<Tablespace> = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_disks"), &[]))?;
+    let tablespaces: Vec<Tablespace> =
+        Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_disks"), &[]))?;
     // A server process runs in the data directory.
     let mut checks = vec![check(".", "data directory")];
     if std::fs::symlink_metadata("pg_wal").is_ok_and(|wal| wal.is_symlink()) {

@@ -71,7 +71,10 @@ fn quarantined(found: &Quarantined) -> Check {
         "SELECT r.* FROM btc_ingest.failures f CROSS JOIN LATERAL btc_ingest.retry(f.uri) r \
           WHERE f.status = 'quarantined' AND f.sqlstate = '{code}';"
     );
-    let remark = format!("Fix the cause first: docs/use/errors.md, {sqlstate}. Or give them up: btc_ingest.skip(uri).");
+    let remark = format!(
+        "Fix the cause first: docs/use/errors.md, {sqlstate}. Or give it up: SELECT * FROM btc_ingest.skip('{}');",
+        example.replace('\'', "''")
+    );
     Check::bad("quarantined", detail, Hint::run(fix).then(remark))
 }
 

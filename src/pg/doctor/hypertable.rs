@@ -61,7 +61,7 @@ struct MissingIndex {
 
 /// Checks dimension, chunk interval and policies.
 pub fn checks() -> Result<Vec<Check>> {
-    let found: Hypertable = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_hypertable"), &[]))?;
+    let found: Hypertable = Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_hypertable"), &[]))?;
     let mut checks = vec![dimension(&found), interval(&found), compression(&found), retention(&found)];
     checks.extend(found.not_refreshed.as_ref().map(|why| aggregates(why)));
     Ok(checks)

@@ -19,6 +19,8 @@ pub struct Server {
     session_preload: String,
     /// The name of the current database.
     pub database: String,
+    /// Whether the database of `btc_ingest.database` exists.
+    pub wanted_is_there: bool,
     /// Whether the server is a standby.
     pub in_recovery: bool,
     /// Whether the transaction takes no writes, as on every standby.
@@ -45,7 +47,7 @@ pub struct Server {
 impl Server {
     /// Reads the facts.
     pub fn read() -> Result<Server> {
-        Spi::connect_mut(|client| spi::fetch(client, statement!("doctor"), &[]))
+        Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor"), &[]))
     }
 
     /// Returns whether TimescaleDB is the Community edition.

@@ -58,8 +58,8 @@ struct Wanted {
 /// Checks the jobs.
 pub fn checks(server: &Server) -> Result<Vec<Check>> {
     // The extension's owner sees all jobs; only the owner of the tables reads them.
-    let found: Jobs = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_jobs"), &[]))?;
-    let wanted: Vec<Wanted> = as_reading_owner(|client| spi::fetch(client, statement!("doctor_wanted"), &[]))?;
+    let found: Jobs = Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_jobs"), &[]))?;
+    let wanted: Vec<Wanted> = as_reading_owner(|client| spi::fetch_kept(client, statement!("doctor_wanted"), &[]))?;
     let mut checks: Vec<Check> = wanted.iter().flat_map(|wanted| absent(wanted, &found, server)).collect();
     let scheduled = found.jobs.iter().filter(|job| job.scheduled);
     if found.schedulers == 0 && scheduled.clone().count() > 0 {

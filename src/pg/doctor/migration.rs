@@ -25,7 +25,7 @@ struct Migration {
 }
 
 fn read() -> Result<Migration> {
-    Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_migration"), &[]))
+    Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_migration"), &[]))
 }
 
 /// Says whether `migrate()` refuses the tables.

@@ -59,7 +59,7 @@ struct Queue {
 /// Checks the pause and the queue.
 pub fn checks() -> Result<Vec<Check>> {
     // The extension's owner sees all processes; only the owner of the tables reads them.
-    let loaders: Loaders = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_hands"), &[]))?;
+    let loaders: Loaders = Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_hands"), &[]))?;
     let queue: Queue = as_reading_owner(|client| spi::fetch(client, statement!("doctor_queue"), &[LOOK_AT.into()]))?;
     Ok(vec![waiting(&queue, &loaders)])
 }

@@ -18,6 +18,7 @@ struct State {
     /// Those that wait until their prefix can be listed again.
     listings: Vec<Backfill>,
     watches: Vec<Watch>,
+    vain: Vec<Vain>,
     differing: Differing,
 }
 
@@ -43,6 +44,15 @@ struct Watch {
     again: String,
 }
 
+/// A watch whose listing finds keys, but no object.
+#[derive(Deserialize)]
+struct Vain {
+    prefix: String,
+    keys: i64,
+    /// The statement that ends it.
+    end: String,
+}
+
 /// Loads with rows that conflicted or were rejected.
 #[derive(Deserialize)]
 struct Differing {
@@ -66,7 +76,8 @@ pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
         checks.push(Check::good("backfills", "none has stopped or waits for a listing"));
     }
     checks.extend(found.watches.iter().map(failing));
-    if found.watches.is_empty() {
+    checks.extend(found.vain.iter().map(in_vain));
+    if found.watches.is_empty() && found.vain.is_empty() {
         checks.push(Check::good("watches", "no listing fails"));
     }
     checks.push(differing(&found.differing));
@@ -95,6 +106,13 @@ fn failing(watch: &Watch) -> Check {
         text(&watch.sqlstate)
     );
     Check::bad("watches", detail, Hint::run(&watch.again).then(remark))
+}
+
+fn in_vain(watch: &Vain) -> Check {
+    let Vain { prefix, keys, end } = watch;
+    let detail = format!("{prefix} finds no object: none of its {keys} keys matches the pattern and is a Parquet file");
+    let remark = "Then watch() a pattern that fits the keys, or the folder that holds them: docs/use/discovery.md.";
+    Check::bad("watches", detail, Hint::run(end).then(remark))
 }
 
 fn differing(found: &Differing) -> Check {

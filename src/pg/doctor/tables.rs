@@ -39,7 +39,7 @@ pub fn checks(server: &Server) -> Result<Vec<Check>> {
 /// Checks the triggers of the registry and of the slices.
 pub fn triggers() -> Result<Vec<Check>> {
     const NAME: &str = "triggers";
-    let fix: Option<String> = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_triggers"), &[]))?;
+    let fix: Option<String> = Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_triggers"), &[]))?;
     Ok(vec![match fix {
         None => Check::good(NAME, "those of landing.raw_blobs_5m and ingestion.object_slices are there and enabled"),
         Some(fix) => {
@@ -69,7 +69,7 @@ struct Privileges {
 /// Checks that the extension's roles have the privileges that CREATE EXTENSION gave them.
 pub fn privileges() -> Result<Vec<Check>> {
     const NAME: &str = "privileges";
-    let found: Privileges = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_privileges"), &[]))?;
+    let found: Privileges = Spi::connect_mut(|client| spi::fetch_kept(client, statement!("doctor_privileges"), &[]))?;
     let mut checks = Vec::new();
     if let Some(roles) = &found.no_role {
         let fix = Hint::run("DROP EXTENSION btc_ingest; CREATE EXTENSION btc_ingest;");

@@ -22,6 +22,10 @@ pub fn checks(server: &Server) -> Vec<Check> {
         };
         return vec![running, room(server)];
     }
+    if let (true, Some(missing), false) = (preloaded, &wanted, server.wanted_is_there) {
+        let detail = format!("none: btc_ingest.database is {missing:?}, and there is no such database");
+        return vec![Check::bad("workers", detail, Hint::run(set("btc_ingest.database", &server.database)))];
+    }
     let why = match (preloaded, wanted) {
         (false, _) => "none: btc_ingest is not preloaded".to_owned(),
         (_, None) => "none: btc_ingest.database is empty".to_owned(),

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pgrx::datum::DatumWithOid;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient};
+use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
 use super::chunk::{Chunk, around};
 use crate::error::Result;
-use crate::pg::session::spi;
+use crate::pg::session::ffi::Plan;
+use crate::pg::session::spi::{self, PlannedStatement};
 use crate::pg::session::time::timestamp;
 use crate::tuple::batch::SliceRun;
 
@@ -45,9 +46,9 @@ pub struct Met {
 }
 
 thread_local! {
-    /// The name of the last chunk, and the plan of its statement. Consecutive slices go to the same chunk,
-    /// and planning takes longer than the probe itself.
-    static LAST: RefCell<Option<(String, Rc<OwnedPreparedStatement>)>> = const { RefCell::new(None) };
+    /// The name of the last chunk, and its statement. Consecutive slices go to the same chunk, and planning takes
+    /// longer than the probe itself.
+    static LAST: RefCell<Option<(String, PlannedStatement)>> = const { RefCell::new(None) };
 }
 
 /// Looks for stored ticks within the ranges, which are sorted by bucket. If the chunk holds all their
@@ -69,7 +70,7 @@ pub fn probe(client: &mut SpiClient<'_>, ranges: &[IdRange], chunk: Option<&Chun
     let found: Met = match chunk.filter(|chunk| chunk.holds(&around(first.bucket, last.bucket))) {
         Some(chunk) => {
             let plan = statement(client, chunk, &args)?;
-            spi::fetch_prepared(client, &plan, &args)?
+            spi::fetch_planned(client, &plan, &args)?
         }
         None => spi::fetch(client, SQL, &args)?,
     };
@@ -77,17 +78,10 @@ pub fn probe(client: &mut SpiClient<'_>, ranges: &[IdRange], chunk: Option<&Chun
 }
 
 /// Returns the plan of the statement for one chunk.
-fn statement(
-    client: &mut SpiClient<'_>,
-    chunk: &Chunk,
-    args: &[DatumWithOid<'_>],
-) -> Result<Rc<OwnedPreparedStatement>> {
-    let known =
-        LAST.with_borrow(|last| last.as_ref().filter(|(name, _)| name == chunk.name()).map(|(_, plan)| plan.clone()));
-    if let Some(plan) = known {
-        return Ok(plan);
-    }
-    let plan = spi::prepare(client, &chunk.instead_of_hypertable(SQL), args)?;
-    LAST.set(Some((chunk.name().to_owned(), plan.clone())));
+fn statement(client: &mut SpiClient<'_>, chunk: &Chunk, args: &[DatumWithOid<'_>]) -> Result<Rc<Plan>> {
+    let known = LAST.take().filter(|(name, _)| name == chunk.name());
+    let (name, mut statement) = known.unwrap_or_else(|| (chunk.name().to_owned(), PlannedStatement::default()));
+    let plan = statement.plan(client, &chunk.instead_of_hypertable(SQL), args)?;
+    LAST.set(Some((name, statement)));
     Ok(plan)
 }

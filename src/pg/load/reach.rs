@@ -21,6 +21,8 @@ const LOCKS_OF_NEW: usize = 3;
 pub struct Reach {
     /// Where they begin, in microseconds since 1970.
     chunks: BTreeSet<i64>,
+    /// How many they are: of a hypertable with further dimensions, several may begin together.
+    number: usize,
     /// The locks that they take.
     locks: usize,
 }
@@ -30,6 +32,8 @@ pub struct Reach {
 struct Between {
     interval: i64,
     indexes: usize,
+    /// How many chunks there may be of the same time.
+    beside: usize,
     existing: Vec<(i64, i64)>,
 }
 
@@ -39,18 +43,21 @@ impl Reach {
     pub fn extend(&mut self, client: &mut SpiClient<'_>, runs: &[&SliceRun]) -> Result<()> {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
         let args = [(first.bucket - BUCKET_US).into(), (last.bucket + BUCKET_US).into()];
-        let Between { interval, indexes, existing } = spi::fetch_kept(client, statement!("chunks_between"), &args)?;
+        let Between { interval, indexes, beside, existing } =
+            spi::fetch_kept(client, statement!("chunks_between"), &args)?;
         let existing: Vec<_> = existing.into_iter().map(|(from, to)| from..to).collect();
         let missing = missing_chunks(runs.iter().map(|run| run.bucket), &existing, interval);
-        let mut add = |begin: i64, locks: usize| if self.chunks.insert(begin) { locks } else { 0 };
+        let before = self.chunks.len();
+        let mut add = |begin: i64, locks: usize| if self.chunks.insert(begin) { locks * beside } else { 0 };
         let locks: usize = existing.iter().map(|chunk| add(chunk.start, 1 + indexes)).sum::<usize>()
             + missing.into_iter().map(|begin| add(begin, 1 + indexes + LOCKS_OF_NEW)).sum::<usize>();
+        self.number += (self.chunks.len() - before) * beside;
         self.locks += locks;
         let most = lock_room::most();
         if self.locks > most {
             let ends = self.chunks.first().zip(self.chunks.last());
             let span = ends.map(|(from, to)| format!("from {} to {}", date(*from), date(*to))).unwrap_or_default();
-            return Err(Error::TooManyChunks { chunks: self.chunks.len(), span, locks: self.locks, most });
+            return Err(Error::TooManyChunks { chunks: self.number, span, locks: self.locks, most });
         }
         lock_room::reserve(locks)
     }

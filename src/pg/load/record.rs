@@ -203,7 +203,7 @@ impl ObjectRecord {
             columns.duplicates.into(),
             columns.conflicts.into(),
         ];
-        spi::execute_kept(client, record_slices(), &shared)?;
+        spi::execute_planned(client, record_slices(), &shared)?;
         declare_assets(client, result)?;
         id_sets::merge_sometimes(client, result.slices.len())
     }

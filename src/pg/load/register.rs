@@ -2,6 +2,7 @@
 
 use pgrx::JsonB;
 use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::model::options;
 use crate::pg::session::shared::wake_at_commit;
 use crate::pg::session::spi;
 use crate::pg::session::target::Target;
-use crate::pg::session::time::{since_1970, timestamp};
+use crate::pg::session::time::timestamp;
 
 /// Bucket, asset, the object's status, and a note for the reader.
 pub type Registered = (Option<TimestampWithTimeZone>, String, String, String);
@@ -32,12 +33,10 @@ pub fn register(uri: &str, asset: &str, bucket: Option<TimestampWithTimeZone>, m
     if asset.is_empty() {
         return Err(Error::InvalidOption { key: "asset".into(), why: "must be the symbol, e.g. BTCUSDT".into() });
     }
-    if let Some(why) = beyond_limits(asset, bucket) {
-        return Err(Error::BadRegistration { why: why.into() });
-    }
     let (options, _) = options::resolve(&serde_json::json!({}), std::slice::from_ref(&metadata))?;
     Spi::connect_mut(|client| {
         let target = Target::check(client)?;
+        within_limits(client, &parsed.to_string(), asset, bucket, &metadata)?;
         let bucket = match bucket {
             Some(bucket) => bucket,
             None => timestamp(first_bucket(uri, &options)?)?,
@@ -68,22 +67,17 @@ pub fn register(uri: &str, asset: &str, bucket: Option<TimestampWithTimeZone>, m
     })
 }
 
-/// The first time that is no bucket any more: 2200-01-01, in microseconds since 1970.
-const END_OF_BUCKETS_US: i64 = 7_258_118_400_000_000;
-
-/// Returns which limit of a registry row an argument exceeds. The trigger `registry_pending()` refuses the same, but
-/// pgrx does not know the SQLSTATE of its error.
-fn beyond_limits(asset: &str, bucket: Option<TimestampWithTimeZone>) -> Option<&'static str> {
-    let within = |bucket| since_1970(bucket).is_some_and(|time| (0..END_OF_BUCKETS_US).contains(&time));
-    if asset.len() > 255 {
-        Some("asset is longer than 255 bytes")
-    } else if asset.contains(char::is_control) {
-        Some("asset holds a control character")
-    } else if !bucket.is_none_or(within) {
-        Some("bucket_5m is before 1970 or after 2199")
-    } else {
-        None
-    }
+/// Refuses what a producer may not write. The statement touches no table.
+fn within_limits(
+    client: &mut SpiClient<'_>,
+    uri: &str,
+    asset: &str,
+    bucket: Option<TimestampWithTimeZone>,
+    metadata: &Value,
+) -> Result<()> {
+    let args = [uri.to_owned().into(), asset.to_owned().into(), bucket.into(), JsonB(metadata.clone()).into()];
+    let fault: Option<String> = spi::fetch(client, statement!("registry_fault"), &args)?;
+    fault.map_or(Ok(()), |why| Err(Error::BadRegistration { why }))
 }
 
 /// Returns the bucket of the object's first event time, in microseconds since 1970.

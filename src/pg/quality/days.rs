@@ -6,8 +6,9 @@ use pgrx::prelude::*;
 
 use crate::error::Result;
 use crate::model::bucket::BUCKET_US;
-use crate::model::ids::IdSet;
-use crate::pg::session::ffi;
+use crate::model::ids::{IdSet, ranges_of};
+use crate::pg::session::ffi::{self, Column};
+use crate::pg::session::spi;
 
 /// Microseconds in a day.
 const DAY_US: i64 = 86_400_000_000;
@@ -40,13 +41,19 @@ impl Day {
     }
 }
 
+/// The columns of `slice_days.sql`.
+const COLUMNS: [Column; 8] = {
+    use Column::{Int8, Text, Time};
+    [Text, Time, Int8, Int8, Int8, Int8, Time, Text]
+};
+
 /// Returns what is loaded in a range of buckets, by day (microseconds since 2000) and asset, with the privileges of the
 /// caller.
 pub fn days(from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Result<BTreeMap<(i64, String), Day>> {
     // Rows of an asset mostly come day after day, so a day is found in the map once.
     let mut assets: HashMap<Vec<u8>, Days> = HashMap::new();
     Spi::connect(|client| {
-        ffi::for_each_row(client, statement!("slice_days"), &[from.into(), to.into()], |row| {
+        ffi::for_each_row(client, statement!("slice_days"), &COLUMNS, &[from.into(), to.into()], |row| {
             let (Some(asset), Some(bucket), Some(first), Some(last)) =
                 (row.bytes(0), row.int8(1), row.int8(2), row.int8(3))
             else {
@@ -58,7 +65,7 @@ pub fn days(from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Result<BT
             };
             let begin = bucket - bucket.rem_euclid(DAY_US);
             let day = days.of(begin);
-            day.ids.insert(first, last);
+            insert(&mut day.ids, row.bytes(7), (first, last))?;
             let number = ((bucket - begin) / BUCKET_US) as usize;
             day.buckets[number / 64] |= 1 << (number % 64);
             day.out_of_order += row.int8(4).unwrap_or(0);
@@ -73,6 +80,18 @@ pub fn days(from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Result<BT
         all.extend(days.finish().into_iter().map(|(begin, day)| ((begin, asset.clone()), day)));
     }
     Ok(all)
+}
+
+/// Adds the ids of a slice: those of the multirange, or all from its first to its last one.
+fn insert(ids: &mut IdSet, multirange: Option<&[u8]>, (first, last): (i64, i64)) -> Result<()> {
+    let Some(text) = multirange else {
+        ids.insert(first, last);
+        return Ok(());
+    };
+    let ranges = std::str::from_utf8(text).ok().and_then(ranges_of);
+    let ranges = ranges.ok_or_else(|| spi::unexpected("the ids of a slice are no multirange"))?;
+    ranges.into_iter().for_each(|(first, last)| ids.insert(first, last));
+    Ok(())
 }
 
 /// The days of an asset, and apart from them the one that was met last.

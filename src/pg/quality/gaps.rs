@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::ids::IdSet;
 use crate::model::incidents::{Incident, incidents};
 use crate::pg::load::id_sets;
+use crate::pg::session::ffi::Column;
 use crate::pg::session::target::{as_owner, as_reading_owner};
 use crate::pg::session::{ffi, spi};
 
@@ -27,12 +28,15 @@ pub struct Hole {
     pub last: i64,
 }
 
+/// Asset, first and last id.
+const COLUMNS: [Column; 3] = [Column::Text, Column::Int8, Column::Int8];
+
 /// Returns the holes of an asset, or of all assets, in the order of asset and id.
 pub fn holes(client: &SpiClient<'_>, asset: Option<&str>) -> Result<Vec<Hole>> {
     let mut sets: HashMap<Vec<u8>, IdSet> = HashMap::new();
     let mut by_slice: Vec<String> = Vec::new();
     let args = [asset.map(ToOwned::to_owned).into()];
-    ffi::for_each_row(client, statement!("held_ids"), &args, |row| {
+    ffi::for_each_row(client, statement!("held_ids"), &COLUMNS, &args, |row| {
         let Some(asset) = row.bytes(0) else { return Ok(()) };
         match (row.int8(1), row.int8(2)) {
             (Some(first), Some(last)) => insert(&mut sets, asset, first, last),
@@ -41,7 +45,7 @@ pub fn holes(client: &SpiClient<'_>, asset: Option<&str>) -> Result<Vec<Hole>> {
         Ok(())
     })?;
     if !by_slice.is_empty() {
-        ffi::for_each_row(client, statement!("slice_ids"), &[by_slice.into()], |row| {
+        ffi::for_each_row(client, statement!("slice_ids"), &COLUMNS, &[by_slice.into()], |row| {
             if let (Some(asset), Some(first), Some(last)) = (row.bytes(0), row.int8(1), row.int8(2)) {
                 insert(&mut sets, asset, first, last);
             }

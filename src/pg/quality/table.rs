@@ -12,12 +12,18 @@ use crate::load::compare::{SliceKey, must_fit};
 use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
 use crate::model::digest::{CanonicalTick, TickSums};
 use crate::model::tick::{PRICE_SCALE, QUANTITY_SCALE};
-use crate::pg::session::ffi::{self, Row};
+use crate::pg::session::ffi::{self, Column, Row};
 use crate::pg::session::time::timestamp;
 use crate::tuple::numeric::units;
 
 /// Ranges of slices with at most this many empty buckets between them are read by one statement.
 const GAP: i64 = 12 * BUCKET_US;
+
+/// The columns of `verify_ticks.sql`.
+const COLUMNS: [Column; 10] = {
+    use Column::{Bool, Int8, Numeric, Text, Time};
+    [Time, Time, Time, Text, Int8, Numeric, Numeric, Text, Text, Bool]
+};
 
 /// Consecutive buckets of some assets.
 pub struct Span {
@@ -51,7 +57,7 @@ pub fn for_each_tick(
     let assets: Vec<String> = span.assets.iter().map(ToString::to_string).collect();
     let args: [DatumWithOid<'_>; 3] =
         [timestamp(span.buckets.start)?.into(), timestamp(span.buckets.end)?.into(), assets.into()];
-    ffi::for_each_row(client, statement!("verify_ticks"), &args, |row| {
+    ffi::for_each_row(client, statement!("verify_ticks"), &COLUMNS, &args, |row| {
         let (bucket, tick) = tick(row).ok_or_else(|| Error::Internal { why: "a stored tick has no key".into() })?;
         each(bucket, &tick)
     })

@@ -122,6 +122,18 @@ pub fn begin(client: &mut SpiClient<'_>, claim: &Claim) -> Result<bool> {
     attempt::take_back(client, vec![uri.clone()]).map(|()| false)
 }
 
+/// Proves a claim whose attempt [`begin`] has counted, as the last work of the transaction. Returns `false`, and takes
+/// the attempt back, if another session has the claim. Deferred triggers of the tables' owner would fire at the commit,
+/// behind the proof, so they fire here; other sessions cannot take the claim for that of an ended attempt until the
+/// commit, because the object's row is locked.
+pub fn prove_begun(client: &mut SpiClient<'_>, uri: &str) -> Result<bool> {
+    spi::execute_kept(client, "SET CONSTRAINTS ALL IMMEDIATE", &[])?;
+    if keep(uri) {
+        return Ok(true);
+    }
+    attempt::take_back(client, vec![uri.to_owned()]).map(|()| false)
+}
+
 /// Returns whether this session still has a claim, or has it again. Inside a transaction.
 pub fn keep(uri: &str) -> bool {
     Lock::Claim(uri).keep()

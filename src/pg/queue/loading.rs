@@ -271,7 +271,9 @@ impl Loading {
     fn load(&mut self, mut next: Planned, source: &mut dyn Source) -> Result<bool> {
         ffi::show_activity(Some(&format!("loading {}", next.claim.uri)));
         if !next.begun {
-            next.begun = tx(|client| claiming::begin(client, &next.claim))?;
+            let claim = &next.claim;
+            next.begun =
+                tx(|client| Ok(claiming::begin(client, claim)? && claiming::prove_begun(client, &claim.uri)?))?;
         }
         let settled = if next.begun { self.load_begun(&next, source)? } else { Settled::Changed };
         if let Settled::Unrecorded(failure) = settled {
@@ -338,6 +340,9 @@ impl Loading {
             let mut own = self.own();
             own.insert(next.claim.uri.clone());
             let found = self.claim_missing(client, &own, source)?;
+            if let Some(follower) = self.planned.front_mut().filter(|follower| follower.begun) {
+                follower.begun = claiming::prove_begun(client, &follower.claim.uri)?;
+            }
             Ok((settled, left, found))
         })?;
         self.current = None;

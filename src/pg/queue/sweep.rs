@@ -134,7 +134,7 @@ fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[Str
     let free = |client: &mut SpiClient<'_>, candidates| Ok(claiming::take(client, candidates, &own, 1)?.pop());
     let claim = if probed.is_some() { probed } else { live::find(client, order, assets, None, free)? };
     let Some(claim) = claim else { return Ok(None) };
-    if claiming::begin(client, &claim)? {
+    if claiming::begin(client, &claim)? && claiming::prove_begun(client, &claim.uri)? {
         return Ok(Some(claim));
     }
     claiming::release(&claim.uri);

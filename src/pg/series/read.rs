@@ -5,7 +5,7 @@ use pgrx::spi::SpiClient;
 
 use crate::error::{Error, Result};
 use crate::model::tick::{PRICE_SCALE, QUANTITY_SCALE};
-use crate::pg::session::ffi::{self, Row, Value};
+use crate::pg::session::ffi::{self, Column, Row, Value};
 use crate::pg::session::spi;
 use crate::tuple::numeric::units;
 
@@ -63,6 +63,9 @@ impl Tick {
     }
 }
 
+/// The columns of the statements over ticks.
+const COLUMNS: [Column; 5] = [Column::Time, Column::Int8, Column::Numeric, Column::Numeric, Column::Bool];
+
 /// Converts microseconds since 2000 to PostgreSQL's type; what lies beyond its range becomes infinite.
 pub fn timestamp(us: i64) -> TimestampWithTimeZone {
     TimestampWithTimeZone::try_from(us).unwrap_or_else(|_| match us < 0 {
@@ -80,7 +83,7 @@ pub fn ticks(
     mut each: impl FnMut(&Tick) -> Result<()>,
 ) -> Result<()> {
     let args = [symbol.to_owned().into(), timestamp(from).into(), timestamp(end).into()];
-    ffi::for_each_row(client, statement!("series_ticks"), &args, |row| each(&Tick::of(row)?))
+    ffi::for_each_row(client, statement!("series_ticks"), &COLUMNS, &args, |row| each(&Tick::of(row)?))
 }
 
 /// Passes each tick with a price from a time on and before another one to `each`, in the order of time.
@@ -92,7 +95,7 @@ pub fn priced(
     mut each: impl FnMut(&Tick) -> Result<()>,
 ) -> Result<()> {
     let args = [symbol.to_owned().into(), timestamp(from).into(), timestamp(end).into()];
-    ffi::for_each_row(client, statement!("series_prices"), &args, |row| each(&Tick::of(row)?))
+    ffi::for_each_row(client, statement!("series_prices"), &COLUMNS, &args, |row| each(&Tick::of(row)?))
 }
 
 /// Returns the last tick with a price at or before a time, and not before another one.
@@ -103,7 +106,7 @@ pub fn last_before(client: &SpiClient<'_>, symbol: &str, time: i64, earliest: i6
     for reach in [Some(HOUR), Some(7 * 24 * HOUR), None] {
         let from = reach.map_or(earliest, |reach| time.saturating_sub(reach).max(earliest));
         let args = [symbol.to_owned().into(), timestamp(from).into(), timestamp(time).into()];
-        ffi::for_each_row(client, statement!("series_before"), &args, |row| {
+        ffi::for_each_row(client, statement!("series_before"), &COLUMNS, &args, |row| {
             found = Some(Tick::of(row)?);
             Ok(())
         })?;

@@ -11,7 +11,7 @@ use pgrx::spi::{OwnedPreparedStatement, Query, SpiClient, SpiError, SpiTupleTabl
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use super::ffi;
+use super::ffi::{self, Plan};
 use crate::error::{Error, Result};
 
 /// Runs a statement and returns its rows.
@@ -30,7 +30,9 @@ fn run<'conn, Q: Query<'conn>>(
 ) -> Result<SpiTupleTable<'conn>> {
     // `select` keeps the snapshot of the calling statement, so it is used only where `update` is
     // impossible: `update` takes a transaction id, and a standby cannot assign one.
-    let found = if ffi::in_recovery() { client.select(query, None, args) } else { client.update(query, None, args) };
+    let found = ffi::with_sqlstates(|| {
+        if ffi::in_recovery() { client.select(query, None, args) } else { client.update(query, None, args) }
+    });
     found.map_err(internal)
 }
 
@@ -46,12 +48,6 @@ thread_local! {
     static KEPT: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
 }
 
-/// Prepares a statement. The caller keeps the plan.
-pub fn prepare(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Rc<OwnedPreparedStatement>> {
-    let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
-    Ok(Rc::new(client.prepare_mut(sql, &types).map_err(internal)?.keep()))
-}
-
 /// [`query`] with a plan that the session keeps.
 pub fn query_kept<'conn>(
     client: &mut SpiClient<'conn>,
@@ -62,7 +58,8 @@ pub fn query_kept<'conn>(
     let plan = match known {
         Some(plan) => plan,
         None => {
-            let plan = prepare(client, sql, args)?;
+            let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+            let plan = Rc::new(ffi::with_sqlstates(|| client.prepare_mut(sql, &types)).map_err(internal)?.keep());
             KEPT.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
             plan
         }
@@ -73,6 +70,52 @@ pub fn query_kept<'conn>(
 /// [`execute`] with a plan that the session keeps.
 pub fn execute_kept(client: &mut SpiClient<'_>, sql: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64> {
     Ok(query_kept(client, sql, args)?.len() as u64)
+}
+
+/// The most uses of a plan for all arguments.
+const MOST_USES: u32 = 1024;
+
+/// A statement with one plan for all arguments. PostgreSQL itself would plan a statement with arrays each time, which
+/// takes longer than the statement.
+///
+/// The plan fits the tables as they were when it was made, and these may have been empty. So it is made anew after one
+/// use, after two more, after four more and so on: the tables that such a statement reads do not grow much meanwhile.
+#[derive(Default)]
+pub struct PlannedStatement {
+    plan: Option<Rc<Plan>>,
+    /// How many more uses the plan has.
+    left: u32,
+    /// How many it had at first.
+    uses: u32,
+}
+
+impl PlannedStatement {
+    /// Returns the plan. The text is always the same, and so are the types of the arguments.
+    pub fn plan(&mut self, client: &SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Rc<Plan>> {
+        if let Some(plan) = self.plan.as_ref().filter(|_| self.left > 0) {
+            self.left -= 1;
+            return Ok(plan.clone());
+        }
+        let plan = Rc::new(Plan::prepare(client, sql, args)?);
+        self.uses = self.uses.saturating_mul(2).clamp(1, MOST_USES);
+        self.left = self.uses - 1;
+        self.plan = Some(plan.clone());
+        Ok(plan)
+    }
+}
+
+thread_local! {
+    /// Statements with one plan for all arguments that this session keeps, by their texts.
+    static PLANNED: RefCell<HashMap<&'static str, PlannedStatement>> = RefCell::default();
+}
+
+/// [`execute`] with one plan for all arguments.
+pub fn execute_planned(client: &mut SpiClient<'_>, sql: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64> {
+    // Nothing is borrowed while PostgreSQL prepares.
+    let mut statement = PLANNED.with_borrow_mut(|planned| planned.remove(sql)).unwrap_or_default();
+    let plan = statement.plan(client, sql, args)?;
+    PLANNED.with_borrow_mut(|planned| planned.insert(sql, statement));
+    plan.execute(client, args)
 }
 
 /// Runs a statement whose one row has one text column that holds JSON, and deserialises it. Null and no row
@@ -89,7 +132,7 @@ pub fn fetch_in_snapshot<T: DeserializeOwned>(
     sql: &str,
     args: &[DatumWithOid<'_>],
 ) -> Result<T> {
-    parsed(client.select(sql, None, args).map_err(internal)?)
+    parsed(ffi::with_sqlstates(|| client.select(sql, None, args)).map_err(internal)?)
 }
 
 /// [`fetch`] with a plan that the session keeps.
@@ -101,17 +144,20 @@ pub fn fetch_kept<T: DeserializeOwned>(
     parsed(query_kept(client, sql, args)?)
 }
 
-/// [`fetch`] of a prepared statement.
-pub fn fetch_prepared<T: DeserializeOwned>(
+/// [`fetch`] with a plan.
+pub fn fetch_planned<T: DeserializeOwned>(
     client: &mut SpiClient<'_>,
-    plan: &OwnedPreparedStatement,
+    plan: &Plan,
     args: &[DatumWithOid<'_>],
 ) -> Result<T> {
-    parsed(run(client, plan, args)?)
+    read(plan.text(client, args)?)
 }
 
 fn parsed<T: DeserializeOwned>(table: SpiTupleTable<'_>) -> Result<T> {
-    let text: Option<String> = if table.is_empty() { None } else { table.first().get(1).map_err(internal)? };
+    read(if table.is_empty() { None } else { table.first().get(1).map_err(internal)? })
+}
+
+fn read<T: DeserializeOwned>(text: Option<String>) -> Result<T> {
     serde_json::from_str(text.as_deref().unwrap_or("null")).map_err(|error| unexpected(&error.to_string()))
 }
 

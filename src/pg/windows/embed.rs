@@ -9,6 +9,7 @@ use super::write::Writer;
 use crate::error::Result;
 use crate::model::bucket::{BUCKET_US, bucket_of};
 use crate::model::window::{Window, WindowBuilder};
+use crate::pg::session::ffi::Column;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::{Target, as_owner};
 use crate::pg::session::time::timestamp;
@@ -139,7 +140,7 @@ fn first_bucket(client: &mut SpiClient<'_>, asset: &str, from: i64, to: i64) -> 
     }
     let args = [asset.to_owned().into(), timestamp(from)?.into(), timestamp(to)?.into()];
     let mut found = None;
-    ffi::for_each_row_now(client, statement!("windows_first"), &args, |row| {
+    ffi::for_each_row_now(client, statement!("windows_first"), &[Column::Time], &args, |row| {
         found = row.int8(0).map(|time| bucket_of(time.saturating_add(crate::model::bucket::POSTGRES_EPOCH_US)));
         Ok(())
     })?;

@@ -10,6 +10,7 @@ use super::read::trades;
 use crate::error::{Error, Result};
 use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US, bucket_of};
 use crate::model::window::labels::{Labels, horizon_name};
+use crate::pg::session::ffi::Column;
 use crate::pg::session::target::as_owner;
 use crate::pg::session::time::timestamp;
 use crate::pg::session::{ffi, spi};
@@ -59,7 +60,8 @@ fn unlabelled(client: &SpiClient<'_>, question: &Question) -> Result<BTreeMap<St
     let (from, to) = question.range;
     let mut found: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     let args = [timestamp(from)?.into(), timestamp(to)?.into(), names.into()];
-    ffi::for_each_row_now(client, statement!("windows_unlabelled"), &args, |row| {
+    let columns = [Column::Text, Column::Time, Column::Text];
+    ffi::for_each_row_now(client, statement!("windows_unlabelled"), &columns, &args, |row| {
         let text = |column| row.bytes(column).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         if let (Some(asset), Some(bucket), Some(exchange)) = (text(0), row.int8(1), text(2)) {
             let bucket = bucket.saturating_add(POSTGRES_EPOCH_US);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::model::window::FEATURE_VERSION;
-use crate::pg::session::ffi::{self, Row, RunAs};
+use crate::pg::session::ffi::{self, Column, Row, RunAs};
 use crate::pg::session::spi;
 use crate::pg::session::time::Time;
 
@@ -143,7 +143,8 @@ impl Search<'_> {
     fn run(&self, client: &SpiClient<'_>) -> Result<Vec<Found>> {
         let (sql, args) = self.statement();
         let mut found = Vec::new();
-        ffi::for_each_row(client, &sql, &args, |row| {
+        let columns = [Column::Time, Column::Text, Column::Text, Column::Float8, Column::Text];
+        ffi::for_each_row(client, &sql, &columns, &args, |row| {
             found.extend(found_in(row));
             Ok(())
         })?;
@@ -199,8 +200,7 @@ fn found_in(row: &Row<'_>) -> Option<Found> {
         bucket: TimestampWithTimeZone::try_from(time).ok()?,
         exchange: text(1)?,
         asset: text(2)?,
-        // A double is passed as the bits of a bigint.
-        distance: f64::from_bits(row.int8(3)? as u64),
+        distance: row.float8(3)?,
         labels: text(4),
         time,
     })

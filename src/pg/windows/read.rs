@@ -6,9 +6,12 @@ use crate::error::{Error, Result};
 use crate::model::bucket::{BUCKET_US, POSTGRES_EPOCH_US};
 use crate::model::tick::{PRICE_SCALE, QUANTITY_SCALE};
 use crate::model::window::Trade;
-use crate::pg::session::ffi::{self, Row};
+use crate::pg::session::ffi::{self, Column, Row};
 use crate::pg::session::time::timestamp;
 use crate::tuple::numeric::units;
+
+/// The columns of `windows_ticks.sql`.
+const COLUMNS: [Column; 5] = [Column::Time, Column::Time, Column::Numeric, Column::Numeric, Column::Bool];
 
 /// Passes each stored trade of an asset's buckets to `each`, with its bucket, in the order of bucket, event time and
 /// trade id. Times are in microseconds since 1970; `to` is exclusive. What this transaction has stored is there as
@@ -20,7 +23,7 @@ pub fn trades(
     mut each: impl FnMut(i64, &Trade) -> Result<()>,
 ) -> Result<()> {
     let args = [asset.to_owned().into(), timestamp(from)?.into(), timestamp(to)?.into()];
-    ffi::for_each_row_now(client, statement!("windows_ticks"), &args, |row| {
+    ffi::for_each_row_now(client, statement!("windows_ticks"), &COLUMNS, &args, |row| {
         let (bucket, trade) = trade(row).ok_or_else(|| Error::Internal { why: "a stored tick has no key".into() })?;
         each(bucket, &trade)
     })

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use btc_ingest_kit::cluster::backend_pid;
 use btc_ingest_kit::fixture::loaded;
+use btc_ingest_kit::rows::ticks;
 use btc_ingest_kit::sql::{execute, text, wait_until_true};
 use btc_ingest_kit::wait::{wait_for, wait_until};
 use btc_ingest_kit::{Cluster, ParquetFile, ServerFixture, SilentEndpoint, TestDb};
@@ -74,6 +75,28 @@ fn every_watch_that_fails_has_a_line_of_its_own() {
     let details: Vec<String> = named(&mut client, "watches").into_iter().map(|check| check.detail).collect();
     let said = |prefix: &str| format!("{prefix} cannot be listed: no bucket of watch:{prefix} (S3003)");
     assert_eq!(details, [said("s3://landing/a/"), said("s3://landing/c/")], "d is not enabled");
+}
+
+#[test]
+fn a_watch_whose_pattern_fits_no_key_is_found() {
+    let server = ServerFixture::shared();
+    let db = server.db();
+    let mut client = db.client();
+    let name = db.name();
+    server.put(&format!("{name}/BTCUSDT/2024/08/08/a.parquet"), ParquetFile::new().bytes(&ticks(1, 5)));
+    let patterns =
+        [format!("s3://landing/{name}/{{asset}}/{{yyyy}}-{{mm}}/"), format!("s3://landing/{name}/{{asset}}/")];
+    // A folder that is empty still, and one of which an object was found.
+    let empty = format!("s3://landing/{name}/later/");
+    for prefix in patterns.iter().chain([&empty]) {
+        execute(&mut client, &format!("SELECT btc_ingest.watch('{prefix}'); SELECT btc_ingest.discover('{prefix}')"));
+    }
+    let found = named(&mut client, "watches");
+    assert_eq!(found.len(), 1, "{found:?}");
+    let said = "finds no object: none of its 1 keys matches the pattern and is a Parquet file";
+    assert_eq!((found[0].ok, &found[0].detail), (false, &format!("{} {said}", patterns[0])));
+    execute(&mut client, &found[0].hint);
+    assert_eq!(named(&mut client, "watches")[0].detail, "no listing fails");
 }
 
 #[test]

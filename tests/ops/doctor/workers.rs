@@ -98,6 +98,18 @@ fn workers_that_run_are_counted_and_those_of_another_database_are_not() {
 }
 
 #[test]
+fn a_database_that_does_not_exist_is_found_and_the_hint_names_this_one() {
+    let (fixture, mut client) = WorkersFixture::running(|builder| builder);
+    execute(&mut client, "ALTER SYSTEM SET btc_ingest.database = 'nosuch'");
+    execute(&mut client, "SELECT pg_reload_conf()");
+    wait_until("the finding", SOON, || !check(&mut fixture.client(), "workers").ok);
+    let found = check(&mut fixture.client(), "workers");
+    assert_eq!(found.detail, "none: btc_ingest.database is \"nosuch\", and there is no such database");
+    fixture.cluster.psql(DB, &found.hint).unwrap();
+    wait_until("the workers", SOON, || check(&mut fixture.client(), "workers").detail.contains("scheduler running"));
+}
+
+#[test]
 fn a_server_without_room_for_the_workers_says_how_many_processes_it_needs() {
     // The launchers of replication, TimescaleDB and btc_ingest take all slots: the scheduler gets none.
     let fixture = WorkersFixture::start(|builder| builder.setting("max_worker_processes", "3"));

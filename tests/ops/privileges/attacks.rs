@@ -315,6 +315,37 @@ fn a_function_of_another_role_in_a_dimension_is_refused() {
 }
 
 #[test]
+fn a_type_in_the_callers_search_path_gains_nothing_by_a_procedure() {
+    let owned = OwnedFixture::new();
+    let mallory = &owned.mallory;
+    owned
+        .db
+        .client_as(mallory)
+        .batch_execute(&format!(
+            "CREATE FUNCTION mallory.climb() RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN EXECUTE 'ALTER ROLE {mallory} SUPERUSER'; RETURN true;
+                EXCEPTION WHEN OTHERS THEN RETURN true; END $$;
+             CREATE DOMAIN mallory.text AS pg_catalog.text CHECK (mallory.climb());
+             CREATE DOMAIN mallory.timestamptz AS pg_catalog.timestamptz CHECK (mallory.climb());
+             CREATE DOMAIN mallory.interval AS pg_catalog.interval CHECK (mallory.climb())"
+        ))
+        .unwrap();
+    let mut caller = owned.db.client();
+    caller.batch_execute("SET search_path = mallory, pg_catalog, public; SET statement_timeout = '20s'").unwrap();
+    for call in [
+        "btc_ingest.verify_all('BTCUSDT'::pg_catalog.text)",
+        "btc_ingest.backfill('s3://landing/privileges/none/'::pg_catalog.text)",
+        "btc_ingest.run_sweep()",
+        "btc_ingest.refresh_candles()",
+        "btc_ingest.run_candles()",
+    ] {
+        // Some of them have nothing to do, and say so.
+        let _ = caller.batch_execute(&format!("CALL {call}"));
+        owned.must_have_no_new_superuser(call);
+    }
+}
+
+#[test]
 fn an_owners_code_gains_nothing_by_doctor() {
     let owned = OwnedFixture::new();
     let (uri, _) = object("doctor");

@@ -418,3 +418,15 @@ fn the_settings_have_these_defaults_and_contexts() {
     let error = client.batch_execute("SET btc_ingest.alowed_prefixes = 'x'").unwrap_err();
     assert_eq!(error.code().unwrap().code(), "42602");
 }
+
+/// The compiler takes seconds for a statement over the catalogs, and answers no cancel.
+#[test]
+fn no_function_of_the_library_compiles_its_statements() {
+    let compiling = texts(
+        &mut client(),
+        "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+          WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)
+            AND l.lanname = 'c' AND p.prosecdef AND NOT 'jit=off' = ANY (coalesce(p.proconfig, '{}')) ORDER BY 1",
+    );
+    assert_eq!(compiling, [""; 0]);
+}

@@ -3,6 +3,7 @@
 mod comments;
 mod grants;
 mod interface;
+mod limits;
 mod tables;
 
 use btc_ingest_kit::sql::texts;

@@ -12,6 +12,7 @@ use std::ffi::c_int;
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
+use super::sqlstates::with_sqlstates;
 use crate::tuple::Tuples;
 
 // pgrx guards each call of its own declarations against PostgreSQL's longjmp. These are called millions of
@@ -70,6 +71,10 @@ pub struct Appended {
 /// Appends all tuples but those in `skip` to `table` and to its indexes, with the privileges of the table's
 /// owner. A key that is stored already is no error, so that no subtransaction is needed.
 pub fn append(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> Appended {
+    with_sqlstates(|| append_all(table, tuples, skip))
+}
+
+fn append_all(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> Appended {
     let target = Target::open(table);
     let mut which: Vec<usize> = (0..tuples.len()).filter(|index| !skip.contains(index)).collect();
     let mut rows = Vec::with_capacity(which.len());

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_long};
 use pgrx::prelude::*;
 
 use super::caught::restore_memory;
+use super::sqlstates::with_sqlstates;
 
 /// Calls a procedure that commits while it runs. It runs in a portal, as a client's statement does, because
 /// a procedure that commits needs one. The caller is a worker outside a transaction, and the text is one
@@ -29,7 +30,7 @@ pub fn call(sql: &str) {
     };
     restore_memory(memory);
     let statement = plan(&sql);
-    run(&sql, statement);
+    with_sqlstates(|| run(&sql, statement));
     // SAFETY: the procedure's last COMMIT has begun a transaction, which is open.
     unsafe { pg_sys::CommitTransactionCommand() };
     // SAFETY: the portal, which used it, is dropped, and the context is not current: the commit has made

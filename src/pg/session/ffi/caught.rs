@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::sqlstates::sqlstate_of;
 use crate::error::verdict::Verdict;
 use crate::error::{Error, Result};
 use crate::model::text::printable;
@@ -19,7 +20,7 @@ pub enum Failure {
     Ours(Error),
     /// An error that PostgreSQL raised.
     Postgres {
-        /// The five characters of its SQLSTATE. pgrx turns a code that it does not know into XX000.
+        /// The five characters of its SQLSTATE.
         sqlstate: String,
         /// Its message, with the detail in parentheses.
         message: String,
@@ -74,7 +75,7 @@ pub fn failure(error: CaughtError) -> Failure {
     let (CaughtError::PostgresError(report)
     | CaughtError::ErrorReport(report)
     | CaughtError::RustPanic { ereport: report, .. }) = error;
-    let code = report.sql_error_code() as c_int;
+    let code = sqlstate_of(report.sql_error_code() as c_int, report.message());
     let sqlstate = (0..5).map(|place| char::from((code >> (6 * place) & 0x3f) as u8 + 0x30)).collect();
     let message = match report.detail() {
         Some(detail) => format!("{} ({detail})", report.message()),

@@ -16,6 +16,7 @@ mod ending;
 mod fixed;
 mod jsonb;
 mod locks;
+mod plan;
 mod privileges;
 mod raise;
 mod results;
@@ -23,6 +24,7 @@ mod rows;
 mod session;
 mod setting;
 mod shared;
+mod sqlstates;
 mod state;
 mod subtransaction;
 mod thread;
@@ -45,16 +47,18 @@ pub use locks::{
     LockLevel, LockTag, acquire_lock, at_abort, count_own_locks, held_locks, holds_lock, lock_for_writing, lock_key,
     release_all_session_locks, release_session_lock, release_session_lock_at_commit, release_transaction_lock,
 };
+pub use plan::Plan;
 pub use privileges::RunAs;
 pub use raise::{Report, raise};
 pub use results::{ResultRows, Value};
-pub use rows::{Row, for_each_row, for_each_row_now};
+pub use rows::{Column, Row, for_each_row, for_each_row_now};
 pub use session::{
     current_database, database_encoding, in_recovery, in_transaction_block, is_preloading, is_read_only, is_upgrading,
     my_pid, now, reserve_prefix, set_for_session, set_local, setting, table_size, transaction_time, uninterrupted,
 };
 pub use setting::define_time;
 pub use shared::{is_alive, request_shared_memory, set_latch, shared, shared_mut};
+pub use sqlstates::with_sqlstates;
 pub use state::{LastError, Load, Phase, Role, Text, Worker};
 pub use subtransaction::{attempt, unless_unique_violation};
 pub use thread::Thread;

@@ -8,11 +8,13 @@ use pgrx::prelude::*;
 
 use super::caught::{Failure, failure, restore_memory};
 use super::ending::is_ending;
+use super::sqlstates::{callbacks, restore_callbacks};
 use crate::error::Result;
 
 /// Runs `work` in a subtransaction, and rolls it back if `work` returns an error or PostgreSQL raises one.
 /// An error that is raised because this process must end is raised again.
 pub fn attempt<T, E: From<Failure>>(work: impl FnOnce() -> std::result::Result<T, E>) -> std::result::Result<T, E> {
+    let callbacks = callbacks();
     let subtransaction = Subtransaction::begin();
     PgTryBuilder::new(AssertUnwindSafe(|| {
         let result = work();
@@ -27,10 +29,12 @@ pub fn attempt<T, E: From<Failure>>(work: impl FnOnce() -> std::result::Result<T
         if is_ending() {
             error.rethrow();
         }
+        restore_callbacks(callbacks);
         Err(failure(error).into())
     })
     .catch_rust_panic(move |error: CaughtError| {
         subtransaction.roll_back();
+        restore_callbacks(callbacks);
         Err(failure(error).into())
     })
     .execute()
@@ -40,6 +44,7 @@ pub fn attempt<T, E: From<Failure>>(work: impl FnOnce() -> std::result::Result<T
 /// error rolls the subtransaction back and is returned or raised again. The subtransaction must not stay
 /// open then: the caller's own rollback would end it instead of the caller's subtransaction.
 pub fn unless_unique_violation<T>(work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    let callbacks = callbacks();
     let subtransaction = Subtransaction::begin();
     PgTryBuilder::new(AssertUnwindSafe(|| match work() {
         Ok(value) => {
@@ -53,6 +58,7 @@ pub fn unless_unique_violation<T>(work: impl FnOnce() -> Result<T>) -> Result<Op
     }))
     .catch_when(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, move |_| {
         subtransaction.roll_back();
+        restore_callbacks(callbacks);
         Ok(None)
     })
     .catch_others(move |error: CaughtError| {

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use super::caught::{Failure, failure, restore_memory};
 use super::ending::is_ending;
 use super::fixed::fix_settings_of_worker;
+use super::sqlstates::{callbacks, restore_callbacks, with_sqlstates};
 use crate::error::Result;
 
 // pgrx's declarations of these functions have a guard, which a signal handler may not run.
@@ -71,10 +72,10 @@ pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     if result.is_ok() {
         // SAFETY: the transaction begun above is open, and `work` leaves the snapshot on top that was
         // pushed above.
-        unsafe {
-            pg_sys::PopActiveSnapshot();
-            pg_sys::CommitTransactionCommand();
-        }
+        unsafe { pg_sys::PopActiveSnapshot() };
+        // Deferred triggers fire here.
+        // SAFETY: as above.
+        with_sqlstates(|| unsafe { pg_sys::CommitTransactionCommand() });
     } else {
         // SAFETY: the transaction begun above is open; the call releases all that it holds, its snapshot included.
         unsafe { pg_sys::AbortCurrentTransaction() };
@@ -90,7 +91,9 @@ pub fn transaction<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
     // SAFETY: a variable that only this thread writes.
     let memory = unsafe { pg_sys::CurrentMemoryContext };
+    let callbacks = callbacks();
     let abort = move |error: CaughtError| {
+        restore_callbacks(callbacks);
         // SAFETY: pgrx has copied the error and left PostgreSQL's error handling. The call ends the open
         // transaction, if there is one, and no frame of that transaction is left.
         unsafe { pg_sys::AbortCurrentTransaction() };
