@@ -183,6 +183,15 @@ facts! {
         Some("Load fewer objects in one transaction: COMMIT between the calls, or CALL btc_ingest.run_sweep(), which \
               commits after each object. Or raise max_locks_per_transaction and restart the server.");
 
+    Error::UnknownWindow { .. } => "TK050", Useless,
+        Some("SELECT btc_ingest.embed(from, to, asset) makes the vectors of a range; a bucket begins at a multiple of \
+              five minutes.");
+    Error::WrongDimensions { .. } => "TK051", Useless,
+        Some("Pass a vector that was made like the stored ones: SELECT feature_vector FROM signals.btc_embeddings;");
+    Error::UnknownVersion { .. } => "TK052", Useless,
+        Some("SELECT DISTINCT feature_version FROM signals.btc_embeddings; shows those that are stored. \
+              SELECT btc_ingest.embed(from, to, asset) makes vectors of the library's own version.");
+
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");
     Error::ReadOnly => "25006", MayHelp,

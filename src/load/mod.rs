@@ -11,3 +11,4 @@ pub mod prefetch;
 pub mod prefetch_depth;
 pub mod probe;
 pub mod reach;
+pub mod windows;

@@ -21,6 +21,7 @@ mod series;
 mod session;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
+mod windows;
 mod workers;
 
 use pgrx::prelude::*;
@@ -48,7 +49,8 @@ extension_sql_file!("../../sql/slices.sql", name = "slices", requires = ["ledger
 extension_sql_file!("../../sql/answers.sql", name = "answers", requires = ["slices"]);
 extension_sql_file!("../../sql/candles.sql", name = "candles", requires = ["answers"]);
 extension_sql_file!("../../sql/series.sql", name = "series", requires = ["candles"]);
-extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["series"]);
+extension_sql_file!("../../sql/windows.sql", name = "windows", requires = ["series"]);
+extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["windows"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// PostgreSQL calls this once when it loads the library, for a backend's first call or by `shared_preload_libraries`.

@@ -11,6 +11,7 @@ mod quality;
 mod queue;
 mod series;
 mod status;
+mod windows;
 
 use pgrx::AnyElement;
 use pgrx::prelude::*;

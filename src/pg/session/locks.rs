@@ -41,6 +41,13 @@ pub enum Lock<'a> {
     Compression,
     /// `migrate()`.
     Migration,
+    /// The vectors of an asset's day, by a transaction that makes them from the stored ticks.
+    Windows {
+        /// The asset.
+        asset: &'a str,
+        /// Days since 1970.
+        day: i64,
+    },
 }
 
 impl Lock<'_> {
@@ -110,6 +117,7 @@ impl Lock<'_> {
             Lock::Migration => (11, 0),
             Lock::Outage(prefix) => (12, ffi::lock_key(prefix)),
             Lock::WideLoad => (13, 0),
+            Lock::Windows { asset, day } => (14, ffi::lock_key(&format!("{day}:{asset}"))),
         };
         LockTag { kind, key }
     }
@@ -140,6 +148,7 @@ impl Held {
             11 => "the migration",
             12 => "an outage of S3",
             13 => "the room for loads that take many locks",
+            14 => "the vectors of a day",
             _ => "a lock of another version of btc_ingest",
         }
     }
