@@ -66,6 +66,10 @@ AS $$
             SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
              WHERE x.indrelid = to_regclass(c.on_table) AND x.indisvalid
                AND CASE WHEN c.condition <> '' THEN i.relname = c.name
+                        -- rebuild_embedding_index() may have made an index of another kind.
+                        WHEN c.kind = 'ivfflat'
+                        THEN x.indpred IS NULL
+                             AND pg_get_indexdef(x.indexrelid) ~ ' USING (ivfflat|hnsw) \(feature_vector[ )]'
                         ELSE x.indpred IS NULL AND (x.indisunique OR c.kind NOT IN ('key', 'unique'))
                              AND substring(pg_get_indexdef(x.indexrelid) FROM ' USING \w+ (\([^)]*\))') = c.columns END)
 $$;

@@ -78,7 +78,7 @@ DECLARE
 BEGIN
     IF fault IS NOT NULL THEN
         RAISE EXCEPTION 'the policy "%" cannot be applied: %', NEW.job_name, fault
-            USING ERRCODE = 'TK050', SCHEMA = 'ops', TABLE = 'retention_jobs',
+            USING ERRCODE = 'TK040', SCHEMA = 'ops', TABLE = 'retention_jobs',
                   HINT = 'Keys are compress_after, drop_after, segment_by, order_by, schedule_interval and '
                          'max_runtime, e.g. {"compress_after": "30 days", "segment_by": "symbol", "order_by": '
                          '"event_time DESC, trade_id"} or {"drop_after": "90 days", "max_runtime": "1 hour"}.';
@@ -230,7 +230,7 @@ BEGIN
         COMMIT;
         EXIT WHEN missing IS NULL;
         IF missing OPERATOR(pg_catalog.<>) '' THEN
-            RAISE EXCEPTION 'the range is not restored: %', missing USING ERRCODE = 'TK053',
+            RAISE EXCEPTION 'the range is not restored: %', missing USING ERRCODE = 'TK043',
                 HINT = 'SELECT * FROM btc_ingest.failures shows objects that could not be loaded. CALL restore_range() '
                        'again when they can.';
         END IF;

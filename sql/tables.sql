@@ -158,6 +158,12 @@ VALUES
         'When the row was written'),
     ('signals.btc_embeddings', 'asset', 'text', 'NOT NULL DEFAULT ''BTCUSDT''', true,
         'Symbol of the asset; BTCUSDT where the writer names none'),
+    ('signals.btc_embeddings', 'feature_version', 'text', 'NOT NULL DEFAULT ''external''', true,
+        'What made the vector: btc_ingest and a number, or what another writer names. similar() never compares two'),
+    ('signals.btc_embeddings', 'ticks', 'bigint', '', true,
+        'Ticks with a price of which btc_ingest has made the vector; null where another writer made it'),
+    ('signals.btc_embeddings', 'labelled_to', 'timestamp with time zone', '', true,
+        'End of the longest horizon that label() has filled in; null if it has filled in none'),
 
     ('ingestion.stream_offsets', 'source', 'text', 'NOT NULL', false,
         'The load''s option source, by default s3:<exchange>:<asset>; watch:<prefix> for a watched prefix'),

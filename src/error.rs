@@ -444,6 +444,28 @@ pub enum Error {
         /// The argument, and which values are right.
         what: String,
     },
+    /// No vector is stored of a slice.
+    #[error("no vector of '{asset}' is stored for {bucket}")]
+    UnknownWindow {
+        /// Start of the bucket.
+        bucket: String,
+        /// The asset.
+        asset: String,
+    },
+    /// A vector has another length than those that are stored.
+    #[error("the vector has {given} numbers, and those in signals.btc_embeddings have {wanted}")]
+    WrongDimensions {
+        /// Numbers of a stored vector.
+        wanted: i64,
+        /// Numbers of the given one.
+        given: i64,
+    },
+    /// No stored vector has a feature version.
+    #[error("no vector of feature version '{version}' is stored")]
+    UnknownVersion {
+        /// The version as given.
+        version: String,
+    },
     /// No background worker can be started.
     #[error("no background worker could be started")]
     NoWorker,

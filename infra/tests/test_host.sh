@@ -72,7 +72,7 @@ if [ -z "$quick" ]; then
     make_ticks Binance ETHUSDT 2024-08-09T00:00 1000 200
     # Loaded one after another between backups, and a correction of the first forty ticks of a slice.
     for symbol in SOLUSDT ADAUSDT DOTUSDT; do make_ticks Binance $symbol 2024-08-10T00:00 12 500; done
-    make_ticks Corrections BTCUSDT 2024-08-08T12:05 1 500 5 40
+    make_ticks Corrections BTCUSDT 2024-08-08T12:00 1 500 5 40
 fi
 
 step 'The host'

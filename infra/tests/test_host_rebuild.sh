@@ -34,8 +34,8 @@ correct() {
     must_be 'a correction replaces its ticks' "$(corrected)" 40
 }
 corrected() {
-    sql "SELECT count(*) FROM market_data.btc_ticks WHERE symbol = 'BTCUSDT' AND trade_id BETWEEN 501 AND 1000
-          AND price = 57001.5 + mod(trade_id - 501, 100)"
+    sql "SELECT count(*) FROM market_data.btc_ticks WHERE symbol = 'BTCUSDT' AND trade_id BETWEEN 1 AND 500
+          AND price = 57001.5 + mod(trade_id - 1, 100)"
 }
 
 lose_the_host() {

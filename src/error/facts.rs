@@ -183,16 +183,24 @@ facts! {
         Some("Load fewer objects in one transaction: COMMIT between the calls, or CALL btc_ingest.run_sweep(), which \
               commits after each object. Or raise max_locks_per_transaction and restart the server.");
 
-    Error::BadPolicy { .. } => "TK050", Useless,
+    Error::BadPolicy { .. } => "TK040", Useless,
         Some("Correct the row in ops.retention_jobs. Keys are compress_after, drop_after, segment_by, order_by, \
               schedule_interval and max_runtime.");
-    Error::PolicyNotApplied { .. } => "TK051", Useless,
+    Error::PolicyNotApplied { .. } => "TK041", Useless,
         Some("Mend what the message says, then: SELECT btc_ingest.apply_retention(); or disable the row.");
-    Error::DroppedRange { .. } => "TK052", Useless,
+    Error::DroppedRange { .. } => "TK042", Useless,
         Some("CALL btc_ingest.restore_range(…) brings a range back; load_s3_slice(…, force => true) loads the \
               object all the same.");
-    Error::NotDropped { .. } => "TK053", Useless,
+    Error::NotDropped { .. } => "TK043", Useless,
         Some("SELECT * FROM btc_ingest.retention WHERE state = 'dropped' shows what was dropped.");
+    Error::UnknownWindow { .. } => "TK050", Useless,
+        Some("SELECT btc_ingest.embed(from, to, asset) makes the vectors of a range; a bucket begins at a multiple of \
+              five minutes.");
+    Error::WrongDimensions { .. } => "TK051", Useless,
+        Some("Pass a vector that was made like the stored ones: SELECT feature_vector FROM signals.btc_embeddings;");
+    Error::UnknownVersion { .. } => "TK052", Useless,
+        Some("SELECT DISTINCT feature_version FROM signals.btc_embeddings; shows those that are stored. \
+              SELECT btc_ingest.embed(from, to, asset) makes vectors of the library's own version.");
 
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");

@@ -12,3 +12,4 @@ pub mod prefetch;
 pub mod prefetch_depth;
 pub mod probe;
 pub mod reach;
+pub mod windows;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::background::Events;
+use super::windows::{WindowMaker, Windows};
 use crate::decode::{DecodeSettings, FileMeta, TickReader, map_columns, read_footer};
 use crate::error::{Error, Result};
 use crate::model::options::{Expected, LoadOptions, OnBadRow};
@@ -89,6 +90,8 @@ pub struct Job {
     pub limits: Limits,
     /// Size and etag from a listing or the registry. If they are known, no HEAD is sent.
     pub listed: Option<ObjectHead>,
+    /// Whether the vectors of the slices are made.
+    pub embed: bool,
 }
 
 impl Job {
@@ -138,6 +141,8 @@ pub enum LoadEvent {
     Opened(Box<Opened>),
     /// Ticks to insert.
     Batch(Box<EncodedBatch>),
+    /// The vectors of slices; only if the job asks for them.
+    Windows(Box<Windows>),
     /// All batches were sent.
     Finished(Cost),
     /// The load of this object failed. Only a [`super::prefetch`] sends this event, and continues with the next object.
@@ -194,6 +199,7 @@ pub fn load(
 
     let mut symbols = Symbols::default();
     let cancelled = || io.cancel.is_cancelled();
+    let mut windows = job.embed.then(|| WindowMaker::new(job.limits.memory));
     loop {
         let started = Instant::now();
         let waited = io.waited_ns.load(Ordering::Relaxed);
@@ -201,10 +207,16 @@ pub fn load(
         let mut batch = encode(&decoded.ticks, &symbols, pool, job.limits.time_skew);
         batch.rejects = decoded.rejects;
         batch.rejected = decoded.rejected;
+        if let Some(windows) = &mut windows {
+            windows.add(&decoded.ticks, &symbols);
+        }
         drop(decoded.ticks);
         let waited = io.waited_ns.load(Ordering::Relaxed) - waited;
         working += started.elapsed().saturating_sub(Duration::from_nanos(waited));
         events.send(LoadEvent::Batch(Box::new(batch)))?;
+    }
+    if let Some(windows) = windows {
+        events.send(LoadEvent::Windows(Box::new(windows.finish())))?;
     }
     events.send(LoadEvent::Finished(cost(io, working)))
 }

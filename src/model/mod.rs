@@ -22,3 +22,4 @@ pub mod tick;
 pub mod time_range;
 pub mod uri;
 pub mod watch;
+pub mod window;

@@ -22,6 +22,7 @@ mod series;
 mod session;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
+mod windows;
 mod workers;
 
 use pgrx::prelude::*;
@@ -50,7 +51,8 @@ extension_sql_file!("../../sql/answers.sql", name = "answers", requires = ["slic
 extension_sql_file!("../../sql/candles.sql", name = "candles", requires = ["answers"]);
 extension_sql_file!("../../sql/series.sql", name = "series", requires = ["candles"]);
 extension_sql_file!("../../sql/retention.sql", name = "retention", requires = ["series"]);
-extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["retention"]);
+extension_sql_file!("../../sql/windows.sql", name = "windows", requires = ["retention"]);
+extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["windows"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// PostgreSQL calls this once when it loads the library, for a backend's first call or by `shared_preload_libraries`.

@@ -9,6 +9,8 @@ mod candles;
 mod cookbook;
 mod dashboards;
 mod duckdb;
+mod embedding;
 mod owners;
 mod series;
 mod ticks;
+mod windows;

@@ -30,7 +30,7 @@ fn a_row_that_cannot_be_applied_is_refused_and_the_hint_has_the_keys() {
         (r#"{"compress_after": "30 days", "segment_by": "exchange"}"#, r#"has no column "exchange""#),
         (r#"{"compress_after": "30 days", "order_by": "trade_id; DROP TABLE x"}"#, "has no column"),
     ] {
-        let refusal = fixture.refused(&insert(policy), "TK050");
+        let refusal = fixture.refused(&insert(policy), "TK040");
         assert!(refusal.message.contains(wrong), "{policy}: {refusal:?}");
         for key in ["compress_after", "drop_after", "segment_by", "order_by", "schedule_interval", "max_runtime"] {
             assert!(refusal.hint.contains(key), "{refusal:?}");
@@ -38,9 +38,9 @@ fn a_row_that_cannot_be_applied_is_refused_and_the_hint_has_the_keys() {
     }
     let other =
         "INSERT INTO ops.retention_jobs VALUES ('mine', 'ops.nothing', '{\"compress_after\": \"1 day\"}', true)";
-    assert!(fixture.refused(other, "TK050").message.contains("there is no table or aggregate ops.nothing"));
+    assert!(fixture.refused(other, "TK040").message.contains("there is no table or aggregate ops.nothing"));
     let other = other.replace("compress_after", "drop_after");
-    assert!(fixture.refused(&other, "TK050").message.contains("drop_after is for market_data.btc_ticks"));
+    assert!(fixture.refused(&other, "TK040").message.contains("drop_after is for market_data.btc_ticks"));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn jobs_belong_to_the_owner_of_the_tables_which_must_be_allowed_to_log_in() {
     fixture.run("ALTER ROLE retention_admin LOGIN; GRANT btc_ingest_admin TO retention_admin");
     let enable = "UPDATE ops.retention_jobs SET enabled = true WHERE job_name = 'compress ticks'";
     fixture.run("ALTER ROLE retention_owner NOLOGIN");
-    let refusal = fixture.refused(enable, "TK051");
+    let refusal = fixture.refused(enable, "TK041");
     assert!(refusal.message.contains("retention_owner may not log in"), "{refusal:?}");
     fixture.run("ALTER ROLE retention_owner LOGIN");
     fixture.client = fixture.db.client_as("retention_admin");
@@ -172,6 +172,6 @@ fn jobs_belong_to_the_owner_of_the_tables_which_must_be_allowed_to_log_in() {
     let owners = "SELECT string_agg(owner::text, ' ') FROM timescaledb_information.jobs WHERE config ? 'btc_ingest'";
     assert_eq!(fixture.text(owners), "retention_owner");
     let refusal =
-        fixture.refused("UPDATE ops.retention_jobs SET enabled = true WHERE job_name = 'drop ticks'", "TK051");
+        fixture.refused("UPDATE ops.retention_jobs SET enabled = true WHERE job_name = 'drop ticks'", "TK041");
     assert!(refusal.message.contains("GRANT btc_ingest_admin TO retention_owner"), "{refusal:?}");
 }

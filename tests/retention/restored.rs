@@ -49,7 +49,7 @@ fn a_dropped_range_does_not_come_back_by_accident() {
     must_hold_sums(&mut fixture.client, &weeks[1]);
 
     // By hand, it asks for force.
-    let refusal = refused(&mut fixture.client, &late, "", "TK052");
+    let refusal = refused(&mut fixture.client, &late, "", "TK042");
     assert!(refusal.hint.contains("force => true") && refusal.hint.contains("restore_range"), "{refusal:?}");
     loaded(&mut fixture.client, &late, "force => true");
     assert_eq!(fixture.chunks(), ["2024-08-08", "2024-08-15"]);
@@ -63,7 +63,7 @@ fn restore_range_brings_equal_sums_back_and_keeps_them_for_a_time() {
     fixture.drop_before(3);
     fixture.run(RUN);
     assert_eq!(fixture.chunks(), [""; 0]);
-    let refusal = fixture.refused("CALL btc_ingest.restore_range('ETHUSDT', '2024-08-08', '2024-08-09')", "TK053");
+    let refusal = fixture.refused("CALL btc_ingest.restore_range('ETHUSDT', '2024-08-08', '2024-08-09')", "TK043");
     assert!(refusal.hint.contains("btc_ingest.retention"), "{refusal:?}");
     fixture.run("CALL btc_ingest.restore_range('BTCUSDT', '2024-08-10', '2024-08-16')");
     must_hold_sums(&mut fixture.client, &weeks[..2].concat());
@@ -85,7 +85,7 @@ fn a_range_is_not_restored_as_long_as_an_object_is_missing() {
     fixture.run(RUN);
     fixture.server.s3.delete("landing", &fixture.key("week0"));
     let restore = "CALL btc_ingest.restore_range('BTCUSDT', '2024-08-08', '2024-08-09')";
-    let refusal = fixture.refused(restore, "TK053");
+    let refusal = fixture.refused(restore, "TK043");
     assert!(refusal.message.contains(&fixture.uri("week0")), "{refusal:?}");
     assert_eq!(fixture.text("SELECT state FROM btc_ingest.retention"), "restoring");
     fixture.put("week0", &weeks[0]);

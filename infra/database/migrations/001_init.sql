@@ -77,6 +77,9 @@ CREATE TABLE signals.btc_embeddings (
     label_snapshot jsonb,
     created_at timestamp with time zone DEFAULT now(),
     asset text NOT NULL DEFAULT 'BTCUSDT',
+    feature_version text NOT NULL DEFAULT 'external',
+    ticks bigint,
+    labelled_to timestamp with time zone,
     PRIMARY KEY (bucket, exchange, asset)
 );
 
@@ -467,6 +470,13 @@ COMMENT ON COLUMN signals.btc_embeddings.feature_vector IS 'The vector';
 COMMENT ON COLUMN signals.btc_embeddings.label_snapshot IS 'Labels of the bucket, e.g. future returns';
 COMMENT ON COLUMN signals.btc_embeddings.created_at IS 'When the row was written';
 COMMENT ON COLUMN signals.btc_embeddings.asset IS 'Symbol of the asset; BTCUSDT where the writer names none';
+COMMENT ON COLUMN signals.btc_embeddings.feature_version IS
+    'What made the vector: btc_ingest and a number, or what another writer names. similar() never '
+    'compares two';
+COMMENT ON COLUMN signals.btc_embeddings.ticks IS
+    'Ticks with a price of which btc_ingest has made the vector; null where another writer made it';
+COMMENT ON COLUMN signals.btc_embeddings.labelled_to IS
+    'End of the longest horizon that label() has filled in; null if it has filled in none';
 COMMENT ON TABLE ingestion.stream_offsets IS
     'Highest trade id per source, which loads only ever increase, and the state of watched prefixes';
 COMMENT ON COLUMN ingestion.stream_offsets.source IS

@@ -118,6 +118,7 @@ pub fn up() -> Result<(), String> {
     compare(&cluster, &objects)?;
     println!();
     show_candles(&cluster)?;
+    show_windows(&cluster)?;
 
     println!("\nUp after {:.1} s. Go on with:\n", start.elapsed().as_secs_f64());
     println!("    psql -h 127.0.0.1 -p {} -U postgres {DATABASE}\n    make demo-down", cluster.port());
@@ -346,6 +347,19 @@ fn show_candles(cluster: &Cluster) -> Result<(), String> {
     }
     print!("{}", chart::draw(&candles));
     Ok(())
+}
+
+/// Makes the vectors of all slices and shows the five windows that were most like the last one.
+fn show_windows(cluster: &Cluster) -> Result<(), String> {
+    show(
+        cluster,
+        "SELECT btc_ingest.embed('2024-08-08', '2024-08-09'), btc_ingest.label('2024-08-08', '2024-08-09');",
+    )?;
+    let sql = "SELECT to_char(similar_bucket AT TIME ZONE 'UTC', 'HH24:MI') AS window, similar_asset AS asset,
+       round(distance::numeric, 3) AS distance,
+       round(10000 * (labels -> '5m' ->> 'return')::numeric, 1) AS \"bp after 5 min\"
+  FROM btc_ingest.similar('2024-08-08 13:55+00', k => 5, assets => '{BTCUSDT}', exclude => '10 minutes');";
+    show(cluster, sql)
 }
 
 /// Runs a statement through psql and shows both.

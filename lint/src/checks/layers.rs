@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["src/load"],
     &["src/pg/session/ffi"],
     &["src/pg/session"],
+    &["src/pg/windows"],
     &["src/pg/load"],
     &["src/pg/quality"],
     &["src/pg/series"],

@@ -12,6 +12,7 @@ mod queue;
 mod retention;
 mod series;
 mod status;
+mod windows;
 
 use pgrx::AnyElement;
 use pgrx::prelude::*;

@@ -23,6 +23,7 @@ use crate::pg::session::locks::Lock;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_as_superuser};
 use crate::pg::session::{guc, lock_waits, spi};
+use crate::pg::windows::embed::embed_range;
 
 /// The result of an attempt at a unit.
 pub enum Outcome {
@@ -205,6 +206,9 @@ fn build(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit) -> std::re
     spi::execute(client, "SELECT btc_ingest_internal.finish_chunk($1::oid, $2::oid, $3, $4, $5)", &args)?;
     {
         let _owner = target.become_owner();
+        if guc::embed_on_load() {
+            embed_range(client, &target, (unit.from, unit.to), None)?;
+        }
         lock_waits::limit_unit_in_transaction();
         staging.offsets.write(client)?;
     }

@@ -124,7 +124,8 @@ fn plans(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit, filled: &m
 fn jobs(plans: &mut [LoadPlan]) -> Vec<Job> {
     let ask = |plan: &mut LoadPlan| {
         plan.asked = Instant::now();
-        plan.job.clone()
+        // The vectors are made of the finished chunk.
+        Job { embed: false, ..plan.job.clone() }
     };
     plans.iter_mut().map(ask).collect()
 }

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::load::pipeline::LoadEvent;
 use crate::model::bucket::BUCKET_US;
 use crate::model::report::LoadReport;
-use crate::pg::load::events::{self, First};
+use crate::pg::load::events::{self, First, Read};
 use crate::pg::load::offsets::Offsets;
 use crate::pg::load::plan::LoadPlan;
 use crate::pg::load::probe::{IdRange, Met, probe};
@@ -129,7 +129,7 @@ impl StagingTable {
         let mut rows = 0;
         let mut overlaps = false;
         let mut slices = Slices::new();
-        let (cost, storing) = events::batches(thread, |batch| {
+        let Read { cost, storing, .. } = events::batches(thread, |batch| {
             let read = (batch.rows.len() as u64 + batch.rejected) as i64;
             progress.show(|load| load.read += read);
             // Behind the first batch that overlaps, nothing more of the object is stored here.

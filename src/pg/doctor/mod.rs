@@ -22,6 +22,7 @@ mod slow;
 mod state;
 mod tables;
 mod times;
+mod windows;
 mod workers;
 
 use pgrx::datum::Interval;
@@ -67,6 +68,7 @@ pub fn checks(since: Option<Interval>) -> Result<Vec<Check>> {
         checks.extend(section("backup", backup::checks)?);
         checks.extend(section("gaps", gaps::checks)?);
         checks.extend(section("loaded slices", gone::checks)?);
+        checks.extend(section("windows", windows::checks)?);
     }
     checks.extend(section("free disk", disk::checks)?);
     checks.extend(s3::checks()?);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::known::Known;
 use crate::error::{Error, Result};
 use crate::load::pipeline::{Cost, LoadEvent, Opened};
+use crate::load::windows::Windows;
 use crate::pg::session::ffi::Thread;
 use crate::s3::head::ObjectHead;
 use crate::tuple::batch::EncodedBatch;
@@ -33,13 +34,20 @@ pub fn first(thread: &mut Thread<LoadEvent>, known: &Known) -> Result<First> {
     Ok(first)
 }
 
-/// Passes the batches of an opened object to `store`. Returns what reading has cost, and the time that
-/// `store` has taken.
-pub fn batches(
-    thread: &mut Thread<LoadEvent>,
-    mut store: impl FnMut(&mut EncodedBatch) -> Result<()>,
-) -> Result<(Cost, Duration)> {
+/// What is known when all batches are stored.
+pub struct Read {
+    /// What reading has cost.
+    pub cost: Cost,
+    /// The time that storing has taken.
+    pub storing: Duration,
+    /// The vectors of slices that the thread has made.
+    pub windows: Windows,
+}
+
+/// Passes the batches of an opened object to `store`.
+pub fn batches(thread: &mut Thread<LoadEvent>, mut store: impl FnMut(&mut EncodedBatch) -> Result<()>) -> Result<Read> {
     let mut storing = Duration::ZERO;
+    let mut windows = Windows::new();
     loop {
         match thread.next()? {
             Some(LoadEvent::Batch(mut batch)) => {
@@ -47,7 +55,8 @@ pub fn batches(
                 store(&mut batch)?;
                 storing += began.elapsed();
             }
-            Some(LoadEvent::Finished(cost)) => return Ok((cost, storing)),
+            Some(LoadEvent::Windows(made)) => windows = *made,
+            Some(LoadEvent::Finished(cost)) => return Ok(Read { cost, storing, windows }),
             other => return Err(unexpected(other)),
         }
     }

@@ -8,7 +8,7 @@ use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
 
 use super::dropped::DroppedRanges;
-use super::events::{self, First};
+use super::events::{self, First, Read};
 use super::known::{Known, Version};
 use super::offsets::Offsets;
 use super::plan::{LoadPlan, allowed_uri};
@@ -17,6 +17,7 @@ use super::sink::Sink;
 use super::slices::SliceKey;
 use crate::error::Result;
 use crate::load::pipeline::{self, Cost, Job, LoadEvent, Opened};
+use crate::load::windows::Windows;
 use crate::model::options::{self, OnBadRow, OnConflict};
 use crate::model::report::{LoadReport, Outcome};
 use crate::model::uri::S3Uri;
@@ -24,7 +25,9 @@ use crate::pg::session::ffi::{self, Thread};
 use crate::pg::session::guc;
 use crate::pg::session::shared::{Phase, Progress};
 use crate::pg::session::target::{Target, as_owner};
+use crate::pg::windows::embed::{StoredSlice, embed_slices};
 use crate::s3::head::ObjectHead;
+use crate::tuple::batch::SliceRun;
 
 /// Batches that may wait for the backend: one waits while another is encoded and a third is stored.
 pub const DEPTH: usize = 1;
@@ -105,6 +108,7 @@ fn load_by_call(uri: &S3Uri, options: &Value, force: bool, terms: Terms<'_>) -> 
             on_bad_row: terms.on_bad_row.unwrap_or_else(|| known.on_bad_row()),
             limits: guc::limits(),
             listed: known.listed(),
+            embed: guc::embed_on_load(),
         };
         let mut thread = read(&job)?;
         let version = &known.version;
@@ -199,7 +203,7 @@ impl Load<'_> {
         allow_decompression();
         let dropped = if self.terms.forced { DroppedRanges::default() } else { DroppedRanges::read(client)? };
         let mut sink = Sink::new(self.target, self.job, opened, on_conflict, only)?.refusing(dropped);
-        let (cost, storing) = events::batches(thread, |batch| {
+        let Read { cost, storing, windows } = events::batches(thread, |batch| {
             let rows = (batch.rows.len() as u64 + batch.rejected) as i64;
             sink.store(client, batch)?;
             progress.show(|load| load.read += rows);
@@ -222,8 +226,18 @@ impl Load<'_> {
         } else {
             record(client, &result)?;
         }
+        if guc::embed_on_load() {
+            embed_slices(client, self.target, slices.iter().map(|slice| stored(slice, &windows)))?;
+        }
         Ok(report)
     }
+}
+
+/// Describes a slice for its vector. That of the thread counts if the load has stored all of its ticks.
+fn stored<'a>(((bucket, asset), run): (&'a SliceKey, &'a SliceRun), windows: &'a Windows) -> StoredSlice<'a> {
+    let new = run.duplicates == 0 && run.conflicts == 0;
+    let made = windows.get(&(*bucket, run.symbol.clone())).filter(|made| new && made.ticks == run.len as i64);
+    StoredSlice { bucket: *bucket, asset, ids: (run.first_id, run.last_id), has_all: run.ids.missing() == 0, made }
 }
 
 /// Returns a report with what the reading thread knows.

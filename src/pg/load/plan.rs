@@ -48,6 +48,7 @@ impl LoadPlan {
             on_bad_row: if known.reload() { known.on_bad_row() } else { OnBadRow::Abort },
             limits: guc::limits(),
             listed: known.listed(),
+            embed: guc::embed_on_load(),
         };
         Ok(LoadPlan { job, version: known.version, asked: Instant::now() })
     }

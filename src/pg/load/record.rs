@@ -308,10 +308,15 @@ struct SliceColumns {
 /// Returns what the load adds to `metadata`. The key is `row_count`, because `rows` is the number that the
 /// producer claims.
 fn facts(result: &LoadResult<'_>) -> Value {
-    json!({
+    let mut facts = json!({
         "etag": result.report.etag,
         "writer": result.opened.writer,
         "schema_fingerprint": result.opened.fingerprint,
         "row_count": result.opened.rows,
-    })
+    });
+    // The vector of a slice says of which exchange it is, also when it is made from the table.
+    if let Some(exchange) = &result.options.exchange {
+        facts["exchange"] = json!(exchange);
+    }
+    facts
 }

@@ -128,6 +128,7 @@ fn job(client: &mut SpiClient<'_>, uri: &S3Uri) -> Result<Job> {
         on_bad_row: OnBadRow::Reject,
         limits,
         listed: None,
+        embed: false,
     })
 }
 

@@ -87,6 +87,9 @@ static TIME_SKEW_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1_000);
 /// Minutes. A quarter of a year: faults of the last month can still be examined.
 static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 
+/// Off: a load then takes a few percent longer.
+static EMBED_ON_LOAD: GucSetting<bool> = GucSetting::<bool>::new(false);
+
 /// The values of `btc_ingest.queue_order`. [`QueueOrder`] itself belongs to the core, which knows no pgrx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 enum QueueOrderName {
@@ -244,4 +247,9 @@ pub fn max_kept_rejects() -> usize {
 /// Returns `btc_ingest.max_conflict_fraction`.
 pub fn max_conflict_fraction() -> f64 {
     MAX_CONFLICT_FRACTION.get()
+}
+
+/// Returns `btc_ingest.embed_on_load`.
+pub fn embed_on_load() -> bool {
+    EMBED_ON_LOAD.get()
 }

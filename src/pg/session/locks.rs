@@ -43,6 +43,13 @@ pub enum Lock<'a> {
     Migration,
     /// The proofs and drops of retention.
     Retention,
+    /// The vectors of an asset's day, by a transaction that makes them from the stored ticks.
+    Windows {
+        /// The asset.
+        asset: &'a str,
+        /// Days since 1970.
+        day: i64,
+    },
 }
 
 impl Lock<'_> {
@@ -112,7 +119,8 @@ impl Lock<'_> {
             Lock::Migration => (11, 0),
             Lock::Outage(prefix) => (12, ffi::lock_key(prefix)),
             Lock::WideLoad => (13, 0),
-            Lock::Retention => (14, 0),
+            Lock::Windows { asset, day } => (14, ffi::lock_key(&format!("{day}:{asset}"))),
+            Lock::Retention => (15, 0),
         };
         LockTag { kind, key }
     }
@@ -143,7 +151,8 @@ impl Held {
             11 => "the migration",
             12 => "an outage of S3",
             13 => "the room for loads that take many locks",
-            14 => "the drop of chunks",
+            14 => "the vectors of a day",
+            15 => "the drop of chunks",
             _ => "a lock of another version of btc_ingest",
         }
     }

@@ -12,15 +12,15 @@ use super::{ffi, spi};
 use crate::error::{Error, Result};
 
 /// The schema version that this library's SQL is written for; `migrate()` brings the tables to it.
-pub const SCHEMA_VERSION: i32 = 8;
+pub const SCHEMA_VERSION: i32 = 9;
 
 /// How many tables the guard locks.
 const LOCKED: usize = 21;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
-/// of their locks. The last one, the hypertable, is locked by loads when they write to it, and not by the guard: an
-/// index that is being built on it must hold up loads, but not commands.
-const WRITTEN: [&str; LOCKED + 1] = [
+/// of their locks. The last two are locked by loads when they write to them, and not by the guard: an index that is
+/// being built on the vectors must not hold up loads that make none, and one on the hypertable no commands.
+const WRITTEN: [&str; LOCKED + 2] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "ingestion.stream_offsets",
@@ -42,6 +42,7 @@ const WRITTEN: [&str; LOCKED + 1] = [
     "ops.retention_jobs",
     "ops.dropped_ranges",
     "ops.retention_checks",
+    "signals.btc_embeddings",
     "market_data.btc_ticks",
 ];
 
@@ -74,6 +75,8 @@ pub struct Target {
     owner_is_superuser: bool,
     /// The tables that the guard locks.
     locked: [pg_sys::Oid; LOCKED],
+    /// `signals.btc_embeddings`.
+    pub embeddings: pg_sys::Oid,
     /// `market_data.btc_ticks`.
     pub root: pg_sys::Oid,
     /// Collation of `market_data.btc_ticks.symbol`.
@@ -269,6 +272,7 @@ impl Found {
                 owner: oid(self.owner)?,
                 owner_is_superuser: self.owner_is_superuser?,
                 locked: tables.get(..LOCKED)?.try_into().ok()?,
+                embeddings: *tables.get(LOCKED)?,
                 root: oid(self.root)?,
                 symbol_collation: oid(self.symbol_collation)?,
                 has_chunk_constraint: self.chunk_constraint,

@@ -55,6 +55,7 @@ fn a_healthy_installation_passes_every_check() {
             "triggers",
             "vector version",
             "watches",
+            "windows",
             "workers",
         ]
     );

@@ -331,3 +331,22 @@ fn a_database_that_is_not_utf8_is_refused_at_install_and_at_a_load_and_doctor_sa
     assert_eq!(texts(&mut client, said), ["false the database has encoding LATIN1, and btc_ingest needs UTF8"]);
     refusal(&mut client, "SELECT btc_ingest.migrate()", "TK021");
 }
+
+#[test]
+fn tables_of_version_7_get_the_columns_of_vectors_and_keep_those_that_others_wrote() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let wanted = shape(&mut client);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 7;
+         ALTER TABLE signals.btc_embeddings DROP COLUMN feature_version, DROP COLUMN ticks, DROP COLUMN labelled_to;
+         INSERT INTO signals.btc_embeddings (bucket, exchange, feature_vector)
+         VALUES ('2024-08-08T12:00:00Z', 'kraken', array_fill(0.5, ARRAY[256])::vector)",
+    );
+    refusal(&mut client, "SELECT btc_ingest.embed('2024-08-08', '2024-08-09')", "TK011");
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    let rows = "SELECT concat_ws(' ', exchange, feature_version, ticks) FROM signals.btc_embeddings";
+    assert_eq!(texts(&mut client, rows), ["kraken external"]);
+}

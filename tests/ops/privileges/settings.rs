@@ -16,6 +16,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
             "btc_ingest.allowed_prefixes",
             "btc_ingest.aws_profile",
             "btc_ingest.chunk_time_interval",
+            "btc_ingest.embed_on_load",
             "btc_ingest.log_loads",
             "btc_ingest.max_object_size",
             "btc_ingest.memory_limit",

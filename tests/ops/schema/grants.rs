@@ -132,9 +132,11 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.discover: btc_ingest_loader
      btc_ingest.doctor: btc_ingest_loader,btc_ingest_monitor
      btc_ingest.drop_candles: btc_ingest_admin
+     btc_ingest.embed: btc_ingest_loader
      btc_ingest.explain_gap: btc_ingest_admin
      btc_ingest.import_incidents: btc_ingest_admin
      btc_ingest.inspect_s3: btc_ingest_loader
+     btc_ingest.label: btc_ingest_loader
      btc_ingest.last_price: btc_ingest_reader
      btc_ingest.load_s3_slice: btc_ingest_loader
      btc_ingest.markouts: btc_ingest_reader
@@ -142,6 +144,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.pause_ingest: btc_ingest_admin
      btc_ingest.prices_at: btc_ingest_reader
      btc_ingest.quality_report: btc_ingest_reader
+     btc_ingest.rebuild_embedding_index: btc_ingest_admin
      btc_ingest.refresh_candles: btc_ingest_admin
      btc_ingest.register_s3_slice: btc_ingest_loader
      btc_ingest.reload_slice: btc_ingest_admin
@@ -153,6 +156,8 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.run_candles: btc_ingest_admin
      btc_ingest.run_retention: btc_ingest_admin
      btc_ingest.run_sweep: btc_ingest_loader
+     btc_ingest.similar: btc_ingest_reader
+     btc_ingest.similar_to: btc_ingest_reader
      btc_ingest.skip: btc_ingest_admin
      btc_ingest.slice_ledger: btc_ingest_reader
      btc_ingest.stats_since: btc_ingest_monitor,btc_ingest_reader
@@ -182,6 +187,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest_internal.grant_and_comment: no role
      btc_ingest_internal.id_holes: btc_ingest_reader
      btc_ingest_internal.incomplete_ranges: btc_ingest_reader
+     btc_ingest_internal.label_windows: btc_ingest_loader
      btc_ingest_internal.lag_by_asset: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.loaded_assets: btc_ingest_reader
      btc_ingest_internal.make_id_sets: no role
@@ -189,6 +195,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest_internal.make_roles: no role
      btc_ingest_internal.migrate_refusal: no role
      btc_ingest_internal.missing_indexes: no role
+     btc_ingest_internal.nearest_windows: btc_ingest_reader
      btc_ingest_internal.objects_failed: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.objects_in_conflict: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.objects_waiting: btc_ingest_monitor,btc_ingest_reader

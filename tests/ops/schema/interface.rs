@@ -226,7 +226,10 @@ fn the_comment_of_the_maker_flag_says_that_the_buyer_was_the_maker() {
 }
 
 /// Everything that belongs to the extension.
-const MEMBERS: &str = "function btc_ingest.apply_retention()
+const MEMBERS: &str =
+    "function btc_ingest.\"similar\"(timestamp with time zone,text,integer,timestamp with time zone,interval,\
+text[],text[],timestamp with time zone,timestamp with time zone)
+     function btc_ingest.apply_retention()
      function btc_ingest.backfill(text,timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
      function btc_ingest.backfill(text[],timestamp with time zone,timestamp with time zone,integer,text,boolean,boolean)
      function btc_ingest.backfill_failures(bigint,integer)
@@ -241,9 +244,11 @@ const MEMBERS: &str = "function btc_ingest.apply_retention()
      function btc_ingest.discover(text)
      function btc_ingest.doctor(interval)
      function btc_ingest.drop_candles(text)
+     function btc_ingest.embed(timestamp with time zone,timestamp with time zone,text)
      function btc_ingest.explain_gap(text,bigint,bigint,text)
      function btc_ingest.import_incidents(jsonb,interval)
      function btc_ingest.inspect_s3(text,jsonb)
+     function btc_ingest.label(timestamp with time zone,timestamp with time zone,interval[])
      function btc_ingest.last_price(text)
      function btc_ingest.load_s3_slice(text,text,boolean,jsonb)
      function btc_ingest.markouts(text,timestamp with time zone,timestamp with time zone,interval[])
@@ -251,6 +256,7 @@ const MEMBERS: &str = "function btc_ingest.apply_retention()
      function btc_ingest.pause_ingest()
      function btc_ingest.prices_at(text,timestamp with time zone[],interval)
      function btc_ingest.quality_report(timestamp with time zone,timestamp with time zone)
+     function btc_ingest.rebuild_embedding_index(text)
      function btc_ingest.refresh_candles(timestamp with time zone,timestamp with time zone)
      function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
      function btc_ingest.reload_slice(text,timestamp with time zone)
@@ -262,6 +268,8 @@ const MEMBERS: &str = "function btc_ingest.apply_retention()
      function btc_ingest.run_candles(integer,jsonb)
      function btc_ingest.run_retention(integer,jsonb)
      function btc_ingest.run_sweep(integer,jsonb)
+     function btc_ingest.similar_to(real[],integer,text,timestamp with time zone,text[],text[],\
+timestamp with time zone,timestamp with time zone)
      function btc_ingest.skip(text,text,text,timestamp with time zone,interval)
      function btc_ingest.slice_ledger(text,timestamp with time zone,timestamp with time zone,boolean)
      function btc_ingest.stats_since(interval)
@@ -291,6 +299,8 @@ const MEMBERS: &str = "function btc_ingest.apply_retention()
      function btc_ingest_internal.grant_and_comment(text)
      function btc_ingest_internal.id_holes(text)
      function btc_ingest_internal.incomplete_ranges(text)
+     function btc_ingest_internal.label_windows(timestamp with time zone,timestamp with time zone,interval[],text[],\
+timestamp with time zone[],timestamp with time zone[])
      function btc_ingest_internal.lag_by_asset()
      function btc_ingest_internal.loaded_assets()
      function btc_ingest_internal.make_id_sets()
@@ -298,6 +308,7 @@ const MEMBERS: &str = "function btc_ingest.apply_retention()
      function btc_ingest_internal.make_roles()
      function btc_ingest_internal.migrate_refusal()
      function btc_ingest_internal.missing_indexes()
+     function btc_ingest_internal.nearest_windows(timestamp with time zone,text,real[],text,integer,jsonb)
      function btc_ingest_internal.objects_failed()
      function btc_ingest_internal.objects_in_conflict()
      function btc_ingest_internal.objects_waiting()
@@ -388,6 +399,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.aws_profile = empty superuser
          btc_ingest.chunk_time_interval = 7 days superuser
          btc_ingest.database = empty sighup
+         btc_ingest.embed_on_load = off superuser
          btc_ingest.history_retention = 90d sighup
          btc_ingest.log_loads = log superuser
          btc_ingest.max_attempts = 9 sighup

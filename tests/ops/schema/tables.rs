@@ -99,7 +99,7 @@ fn the_ticks_have_the_documented_columns() {
 }
 
 #[test]
-fn the_embeddings_have_the_documented_columns_and_one_of_ours() {
+fn the_embeddings_have_the_documented_columns_and_four_of_ours() {
     columns(
         "signals.btc_embeddings",
         "bucket timestamp with time zone not null
@@ -107,7 +107,10 @@ fn the_embeddings_have_the_documented_columns_and_one_of_ours() {
          feature_vector vector(256)
          label_snapshot jsonb
          created_at timestamp with time zone default now()
-         asset text not null default 'BTCUSDT'::text",
+         asset text not null default 'BTCUSDT'::text
+         feature_version text not null default 'external'::text
+         ticks bigint
+         labelled_to timestamp with time zone",
     );
 }
 

@@ -51,7 +51,7 @@ pub use plan::Plan;
 pub use privileges::RunAs;
 pub use raise::{Report, raise};
 pub use results::{ResultRows, Value};
-pub use rows::{Column, Row, for_each_row};
+pub use rows::{Column, Row, for_each_row, for_each_row_now};
 pub use session::{
     current_database, database_encoding, in_recovery, in_transaction_block, is_preloading, is_read_only, is_upgrading,
     my_pid, now, reserve_prefix, set_for_session, set_local, setting, table_size, transaction_time, uninterrupted,

@@ -26,6 +26,8 @@ pub enum Column {
     Text,
     /// numeric
     Numeric,
+    /// double precision
+    Float8,
 }
 
 impl Column {
@@ -36,6 +38,7 @@ impl Column {
             Column::Bool => pg_sys::BOOLOID,
             Column::Text => pg_sys::TEXTOID,
             Column::Numeric => pg_sys::NUMERICOID,
+            Column::Float8 => pg_sys::FLOAT8OID,
         }
     }
 }
@@ -59,6 +62,12 @@ impl Row<'_> {
     #[inline]
     pub fn bool(&self, column: usize) -> Option<bool> {
         (!self.nulls[column]).then(|| self.values[column].value() & 0xff != 0)
+    }
+
+    /// Returns a double, or `None` for null. The column is one of [`Column::Float8`].
+    #[inline]
+    pub fn float8(&self, column: usize) -> Option<f64> {
+        (!self.nulls[column]).then(|| f64::from_bits(self.values[column].value() as u64))
     }
 
     /// Returns the bytes of a text or a numeric without its length header, or `None` for null. The column is one of
@@ -108,10 +117,33 @@ struct Receiver<'a> {
 /// Runs a SELECT in the snapshot of the calling statement, and passes each row to `each` until it returns an error.
 /// The executor answers interrupts between two rows. A result with other columns is refused.
 pub fn for_each_row(
+    connection: &SpiClient<'_>,
+    sql: &str,
+    columns: &[Column],
+    args: &[DatumWithOid<'_>],
+    each: impl FnMut(&Row<'_>) -> Result<()>,
+) -> Result<()> {
+    run(connection, sql, columns, args, true, each)
+}
+
+/// [`for_each_row`] in a fresh snapshot: also what this transaction has written, and what others have committed since
+/// the calling statement began. Not on a standby.
+pub fn for_each_row_now(
+    connection: &SpiClient<'_>,
+    sql: &str,
+    columns: &[Column],
+    args: &[DatumWithOid<'_>],
+    each: impl FnMut(&Row<'_>) -> Result<()>,
+) -> Result<()> {
+    run(connection, sql, columns, args, false, each)
+}
+
+fn run(
     _connection: &SpiClient<'_>,
     sql: &str,
     columns: &[Column],
     args: &[DatumWithOid<'_>],
+    in_callers_snapshot: bool,
     mut each: impl FnMut(&Row<'_>) -> Result<()>,
 ) -> Result<()> {
     let sql = CString::new(sql).map_err(|error| Error::Internal { why: error.to_string() })?;
@@ -130,7 +162,7 @@ pub fn for_each_row(
     };
     let options = pg_sys::SPIExecuteOptions {
         params: params(args),
-        read_only: true,
+        read_only: in_callers_snapshot,
         dest: (&raw mut receiver).cast(),
         ..Default::default()
     };

@@ -6,11 +6,11 @@ use std::ffi::CStr;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use super::{
-    ALLOWED_PREFIXES, AWS_PROFILE, CHUNK_TIME_INTERVAL, DATABASE, HISTORY_RETENTION, LOG_LOADS, LogLevel, MAX_ATTEMPTS,
-    MAX_BACKFILL_WORKERS, MAX_CONFLICT_FRACTION, MAX_KEPT_REJECTS, MAX_OBJECT_SIZE, MAX_OPEN_GAPS, MAX_TIME_AHEAD,
-    MEMORY_LIMIT, MIN_TIME, POLL_INTERVAL, QUEUE_ORDER, QueueOrderName, RETENTION_PROOF, RETRY_BACKOFF,
-    RETRY_BACKOFF_MAX, S3_CA_FILE, S3_CONNECT_TIMEOUT, S3_ENDPOINT, S3_FORCE_PATH_STYLE, S3_MAX_ATTEMPTS, S3_MIN_SPEED,
-    S3_READ_TIMEOUT, S3_REGION, TIME_SKEW_LIMIT, Text, WORKERS,
+    ALLOWED_PREFIXES, AWS_PROFILE, CHUNK_TIME_INTERVAL, DATABASE, EMBED_ON_LOAD, HISTORY_RETENTION, LOG_LOADS,
+    LogLevel, MAX_ATTEMPTS, MAX_BACKFILL_WORKERS, MAX_CONFLICT_FRACTION, MAX_KEPT_REJECTS, MAX_OBJECT_SIZE,
+    MAX_OPEN_GAPS, MAX_TIME_AHEAD, MEMORY_LIMIT, MIN_TIME, POLL_INTERVAL, QUEUE_ORDER, QueueOrderName, RETENTION_PROOF,
+    RETRY_BACKOFF, RETRY_BACKOFF_MAX, S3_CA_FILE, S3_CONNECT_TIMEOUT, S3_ENDPOINT, S3_FORCE_PATH_STYLE,
+    S3_MAX_ATTEMPTS, S3_MIN_SPEED, S3_READ_TIMEOUT, S3_REGION, TIME_SKEW_LIMIT, Text, WORKERS,
 };
 use crate::pg::session::ffi;
 
@@ -57,7 +57,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 30] = [
+static DEFINITIONS: [Definition; 31] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -237,6 +237,12 @@ static DEFINITIONS: [Definition; 30] = [
         description: c"Ticks whose event time and trade time differ by more than this are counted.",
         changed_by: ChangedBy::AnyRole,
         value: integer(&TIME_SKEW_LIMIT, 0, i32::MAX, GucFlags::UNIT_MS),
+    },
+    Definition {
+        name: c"btc_ingest.embed_on_load",
+        description: c"Loads make the vector of each slice in signals.btc_embeddings.",
+        changed_by: ChangedBy::Superuser,
+        value: Value::Bool(&EMBED_ON_LOAD),
     },
 ];
 

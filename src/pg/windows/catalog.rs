@@ -1,0 +1,33 @@
+//! Where pgvector is, and how the column of vectors is declared and indexed.
+
+use pgrx::spi::SpiClient;
+use serde::Deserialize;
+
+use crate::error::Result;
+use crate::pg::session::spi;
+
+/// The row of `windows_catalog.sql`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Catalog {
+    /// The schema of pgvector, quoted.
+    vector: String,
+    /// Numbers of a vector of the column. `None` if the column takes vectors of any length.
+    #[serde(deserialize_with = "spi::nullable")]
+    pub dimensions: Option<i64>,
+    /// Lists of the ivfflat index, if there is one.
+    #[serde(deserialize_with = "spi::nullable")]
+    pub lists: Option<i64>,
+    /// The valid indexes on the vectors, as `schema.name`, quoted.
+    pub indexes: Vec<String>,
+}
+
+impl Catalog {
+    pub fn read(client: &mut SpiClient<'_>) -> Result<Self> {
+        spi::fetch_kept(client, statement!("windows_catalog"), &[])
+    }
+
+    /// Writes the schema of pgvector into a statement, where it has `{vector}`.
+    pub fn name_vector(&self, sql: &str) -> String {
+        sql.replace("{vector}", &self.vector)
+    }
+}

@@ -1,0 +1,91 @@
+//! The index on the vectors.
+
+use pgrx::spi::SpiClient;
+use serde::Deserialize;
+
+use super::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::pg::session::spi;
+use crate::pg::session::target::as_owner;
+
+/// The name of the index.
+const NAME: &str = "btc_embeddings_feature_vector_idx";
+
+/// The kinds of index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Ivfflat,
+    Hnsw,
+}
+
+impl Kind {
+    /// Reads the argument `kind`.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "ivfflat" => Ok(Kind::Ivfflat),
+            "hnsw" => Ok(Kind::Hnsw),
+            _ => Err(Error::InvalidArgument { what: format!("kind must be \"ivfflat\" or \"hnsw\", not \"{text}\"") }),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Count {
+    rows: i64,
+}
+
+/// Makes the index anew over the vectors that are stored, and gathers the statistics of the planner. Returns what it
+/// has made.
+pub fn rebuild(kind: Kind) -> Result<String> {
+    as_owner(|client, target| {
+        // What is stored from here on waits, so that it is in the index.
+        spi::execute(client, "LOCK TABLE ONLY signals.btc_embeddings IN SHARE ROW EXCLUSIVE MODE", &[])?;
+        target.must_still_hold(client)?;
+        let catalog = Catalog::read(client)?;
+        let sql = "SELECT json_build_object('rows', count(*))::text FROM signals.btc_embeddings";
+        let Count { rows } = spi::fetch(client, sql, &[])?;
+        for index in &catalog.indexes {
+            spi::execute(client, &format!("DROP INDEX {index}"), &[])?;
+        }
+        create(client, &catalog, kind, rows)
+    })
+}
+
+fn create(client: &mut SpiClient<'_>, catalog: &Catalog, kind: Kind, rows: i64) -> Result<String> {
+    let (method, with, made) = match kind {
+        Kind::Ivfflat => {
+            let lists = lists_for(rows);
+            ("ivfflat", format!(" WITH (lists = {lists})"), format!("ivfflat with {lists} lists over {rows} vectors"))
+        }
+        Kind::Hnsw => ("hnsw", String::new(), format!("hnsw over {rows} vectors")),
+    };
+    let class = catalog.name_vector("{vector}.vector_l2_ops");
+    for sql in [
+        format!("CREATE INDEX {NAME} ON signals.btc_embeddings USING {method} (feature_vector {class}){with}"),
+        // doctor() compares it with the rows of today.
+        format!("COMMENT ON INDEX signals.{NAME} IS 'made by rebuild_embedding_index() over {rows} vectors'"),
+        "ANALYZE signals.btc_embeddings".to_owned(),
+    ] {
+        spi::execute(client, &sql, &[])?;
+    }
+    Ok(made)
+}
+
+/// Returns how many lists an ivfflat index has over so many rows: one per 500, and beyond half a million the root,
+/// which keeps the search through the middles of the lists as long as that through the lists.
+pub fn lists_for(rows: i64) -> i64 {
+    let linear = rows / 500;
+    let root = (rows.max(0) as f64).sqrt() as i64;
+    linear.min(root.max(1_000)).clamp(10, 32_768)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lists_for;
+
+    #[test]
+    fn lists_grow_with_the_rows() {
+        let lists = [0, 4_999, 100_000, 500_000, 1_000_000, 4_000_000].map(lists_for);
+        assert_eq!(lists, [10, 10, 200, 1_000, 1_000, 2_000]);
+    }
+}

@@ -1,0 +1,9 @@
+//! Windows: a vector per slice, what followed each of them, and the search for the nearest ones.
+
+mod catalog;
+pub mod embed;
+pub mod index;
+pub mod label;
+pub mod nearest;
+mod read;
+mod write;
