@@ -50,6 +50,9 @@ pub struct Evidence {
     others_loaded: bool,
     /// Whether an outage of the prefix has ended since the object was asked for.
     over: bool,
+    /// When S3 was asked for the object.
+    #[serde(skip, default = "Instant::now")]
+    asked: Instant,
 }
 
 /// A failure, and whose fault it is.
@@ -60,11 +63,13 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Whether the prefix is to wait.
     waits: bool,
+    /// When S3 was asked for the object, if the prefix could be listed after the failure.
+    listed: Option<Instant>,
 }
 
 impl Judged {
     fn of(failure: Failure, verdict: Verdict) -> Judged {
-        Judged { failure, verdict, waits: verdict == Verdict::Outage }
+        Judged { failure, verdict, waits: verdict == Verdict::Outage, listed: None }
     }
 }
 
@@ -79,7 +84,9 @@ fn scope(uri: &str) -> Result<Option<Scope>> {
 pub fn evidence(client: &mut SpiClient<'_>, uri: &str, asked: Instant) -> Result<Evidence> {
     let prefix = scope(uri)?.map(|scope| scope.to_string());
     let ms = asked.elapsed().as_secs_f64() * 1e3;
-    spi::fetch_kept(client, statement!("outage_known"), &[uri.to_owned().into(), prefix.into(), ms.into()])
+    let args = [uri.to_owned().into(), prefix.into(), ms.into()];
+    let evidence: Evidence = spi::fetch_kept(client, statement!("outage_known"), &args)?;
+    Ok(Evidence { asked, ..evidence })
 }
 
 /// Judges the failure of a load. If its cause may lie outside the object, the object's prefix is listed. It may be
@@ -96,7 +103,7 @@ pub fn judge(uri: &str, failure: Failure, evidence: &Evidence) -> Result<Judged>
         return Ok(Judged { waits: false, ..Judged::of(failure, Verdict::Outage) });
     }
     match listed {
-        Ok(()) => Ok(Judged::of(failure, verdict)),
+        Ok(()) => Ok(Judged { listed: Some(evidence.asked), ..Judged::of(failure, verdict) }),
         // The role may read objects although it may not list them.
         Err(_) if evidence.others_loaded => Ok(Judged::of(failure, Verdict::Transient)),
         Err(error) => Ok(Judged::of(if is_vague(&failure) { error.into() } else { failure }, Verdict::Outage)),
@@ -127,7 +134,11 @@ fn answer(mut thread: ffi::Thread<()>) -> Result<std::result::Result<(), Error>>
 
 /// Records the failure of a begun attempt, and lets the prefix wait if its verdict is `Outage`.
 pub fn record(client: &mut SpiClient<'_>, uri: &str, judged: &Judged, version: &Version) -> Result<()> {
-    attempt::fail_as(client, uri, &judged.failure, judged.verdict, version)?;
+    // Another worker may have found an outage while this one listed the prefix, and S3 may have come back in between.
+    let evidence = judged.listed.map(|asked| evidence(client, uri, asked)).transpose()?;
+    let verdict =
+        if evidence.is_some_and(|found| found.outage || found.over) { Verdict::Outage } else { judged.verdict };
+    attempt::fail_as(client, uri, &judged.failure, verdict, version)?;
     match scope(uri)? {
         Some(scope) if judged.waits => begin(client, &scope, uri, &judged.failure),
         _ => Ok(()),
