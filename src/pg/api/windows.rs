@@ -42,15 +42,16 @@ fn label_windows(
     from: Option<TimestampWithTimeZone>,
     to: Option<TimestampWithTimeZone>,
     horizons: Option<Vec<Option<Interval>>>,
-    assets: Vec<Option<String>>,
-    from_times: Vec<Option<TimestampWithTimeZone>>,
-    to_times: Vec<Option<TimestampWithTimeZone>>,
+    assets: Option<Vec<Option<String>>>,
+    from_times: Option<Vec<Option<TimestampWithTimeZone>>>,
+    to_times: Option<Vec<Option<TimestampWithTimeZone>>>,
 ) -> i64 {
     let result = || {
         let range = range(from, to)?;
         let horizons: Result<Vec<i64>> = horizons.unwrap_or_default().into_iter().map(microseconds).collect();
-        let ends = from_times.into_iter().zip(to_times);
+        let ends = from_times.unwrap_or_default().into_iter().zip(to_times.unwrap_or_default());
         let incomplete = assets
+            .unwrap_or_default()
             .into_iter()
             .zip(ends)
             .filter_map(|(asset, (from, to))| Some(Incomplete { asset, from: bound(from?), to: bound(to?) }))
