@@ -620,6 +620,8 @@ VALUES
         'Last object, in the order of the uris, that was found in S3 at its loaded etag'),
     ('ops.retention_checks', 'objects', 'bigint', 'NOT NULL DEFAULT 0', true,
         'How many of its objects were found there so far'),
+    ('ops.retention_checks', 'found', 'text', '', true,
+        'Digest of these objects and their versions, by which a change is seen before the drop'),
     ('ops.retention_checks', 'proven_at', 'timestamp with time zone', '', true,
         'When all of them were; null before'),
     ('ops.retention_checks', 'held_by', 'text', '', true,

@@ -1,13 +1,12 @@
 -- The ticks of a chunk that no session changes any more: per asset, how many there are and how many loaded objects hold
--- some of them; the first slice of which more ticks are stored than its objects hold; and whether an object was loaded
--- since the proof began. $1 and $2: start and end (exclusive) of the chunk.
+-- some of them; and the first slice of which more ticks are stored than its objects hold. $1 and $2: start and end (exclusive) of the chunk.
 WITH stored AS (
     SELECT t.bucket_5m, t.symbol AS asset, count(*) AS ticks FROM market_data.btc_ticks t
      WHERE t.bucket_5m >= $1 AND t.bucket_5m < $2 GROUP BY t.bucket_5m, t.symbol
 ), assets AS (
     SELECT s.asset, sum(s.ticks)::bigint AS ticks FROM stored s GROUP BY s.asset
 ), slices AS (
-    SELECT s.asset, s.bucket_5m, s.s3_uri, s.ticks, o.loaded_at
+    SELECT s.asset, s.bucket_5m, s.s3_uri, s.ticks
       FROM assets a
       JOIN ingestion.object_slices s ON s.asset = a.asset AND s.bucket_5m >= $1 AND s.bucket_5m < $2
       JOIN ingestion.objects o ON o.s3_uri = s.s3_uri AND o.etag = s.etag
@@ -21,7 +20,5 @@ SELECT json_build_object(
     'lacking', (SELECT format('%s of the %s ticks of %s at %s are in no loaded object', s.ticks - coalesce(h.ticks, 0),
                               s.ticks, s.asset, to_char(s.bucket_5m AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI+00'))
                   FROM stored s LEFT JOIN held h ON h.asset = s.asset AND h.bucket_5m = s.bucket_5m
-                 WHERE s.ticks > coalesce(h.ticks, 0) ORDER BY s.bucket_5m, s.asset LIMIT 1),
-    'loaded_since', (SELECT coalesce(bool_or(s.loaded_at >= k.proof_began), false)
-                       FROM slices s JOIN ops.retention_checks k ON k.chunk_from = $1)
+                 WHERE s.ticks > coalesce(h.ticks, 0) ORDER BY s.bucket_5m, s.asset LIMIT 1)
 )::text

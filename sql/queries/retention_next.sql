@@ -5,7 +5,7 @@ SELECT json_build_object(
     'job', d.job_name, 'chunk', format('%I.%I', d.chunk_schema, d.chunk_name),
     'from', (extract(epoch FROM d.range_start) * 1000000)::bigint,
     'to', (extract(epoch FROM d.range_end) * 1000000)::bigint,
-    'proven_to', k.proven_to, 'proven', k.proven_at IS NOT NULL)::text
+    'proven_to', k.proven_to, 'proven', k.proven_at IS NOT NULL, 'found', k.found)::text
   FROM (SELECT r.job_name, c.chunk_schema, c.chunk_name, c.range_start, c.range_end
           FROM ops.retention_jobs r
           JOIN timescaledb_information.chunks c

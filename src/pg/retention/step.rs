@@ -6,6 +6,7 @@ use std::ffi::CString;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::load::heads::{self, Absent};
@@ -60,6 +61,38 @@ struct Due {
     #[serde(deserialize_with = "spi::nullable")]
     proven_to: Option<String>,
     proven: bool,
+    /// Digest of the objects that are found.
+    #[serde(deserialize_with = "spi::nullable")]
+    found: Option<String>,
+}
+
+/// Objects that a step has found.
+#[derive(Default)]
+struct Found {
+    /// The last one.
+    last: Option<String>,
+    objects: i64,
+    /// Whether no further one serves the chunk.
+    all: bool,
+    /// Digest of these and of those before them.
+    digest: Option<String>,
+}
+
+impl Found {
+    /// Describes objects, with their versions, that follow others with the digest `before`.
+    fn of(before: Option<&str>, objects: &[(String, String)]) -> Found {
+        let mut digest = Sha256::new();
+        digest.update(before.unwrap_or_default());
+        for (uri, etag) in objects {
+            digest.update(format!("{uri}\n{etag}\n"));
+        }
+        Found {
+            last: objects.last().map(|(uri, _)| uri.clone()),
+            objects: objects.len() as i64,
+            all: objects.len() < PROVEN_AT_ONCE as usize,
+            digest: Some(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+        }
+    }
 }
 
 /// The ticks of a chunk (`retention_count.sql`).
@@ -69,7 +102,6 @@ struct Counted {
     assets: Vec<(String, i64, i64)>,
     #[serde(deserialize_with = "spi::nullable")]
     lacking: Option<String>,
-    loaded_since: bool,
 }
 
 /// Does one step at the oldest chunk that is due and begins behind `after`. Returns what it has done, and the time for
@@ -148,31 +180,23 @@ impl Due {
     }
 
     fn hold(&self, client: &mut SpiClient<'_>, why: &str) -> Result<Outcome> {
-        self.record(client, None, 0, false, Some(why)).map(|()| Outcome::Held)
+        self.record(client, Found::default(), Some(why)).map(|()| Outcome::Held)
     }
 
-    fn record(
-        &self,
-        client: &mut SpiClient<'_>,
-        proven_to: Option<String>,
-        objects: i64,
-        all: bool,
-        held_by: Option<&str>,
-    ) -> Result<()> {
+    fn record(&self, client: &mut SpiClient<'_>, found: Found, held_by: Option<&str>) -> Result<()> {
         let [from, to] = self.range()?;
         let held_by = held_by.map(str::to_owned);
-        let args = [from, to, self.job.clone().into(), proven_to.into(), objects.into(), all.into(), held_by.into()];
+        let Found { last, objects, all, digest } = found;
+        let job = self.job.clone();
+        let args = [from, to, job.into(), last.into(), objects.into(), all.into(), held_by.into(), digest.into()];
         spi::execute(client, statement!("retention_checked"), &args).map(drop)
     }
 
     /// Looks for the next objects of the chunk in S3.
     fn prove(&self, client: &mut SpiClient<'_>) -> Result<Outcome> {
-        let [from, to] = self.range()?;
-        let args = [from, to, self.proven_to.clone().into(), PROVEN_AT_ONCE.into()];
-        let objects: Vec<(String, String)> = spi::fetch(client, statement!("retention_objects"), &args)?;
-        let last = objects.last().map(|(uri, _)| uri.clone());
-        let found = objects.len();
-        let mut asked = Vec::with_capacity(found);
+        let objects = self.objects(client, self.proven_to.clone())?;
+        let found = Found::of(self.found.as_deref(), &objects);
+        let mut asked = Vec::with_capacity(objects.len());
         for (uri, etag) in objects {
             match allowed_uri(&uri) {
                 Ok(uri) => asked.push((uri, etag)),
@@ -182,9 +206,24 @@ impl Due {
         if let Some(why) = absent(asked)? {
             return self.hold(client, &why);
         }
-        let all = found < PROVEN_AT_ONCE as usize;
-        self.record(client, last, found as i64, all, None)?;
+        self.record(client, found, None)?;
         Ok(Outcome::Proving)
+    }
+
+    /// Returns the next objects that serve the chunk, behind one, with their loaded versions.
+    fn objects(&self, client: &mut SpiClient<'_>, after: Option<String>) -> Result<Vec<(String, String)>> {
+        let [from, to] = self.range()?;
+        spi::fetch(client, statement!("retention_objects"), &[from, to, after.into(), PROVEN_AT_ONCE.into()])
+    }
+
+    /// Returns the digest of all objects that serve the chunk now.
+    fn found_now(&self, client: &mut SpiClient<'_>) -> Result<Option<String>> {
+        let mut found = Found::default();
+        while !found.all {
+            let objects = self.objects(client, found.last)?;
+            found = Found::of(found.digest.as_deref(), &objects);
+        }
+        Ok(found.digest)
     }
 
     /// Drops the chunk, which this session has locked, and records what was dropped.
@@ -195,8 +234,9 @@ impl Due {
         }
         let counted: Counted = spi::fetch(client, statement!("retention_count"), &self.range()?)?;
         if guc::retention_proof() {
-            if counted.loaded_since {
-                return self.hold(client, "an object was loaded while the others were looked for");
+            // No session loads into the locked chunk: what is listed now is what is dropped.
+            if self.found_now(client)? != self.found {
+                return self.hold(client, "other objects serve it than those that were looked for");
             }
             if let Some(why) = counted.lacking {
                 return self.hold(client, &why);

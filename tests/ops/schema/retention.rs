@@ -29,6 +29,7 @@ fn the_tables_of_retention_have_these_columns() {
          proof_began timestamp with time zone not null default clock_timestamp()
          proven_to text
          objects bigint not null default 0
+         found text
          proven_at timestamp with time zone
          held_by text
          held_since timestamp with time zone
