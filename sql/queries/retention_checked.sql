@@ -1,7 +1,7 @@
--- Records what was found of a chunk that is due to be dropped. A proof that is older than a day, of another chunk, or of
--- one that was held back begins anew. $1 and $2: start and end (exclusive) of the chunk, $3: policy, $4: the last object that was found in S3
--- (null: none in this step), $5: how many were found in this step, $6: whether all are found, $7: what holds the chunk
--- back (null: nothing), $8: digest of all objects that were found, in their order.
+-- Records what was found of a chunk that is due to be dropped. A proof that is older than a day, of another chunk, or
+-- of one that was held back begins anew. $1 and $2: start and end (exclusive) of the chunk, $3: policy, $4: the last
+-- object that was found in S3 (null: none in this step), $5: how many were found in this step, $6: whether all are
+-- found, $7: what holds the chunk back (null: nothing), $8: digest of all objects that were found, in their order.
 INSERT INTO ops.retention_checks AS k
        (chunk_from, chunk_to, job_name, proven_to, objects, proven_at, held_by, held_since, found)
 VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN clock_timestamp() END, $7,

@@ -1,5 +1,6 @@
 -- The ticks of a chunk that no session changes any more: per asset, how many there are and how many loaded objects hold
--- some of them; and the first slice of which more ticks are stored than its objects hold. $1 and $2: start and end (exclusive) of the chunk.
+-- some of them; and the first slice of which more ticks are stored than its objects hold. $1 and $2: start and
+-- end (exclusive) of the chunk.
 WITH stored AS (
     SELECT t.bucket_5m, t.symbol AS asset, count(*) AS ticks FROM market_data.btc_ticks t
      WHERE t.bucket_5m >= $1 AND t.bucket_5m < $2 GROUP BY t.bucket_5m, t.symbol

@@ -368,6 +368,7 @@ CREATE TABLE ops.retention_checks (
     proof_began timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     proven_to text,
     objects bigint NOT NULL DEFAULT 0,
+    found text,
     proven_at timestamp with time zone,
     held_by text,
     held_since timestamp with time zone,
@@ -815,6 +816,8 @@ COMMENT ON COLUMN ops.retention_checks.proof_began IS
 COMMENT ON COLUMN ops.retention_checks.proven_to IS
     'Last object, in the order of the uris, that was found in S3 at its loaded etag';
 COMMENT ON COLUMN ops.retention_checks.objects IS 'How many of its objects were found there so far';
+COMMENT ON COLUMN ops.retention_checks.found IS
+    'Digest of these objects and their versions, by which a change is seen before the drop';
 COMMENT ON COLUMN ops.retention_checks.proven_at IS 'When all of them were; null before';
 COMMENT ON COLUMN ops.retention_checks.held_by IS 'What holds the chunk back; null if nothing does';
 COMMENT ON COLUMN ops.retention_checks.held_since IS 'Since when it has been held back';
