@@ -21,7 +21,7 @@ fn a_dropped_range_does_not_come_back_by_accident() {
 
     // A listing, and a backfill that reads everything again.
     for args in ["", "force => true"] {
-        let called = call(&fixture.db.connection_string(), &[prefix.clone()], args);
+        let called = call(&fixture.db.connection_string(), std::slice::from_ref(&prefix), args);
         assert_eq!(called.refusal, None, "{args}: {:#?}", called.said);
         assert_eq!(fixture.chunks(), ["2024-08-15"], "{args}");
         assert_eq!(fixture.text(&status(&fixture.uri("week0"))), "loaded", "{args}");
