@@ -76,14 +76,17 @@ impl RetentionFixture {
         weeks.map(load).collect()
     }
 
-    /// Lets ticks be dropped that are older than the beginning of a week. (A minute more makes up for rounding.)
+    /// Lets ticks be dropped that are older than the beginning of a week. (A minute more makes up for rounding.) The job
+    /// of the row waits, so that nothing is dropped but by the test.
     pub fn drop_before(&mut self, number: i64) {
         let at = week(number);
         self.run(&format!(
             "UPDATE ops.retention_jobs
                 SET enabled = true, policy = jsonb_build_object('drop_after', format('%s seconds',
                         floor(extract(epoch FROM clock_timestamp()) - {at} / 1000000 - 60)))
-              WHERE job_name = 'drop ticks'"
+              WHERE job_name = 'drop ticks';
+             SELECT alter_job(job_id, next_start => now() + interval '1 year')
+               FROM timescaledb_information.jobs WHERE proc_name = 'run_retention'"
         ));
     }
 
