@@ -76,8 +76,8 @@ impl RetentionFixture {
         weeks.map(load).collect()
     }
 
-    /// Lets ticks be dropped that are older than the beginning of a week. (A minute more makes up for rounding.) The job
-    /// of the row waits, so that nothing is dropped but by the test.
+    /// Lets ticks be dropped that are older than the beginning of a week. (A minute more makes up for rounding.) The
+    /// job of the row waits, so that nothing is dropped but by the test.
     pub fn drop_before(&mut self, number: i64) {
         let at = week(number);
         self.run(&format!(
