@@ -193,6 +193,7 @@ pub fn changed() -> String {
 }
 
 const CHANGED: &str = "
+    ALTER TABLE market_data.btc_ticks SET (timescaledb.compress = false);
     ALTER TABLE market_data.btc_ticks ADD CONSTRAINT sane CHECK (price > 0 AND quantity >= 0);
     ALTER TABLE market_data.btc_ticks ADD CONSTRAINT later CHECK (trade_id > 0) NOT VALID;
     ALTER TABLE market_data.btc_ticks ALTER trade_time SET NOT NULL, ALTER symbol SET STATISTICS 500, ALTER price
