@@ -234,7 +234,7 @@ fn what_waits_without_a_worker_to_load_it_is_found_and_a_sweep_or_a_job_fixes_it
     assert!(check(&mut client, "queue").ok);
     execute(
         &mut client,
-        "UPDATE landing.raw_blobs_5m SET created_at = now() - interval '16 minutes' WHERE status = 'pending'",
+        "UPDATE landing.raw_blobs_5m SET registered_at = now() - interval '16 minutes' WHERE status = 'pending'",
     );
     assert!(!check(&mut client, "queue").ok);
 }
