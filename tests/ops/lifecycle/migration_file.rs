@@ -10,8 +10,15 @@ const FILE: &str = include_str!("../../../infra/database/migrations/001_init.sql
 
 /// What the extension adds to tables that stand already: grants, triggers, and members of its own.
 fn without_the_extension(shape: Vec<String>) -> Vec<String> {
-    let added =
-        ["grant ", "member ", "CREATE TRIGGER registry_", "CREATE TRIGGER slices_", "schema btc_ingest", "function "];
+    let added = [
+        "grant ",
+        "member ",
+        "CREATE TRIGGER registry_",
+        "CREATE TRIGGER slices_",
+        "CREATE TRIGGER retention_",
+        "schema btc_ingest",
+        "function ",
+    ];
     shape.into_iter().filter(|line| !added.iter().any(|start| line.starts_with(start))).collect()
 }
 
