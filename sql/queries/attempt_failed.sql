@@ -46,8 +46,8 @@ WITH free AS MATERIALIZED (
      WHERE b.bucket_5m = r.bucket_5m AND b.asset = r.asset AND f.status <> 'pending'
 ), noted AS (
     INSERT INTO ingestion.load_history (s3_uri, etag, outcome, sqlstate, message, started_at, finished_at)
-    SELECT f.s3_uri, f.listed_etag, CASE WHEN f.status = 'failed' THEN 'failed' ELSE f.status END, $2, $3,
-           coalesce(f.attempt_started_at, clock_timestamp()), clock_timestamp()
+    SELECT f.s3_uri, f.listed_etag, CASE WHEN f.status IN ('quarantined', 'skipped') THEN f.status ELSE 'failed' END,
+           $2, $3, coalesce(f.attempt_started_at, clock_timestamp()), clock_timestamp()
       FROM failed f
 )
 SELECT json_build_object('status', status, 'changed', changed, 'put_off', put_off, 'attempts', attempts,
