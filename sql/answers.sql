@@ -17,15 +17,17 @@ AS $$
            pg_catalog.date_bin('5 minutes'::pg_catalog.interval, "from",
                                '1970-01-01 00:00:00+00'::pg_catalog.timestamptz)
        AND t.bucket_5m OPERATOR(pg_catalog.<) "to"
+       -- Evaluated once, not per row: a range cannot end before it begins, and PostgreSQL says so.
+       AND NOT pg_catalog.isempty(pg_catalog.tstzrange("from", "to"))
 $$;
 COMMENT ON FUNCTION btc_ingest.ticks(text, timestamptz, timestamptz) IS
 'Ticks of a symbol in a range of event time, in any order. Only the chunks of the range are read.
 
 symbol: symbol as stored, e.g. BTCUSDT.
 from: first event time.
-to: end (exclusive) of the event times.
+to: end (exclusive) of the event times. It must not be before "from".
 
-Returns one row per tick:
+Returns one row per tick; none for a symbol of which no tick is stored:
 bucket_5m: start of the tick''s bucket.
 event_time: time of the exchange''s event.
 trade_time: time of the match; null if the feed has none.

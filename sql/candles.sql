@@ -8,6 +8,7 @@ CREATE FUNCTION btc_ingest.create_candles(
     chunk_interval interval DEFAULT '7 days'
 ) RETURNS text
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+SET client_min_messages = warning
 AS 'MODULE_PATHNAME', 'create_candles_wrapper';
 COMMENT ON FUNCTION btc_ingest.create_candles(interval, text, text, interval) IS
 'Makes candles in the schema market_data: a continuous aggregate with TimescaleDB''s Community edition, a view
@@ -23,6 +24,7 @@ Returns the name with its schema.';
 
 CREATE FUNCTION btc_ingest.drop_candles(name text) RETURNS text
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+SET client_min_messages = warning
 AS 'MODULE_PATHNAME', 'drop_candles_wrapper';
 COMMENT ON FUNCTION btc_ingest.drop_candles(text) IS
 'Drops candles, also those of ticks that were dropped. Returns the name with its schema.

@@ -46,6 +46,21 @@ fn ticks_are_those_of_the_range_and_only_its_chunk_is_read() {
 }
 
 #[test]
+fn a_range_of_ticks_that_ends_before_it_begins_is_refused() {
+    let mut fixture = AnswersFixture::new();
+    fixture.load("a", &ticks(1, 5));
+    let reversed = "SELECT count(*) FROM btc_ingest.ticks('BTCUSDT', '2024-08-09', '2024-08-08')";
+    let error = fixture.refused(reversed, "22000");
+    assert_eq!(error.message, "range lower bound must be less than or equal to range upper bound");
+    let empty = "SELECT count(*) FROM btc_ingest.ticks('BTCUSDT', '2024-08-08', '2024-08-08')";
+    assert_eq!(fixture.number(empty), 0);
+    // A range that comes from a row of the statement.
+    let of_rows = "SELECT count(*) FROM generate_series('2024-08-08 12:00+00'::timestamptz, '2024-08-08 12:04+00', \
+                   '1 minute') AS at, btc_ingest.ticks('BTCUSDT', at, at + interval '1 minute')";
+    assert_eq!(fixture.number(of_rows), 5);
+}
+
+#[test]
 fn the_last_price_is_that_of_the_last_trade_by_time_and_id() {
     let mut fixture = AnswersFixture::new();
     let mut some = ticks(1, 5);
