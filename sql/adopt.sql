@@ -192,7 +192,8 @@ BEGIN
                              ingestion.control, ingestion.outages, ingestion.assets
                 TO btc_ingest_monitor';
     GRANT USAGE ON SCHEMA ops TO btc_ingest_monitor;
-    EXECUTE 'GRANT SELECT ON ops.retention_jobs, ops.dropped_ranges, ops.retention_checks TO btc_ingest_monitor';
+    EXECUTE 'GRANT SELECT ON ops.retention_jobs, ops.dropped_ranges, ops.retention_checks, ops.chunk_drops
+                TO btc_ingest_monitor';
     -- The view lag asks whether a slice has ticks. It reads no price.
     -- Only if it is missing: TimescaleDB 2.28 passes it on to the table of compressed chunks, which has no such
     -- columns, and fails.
