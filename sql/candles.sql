@@ -97,7 +97,7 @@ BEGIN
                -- Candles that a policy has dropped stay dropped as long as it is enabled.
                coalesce((SELECT range_agg(tstzrange(k.from_time, k.to_time)) FROM ops.chunk_drops k
                            JOIN ops.retention_jobs j ON j.job_name = k.job_name AND j.enabled
-                          WHERE k.hypertable = format('market_data.%I', c.aggregate) AND k.dropped_at IS NOT NULL),
+                          WHERE k.hypertable = 'market_data.' || quote_ident(c.aggregate) AND k.dropped_at IS NOT NULL),
                         '{}') AS dropped
           FROM ingestion.candles c WHERE c.aggregate IS NOT NULL
     ), pieces AS (

@@ -49,7 +49,7 @@ WITH RECURSIVE assets AS (
          -- Candles that an enabled policy has dropped.
          - coalesce((SELECT range_agg(tstzrange(h.from_time, h.to_time)) FROM ops.chunk_drops h
                        JOIN ops.retention_jobs j ON j.job_name = h.job_name AND j.enabled
-                      WHERE h.hypertable = format('market_data.%I', o.aggregate) AND h.dropped_at IS NOT NULL), '{}'))
+                      WHERE h.hypertable = 'market_data.' || quote_ident(o.aggregate) AND h.dropped_at IS NOT NULL), '{}'))
            AS p (piece)
      WHERE NOT EXISTS (SELECT FROM open d WHERE d.asset = a.asset AND d.from_time < k.range_end
                           AND d.to_time > k.range_start)

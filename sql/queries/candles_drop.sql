@@ -6,7 +6,7 @@ WITH gone AS (
      WHERE job_name = 'candles ' || $1
         OR replace(hypertable, '"', '') = (SELECT 'market_data.' || g.aggregate FROM gone g)
 ), dropped AS (
-    DELETE FROM ops.chunk_drops WHERE hypertable = (SELECT format('market_data.%I', g.aggregate) FROM gone g)
+    DELETE FROM ops.chunk_drops WHERE hypertable = (SELECT 'market_data.' || quote_ident(g.aggregate) FROM gone g)
 )
 SELECT (SELECT json_agg(d.sql ORDER BY d.turn)
           FROM gone g CROSS JOIN LATERAL (VALUES

@@ -8,7 +8,7 @@ WITH policy AS (
     ON CONFLICT (job_name) DO NOTHING
 ), dropped AS (
     -- Of an aggregate of the same name that was dropped by another statement.
-    DELETE FROM ops.chunk_drops WHERE hypertable = format('market_data.%I', $4::text)
+    DELETE FROM ops.chunk_drops WHERE hypertable = 'market_data.' || quote_ident($4::text)
 )
 INSERT INTO ingestion.candles (name, width, by_time, aggregate, chunk_interval)
 VALUES ($1, $2, $3, $4, justify_hours($5))

@@ -31,7 +31,7 @@ SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, timest
      -- Candles that an enabled policy has dropped.
      - coalesce((SELECT range_agg(tstzrange(h.from_time, h.to_time)) FROM ops.chunk_drops h
                    JOIN ops.retention_jobs j ON j.job_name = h.job_name AND j.enabled
-                  WHERE h.hypertable = format('market_data.%I', k.aggregate) AND h.dropped_at IS NOT NULL), '{}'))
+                  WHERE h.hypertable = 'market_data.' || quote_ident(k.aggregate) AND h.dropped_at IS NOT NULL), '{}'))
        AS p (piece)
   JOIN pg_namespace s ON s.nspname = a.view_schema
   JOIN pg_class v ON (v.relnamespace, v.relname) = (s.oid, a.view_name)
