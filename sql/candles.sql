@@ -128,8 +128,8 @@ CREATE FUNCTION btc_ingest_internal.fill_beside_dropped("from" timestamptz, "to"
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'fill_beside_dropped_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.fill_beside_dropped(timestamptz, timestamptz) IS
-    'Part of refresh_candles() and run_candles(): computes candles of assets that have ticks where those of others were '
-    'dropped; without a range, those that loads have changed. Returns false if another session refreshes or drops';
+    'Part of refresh_candles() and run_candles(): computes candles of assets that have ticks where those of others '
+    'were dropped; without a range, those that loads have changed. Returns false if another session refreshes or drops';
 
 CREATE FUNCTION btc_ingest_internal.owns_candles() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off

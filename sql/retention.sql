@@ -321,8 +321,8 @@ END
 $$;
 COMMENT ON PROCEDURE btc_ingest.restore_range(text, timestamptz, timestamptz, interval) IS
 'Brings the ticks of an asset back that run_retention() has dropped: it loads the objects again that hold them, and ends
-when as many ticks are stored as were dropped. Ranges are whole chunks: all that the given range touches. It loads no other
-object. CALL it outside BEGIN … COMMIT, because it commits. If it fails or is cancelled, call it again.
+when as many ticks are stored as were dropped. Ranges are whole chunks: all that the given range touches. It loads no
+other object. CALL it outside BEGIN … COMMIT, because it commits. If it fails or is cancelled, call it again.
 
 asset: symbol as stored, e.g. BTCUSDT.
 from: a time in the first range.

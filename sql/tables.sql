@@ -70,8 +70,8 @@ VALUES
     ('ops.retention_checks', 'PRIMARY KEY (chunk_from)',
         'Chunks that are due to be dropped: how far their objects are proven to be in S3, and what holds them back'),
     ('ops.chunk_drops', 'PRIMARY KEY (hypertable, from_time)',
-        'Chunks of candles and of other hypertables than the ticks that btc_ingest.run_retention() has dropped or is to '
-        'drop')
+        'Chunks of candles and of other hypertables than the ticks that btc_ingest.run_retention() has dropped or is '
+        'to drop')
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.tables() IS
     'Part of migrate(): the tables of btc_ingest, in the order in which they are created';
@@ -651,7 +651,8 @@ VALUES
     ('ops.chunk_drops', 'checked_at', 'timestamp with time zone', 'NOT NULL DEFAULT clock_timestamp()', true,
         'When it was looked at last'),
     ('ops.chunk_drops', 'dropped_at', 'timestamp with time zone', '', true,
-        'When it was dropped last; null before. As long as the policy is enabled, no refresh computes its candles again'),
+        'When it was dropped last; null before. As long as the policy is enabled, no refresh computes its candles '
+        'again'),
     ('ops.chunk_drops', 'dropped_by', 'text', '', true,
         'Role of the session that dropped it')
 $$;

@@ -19,7 +19,8 @@ WITH RECURSIVE assets AS (
        AND EXISTS (SELECT FROM open d WHERE d.from_time < c.range_end AND d.to_time > c.range_start)
        AND ($1::timestamptz IS NULL OR (c.range_start < $2::timestamptz AND c.range_end > $1))
 ), ours AS (
-    SELECT c.name, c.aggregate, c.refreshed_at, c.wanted_from, c.wanted_to, greatest(c.width, interval '5 minutes') AS step,
+    SELECT c.name, c.aggregate, c.refreshed_at, c.wanted_from, c.wanted_to,
+           greatest(c.width, interval '5 minutes') AS step,
            format('%I.%I', h.schema_name, h.table_name) AS stored,
            format('%I.%I', g.direct_view_schema, g.direct_view_name) AS computed,
            (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
@@ -49,7 +50,8 @@ WITH RECURSIVE assets AS (
          -- Candles that an enabled policy has dropped.
          - coalesce((SELECT range_agg(tstzrange(h.from_time, h.to_time)) FROM ops.chunk_drops h
                        JOIN ops.retention_jobs j ON j.job_name = h.job_name AND j.enabled
-                      WHERE h.hypertable = 'market_data.' || quote_ident(o.aggregate) AND h.dropped_at IS NOT NULL), '{}'))
+                      WHERE h.hypertable = 'market_data.' || quote_ident(o.aggregate)
+                        AND h.dropped_at IS NOT NULL), '{}'))
            AS p (piece)
      WHERE NOT EXISTS (SELECT FROM open d WHERE d.asset = a.asset AND d.from_time < k.range_end
                           AND d.to_time > k.range_start)

@@ -1,7 +1,7 @@
 -- The statements that refresh the continuous aggregates of candles, in the session of their owner. TimescaleDB itself
 -- knows what has changed since the last refresh. A range without a chunk, or that is recorded as dropped, is left out:
--- the candles of its ticks stay as they are. So is a range whose candles an enabled policy has dropped. The last ten minutes are left out as well, because they change still, and
--- are computed when they are read. A range that refresh_candles() wants is computed again in any case. An aggregate
+-- the candles of its ticks stay as they are. So is a range whose candles an enabled policy has dropped. The last ten
+-- minutes are left out as well, because they change still, and are computed when they are read. A range that refresh_candles() wants is computed again in any case. An aggregate
 -- without its history gets it week by week. Each statement must run alone: TimescaleDB refuses it in functions. The
 -- functions of an aggregate run with the privileges of this session's role, so only aggregates of that role are
 -- refreshed, or of superusers by a superuser. They are named by oid, because the owner of a schema could put another
@@ -19,8 +19,8 @@ WITH runs AS (
            c.wanted_from, c.wanted_to,
            coalesce((SELECT range_agg(tstzrange(k.from_time, k.to_time)) FROM ops.chunk_drops k
                        JOIN ops.retention_jobs j ON j.job_name = k.job_name AND j.enabled
-                      WHERE k.hypertable = 'market_data.' || quote_ident(c.aggregate) AND k.dropped_at IS NOT NULL), '{}')
-               AS dropped
+                      WHERE k.hypertable = 'market_data.' || quote_ident(c.aggregate) AND k.dropped_at IS NOT NULL),
+                    '{}') AS dropped
       FROM ingestion.candles c
       JOIN pg_class v ON v.relname = c.aggregate AND v.relnamespace = to_regnamespace('market_data')
       JOIN timescaledb_information.continuous_aggregates a

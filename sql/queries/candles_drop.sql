@@ -1,4 +1,5 @@
--- Forgets candles, with all policies for them, and returns the statements that drop them; null if they are not known. $1: name.
+-- Forgets candles, with all policies for them, and returns the statements that drop them; null if they are not known.
+-- $1: name.
 WITH gone AS (
     DELETE FROM ingestion.candles WHERE name = $1 RETURNING name, aggregate
 ), policy AS (

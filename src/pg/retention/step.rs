@@ -78,9 +78,9 @@ struct Counted {
     lacking: Option<String>,
 }
 
-/// Does one step at the oldest chunk of ticks that is due and begins behind `after`, or at a chunk of another hypertable
-/// that the run, which began at `began`, has not looked at. Returns what it has done, and the time for the next step.
-/// The caller has the privileges of the tables' owner.
+/// Does one step at the oldest chunk of ticks that is due and begins behind `after`, or at a chunk of another
+/// hypertable that the run, which began at `began`, has not looked at. Returns what it has done, and the time for the
+/// next step. The caller has the privileges of the tables' owner.
 pub fn step(
     client: &mut SpiClient<'_>,
     after: TimestampWithTimeZone,
