@@ -172,7 +172,16 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO btc_ingest_reader', item.name);
     END LOOP;
     FOR item IN SELECT * FROM btc_ingest_internal.tables() LOOP
-        EXECUTE format('GRANT SELECT ON %s TO btc_ingest_reader', item.name);
+        -- Only if it is missing: on a hypertable it changes the catalog's row of each chunk, which can be a deadlock
+        -- with autovacuum.
+        IF EXISTS (SELECT FROM pg_class c
+                    WHERE (c.oid = item.name::regclass
+                           OR c.oid IN (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = item.name::regclass))
+                      AND NOT EXISTS (SELECT FROM aclexplode(c.relacl) a
+                                       WHERE a.grantee = 'btc_ingest_reader'::regrole
+                                         AND a.privilege_type = 'SELECT')) THEN
+            EXECUTE format('GRANT SELECT ON %s TO btc_ingest_reader', item.name);
+        END IF;
         EXECUTE format('COMMENT ON TABLE %s IS %L', item.name, item.description);
     END LOOP;
     -- Producers register what they uploaded. status and the times but created_at belong to btc_ingest; its triggers
@@ -192,7 +201,8 @@ BEGIN
                              ingestion.control, ingestion.outages, ingestion.assets
                 TO btc_ingest_monitor';
     GRANT USAGE ON SCHEMA ops TO btc_ingest_monitor;
-    EXECUTE 'GRANT SELECT ON ops.retention_jobs, ops.dropped_ranges, ops.retention_checks TO btc_ingest_monitor';
+    EXECUTE 'GRANT SELECT ON ops.retention_jobs, ops.dropped_ranges, ops.retention_checks, ops.chunk_drops
+                TO btc_ingest_monitor';
     -- The view lag asks whether a slice has ticks. It reads no price.
     -- Only if it is missing: TimescaleDB 2.28 passes it on to the table of compressed chunks, which has no such
     -- columns, and fails.

@@ -95,15 +95,24 @@ BEGIN
                        FROM ops.dropped_ranges d WHERE d.restored_at IS NULL) AS dropped
          CROSS JOIN LATERAL unnest(existing.ranges - dropped.ranges) AS r (range)
     ), stepped AS (
-        SELECT c.name, c.aggregate, greatest(c.width, interval '5 minutes') AS step
+        SELECT c.name, c.aggregate, greatest(c.width, interval '5 minutes') AS step,
+               -- Candles that a policy has dropped stay dropped as long as it is enabled.
+               coalesce((SELECT range_agg(tstzrange(k.from_time, k.to_time)) FROM ops.chunk_drops k
+                           JOIN ops.retention_jobs j ON j.job_name = k.job_name AND j.enabled
+                          WHERE k.hypertable = 'market_data.' || quote_ident(c.aggregate) AND k.dropped_at IS NOT NULL),
+                        '{}') AS dropped
           FROM ingestion.candles c WHERE c.aggregate IS NOT NULL
+    ), pieces AS (
+        SELECT s.*, lower(p.piece) AS run_from, upper(p.piece) AS run_to
+          FROM stepped s CROSS JOIN runs r
+         CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange(r.run_from, r.run_to)) - s.dropped) AS p (piece)
     ), windows AS (
         SELECT s.name, v.oid::regclass AS view,
-               date_bin(s.step, greatest(r.run_from, date_bin(s.step, "from", epoch)) + s.step
+               date_bin(s.step, greatest(s.run_from, date_bin(s.step, "from", epoch)) + s.step
                                 - interval '1 microsecond', epoch) AS window_from,
-               date_bin(s.step, least(r.run_to, date_bin(s.step, "to" - interval '1 microsecond', epoch) + s.step),
+               date_bin(s.step, least(s.run_to, date_bin(s.step, "to" - interval '1 microsecond', epoch) + s.step),
                         epoch) AS window_to
-          FROM stepped s CROSS JOIN runs r
+          FROM pieces s
           JOIN pg_class v ON v.relname = s.aggregate
            AND v.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'market_data')
           -- Another role's aggregate that took the name would run with the caller's privileges.
@@ -116,6 +125,13 @@ END
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.candle_windows(timestamptz, timestamptz) IS
     'Part of refresh_candles(): the ranges that are to be computed again, without those whose ticks were dropped';
+
+CREATE FUNCTION btc_ingest_internal.fill_beside_dropped("from" timestamptz, "to" timestamptz) RETURNS boolean
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'fill_beside_dropped_wrapper';
+COMMENT ON FUNCTION btc_ingest_internal.fill_beside_dropped(timestamptz, timestamptz) IS
+    'Part of refresh_candles() and run_candles(): computes candles of assets that have ticks where those of others '
+    'were dropped; without a range, those that loads have changed. Returns false if another session refreshes or drops';
 
 CREATE FUNCTION btc_ingest_internal.owns_candles() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
@@ -158,6 +174,11 @@ BEGIN
             place := place OPERATOR(pg_catalog.+) 1;
             CALL %1$s.refresh_continuous_aggregate(todo.views[place], todo.firsts[place], todo.afters[place],
                                                    force => true);
+        END LOOP;
+        COMMIT;
+        WHILE NOT btc_ingest_internal.fill_beside_dropped(first_time, end_time) LOOP
+            COMMIT;
+            PERFORM pg_catalog.pg_sleep(0.1);
         END LOOP;
         UPDATE ingestion.candles SET refreshed_at = began, last_error = NULL
          WHERE aggregate IS NOT NULL AND "from" IS NULL AND "to" IS NULL;
@@ -224,6 +245,11 @@ BEGIN
         place := place OPERATOR(pg_catalog.+) 1;
         CALL %1$s.refresh_continuous_aggregate(todo.views[place], todo.firsts[place], todo.afters[place]);
     END LOOP;
+    COMMIT;
+    WHILE NOT btc_ingest_internal.fill_beside_dropped(NULL, NULL) LOOP
+        COMMIT;
+        PERFORM pg_catalog.pg_sleep(0.1);
+    END LOOP;
     UPDATE ingestion.candles SET refreshed_at = began, last_error = NULL WHERE aggregate IS NOT NULL;
 END
 $$
@@ -245,7 +271,8 @@ GRANT SELECT ON btc_ingest.candles TO btc_ingest_reader;
 GRANT EXECUTE ON FUNCTION
     btc_ingest.create_candles(interval, text, text, interval), btc_ingest.drop_candles(text),
     btc_ingest_internal.want_candles(timestamptz, timestamptz),
-    btc_ingest_internal.candle_windows(timestamptz, timestamptz), btc_ingest_internal.owns_candles()
+    btc_ingest_internal.candle_windows(timestamptz, timestamptz),
+    btc_ingest_internal.fill_beside_dropped(timestamptz, timestamptz), btc_ingest_internal.owns_candles()
 TO btc_ingest_admin;
 GRANT EXECUTE ON PROCEDURE
     btc_ingest.refresh_candles(timestamptz, timestamptz), btc_ingest.run_candles(integer, jsonb)

@@ -39,8 +39,10 @@ AS $$
             'status IN (''pending'', ''failed'')'),
         -- Empty as a rule: every load looks here for its assets.
         ('ingestion.id_sets', '(asset)', 'id_sets_not_held_idx', '', 'kind <> ''held'''),
-        -- Loads and refreshes of candles ask for the ranges that were dropped.
+        -- Loads and refreshes of candles ask for the ranges that were dropped: those that end behind a bucket, and the
+        -- next one.
         ('ops.dropped_ranges', '(from_time, to_time)', 'dropped_ranges_open_idx', '', 'restored_at IS NULL'),
+        ('ops.dropped_ranges', '(to_time, from_time)', 'dropped_ranges_end_idx', '', 'restored_at IS NULL'),
         -- What stats and doctor() count. These indexes hold few rows, however many the tables hold.
         ('landing.raw_blobs_5m', '(s3_uri)', 'raw_blobs_5m_quarantined_idx', '', 'status = ''quarantined'''),
         ('ingestion.load_history', '(started_at)', 'load_history_failed_idx', '', 'sqlstate IS NOT NULL'),

@@ -2,6 +2,32 @@
 -- proven that all of its ticks can be loaded again; what was dropped is recorded, so that nothing brings it back by
 -- accident and no candle is computed from what is left.
 
+CREATE FUNCTION btc_ingest_internal.with_chunks()
+RETURNS TABLE (chunked oid, stored_in text, by_time boolean, of_owner boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+    SELECT c.oid, s.stored_in, d.by_time,
+           c.relowner = t.relowner OR (SELECT count(*) = 2 FROM pg_roles r
+                                        WHERE r.oid IN (c.relowner, t.relowner) AND r.rolsuper)
+      FROM (SELECT h.id, h.schema_name, h.table_name FROM _timescaledb_catalog.hypertable h
+            UNION ALL
+            SELECT a.mat_hypertable_id, a.user_view_schema, a.user_view_name FROM _timescaledb_catalog.continuous_agg a)
+           AS x (id, schema_name, table_name)
+      JOIN pg_namespace n ON n.nspname = x.schema_name
+      JOIN pg_class c ON (c.relnamespace, c.relname) = (n.oid, x.table_name)
+     CROSS JOIN LATERAL (
+         SELECT coalesce(bool_or(i.column_type = 'timestamptz'::regtype AND i.interval_length IS NOT NULL), false)
+           FROM _timescaledb_catalog.dimension i WHERE i.hypertable_id = x.id) AS d (by_time)
+      LEFT JOIN LATERAL (
+         SELECT format('%I.%I', a.user_view_schema, a.user_view_name)
+           FROM _timescaledb_catalog.continuous_agg a WHERE a.mat_hypertable_id = x.id AND c.relkind = 'r')
+           AS s (stored_in) ON true
+      JOIN pg_class t ON t.oid = to_regclass('market_data.btc_ticks')
+$$;
+COMMENT ON FUNCTION btc_ingest_internal.with_chunks() IS
+    'Part of ops.retention_jobs: hypertables and continuous aggregates; the aggregate whose rows a hypertable holds, '
+    'whether its chunks are ranges of times, and whether the owner of the tables may drop them';
+
 -- It reads catalogs and the values that it is given, and no table.
 CREATE FUNCTION btc_ingest_internal.retention_fault(hypertable text, policy jsonb, enabled boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
@@ -44,11 +70,20 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         RETURN format('"%s" is no name of a table', hypertable);
     END;
-    IF policy ? 'drop_after' AND relation IS DISTINCT FROM to_regclass('market_data.btc_ticks') THEN
-        RETURN 'drop_after is for market_data.btc_ticks: candles stay';
-    ELSIF relation IS NULL THEN
+    IF relation IS NULL THEN
         -- A row that is disabled may wait for its table.
         RETURN CASE WHEN enabled THEN format('there is no table or aggregate %s', hypertable) END;
+    ELSIF policy ? 'drop_after' AND enabled THEN
+        SELECT * INTO item FROM btc_ingest_internal.with_chunks() x WHERE x.chunked = relation;
+        IF NOT FOUND THEN
+            RETURN format('%s is no hypertable and no continuous aggregate, so it has no chunks to drop', hypertable);
+        ELSIF item.stored_in IS NOT NULL THEN
+            RETURN format('%s holds the rows of %s: name that one', hypertable, item.stored_in);
+        ELSIF NOT item.by_time THEN
+            RETURN format('the time column of %s is no timestamp with time zone', hypertable);
+        ELSIF NOT item.of_owner THEN
+            RETURN format('%s does not belong to the owner of the tables', hypertable);
+        END IF;
     END IF;
     FOR item IN
         SELECT p.text, m.part[1] AS name
@@ -119,12 +154,14 @@ Returns one row per change, or per row that cannot be applied with TimescaleDB''
 job_name: the row.
 done: what was wrong and has been mended; or "nothing: " and the reason.';
 
-CREATE FUNCTION btc_ingest_internal.retention_step(after timestamptz) RETURNS TABLE (outcome text, next timestamptz)
+CREATE FUNCTION btc_ingest_internal.retention_step(after timestamptz, began timestamptz)
+RETURNS TABLE (outcome text, next timestamptz)
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'retention_step_wrapper';
-COMMENT ON FUNCTION btc_ingest_internal.retention_step(timestamptz) IS
-    'Part of run_retention(): one step at the oldest chunk that is due behind a time: held, proving, dropped, busy or '
-    'done; and the time for the next step';
+COMMENT ON FUNCTION btc_ingest_internal.retention_step(timestamptz, timestamptz) IS
+    'Part of run_retention(): one step at the oldest chunk of ticks that is due behind a time, else at a chunk of '
+    'another hypertable that was not looked at since the run began: held, proving, dropped, busy or done; and the time '
+    'for the next step';
 
 -- COMMIT is forbidden in a procedure that is SECURITY DEFINER or has SET. This one is neither, and qualifies all names.
 CREATE PROCEDURE btc_ingest.run_retention(job_id integer DEFAULT NULL, config jsonb DEFAULT '{}')
@@ -139,7 +176,7 @@ BEGIN
     SELECT pg_catalog.min((r.policy OPERATOR(pg_catalog.->>) 'max_runtime')::pg_catalog.interval) INTO most
       FROM ops.retention_jobs r WHERE r.enabled AND r.policy OPERATOR(pg_catalog.?) 'drop_after';
     LOOP
-        SELECT s.outcome, s.next INTO step FROM btc_ingest_internal.retention_step(place) s;
+        SELECT s.outcome, s.next INTO step FROM btc_ingest_internal.retention_step(place, began) s;
         COMMIT;
         EXIT WHEN step.outcome OPERATOR(pg_catalog.=) ANY ('{done,busy}'::pg_catalog.text[])
                OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began OPERATOR(pg_catalog.>=) most;
@@ -148,35 +185,41 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE btc_ingest.run_retention(integer, jsonb) IS
-'Drops the chunks of market_data.btc_ticks that an enabled row of ops.retention_jobs wants to be dropped, the oldest
-first, each after the proof that nothing is lost: all objects that may hold ticks of it are loaded, all continuous
-aggregates are refreshed over it, each of its ticks is in a loaded object, and all these objects are in S3 at their
-loaded versions. The view retention shows what is held back and why. The proof goes on where the last run has stopped.
-Workers call it where btc_ingest is preloaded, else a job of TimescaleDB. CALL it outside BEGIN … COMMIT, because it
-commits.
+'Drops the chunks that an enabled row of ops.retention_jobs wants to be dropped, the oldest first. A chunk of
+market_data.btc_ticks is dropped after the proof that nothing is lost: all objects that may hold ticks of it are loaded,
+all continuous aggregates are refreshed over it, each of its ticks is in a loaded object, and all these objects are in
+S3 at their loaded versions. The view retention shows what is held back and why. The proof goes on where the last run
+has stopped. Chunks of candles and of other hypertables, for which there is no such proof, are dropped if nothing is
+built on them. Workers call it where btc_ingest is preloaded, else a job of TimescaleDB. CALL it outside
+BEGIN … COMMIT, because it commits.
 
 job_id: number of the job, which TimescaleDB passes. Without meaning here.
 config: configuration of the job, which TimescaleDB passes. Without meaning here.';
 
 CREATE FUNCTION btc_ingest_internal.retention_rows()
 RETURNS TABLE (range_from timestamptz, range_to timestamptz, state text, asset text, ticks bigint, objects bigint,
-               job_name text, reason text, since timestamptz, keep_until timestamptz)
+               job_name text, reason text, since timestamptz, keep_until timestamptz, hypertable text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
     RETURN QUERY
     SELECT k.chunk_from, k.chunk_to, CASE WHEN k.held_by IS NOT NULL THEN 'held back' ELSE 'proving' END,
            NULL::text, NULL::bigint, k.objects, k.job_name, k.held_by,
-           CASE WHEN k.held_by IS NOT NULL THEN k.held_since ELSE k.proof_began END, NULL::timestamptz
+           CASE WHEN k.held_by IS NOT NULL THEN k.held_since ELSE k.proof_began END, NULL::timestamptz,
+           'market_data.btc_ticks'
       FROM ops.retention_checks k
+    UNION ALL
+    SELECT c.from_time, c.to_time, CASE WHEN c.held_by IS NOT NULL THEN 'held back' ELSE 'dropped' END,
+           NULL, c.rows, NULL, c.job_name, c.held_by, coalesce(c.held_since, c.dropped_at), NULL, c.hypertable
+      FROM ops.chunk_drops c
     UNION ALL
     SELECT d.from_time, d.to_time,
            CASE WHEN d.restored_at IS NOT NULL THEN 'restored' WHEN d.wanted_at IS NOT NULL THEN 'restoring'
                 ELSE 'dropped' END,
            d.asset, d.ticks, d.objects, d.job_name, NULL::text,
-           coalesce(d.restored_at, d.wanted_at, d.dropped_at), d.keep_until
+           coalesce(d.restored_at, d.wanted_at, d.dropped_at), d.keep_until, 'market_data.btc_ticks'
       FROM ops.dropped_ranges d
-     ORDER BY 1, 3, 4;
+     ORDER BY 1, 11, 3, 4;
 END
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.retention_rows() IS 'Rows of the view retention';
@@ -189,14 +232,37 @@ COMMENT ON COLUMN btc_ingest.retention.range_to IS 'End (exclusive) of the chunk
 COMMENT ON COLUMN btc_ingest.retention.state IS
     'proving: its objects are being looked for in S3; held back: for the reason in the column reason; dropped; '
     'restoring: restore_range() loads its objects again; restored';
-COMMENT ON COLUMN btc_ingest.retention.asset IS 'Symbol; null for a chunk that is not dropped yet';
-COMMENT ON COLUMN btc_ingest.retention.ticks IS 'Ticks of the asset that were dropped';
+COMMENT ON COLUMN btc_ingest.retention.asset IS
+    'Symbol; null for a chunk that is not dropped yet, and for other hypertables than the ticks';
+COMMENT ON COLUMN btc_ingest.retention.ticks IS
+    'Ticks of the asset that were dropped; of another hypertable, its rows, e.g. candles';
 COMMENT ON COLUMN btc_ingest.retention.objects IS
     'Objects that hold ticks of it; for a chunk that is being proven, those that were found in S3 so far';
 COMMENT ON COLUMN btc_ingest.retention.job_name IS 'Row of ops.retention_jobs';
 COMMENT ON COLUMN btc_ingest.retention.reason IS 'What holds the chunk back';
 COMMENT ON COLUMN btc_ingest.retention.since IS 'Since when it has been in this state';
 COMMENT ON COLUMN btc_ingest.retention.keep_until IS 'Until when run_retention() leaves a restored range';
+COMMENT ON COLUMN btc_ingest.retention.hypertable IS 'Hypertable or continuous aggregate of the chunk';
+
+CREATE FUNCTION btc_ingest.record_dropped(asset text, "from" timestamptz, "to" timestamptz)
+RETURNS TABLE (range_from timestamptz, range_to timestamptz, ticks bigint, objects bigint)
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'record_dropped_wrapper';
+COMMENT ON FUNCTION btc_ingest.record_dropped(text, timestamptz, timestamptz) IS
+'Records slices as dropped whose chunk another statement has dropped, for example drop_chunks(). From then on they are
+as those that run_retention() drops: nothing brings them back by accident, their candles stay as they are, and
+restore_range() brings them back. doctor() and the view gone name such slices. Chunks that the range touches are
+recorded as a whole.
+
+asset: symbol as stored, e.g. BTCUSDT.
+from: a time in the first chunk.
+to: end (exclusive) of the times.
+
+Returns one row per chunk:
+range_from: start of the chunk.
+range_to: its end (exclusive).
+ticks: ticks of the asset that are gone, as the ledger knows them.
+objects: objects that hold them.';
 
 CREATE FUNCTION btc_ingest_internal.want_range(asset text, "from" timestamptz, "to" timestamptz)
 RETURNS TABLE (objects bigint, first timestamptz, after timestamptz)
@@ -204,6 +270,15 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 AS 'MODULE_PATHNAME', 'want_range_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.want_range(text, timestamptz, timestamptz) IS
     'Part of restore_range(): makes the objects of dropped ranges pending again, and returns how many, and the range';
+
+CREATE FUNCTION btc_ingest_internal.restore_step(
+    asset text, "from" timestamptz, "to" timestamptz, claim_next boolean
+) RETURNS boolean
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'restore_step_wrapper';
+COMMENT ON FUNCTION btc_ingest_internal.restore_step(text, timestamptz, timestamptz, boolean) IS
+    'Part of restore_range(): loads the object that the last step claimed, and claims the next one that holds ticks of '
+    'the range if claim_next is true. Returns whether it claimed one';
 
 CREATE FUNCTION btc_ingest_internal.range_restored(asset text, "from" timestamptz, "to" timestamptz, keep interval)
 RETURNS text
@@ -221,11 +296,17 @@ AS $$
 DECLARE
     wanted record;
     missing pg_catalog.text;
+    more pg_catalog.bool;
 BEGIN
     SELECT w.objects, w.first, w.after INTO wanted FROM btc_ingest_internal.want_range(asset, "from", "to") w;
     COMMIT;
     LOOP
-        CALL btc_ingest.run_sweep();
+        more := btc_ingest_internal.restore_step(asset, "from", "to", true);
+        COMMIT;
+        WHILE more LOOP
+            more := btc_ingest_internal.restore_step(asset, "from", "to", true);
+            COMMIT;
+        END LOOP;
         missing := btc_ingest_internal.range_restored(asset, "from", "to", keep);
         COMMIT;
         EXIT WHEN missing IS NULL;
@@ -240,8 +321,8 @@ END
 $$;
 COMMENT ON PROCEDURE btc_ingest.restore_range(text, timestamptz, timestamptz, interval) IS
 'Brings the ticks of an asset back that run_retention() has dropped: it loads the objects again that hold them, and ends
-when as many ticks are stored as were dropped. Ranges are whole chunks: all that the given range touches. CALL it
-outside BEGIN … COMMIT, because it commits. It also loads what else is due. If it fails or is cancelled, call it again.
+when as many ticks are stored as were dropped. Ranges are whole chunks: all that the given range touches. It loads no
+other object. CALL it outside BEGIN … COMMIT, because it commits. If it fails or is cancelled, call it again.
 
 asset: symbol as stored, e.g. BTCUSDT.
 from: a time in the first range.
@@ -300,8 +381,10 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC
 GRANT EXECUTE ON FUNCTION btc_ingest_internal.retention_rows() TO btc_ingest_reader, btc_ingest_monitor;
 GRANT SELECT ON btc_ingest.retention TO btc_ingest_reader, btc_ingest_monitor;
 GRANT EXECUTE ON FUNCTION
-    btc_ingest.apply_retention(), btc_ingest_internal.retention_step(timestamptz),
+    btc_ingest.apply_retention(), btc_ingest.record_dropped(text, timestamptz, timestamptz),
+    btc_ingest_internal.retention_step(timestamptz, timestamptz),
     btc_ingest_internal.want_range(text, timestamptz, timestamptz),
+    btc_ingest_internal.restore_step(text, timestamptz, timestamptz, boolean),
     btc_ingest_internal.range_restored(text, timestamptz, timestamptz, interval)
 TO btc_ingest_admin;
 GRANT EXECUTE ON PROCEDURE

@@ -68,7 +68,10 @@ VALUES
         'Ranges whose ticks btc_ingest.run_retention() has dropped, one row per chunk and asset. Nothing brings them '
         'back but btc_ingest.restore_range() and loads with force; no refresh computes their candles again'),
     ('ops.retention_checks', 'PRIMARY KEY (chunk_from)',
-        'Chunks that are due to be dropped: how far their objects are proven to be in S3, and what holds them back')
+        'Chunks that are due to be dropped: how far their objects are proven to be in S3, and what holds them back'),
+    ('ops.chunk_drops', 'PRIMARY KEY (hypertable, from_time)',
+        'Chunks of candles and of other hypertables than the ticks that btc_ingest.run_retention() has dropped or is '
+        'to drop')
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.tables() IS
     'Part of migrate(): the tables of btc_ingest, in the order in which they are created';
@@ -629,7 +632,29 @@ VALUES
     ('ops.retention_checks', 'held_since', 'timestamp with time zone', '', true,
         'Since when it has been held back'),
     ('ops.retention_checks', 'checked_at', 'timestamp with time zone', 'NOT NULL DEFAULT clock_timestamp()', true,
-        'When it was looked at last')
+        'When it was looked at last'),
+
+    ('ops.chunk_drops', 'hypertable', 'text', 'NOT NULL', false,
+        'The hypertable or continuous aggregate, with its schema'),
+    ('ops.chunk_drops', 'from_time', 'timestamp with time zone', 'NOT NULL', false,
+        'Start of the chunk'),
+    ('ops.chunk_drops', 'to_time', 'timestamp with time zone', 'NOT NULL', false,
+        'End (exclusive) of the chunk'),
+    ('ops.chunk_drops', 'job_name', 'text', 'NOT NULL', false,
+        'Policy of ops.retention_jobs by which the chunk is due'),
+    ('ops.chunk_drops', 'rows', 'bigint', '', true,
+        'Rows that were dropped, e.g. candles; null before'),
+    ('ops.chunk_drops', 'held_by', 'text', '', true,
+        'What holds the chunk back; null if nothing does'),
+    ('ops.chunk_drops', 'held_since', 'timestamp with time zone', '', true,
+        'Since when it has been held back'),
+    ('ops.chunk_drops', 'checked_at', 'timestamp with time zone', 'NOT NULL DEFAULT clock_timestamp()', true,
+        'When it was looked at last'),
+    ('ops.chunk_drops', 'dropped_at', 'timestamp with time zone', '', true,
+        'When it was dropped last; null before. As long as the policy is enabled, no refresh computes its candles '
+        'again'),
+    ('ops.chunk_drops', 'dropped_by', 'text', '', true,
+        'Role of the session that dropped it')
 $$;
 COMMENT ON FUNCTION btc_ingest_internal.columns(text) IS
     'Part of migrate(): the columns of btc_ingest''s tables in order. vector_schema: schema of the type vector, quoted';

@@ -286,6 +286,12 @@ pub enum Error {
         /// The asset.
         asset: String,
     },
+    /// There is nothing to record as dropped.
+    #[error("each loaded slice of {asset} in this range has its chunk, or is recorded as dropped already")]
+    NothingGone {
+        /// The asset.
+        asset: String,
+    },
     /// An option or a metadata key is unknown or has a wrong value.
     #[error("option \"{key}\": {why}")]
     InvalidOption {

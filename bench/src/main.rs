@@ -12,6 +12,7 @@ mod arrive;
 mod backfill;
 mod bench;
 mod candles;
+mod compressed;
 mod data;
 mod day;
 mod decode;

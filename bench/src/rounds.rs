@@ -9,7 +9,8 @@ use crate::options::Options;
 use crate::results::Results;
 use crate::servers::Servers;
 use crate::{
-    answers, arrive, backfill, candles, day, decode, drain, full_chunk, groups, memory, python, quality, slices,
+    answers, arrive, backfill, candles, compressed, day, decode, drain, full_chunk, groups, memory, python, quality,
+    slices,
 };
 
 /// A measurement that is done once per round, and the rows that it measures.
@@ -31,6 +32,7 @@ const STEPS: &[Step] = &[
     Step { rows: &["slices-set"], run: slices::load_set },
     Step { rows: &["copy-candles"], run: candles::copy },
     Step { rows: &["load-candles", "refresh"], run: candles::load },
+    Step { rows: compressed::KEYS, run: compressed::measure },
     Step { rows: &["copy-spread"], run: backfill::copy },
     Step { rows: &["backfill-object-1"], run: |b, r| backfill::spread(b, r, "backfill-object-1", "object", 1) },
     Step { rows: &["backfill-object-2"], run: |b, r| backfill::spread(b, r, "backfill-object-2", "object", 2) },

@@ -1,7 +1,7 @@
 -- The statements that refresh the continuous aggregates of candles, in the session of their owner. TimescaleDB itself
 -- knows what has changed since the last refresh. A range without a chunk, or that is recorded as dropped, is left out:
--- the candles of its ticks stay as they are. The last ten minutes are left out as well, because they change still, and
--- are computed when they are read. A range that refresh_candles() wants is computed again in any case. An aggregate
+-- the candles of its ticks stay as they are. So is a range whose candles an enabled policy has dropped. The last ten
+-- minutes are left out as well, because they change still, and are computed when they are read. A range that refresh_candles() wants is computed again in any case. An aggregate
 -- without its history gets it week by week. Each statement must run alone: TimescaleDB refuses it in functions. The
 -- functions of an aggregate run with the privileges of this session's role, so only aggregates of that role are
 -- refreshed, or of superusers by a superuser. They are named by oid, because the owner of a schema could put another
@@ -16,7 +16,11 @@ WITH runs AS (
      CROSS JOIN LATERAL unnest(existing.ranges - dropped.ranges) AS r (range)
 ), ours AS (
     SELECT c.name, v.oid AS view, greatest(c.width, interval '5 minutes') AS step, c.refreshed_at IS NULL AS unfilled,
-           c.wanted_from, c.wanted_to
+           c.wanted_from, c.wanted_to,
+           coalesce((SELECT range_agg(tstzrange(k.from_time, k.to_time)) FROM ops.chunk_drops k
+                       JOIN ops.retention_jobs j ON j.job_name = k.job_name AND j.enabled
+                      WHERE k.hypertable = 'market_data.' || quote_ident(c.aggregate) AND k.dropped_at IS NOT NULL),
+                    '{}') AS dropped
       FROM ingestion.candles c
       JOIN pg_class v ON v.relname = c.aggregate AND v.relnamespace = to_regnamespace('market_data')
       JOIN timescaledb_information.continuous_aggregates a
@@ -24,20 +28,23 @@ WITH runs AS (
       JOIN pg_roles o ON o.oid = v.relowner
       JOIN pg_roles me ON me.rolname = session_user AND (me.oid = o.oid OR (me.rolsuper AND o.rolsuper))
 ), wanted AS (
-    SELECT o.name, o.view, o.step, o.unfilled, false AS force, '-infinity'::timestamptz AS first,
+    SELECT o.name, o.view, o.step, o.dropped, o.unfilled, false AS force, '-infinity'::timestamptz AS first,
            clock_timestamp() - interval '10 minutes' AS after
       FROM ours o
     UNION ALL
     -- Whole steps around the range.
-    SELECT o.name, o.view, o.step, false, true, date_bin(o.step, o.wanted_from, '1970-01-01 00:00:00+00'),
+    SELECT o.name, o.view, o.step, o.dropped, false, true, date_bin(o.step, o.wanted_from, '1970-01-01 00:00:00+00'),
            date_bin(o.step, o.wanted_to - interval '1 microsecond', '1970-01-01 00:00:00+00') + o.step
       FROM ours o WHERE o.wanted_from IS NOT NULL
 ), windows AS (
-    SELECT w.*, r.first AS run,
+    SELECT w.*,
            date_bin(w.step, greatest(r.first, w.first) + w.step - interval '1 microsecond', '1970-01-01 00:00:00+00')
                AS from_time,
            date_bin(w.step, least(r.after, w.after), '1970-01-01 00:00:00+00') AS to_time
-      FROM wanted w CROSS JOIN runs r
+      FROM wanted w
+     CROSS JOIN (SELECT t.first, t.after FROM runs t) AS t
+     CROSS JOIN LATERAL (SELECT lower(p.piece) AS first, upper(p.piece) AS after
+                           FROM unnest(tstzmultirange(tstzrange(t.first, t.after)) - w.dropped) AS p (piece)) AS r
 ), pieces AS (
     SELECT w.name, w.view, w.force, p.start AS from_time,
            CASE WHEN w.unfilled THEN least(p.start + interval '168 hours', w.to_time) ELSE w.to_time END AS to_time

@@ -1,8 +1,13 @@
--- Forgets candles, and returns the statements that drop them; null if they are not known. $1: name.
+-- Forgets candles, with all policies for them, and returns the statements that drop them; null if they are not known.
+-- $1: name.
 WITH gone AS (
     DELETE FROM ingestion.candles WHERE name = $1 RETURNING name, aggregate
 ), policy AS (
-    DELETE FROM ops.retention_jobs WHERE job_name = 'candles ' || $1
+    DELETE FROM ops.retention_jobs
+     WHERE job_name = 'candles ' || $1
+        OR replace(hypertable, '"', '') = (SELECT 'market_data.' || g.aggregate FROM gone g)
+), dropped AS (
+    DELETE FROM ops.chunk_drops WHERE hypertable = (SELECT 'market_data.' || quote_ident(g.aggregate) FROM gone g)
 )
 SELECT (SELECT json_agg(d.sql ORDER BY d.turn)
           FROM gone g CROSS JOIN LATERAL (VALUES

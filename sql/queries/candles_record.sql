@@ -6,6 +6,9 @@ WITH policy AS (
            '{"compress_after": "30 days", "segment_by": "symbol"}'::jsonb
      WHERE $4 IS NOT NULL
     ON CONFLICT (job_name) DO NOTHING
+), dropped AS (
+    -- Of an aggregate of the same name that was dropped by another statement.
+    DELETE FROM ops.chunk_drops WHERE hypertable = 'market_data.' || quote_ident($4::text)
 )
 INSERT INTO ingestion.candles (name, width, by_time, aggregate, chunk_interval)
 VALUES ($1, $2, $3, $4, justify_hours($5))

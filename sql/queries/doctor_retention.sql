@@ -29,10 +29,14 @@ SELECT json_build_object(
                       AND (j.config ->> 'start_offset' IS NULL
                            OR clock_timestamp() - (j.config ->> 'start_offset')::interval
                               < (SELECT max(d.to_time) FROM ops.dropped_ranges d WHERE d.restored_at IS NULL))),
-    'held', (SELECT coalesce(json_agg(json_build_array(to_char(k.chunk_from AT TIME ZONE 'UTC', 'YYYY-MM-DD'),
-                                                       k.held_by) ORDER BY k.chunk_from), '[]')
-               FROM ops.retention_checks k WHERE k.held_by IS NOT NULL),
+    'held', (SELECT coalesce(json_agg(json_build_array(to_char(h.chunk_from AT TIME ZONE 'UTC', 'YYYY-MM-DD'), h.why)
+                                      ORDER BY h.chunk_from, h.why), '[]')
+               FROM (SELECT k.chunk_from, k.held_by AS why FROM ops.retention_checks k WHERE k.held_by IS NOT NULL
+                     UNION ALL
+                     SELECT c.from_time, format('%s: %s', c.hypertable, c.held_by) FROM ops.chunk_drops c
+                      WHERE c.held_by IS NOT NULL) AS h),
     'dropped', (SELECT count(*) FROM ops.dropped_ranges d WHERE d.restored_at IS NULL),
     'off', (SELECT min(r.job_name) FROM ops.retention_jobs r
-             WHERE r.policy ? 'drop_after' AND NOT coalesce(r.enabled, false))
+             WHERE r.policy ? 'drop_after' AND NOT coalesce(r.enabled, false)
+               AND replace(r.hypertable, '"', '') = 'market_data.btc_ticks')
 )::text

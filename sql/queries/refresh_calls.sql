@@ -27,7 +27,12 @@ SELECT coalesce(json_agg(format('CALL %I.refresh_continuous_aggregate(%L, timest
  CROSS JOIN LATERAL unnest(
      CASE WHEN w.from_time < w.to_time THEN tstzmultirange(tstzrange(w.from_time, w.to_time)) ELSE '{}' END
      - coalesce((SELECT range_agg(tstzrange(d.from_time, d.to_time)) FROM ops.dropped_ranges d
-                  WHERE d.restored_at IS NULL), '{}')) AS p (piece)
+                  WHERE d.restored_at IS NULL), '{}')
+     -- Candles that an enabled policy has dropped.
+     - coalesce((SELECT range_agg(tstzrange(h.from_time, h.to_time)) FROM ops.chunk_drops h
+                   JOIN ops.retention_jobs j ON j.job_name = h.job_name AND j.enabled
+                  WHERE h.hypertable = 'market_data.' || quote_ident(k.aggregate) AND h.dropped_at IS NOT NULL), '{}'))
+       AS p (piece)
   JOIN pg_namespace s ON s.nspname = a.view_schema
   JOIN pg_class v ON (v.relnamespace, v.relname) = (s.oid, a.view_name)
   JOIN pg_roles o ON o.oid = v.relowner

@@ -5,7 +5,9 @@ SELECT json_build_object(
                                                         'policy', r.policy::text,
                                                         'enabled', coalesce(r.enabled, false),
                                                         'compresses', coalesce(r.policy ? 'compress_after', false),
-                                                        'drops', coalesce(r.policy ? 'drop_after', false))
+                                                        'drops', coalesce(r.policy ? 'drop_after', false)
+                                                                 AND replace(r.hypertable, '"', '')
+                                                                     = 'market_data.btc_ticks')
                                       ORDER BY r.job_name), '[]')
                FROM ops.retention_jobs r)
 )::text

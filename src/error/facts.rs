@@ -193,6 +193,8 @@ facts! {
               object all the same.");
     Error::NotDropped { .. } => "TK043", Useless,
         Some("SELECT * FROM btc_ingest.retention WHERE state = 'dropped' shows what was dropped.");
+    Error::NothingGone { .. } => "TK044", Useless,
+        Some("SELECT * FROM btc_ingest.gone shows slices whose chunk does not exist.");
     Error::UnknownWindow { .. } => "TK050", Useless,
         Some("SELECT btc_ingest.embed(from, to, asset) makes the vectors of a range; a bucket begins at a multiple of \
               five minutes.");

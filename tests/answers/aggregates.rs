@@ -10,7 +10,7 @@ use btc_ingest_kit::fixture::chunks::{put_weeks, some_ticks, week};
 use btc_ingest_kit::fixture::{cluster_of, loaded, server};
 use btc_ingest_kit::rows::{but, moved, ticks};
 use btc_ingest_kit::sql::{Session, execute, text};
-use btc_ingest_kit::ticks::PRICE_UNIT;
+use btc_ingest_kit::ticks::{BUCKET_US, PRICE_UNIT};
 use btc_ingest_kit::wait::wait_until;
 
 use crate::answers_fixture::{AnswersFixture, generated};
@@ -145,6 +145,52 @@ fn candles_of_dropped_ticks_stay() {
     wait_candles(&mut fixture, "after a refresh by a worker", &all);
     fixture.run("CALL btc_ingest.refresh_candles()");
     wait_candles(&mut fixture, "after a refresh of all", &all);
+    // A worker computes those of another asset where these are recorded as dropped.
+    fixture.run("SELECT * FROM btc_ingest.record_dropped('BTCUSDT', '2024-08-08', '2024-08-09')");
+    let other = some_ticks("ETHUSDT", week(0), 2);
+    let uri = fixture.put("other.parquet", &other);
+    loaded(&mut fixture.client, &uri, "");
+    all.extend(other);
+    let stored = "SELECT count(*) FROM market_data.btc_ohlcv_1m WHERE symbol = 'ETHUSDT'";
+    assert_eq!(fixture.number(stored), 0, "the range is behind what the aggregate computes when it is read");
+    wait_candles(&mut fixture, "another asset", &all);
+}
+
+#[test]
+fn a_refresh_that_fails_is_visible_and_the_next_one_clears_it() {
+    let Some(mut fixture) = with_workers() else { return };
+    let all = generated("BTCUSDT", 5, 2);
+    let uri = fixture.put("a.parquet", &all);
+    loaded(&mut fixture.client, &uri, "");
+    create(&mut fixture);
+    wait_filled(&mut fixture);
+    // No refresh can write into the hour's candles.
+    let stored = fixture.text(
+        "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
+           FROM timescaledb_information.continuous_aggregates WHERE view_name = 'btc_ohlcv_1h'",
+    );
+    fixture.run(&format!(
+        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+         $$ BEGIN RAISE EXCEPTION 'the disk of the candles is full' USING ERRCODE = '53100'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON {stored} FOR EACH ROW EXECUTE FUNCTION public.refuse()"
+    ));
+    let late = some_ticks("BTCUSDT", week(1), 1);
+    let uri = fixture.put("late.parquet", &late);
+    loaded(&mut fixture.client, &uri, "");
+    let states = "SELECT string_agg(concat_ws(' ', name, state), ', ' ORDER BY name) FROM btc_ingest.candles";
+    let failing = "btc_ohlcv_1h failing, btc_ohlcv_1m kept, btc_ohlcv_1m_tt kept";
+    wait_until("the failure", PROMISED, || fixture.text(states) == failing);
+    let why = fixture.text("SELECT last_error FROM btc_ingest.candles WHERE state = 'failing'");
+    // TimescaleDB 2.28 tells of a failed COMMIT in place of what has failed.
+    assert!(why.ends_with("(53100)") || why.ends_with("(2D000)"), "{why}");
+    // The next refresh clears it: a load is a reason for one.
+    fixture.run(&format!("DROP TRIGGER refuse ON {stored}"));
+    let later = some_ticks("BTCUSDT", week(1) + BUCKET_US, 1);
+    let uri = fixture.put("later.parquet", &later);
+    loaded(&mut fixture.client, &uri, "");
+    let kept = "SELECT (bool_and(state = 'kept' AND last_error IS NULL))::text FROM btc_ingest.candles";
+    wait_until("the next refresh", PROMISED, || fixture.text(kept) == "true");
+    wait_candles(&mut fixture, "after the failure", &[all, late, later].concat());
 }
 
 #[test]

@@ -109,6 +109,22 @@ fn a_chunk_that_another_session_uses_is_left_for_the_next_run() {
 }
 
 #[test]
+fn a_run_in_transactions_with_an_older_snapshot_is_refused() {
+    let mut fixture = RetentionFixture::new();
+    fixture.load_weeks(0..1);
+    fixture.drop_before(1);
+    for level in ["repeatable read", "serializable"] {
+        fixture.run(&format!("SET default_transaction_isolation = '{level}'"));
+        let refusal = fixture.refused(RUN, "TK031");
+        assert!(refusal.message.contains("SET default_transaction_isolation = 'read committed'"), "{refusal:?}");
+    }
+    assert_eq!(fixture.chunks().len(), 1);
+    fixture.run("SET default_transaction_isolation = 'read committed'");
+    fixture.run(RUN);
+    assert_eq!(fixture.chunks(), [""; 0]);
+}
+
+#[test]
 fn a_run_ends_at_its_time_and_the_next_one_goes_on() {
     let mut fixture = RetentionFixture::new();
     let first = some_ticks("BTCUSDT", week(0), 1);

@@ -25,10 +25,17 @@ fn killed_at(event: &str, table: &str) {
     stop_at(&mut fixture, event, table);
     let mut holder = fixture.db.client();
     holder.batch_execute("BEGIN; LOCK TABLE public.stop IN ACCESS SHARE MODE").unwrap();
+    let heads = server.s3.count("HEAD");
     let mut runner = fixture.db.client();
     let run = std::thread::spawn(move || runner.batch_execute(RUN).is_err());
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'public.stop'::regclass";
     wait_until("the run to come there", SOON, || fixture.number(waits) == 1);
+    // The proof is done and committed, and the chunk is locked for its drop.
+    assert_eq!(fixture.number("SELECT count(*) FROM ops.retention_checks WHERE proven_at IS NOT NULL"), 1);
+    assert_eq!(server.s3.count("HEAD"), heads + 1);
+    let locked = "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+                   WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND c.relname ~ '^_hyper_.*_chunk$'";
+    assert_eq!(fixture.number(locked), 1);
     server.cluster.kill();
     assert!(run.join().unwrap(), "the run is ended by the kill");
     server.cluster.start();

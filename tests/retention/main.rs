@@ -6,6 +6,8 @@ mod candles;
 mod compressed;
 mod drops;
 mod faults;
+mod gone;
+mod other;
 mod policies;
 mod restored;
 mod retention_fixture;

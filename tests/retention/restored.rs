@@ -78,6 +78,29 @@ fn restore_range_brings_equal_sums_back_and_keeps_them_for_a_time() {
 }
 
 #[test]
+fn restore_range_loads_what_belongs_to_the_range_and_nothing_else() {
+    let mut fixture = RetentionFixture::new();
+    let weeks = fixture.load_weeks(0..2);
+    fixture.drop_before(2);
+    fixture.run(RUN);
+    let other = fixture.put("other", &some_ticks("BTCUSDT", week(5), 1));
+    fixture.run(&format!(
+        "INSERT INTO landing.raw_blobs_5m (bucket_5m, asset, s3_uri) VALUES ('2024-09-12 00:00Z', 'BTCUSDT', '{other}')"
+    ));
+    fixture.run("CALL btc_ingest.restore_range('BTCUSDT', '2024-08-08', '2024-08-09')");
+    must_hold_sums(&mut fixture.client, &weeks[0]);
+    let status = format!("SELECT status FROM ingestion.objects WHERE s3_uri = '{other}'");
+    assert_eq!(fixture.text(&status), "pending", "it is enqueued and left to the workers");
+    assert_eq!(
+        fixture.number("SELECT count(*) FROM ingestion.load_history"),
+        3,
+        "two loads, and the one that restores"
+    );
+    fixture.run("CALL btc_ingest.run_sweep()");
+    assert_eq!(fixture.text(&status), "loaded");
+}
+
+#[test]
 fn a_range_is_not_restored_as_long_as_an_object_is_missing() {
     let mut fixture = RetentionFixture::new();
     let weeks = fixture.load_weeks(0..1);

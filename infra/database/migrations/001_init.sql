@@ -376,6 +376,20 @@ CREATE TABLE ops.retention_checks (
     PRIMARY KEY (chunk_from)
 );
 
+CREATE TABLE ops.chunk_drops (
+    hypertable text NOT NULL,
+    from_time timestamp with time zone NOT NULL,
+    to_time timestamp with time zone NOT NULL,
+    job_name text NOT NULL,
+    rows bigint,
+    held_by text,
+    held_since timestamp with time zone,
+    checked_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    dropped_at timestamp with time zone,
+    dropped_by text,
+    PRIMARY KEY (hypertable, from_time)
+);
+
 SELECT public.create_hypertable(
     'market_data.btc_ticks'::regclass, 'bucket_5m', chunk_time_interval => interval '7 days',
     create_default_indexes => false);
@@ -408,6 +422,7 @@ CREATE INDEX objects_waiting_idx ON ingestion.objects (asset, span_from, queued_
     WHERE status IN ('pending', 'failed');
 CREATE INDEX id_sets_not_held_idx ON ingestion.id_sets (asset) WHERE kind <> 'held';
 CREATE INDEX dropped_ranges_open_idx ON ops.dropped_ranges (from_time, to_time) WHERE restored_at IS NULL;
+CREATE INDEX dropped_ranges_end_idx ON ops.dropped_ranges (to_time, from_time) WHERE restored_at IS NULL;
 CREATE INDEX raw_blobs_5m_quarantined_idx ON landing.raw_blobs_5m (s3_uri) WHERE status = 'quarantined';
 CREATE INDEX load_history_failed_idx ON ingestion.load_history (started_at) WHERE sqlstate IS NOT NULL;
 CREATE INDEX load_history_differing_idx ON ingestion.load_history (started_at)
@@ -822,5 +837,20 @@ COMMENT ON COLUMN ops.retention_checks.proven_at IS 'When all of them were; null
 COMMENT ON COLUMN ops.retention_checks.held_by IS 'What holds the chunk back; null if nothing does';
 COMMENT ON COLUMN ops.retention_checks.held_since IS 'Since when it has been held back';
 COMMENT ON COLUMN ops.retention_checks.checked_at IS 'When it was looked at last';
+COMMENT ON TABLE ops.chunk_drops IS
+    'Chunks of candles and of other hypertables than the ticks that btc_ingest.run_retention() has '
+    'dropped or is to drop';
+COMMENT ON COLUMN ops.chunk_drops.hypertable IS 'The hypertable or continuous aggregate, with its schema';
+COMMENT ON COLUMN ops.chunk_drops.from_time IS 'Start of the chunk';
+COMMENT ON COLUMN ops.chunk_drops.to_time IS 'End (exclusive) of the chunk';
+COMMENT ON COLUMN ops.chunk_drops.job_name IS 'Policy of ops.retention_jobs by which the chunk is due';
+COMMENT ON COLUMN ops.chunk_drops.rows IS 'Rows that were dropped, e.g. candles; null before';
+COMMENT ON COLUMN ops.chunk_drops.held_by IS 'What holds the chunk back; null if nothing does';
+COMMENT ON COLUMN ops.chunk_drops.held_since IS 'Since when it has been held back';
+COMMENT ON COLUMN ops.chunk_drops.checked_at IS 'When it was looked at last';
+COMMENT ON COLUMN ops.chunk_drops.dropped_at IS
+    'When it was dropped last; null before. As long as the policy is enabled, no refresh computes its '
+    'candles again';
+COMMENT ON COLUMN ops.chunk_drops.dropped_by IS 'Role of the session that dropped it';
 
 COMMIT;

@@ -4,8 +4,9 @@ use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::model::candles::{CandleTime, CandleWidth};
-use crate::pg::candles::commands;
+use crate::pg::candles::{beside, commands};
 use crate::pg::session::report;
+use crate::pg::session::target::as_owner;
 
 /// Converts an interval without months to microseconds.
 fn microseconds(name: &str, interval: Option<Interval>) -> Result<i64> {
@@ -46,4 +47,9 @@ fn want_candles(from: Option<TimestampWithTimeZone>, to: Option<TimestampWithTim
     let from = from.unwrap_or_else(TimestampWithTimeZone::negative_infinity);
     let to = to.unwrap_or_else(TimestampWithTimeZone::positive_infinity);
     report::or_raise(None, commands::want(from, to))
+}
+
+#[pg_extern(sql = false)]
+fn fill_beside_dropped(from: Option<TimestampWithTimeZone>, to: Option<TimestampWithTimeZone>) -> bool {
+    report::or_raise(None, as_owner(|client, _| beside::fill(client, from.zip(to))))
 }

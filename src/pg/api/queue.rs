@@ -6,7 +6,7 @@ use super::reports;
 use crate::error;
 use crate::model::status::Status;
 use crate::pg::queue::commands::{self, Changed, Which};
-use crate::pg::queue::sweep;
+use crate::pg::queue::sweep::{self, Among};
 use crate::pg::session::{report, shared};
 
 #[pg_extern(sql = false)]
@@ -30,7 +30,7 @@ fn sweep(max_objects: Option<i32>) -> SetOfIterator<'static, pgrx::composite_typ
 #[pg_extern(sql = false)]
 fn sweep_step(assets: Option<Vec<Option<String>>>, newest: Option<bool>, claim_next: Option<bool>) -> bool {
     let assets = assets.map(|assets| assets.into_iter().flatten().collect());
-    let result = sweep::step(assets, newest, claim_next.unwrap_or(false));
+    let result = sweep::step(&Among::Due { assets, newest }, claim_next.unwrap_or(false));
     report::or_raise(None, result)
 }
 

@@ -3,8 +3,9 @@
 use pgrx::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::pg::retention::step::{self, Outcome};
-use crate::pg::retention::{policies, restore};
+use crate::pg::queue::sweep::{self, Among};
+use crate::pg::retention::outcome::Outcome;
+use crate::pg::retention::{policies, restore, step};
 use crate::pg::session::report;
 use crate::pg::session::target::as_owner;
 
@@ -17,9 +18,11 @@ fn apply_retention() -> TableIterator<'static, (name!(job_name, String), name!(d
 #[pg_extern(sql = false)]
 fn retention_step(
     after: Option<TimestampWithTimeZone>,
+    began: Option<TimestampWithTimeZone>,
 ) -> TableIterator<'static, (name!(outcome, String), name!(next, TimestampWithTimeZone))> {
     let after = after.unwrap_or_else(TimestampWithTimeZone::negative_infinity);
-    let result: Result<(Outcome, TimestampWithTimeZone)> = as_owner(|client, _| step::step(client, after));
+    let began = began.unwrap_or_else(TimestampWithTimeZone::positive_infinity);
+    let result: Result<(Outcome, TimestampWithTimeZone)> = as_owner(|client, _| step::step(client, after, began));
     let row = result.map(|(outcome, next)| TableIterator::once((outcome.as_str().to_owned(), next)));
     report::or_raise(None, row)
 }
@@ -39,6 +42,24 @@ fn bounds(
 }
 
 #[pg_extern(sql = false)]
+fn record_dropped(
+    asset: Option<&str>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+) -> TableIterator<
+    'static,
+    (
+        name!(range_from, TimestampWithTimeZone),
+        name!(range_to, TimestampWithTimeZone),
+        name!(ticks, i64),
+        name!(objects, i64),
+    ),
+> {
+    let recorded = bounds(asset, from, to).and_then(|(asset, from, to)| restore::record(asset, from, to));
+    report::or_raise(None, recorded.map(TableIterator::new))
+}
+
+#[pg_extern(sql = false)]
 fn want_range(
     asset: Option<&str>,
     from: Option<TimestampWithTimeZone>,
@@ -49,6 +70,19 @@ fn want_range(
 > {
     let wanted = bounds(asset, from, to).and_then(|(asset, from, to)| restore::want(asset, from, to));
     report::or_raise(None, wanted.map(TableIterator::once))
+}
+
+#[pg_extern(sql = false)]
+fn restore_step(
+    asset: Option<&str>,
+    from: Option<TimestampWithTimeZone>,
+    to: Option<TimestampWithTimeZone>,
+    claim_next: Option<bool>,
+) -> bool {
+    let result = bounds(asset, from, to).and_then(|(asset, from, to)| {
+        sweep::step(&Among::Wanted { asset: asset.to_owned(), from, to }, claim_next.unwrap_or(false))
+    });
+    report::or_raise(None, result)
 }
 
 #[pg_extern(sql = false)]

@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use super::beside;
 use crate::error::Result;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
@@ -38,14 +39,15 @@ fn run_alone() -> Result<()> {
         return Ok(());
     }
     let all: Vec<Refresh> = tx(|client| spi::fetch(client, statement!("candles_calls"), &[]))?;
+    let beside = ffi::survive(|| tx(|client| beside::fill(client, None)).map(drop));
     for refresh in &all {
         let began = now()?;
         let calls = || {
             refresh.calls.iter().for_each(|call| ffi::call(call));
             Ok(())
         };
-        match ffi::survive(calls) {
-            Ok(()) => {
+        match (ffi::survive(calls), &beside) {
+            (Ok(()), Ok(())) => {
                 let args = [
                     refresh.name.clone().into(),
                     began.into(),
@@ -55,8 +57,9 @@ fn run_alone() -> Result<()> {
                 tx(|client| spi::execute(client, statement!("candles_refreshed"), &args))?;
             }
             // The next process begins where this one was ended.
-            Err(_) if ffi::is_ending() => return Ok(()),
-            Err(failure) => note(&refresh.name, &failure)?,
+            _ if ffi::is_ending() => return Ok(()),
+            (Err(failure), _) => note(&refresh.name, &failure)?,
+            (Ok(()), Err(failure)) => note(&refresh.name, failure)?,
         }
     }
     Lock::Refresh.release();

@@ -27,13 +27,19 @@ pub fn checks() -> Result<Vec<Check>> {
     let gone: Vec<Gone> = as_reading_owner(|client| spi::fetch(client, statement!("doctor_gone"), &[]))?;
     let (retained, lost): (Vec<Gone>, Vec<Gone>) = gone.into_iter().partition(|gone| gone.retained);
     if let Some(first) = lost.first() {
-        return Ok(vec![Check::bad(NAME, describe(&lost), Hint::run(first.fix()))]);
+        let purpose = format!("If they were dropped on purpose: {}", first.record());
+        return Ok(vec![Check::bad(NAME, describe(&lost), Hint::run(first.fix()).then(purpose))]);
     }
     if let Some(first) = retained.first() {
-        let hint = format!("As it should be if they were dropped by age. If not: {}", first.fix());
+        let hint = format!(
+            "As it should be if they were dropped by age. Then record it, so that nothing brings them back by \
+             accident and their candles stay: {} If not: {}",
+            first.record(),
+            first.fix()
+        );
         return Ok(vec![Check::known(NAME, describe(&retained), Hint::know(hint))]);
     }
-    Ok(vec![Check::good(NAME, "their chunks exist")])
+    Ok(vec![Check::good(NAME, "their chunks exist, or are recorded as dropped")])
 }
 
 fn describe(gone: &[Gone]) -> String {
@@ -43,6 +49,12 @@ fn describe(gone: &[Gone]) -> String {
 }
 
 impl Gone {
+    /// Returns the statement that records these slices as dropped.
+    fn record(&self) -> String {
+        let (asset, from, to) = (self.asset.replace('\'', "''"), &self.from_bucket, &self.to_bucket);
+        format!("SELECT * FROM btc_ingest.record_dropped('{asset}', '{from}', '{to}');")
+    }
+
     /// Returns the statement that loads these slices again.
     fn fix(&self) -> String {
         let prefix = common_folder(&self.uris[0], &self.uris[1]).replace('\'', "''");

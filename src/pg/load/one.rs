@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
 
-use super::dropped::DroppedRanges;
 use super::events::{self, First, Read};
 use super::known::{Known, Version};
 use super::offsets::Offsets;
@@ -201,8 +200,8 @@ impl Load<'_> {
             self.record.forget_rejects(client, &opened.head)?;
         }
         allow_decompression();
-        let dropped = if self.terms.forced { DroppedRanges::default() } else { DroppedRanges::read(client)? };
-        let mut sink = Sink::new(self.target, self.job, opened, on_conflict, only)?.refusing(dropped);
+        let mut sink =
+            Sink::new(self.target, self.job, opened, on_conflict, only)?.refusing_dropped(!self.terms.forced);
         let Read { cost, storing, windows } = events::batches(thread, |batch| {
             let rows = (batch.rows.len() as u64 + batch.rejected) as i64;
             sink.store(client, batch)?;

@@ -43,7 +43,8 @@ pub struct Sink<'a> {
     on_conflict: OnConflict,
     /// The only slice that is stored. All other ticks are known to be stored.
     only: Option<&'a SliceKey>,
-    dropped: DroppedRanges,
+    /// What must not be stored; `None` if everything may be.
+    dropped: Option<DroppedRanges>,
     collation: pg_sys::Oid,
     max_conflict_fraction: f64,
     kept_rejects_left: usize,
@@ -112,7 +113,7 @@ impl<'a> Sink<'a> {
             rows: opened.rows,
             on_conflict,
             only,
-            dropped: DroppedRanges::default(),
+            dropped: None,
             collation: target.symbol_collation,
             max_conflict_fraction: guc::max_conflict_fraction(),
             // The rejected rows of the last load are still kept.
@@ -129,9 +130,9 @@ impl<'a> Sink<'a> {
         })
     }
 
-    /// Makes the sink refuse ticks of ranges that were dropped.
-    pub fn refusing(mut self, dropped: DroppedRanges) -> Sink<'a> {
-        self.dropped = dropped;
+    /// Makes the sink refuse ticks of ranges that were dropped, if `yes`.
+    pub fn refusing_dropped(mut self, yes: bool) -> Sink<'a> {
+        self.dropped = yes.then(DroppedRanges::default);
         self
     }
 
@@ -147,7 +148,9 @@ impl<'a> Sink<'a> {
         let only = self.only;
         let runs: Vec<&SliceRun> = encoded.runs.iter().filter(|run| wants(only, run)).collect();
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Ok(()) };
-        self.dropped.refuse(&runs)?;
+        if let Some(dropped) = &mut self.dropped {
+            dropped.refuse(client, &runs)?;
+        }
         let chunk = self.chunks.direct(client, first.bucket, last.bucket)?;
         if !chunk.is_some_and(|chunk| chunk.holds(&around(first.bucket, last.bucket))) {
             self.reach.extend(client, &runs)?;

@@ -1,10 +1,11 @@
-//! Sweeps: a session loads live objects without a worker. `sweep()` loads all of them in one transaction, and
-//! `run_sweep` uses one transaction for each object.
+//! Sweeps: a session loads live objects without a worker. `sweep()` loads all of them in one transaction, `run_sweep`
+//! uses one transaction for each object, and so does `restore_range` for the objects of a range.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::Instant;
 
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::spi::SpiClient;
 
 use super::attempt::{self, Settled};
@@ -27,7 +28,7 @@ use crate::pg::load::plan::LoadPlan;
 use crate::pg::session::ffi::{self, Failure};
 use crate::pg::session::locks::Lock;
 use crate::pg::session::target::{Target, as_owner};
-use crate::pg::session::{guc, lock_room, lock_waits, report};
+use crate::pg::session::{guc, lock_room, lock_waits, report, spi};
 
 /// The locks of an object that is claimed and loaded, without those of chunks.
 const LOCKS_OF_CLAIM: usize = 2;
@@ -94,9 +95,29 @@ thread_local! {
     static CLAIM: RefCell<Option<Claim>> = const { RefCell::new(None) };
 }
 
-/// Does one step of `run_sweep` in one transaction. It loads the object that the last step has claimed, then
-/// claims the next object and begins the attempt at it. Returns whether it has claimed one.
-pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool) -> Result<bool> {
+/// Which objects a sweep loads.
+pub enum Among {
+    /// All that are due, of these assets or of all assets.
+    Due {
+        /// Symbols; `None` stands for all.
+        assets: Option<Vec<String>>,
+        /// Whether the newest ticks come first; `None` stands for the setting.
+        newest: Option<bool>,
+    },
+    /// Those that hold ticks of dropped ranges which are wanted back.
+    Wanted {
+        /// Symbol.
+        asset: String,
+        /// A time in the first range.
+        from: TimestampWithTimeZone,
+        /// The end (exclusive) of the times.
+        to: TimestampWithTimeZone,
+    },
+}
+
+/// Does one step of `run_sweep` or `restore_range` in one transaction. It loads the object that the last step has
+/// claimed, then claims the next object and begins the attempt at it. Returns whether it has claimed one.
+pub fn step(among: &Among, claim_next: bool) -> Result<bool> {
     // A sweep that is stopped between two transactions must leave nothing locked.
     ffi::at_abort(|| {
         claiming::release_taken();
@@ -112,12 +133,7 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
             load(&claim)?;
         }
     }
-    let order = match newest {
-        Some(true) => QueueOrder::Newest,
-        Some(false) => QueueOrder::Oldest,
-        None => guc::queue_order(),
-    };
-    let next = as_owner(|client, _| if claim_next { claim_one(client, order, assets.as_deref()) } else { Ok(None) })?;
+    let next = as_owner(|client, _| if claim_next { claim_one(client, among) } else { Ok(None) })?;
     let more = next.is_some();
     let last = CLAIM.replace(next);
     claiming::taken_over();
@@ -127,18 +143,61 @@ pub fn step(assets: Option<Vec<String>>, newest: Option<bool>, claim_next: bool)
     Ok(more)
 }
 
-fn claim_one(client: &mut SpiClient<'_>, order: QueueOrder, assets: Option<&[String]>) -> Result<Option<Claim>> {
+fn claim_one(client: &mut SpiClient<'_>, among: &Among) -> Result<Option<Claim>> {
     let Some(probe) = refresh_unless_paused(client)? else { return Ok(None) };
     let own: HashSet<String> = CLAIM.with_borrow(|claim| claim.iter().map(|claim| claim.uri.clone()).collect());
-    let probed = probe.map_or(Ok(None), |probe| live::claim_probe(client, &probe, assets, &own))?;
-    let free = |client: &mut SpiClient<'_>, candidates| Ok(claiming::take(client, candidates, &own, 1)?.pop());
-    let claim = if probed.is_some() { probed } else { live::find(client, order, assets, None, free)? };
+    let probed = probe.map_or(Ok(None), |probe| among.claim_probe(client, &probe, &own))?;
+    let claim = if probed.is_some() { probed } else { among.claim(client, &own)? };
     let Some(claim) = claim else { return Ok(None) };
     if claiming::begin(client, &claim)? && claiming::prove_begun(client, &claim.uri)? {
         return Ok(Some(claim));
     }
     claiming::release(&claim.uri);
     Ok(None)
+}
+
+impl Among {
+    /// Claims the next object.
+    fn claim(&self, client: &mut SpiClient<'_>, own: &HashSet<String>) -> Result<Option<Claim>> {
+        let free = |client: &mut SpiClient<'_>, candidates| Ok(claiming::take(client, candidates, own, 1)?.pop());
+        let (assets, newest) = match self {
+            Among::Due { assets, newest } => (assets.as_deref(), newest),
+            Among::Wanted { .. } => {
+                let candidates = self.wanted(client, None)?;
+                return free(client, candidates);
+            }
+        };
+        let order = match newest {
+            Some(true) => QueueOrder::Newest,
+            Some(false) => QueueOrder::Oldest,
+            None => guc::queue_order(),
+        };
+        live::find(client, order, assets, None, free)
+    }
+
+    /// Claims an object under a prefix that waits for S3.
+    fn claim_probe(&self, client: &mut SpiClient<'_>, probe: &Probe, own: &HashSet<String>) -> Result<Option<Claim>> {
+        match self {
+            Among::Due { assets, .. } => live::claim_probe(client, probe, assets.as_deref(), own),
+            Among::Wanted { .. } => {
+                let candidates = self.wanted(client, Some(&probe.prefix))?;
+                live::take_probe(client, probe, candidates, own)
+            }
+        }
+    }
+
+    /// Returns pending objects of the wanted ranges.
+    fn wanted(&self, client: &mut SpiClient<'_>, prefix: Option<&str>) -> Result<Vec<String>> {
+        let Among::Wanted { asset, from, to } = self else { return Ok(Vec::new()) };
+        let args = [
+            asset.clone().into(),
+            (*from).into(),
+            (*to).into(),
+            prefix.map(str::to_owned).into(),
+            live::LOOK_AT.into(),
+        ];
+        spi::fetch_kept(client, statement!("restore_next"), &args)
+    }
 }
 
 /// Loads a claimed object whose attempt has begun. A failure is recorded and reported as a WARNING, and the

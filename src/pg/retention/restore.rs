@@ -1,5 +1,5 @@
-//! Ranges that were dropped and are to come back: their objects become pending again, and are restored when as many
-//! ticks are stored as were dropped.
+//! Ranges that were dropped: by another statement, so that they are to be recorded; or that are to come back. Then
+//! their objects become pending again, and they are restored when as many ticks are stored as were dropped.
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde::Deserialize;
@@ -48,6 +48,23 @@ pub fn want(
     debug_assert!(wanted.ranges > 0);
     wake_at_commit();
     Ok((wanted.objects, first.timestamp()?, after.timestamp()?))
+}
+
+/// A range that was recorded: start, end (exclusive), ticks, objects.
+pub type Recorded = (TimestampWithTimeZone, TimestampWithTimeZone, i64, i64);
+
+/// Records the slices of an asset in a range as dropped whose chunk another statement has dropped.
+pub fn record(asset: &str, from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Result<Vec<Recorded>> {
+    let ranges: Vec<(Time, Time, i64, i64)> = as_owner(|client, _| {
+        let args = [asset.to_owned().into(), from.into(), to.into()];
+        spi::fetch(client, statement!("retention_record_gone"), &args)
+    })?;
+    if ranges.is_empty() {
+        return Err(Error::NothingGone { asset: asset.to_owned() });
+    }
+    let row =
+        |(from, to, ticks, objects): (Time, Time, i64, i64)| Ok((from.timestamp()?, to.timestamp()?, ticks, objects));
+    ranges.into_iter().map(row).collect()
 }
 
 /// Records the ranges as restored if all of their ticks are back. Returns `None` then, otherwise what is missing, or an

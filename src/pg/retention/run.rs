@@ -6,9 +6,11 @@ use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
 use pgrx::datum::TimestampWithTimeZone;
 use serde::Deserialize;
 
-use super::step::{Outcome, step};
+use super::outcome::Outcome;
+use super::step::step;
 use crate::error::{Error, Result};
 use crate::pg::session::shared;
+use crate::pg::session::time::now;
 use crate::pg::session::tx::tx;
 use crate::pg::session::{ffi, processes, report, spi};
 
@@ -36,7 +38,7 @@ pub fn run() {
 }
 
 fn run_to_end() -> Result<()> {
-    let began = Instant::now();
+    let (began, from) = (Instant::now(), now()?);
     let mut after = TimestampWithTimeZone::negative_infinity();
     loop {
         let due: Option<Due> = tx(|client| spi::fetch_kept(client, statement!("retention_due"), &[]))?;
@@ -44,7 +46,7 @@ fn run_to_end() -> Result<()> {
         if due.max_s.is_some_and(|most| began.elapsed().as_secs_f64() >= most) {
             return Ok(());
         }
-        let (outcome, next) = tx(|client| step(client, after))?;
+        let (outcome, next) = tx(|client| step(client, after, from))?;
         if matches!(outcome, Outcome::Done | Outcome::Busy) || ffi::is_ending() {
             return Ok(());
         }

@@ -1,52 +1,26 @@
 //! One step on the way to drop a chunk: the proof of some of its objects, or the drop. All that is checked before a
 //! drop is checked in the transaction of the drop, while no other session can change the chunk.
 
-use std::ffi::CString;
-
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::chunk;
+use super::other;
+use super::outcome::Outcome;
 use crate::error::{Error, Result};
 use crate::load::heads::{self, Absent};
 use crate::model::uri::S3Uri;
+use crate::pg::candles::beside;
 use crate::pg::load::plan::allowed_uri;
-use crate::pg::session::ffi::{self, Failure};
+use crate::pg::session::ffi;
 use crate::pg::session::locks::Lock;
 use crate::pg::session::time::timestamp;
 use crate::pg::session::{guc, report, spi};
 
 /// Objects that one step looks for. The step is a transaction, and its end shows how far the proof is.
 const PROVEN_AT_ONCE: i32 = 1_000;
-
-/// What a step has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The chunk is held back.
-    Held,
-    /// Some of its objects are found. The next step goes on.
-    Proving,
-    /// The chunk is dropped.
-    Dropped,
-    /// Another session is at work.
-    Busy,
-    /// No further chunk is due.
-    Done,
-}
-
-impl Outcome {
-    /// Returns its name in SQL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Held => "held",
-            Outcome::Proving => "proving",
-            Outcome::Dropped => "dropped",
-            Outcome::Busy => "busy",
-            Outcome::Done => "done",
-        }
-    }
-}
 
 /// A chunk that is due (`retention_next.sql`).
 #[derive(Deserialize)]
@@ -104,9 +78,24 @@ struct Counted {
     lacking: Option<String>,
 }
 
-/// Does one step at the oldest chunk that is due and begins behind `after`. Returns what it has done, and the time for
-/// the next step. The caller has the privileges of the tables' owner.
-pub fn step(client: &mut SpiClient<'_>, after: TimestampWithTimeZone) -> Result<(Outcome, TimestampWithTimeZone)> {
+/// Does one step at the oldest chunk of ticks that is due and begins behind `after`, or at a chunk of another
+/// hypertable that the run, which began at `began`, has not looked at. Returns what it has done, and the time for the
+/// next step. The caller has the privileges of the tables' owner.
+pub fn step(
+    client: &mut SpiClient<'_>,
+    after: TimestampWithTimeZone,
+    began: TimestampWithTimeZone,
+) -> Result<(Outcome, TimestampWithTimeZone)> {
+    // What was committed between a snapshot and the lock of a chunk would be dropped unseen.
+    let isolation: String = spi::fetch(client, "SELECT to_json(current_setting('transaction_isolation'))::text", &[])?;
+    if isolation != "read committed" {
+        let what = format!(
+            "run_retention() runs in transactions at READ COMMITTED only, not at {}: SET \
+             default_transaction_isolation = 'read committed'",
+            isolation.to_uppercase()
+        );
+        return Err(Error::InvalidArgument { what });
+    }
     // Two runs would prove the same chunk twice.
     if !Lock::Retention.try_for_transaction() {
         return Ok((Outcome::Busy, after));
@@ -119,7 +108,7 @@ pub fn step(client: &mut SpiClient<'_>, after: TimestampWithTimeZone) -> Result<
                             ON c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
                          WHERE r.enabled AND r.job_name = k.job_name AND c.range_start = k.chunk_from)";
         spi::execute(client, gone, &[])?;
-        return Ok((Outcome::Done, after));
+        return Ok((other::step(client, began)?.unwrap_or(Outcome::Done), after));
     };
     let begin = timestamp(due.from)?;
     Ok(match due.take_step(client)? {
@@ -140,23 +129,9 @@ impl Due {
         if !Lock::Refresh.try_for_transaction() {
             return self.hold(client, "candles are being refreshed");
         }
-        match self.lock(client)? {
+        match chunk::lock(client, &self.chunk)? {
             true => self.drop(client),
             false => self.hold(client, "another session uses it"),
-        }
-    }
-
-    /// Locks the chunk, so that no other session reads or changes it. Returns `false` if one does. A session that waits
-    /// for this lock holds up all that come behind it, so it waits only for as long as autovacuum needs to give way.
-    fn lock(&self, client: &mut SpiClient<'_>) -> Result<bool> {
-        let before = ffi::setting(c"lock_timeout").and_then(|limit| CString::new(limit).ok());
-        ffi::set_local(c"lock_timeout", c"3s");
-        let lock = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", self.chunk);
-        let locked = ffi::attempt::<_, Failure>(|| Ok(spi::execute(client, &lock, &[])?));
-        ffi::set_local(c"lock_timeout", before.as_deref().unwrap_or(c"0"));
-        match locked {
-            Ok(_) => Ok(true),
-            Err(failure) => failure.unless_cancelled().map(|_| false),
         }
     }
 
@@ -242,17 +217,15 @@ impl Due {
                 return self.hold(client, &why);
             }
         }
+        // No refresh computes candles of an asset where ticks of another one are dropped already. This is the last time
+        // that they can be computed.
+        beside::fill(client, Some((timestamp(self.from)?, timestamp(self.to)?)))?;
         for (asset, ticks, objects) in &counted.assets {
             let [from, to] = self.range()?;
             let args = [from, to, asset.clone().into(), (*ticks).into(), (*objects).into(), self.job.clone().into()];
             spi::execute(client, statement!("retention_record"), &args)?;
         }
-        let statements: [String; 2] = spi::fetch(client, statement!("retention_drop"), &self.range()?)?;
-        spi::execute(client, &statements[0], &[])?;
-        match spi::execute(client, &statements[1], &[])? {
-            1 => {}
-            others => return Err(Error::Internal { why: format!("drop_chunks would drop {others} chunks, not one") }),
-        }
+        chunk::drop_one(client, self.range()?, "market_data.btc_ticks")?;
         let done = "DELETE FROM ops.retention_checks WHERE chunk_from = $1";
         spi::execute(client, done, &[timestamp(self.from)?.into()])?;
         let ticks: i64 = counted.assets.iter().map(|(_, ticks, _)| ticks).sum();

@@ -67,6 +67,29 @@ fn migrate_twice_changes_nothing() {
 }
 
 #[test]
+fn migrate_changes_no_row_of_a_chunk_whose_privileges_are_right() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 10));
+    loaded(&mut client, &uri, "");
+    let chunk = texts(
+        &mut client,
+        "SELECT format('%I.%I', chunk_schema, chunk_name) FROM timescaledb_information.chunks
+          WHERE hypertable_name = 'btc_ticks'",
+    )
+    .remove(0);
+    // A row that is changed has another version, and autovacuum may hold a lock on it.
+    let version = format!("SELECT ctid::text || xmin FROM pg_class WHERE oid = '{chunk}'::regclass");
+    let before = texts(&mut client, &version);
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    assert_eq!(texts(&mut client, &version), before);
+    // A privilege that a chunk lacks is granted all the same.
+    execute(&mut client, &format!("REVOKE ALL ON {chunk} FROM btc_ingest_reader; SELECT btc_ingest.migrate()"));
+    let granted = format!("SELECT has_table_privilege('btc_ingest_reader', '{chunk}', 'SELECT')::text");
+    assert_eq!(texts(&mut client, &granted), ["true"]);
+}
+
+#[test]
 fn two_databases_of_one_cluster_have_the_extension_side_by_side() {
     let server = ServerFixture::shared();
     let (one, two) = (server.db(), server.db());

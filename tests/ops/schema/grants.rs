@@ -105,6 +105,8 @@ fn tables_are_granted_to_these_roles_only() {
          landing.raw_blobs_5m: btc_ingest_reader SELECT
          landing.rejected_ticks: btc_ingest_reader SELECT
          market_data.btc_ticks: btc_ingest_reader SELECT
+         ops.chunk_drops: btc_ingest_monitor SELECT
+         ops.chunk_drops: btc_ingest_reader SELECT
          ops.dropped_ranges: btc_ingest_monitor SELECT
          ops.dropped_ranges: btc_ingest_reader SELECT
          ops.retention_checks: btc_ingest_monitor SELECT
@@ -145,6 +147,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.prices_at: btc_ingest_reader
      btc_ingest.quality_report: btc_ingest_reader
      btc_ingest.rebuild_embedding_index: btc_ingest_admin
+     btc_ingest.record_dropped: btc_ingest_admin
      btc_ingest.refresh_candles: btc_ingest_admin
      btc_ingest.register_s3_slice: btc_ingest_loader
      btc_ingest.reload_slice: btc_ingest_admin
@@ -180,6 +183,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest_internal.candle_windows: btc_ingest_admin
      btc_ingest_internal.columns: no role
      btc_ingest_internal.duration_text: btc_ingest_loader
+     btc_ingest_internal.fill_beside_dropped: btc_ingest_admin
      btc_ingest_internal.finish_chunk: no role
      btc_ingest_internal.fix_settings: no role
      btc_ingest_internal.gap_rows: btc_ingest_reader
@@ -207,6 +211,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest_internal.registry_pending: no role
      btc_ingest_internal.registry_wake: no role
      btc_ingest_internal.rename_stored_modes: no role
+     btc_ingest_internal.restore_step: btc_ingest_admin
      btc_ingest_internal.retention_changed: no role
      btc_ingest_internal.retention_fault: no role
      btc_ingest_internal.retention_row: no role
@@ -227,7 +232,8 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest_internal.wake_workers: no role
      btc_ingest_internal.want_candles: btc_ingest_admin
      btc_ingest_internal.want_range: btc_ingest_admin
-     btc_ingest_internal.watched: btc_ingest_monitor,btc_ingest_reader";
+     btc_ingest_internal.watched: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.with_chunks: no role";
 
 #[test]
 fn functions_are_granted_thus_and_never_to_public() {

@@ -75,7 +75,8 @@ fn the_views_have_these_columns_and_readers() {
          btc_ingest.progress: pid, uri, phase, started_at, size_bytes, rows_total, rows_done, worker, running
          btc_ingest.queue: uri, asset, bucket_5m, status, attempts, next_attempt_at, registered_at, waiting, \
              last_sqlstate, last_error, backfill
-         btc_ingest.retention: range_from, range_to, state, asset, ticks, objects, job_name, reason, since, keep_until
+         btc_ingest.retention: range_from, range_to, state, asset, ticks, objects, job_name, reason, since, \
+             keep_until, hypertable
          btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, \
              rows_conflicting, rows_replaced, rows_rejected, bytes, fetch_seconds, decode_seconds, insert_seconds, \
              median_ms, p95_ms, p99_ms, longest_ms, errors
@@ -257,6 +258,7 @@ text[],text[],timestamp with time zone,timestamp with time zone)
      function btc_ingest.prices_at(text,timestamp with time zone[],interval)
      function btc_ingest.quality_report(timestamp with time zone,timestamp with time zone)
      function btc_ingest.rebuild_embedding_index(text)
+     function btc_ingest.record_dropped(text,timestamp with time zone,timestamp with time zone)
      function btc_ingest.refresh_candles(timestamp with time zone,timestamp with time zone)
      function btc_ingest.register_s3_slice(text,text,timestamp with time zone,jsonb)
      function btc_ingest.reload_slice(text,timestamp with time zone)
@@ -292,6 +294,7 @@ timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.candle_windows(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.columns(text)
      function btc_ingest_internal.duration_text(double precision)
+     function btc_ingest_internal.fill_beside_dropped(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.finish_chunk(oid,oid,text,bigint,bigint)
      function btc_ingest_internal.fix_settings()
      function btc_ingest_internal.gap_rows(text)
@@ -320,11 +323,12 @@ timestamp with time zone[],timestamp with time zone[])
      function btc_ingest_internal.registry_pending()
      function btc_ingest_internal.registry_wake()
      function btc_ingest_internal.rename_stored_modes()
+     function btc_ingest_internal.restore_step(text,timestamp with time zone,timestamp with time zone,boolean)
      function btc_ingest_internal.retention_changed()
      function btc_ingest_internal.retention_fault(text,jsonb,boolean)
      function btc_ingest_internal.retention_row()
      function btc_ingest_internal.retention_rows()
-     function btc_ingest_internal.retention_step(timestamp with time zone)
+     function btc_ingest_internal.retention_step(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.running_loads()
      function btc_ingest_internal.schemas()
      function btc_ingest_internal.slice_days(timestamp with time zone,timestamp with time zone)
@@ -343,6 +347,7 @@ text,boolean)
      function btc_ingest_internal.want_candles(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.want_range(text,timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.watched()
+     function btc_ingest_internal.with_chunks()
      schema btc_ingest
      schema btc_ingest_internal
      type btc_ingest.load_report

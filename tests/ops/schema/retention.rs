@@ -35,6 +35,19 @@ fn the_tables_of_retention_have_these_columns() {
          held_since timestamp with time zone
          checked_at timestamp with time zone not null default clock_timestamp()",
     );
+    columns(
+        "ops.chunk_drops",
+        "hypertable text not null
+         from_time timestamp with time zone not null
+         to_time timestamp with time zone not null
+         job_name text not null
+         rows bigint
+         held_by text
+         held_since timestamp with time zone
+         checked_at timestamp with time zone not null default clock_timestamp()
+         dropped_at timestamp with time zone
+         dropped_by text",
+    );
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn the_tables_are_these() {
          landing.raw_blobs_5m r
          landing.rejected_ticks r
          market_data.btc_ticks r
+         ops.chunk_drops r
          ops.dropped_ranges r
          ops.retention_checks r
          ops.retention_jobs r
@@ -372,6 +373,7 @@ fn keys_and_checks_are_these() {
          landing.raw_blobs_5m PRIMARY KEY (bucket_5m, asset)
          landing.rejected_ticks PRIMARY KEY (id)
          market_data.btc_ticks PRIMARY KEY (bucket_5m, symbol, trade_id)
+         ops.chunk_drops PRIMARY KEY (hypertable, from_time)
          ops.dropped_ranges PRIMARY KEY (id)
          ops.retention_checks PRIMARY KEY (chunk_from)
          ops.retention_jobs PRIMARY KEY (job_name)
@@ -420,6 +422,7 @@ fn indexes_are_these() {
          market_data.btc_ticks USING btree (bucket_5m)
          market_data.btc_ticks USING btree (symbol, event_time DESC)
          ops.dropped_ranges USING btree (from_time, to_time) WHERE (restored_at IS NULL)
+         ops.dropped_ranges USING btree (to_time, from_time) WHERE (restored_at IS NULL)
          signals.btc_embeddings USING ivfflat (feature_vector) WITH (lists='200')",
     );
 }
