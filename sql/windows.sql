@@ -171,8 +171,8 @@ LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 AS 'MODULE_PATHNAME', 'reference_embeddings_wrapper';
 COMMENT ON FUNCTION btc_ingest.reference_embeddings(regclass, text, text) IS
 'Links the vectors to the candles that they belong to: no vector is stored whose bucket they lack. The link to a table
-is a foreign key, the one to a view or continuous aggregate a constraint trigger. It replaces an earlier link. Vectors stay
-when a view or an aggregate loses rows, for example because their ticks were dropped. Returns what it has made.
+is a foreign key, the one to a view or continuous aggregate a constraint trigger. It replaces an earlier link. Vectors
+stay when a view or an aggregate loses rows, for example because their ticks were dropped. Returns what it has made.
 
 target: a table, view or continuous aggregate of the owner of the tables.
 column: its column with the bucket, of the type timestamptz.
