@@ -69,14 +69,16 @@ as_root=(${root:+"$root"})
 . scripts/lib/sources.sh
 make_timescaledb() { build_timescaledb; install_timescaledb; }
 make_pgvector() { build_pgvector; install_pgvector; }
-version_of() { sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$extensions/$1.control"; }
+version_of() { control_version "$extensions/$1.control"; }
 
 step 'TimescaleDB'
 if [ ! -e "$extensions/timescaledb.control" ]; then quietly timescaledb make_timescaledb; fi
 have timescaledb "$(version_of timescaledb)"
 step 'pgvector'
-if [ ! -e "$extensions/vector.control" ]; then quietly pgvector make_pgvector; fi
+if ! is_new_pgvector "$extensions/vector.control"; then quietly pgvector make_pgvector; fi
 have vector "$(version_of vector)"
+is_new_pgvector "$extensions/vector.control" ||
+    have '' "its hnsw indexes have faults before $OLDEST_PGVECTOR, and sid's sources were not to be had"
 
 step 'cargo-pgrx'
 wanted=$(sed -n 's/^pgrx = { version = "=\([0-9.]*\)".*/\1/p' Cargo.toml)

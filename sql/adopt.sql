@@ -15,7 +15,8 @@ BEGIN
             EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s %s', item.on_table, item.name, item.type, item.definition);
         ELSIF found IS NULL THEN
             problems := problems || format('%s has no column %s %s', item.on_table, item.name, item.type);
-        ELSIF found <> item.type AND NOT (item.name = 'feature_vector' AND found ~ '(^|\.)vector\(256\)$') THEN
+        ELSIF found <> item.type AND NOT (item.name = 'feature_vector' AND found ~ '(^|\.)vector\(\d+\)$'
+                                            AND substring(found FROM '(\d+)\)$')::integer <= 2000) THEN
             problems := problems || format('%s.%s is %s, expected %s', item.on_table, item.name, found, item.type);
         END IF;
     END LOOP;

@@ -153,6 +153,50 @@ writers of vectors wait. Returns what it has made.
 
 kind: "ivfflat" (default), or "hnsw", which finds more in less time and takes longer to build.';
 
+CREATE FUNCTION btc_ingest.set_embedding_dimensions(dimensions integer, discard boolean DEFAULT false) RETURNS text
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'set_embedding_dimensions_wrapper';
+COMMENT ON FUNCTION btc_ingest.set_embedding_dimensions(integer, boolean) IS
+'Changes how many numbers a vector of signals.btc_embeddings has, and makes the index on them anew. Other numbers than
+256 are for vectors of another program: embed() then refuses, and loads make no vectors. Until the transaction ends,
+readers and writers of vectors wait. Returns what it has made.
+
+dimensions: 1 to 2,000.
+discard: whether stored vectors of another length are removed. Their rows and labels stay. Default false: they are an
+  error.';
+
+CREATE FUNCTION btc_ingest.reference_embeddings(target regclass, "column" text, asset_column text DEFAULT NULL)
+RETURNS text
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'reference_embeddings_wrapper';
+COMMENT ON FUNCTION btc_ingest.reference_embeddings(regclass, text, text) IS
+'Links the vectors to the candles that they belong to: no vector is stored whose bucket they lack. The link to a table
+is a foreign key, the one to a view or continuous aggregate a constraint trigger. It replaces an earlier link. Vectors
+stay when a view or an aggregate loses rows, for example because their ticks were dropped. Returns what it has made.
+
+target: a table, view or continuous aggregate of the owner of the tables.
+column: its column with the bucket, of the type timestamptz.
+asset_column: its column with the asset, of the type text. Default null: only buckets are compared.';
+
+CREATE FUNCTION btc_ingest.unreference_embeddings() RETURNS text
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'unreference_embeddings_wrapper';
+COMMENT ON FUNCTION btc_ingest.unreference_embeddings() IS
+'Drops the link that reference_embeddings() has made. Returns what the vectors were linked to.';
+
+CREATE FUNCTION btc_ingest.set_embedding_offset(
+    source text, last_ts timestamptz, state jsonb DEFAULT '{}'
+) RETURNS void
+LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
+AS 'MODULE_PATHNAME', 'set_embedding_offset_wrapper';
+COMMENT ON FUNCTION btc_ingest.set_embedding_offset(text, timestamptz, jsonb) IS
+'Notes in ingestion.stream_offsets how far a program has made vectors. A program calls it in the transaction that stores
+them. The row belongs to the role of the session that writes it first; no other role can change it by this function.
+
+source: name of the row; it begins with "embed:".
+last_ts: end of what is done.
+state: what else is to be noted, as a JSON object; the key "role" is added. Default empty.';
+
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     btc_ingest.similar(timestamptz, text, integer, timestamptz, interval, text[], text[], timestamptz, timestamptz),
@@ -161,6 +205,10 @@ GRANT EXECUTE ON FUNCTION
 TO btc_ingest_reader;
 GRANT EXECUTE ON FUNCTION
     btc_ingest.embed(timestamptz, timestamptz, text), btc_ingest.label(timestamptz, timestamptz, interval[]),
-    btc_ingest_internal.label_windows(timestamptz, timestamptz, interval[], text[], timestamptz[], timestamptz[])
+    btc_ingest_internal.label_windows(timestamptz, timestamptz, interval[], text[], timestamptz[], timestamptz[]),
+    btc_ingest.set_embedding_offset(text, timestamptz, jsonb)
 TO btc_ingest_loader;
-GRANT EXECUTE ON FUNCTION btc_ingest.rebuild_embedding_index(text) TO btc_ingest_admin;
+GRANT EXECUTE ON FUNCTION
+    btc_ingest.rebuild_embedding_index(text), btc_ingest.set_embedding_dimensions(integer, boolean),
+    btc_ingest.reference_embeddings(regclass, text, text), btc_ingest.unreference_embeddings()
+TO btc_ingest_admin;

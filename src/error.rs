@@ -8,9 +8,11 @@ mod detail;
 mod facts;
 mod parts;
 pub mod verdict;
+mod windows;
 
 pub use parts::{Mismatch, RowPosition};
 use parts::{class_of, enough, join, quoted};
+pub use windows::WindowError;
 
 /// Every error that occurs outside PostgreSQL, and every refusal that the extension itself decides on.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -450,28 +452,9 @@ pub enum Error {
         /// The argument, and which values are right.
         what: String,
     },
-    /// No vector is stored of a slice.
-    #[error("no vector of '{asset}' is stored for {bucket}")]
-    UnknownWindow {
-        /// Start of the bucket.
-        bucket: String,
-        /// The asset.
-        asset: String,
-    },
-    /// A vector has another length than those that are stored.
-    #[error("the vector has {given} numbers, and those in signals.btc_embeddings have {wanted}")]
-    WrongDimensions {
-        /// Numbers of a stored vector.
-        wanted: i64,
-        /// Numbers of the given one.
-        given: i64,
-    },
-    /// No stored vector has a feature version.
-    #[error("no vector of feature version '{version}' is stored")]
-    UnknownVersion {
-        /// The version as given.
-        version: String,
-    },
+    /// A question about vectors, or a command on them, is refused.
+    #[error(transparent)]
+    Window(WindowError),
     /// No background worker can be started.
     #[error("no background worker could be started")]
     NoWorker,

@@ -27,12 +27,14 @@ mod options;
 mod pgcopy;
 mod python;
 mod quality;
+mod regimes;
 mod report;
 mod results;
 mod rounds;
 mod rows;
 mod servers;
 mod slices;
+mod windows;
 mod workers;
 
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ usage: btc-ingest-bench [option value …]
   --full N         ticks that a chunk holds before a slice is loaded into it; 30000000
   --object-mb N    size of the object whose load is watched for memory; 1024
   --set NAME=VALUE a setting of btc_ingest: slices-set and arrive-set are measured with it
+  --windows DSN    the database whose labelled windows helps reads, instead of generated ones
   --out FILE       writes the results to this file as well, as Markdown
   --list           names the rows
 The server is the one that PG_CONFIG belongs to, with btc_ingest installed.";
@@ -40,6 +41,8 @@ pub struct Options {
     pub object_mb: usize,
     /// Name and value of a setting with which some rows are measured once more.
     pub set: Option<(String, String)>,
+    /// The connection string of a database with windows.
+    pub windows: Option<String>,
     /// The file that the results are written to, besides standard output.
     pub out: Option<PathBuf>,
 }
@@ -56,6 +59,7 @@ impl Options {
             full: 30_000_000,
             object_mb: 1024,
             set: None,
+            windows: None,
             out: None,
         };
         while let Some(argument) = args.next()? {
@@ -68,6 +72,7 @@ impl Options {
                 Arg::Long("full") => options.full = number(&mut args)?.max(1) as u64,
                 Arg::Long("object-mb") => options.object_mb = number(&mut args)?.max(1),
                 Arg::Long("set") => options.set = Some(setting(&args.value()?.string()?)?),
+                Arg::Long("windows") => options.windows = Some(args.value()?.string()?),
                 Arg::Long("out") => options.out = Some(args.value()?.into()),
                 Arg::Long("list") => {
                     println!("{}", list());
@@ -87,6 +92,11 @@ impl Options {
     pub fn wants(&self, key: &str) -> bool {
         let named = |key: &str| self.only.is_empty() || self.only.iter().any(|only| only == key);
         named(key) || ROWS.iter().any(|row| row.against == Some(key) && named(row.key))
+    }
+
+    /// Returns whether this row was named itself.
+    pub fn names(&self, key: &str) -> bool {
+        self.only.iter().any(|only| only == key)
     }
 
     /// Returns whether any of these rows is to be measured.

@@ -10,7 +10,7 @@ use crate::results::Results;
 use crate::servers::Servers;
 use crate::{
     answers, arrive, backfill, candles, compressed, day, decode, drain, full_chunk, groups, memory, python, quality,
-    slices,
+    slices, windows,
 };
 
 /// A measurement that is done once per round, and the rows that it measures.
@@ -56,10 +56,15 @@ const STEPS: &[Step] = &[
     Step { rows: &["bars"], run: answers::bars },
     Step { rows: &["hour"], run: answers::hour },
     Step { rows: &["chart-candles", "chart-ticks"], run: candles::chart },
+    Step { rows: &["similar-exact", "similar-ivfflat", "similar-hnsw"], run: windows::search },
 ];
 
 /// Steps that take too long for every round; they run once, after the last one.
-const ONCE: &[Step] = &[Step { rows: &[memory::KEY], run: memory::load }];
+const ONCE: &[Step] = &[
+    Step { rows: &[memory::KEY], run: memory::load },
+    Step { rows: &["helps"], run: windows::helps },
+    Step { rows: &[windows::MILLION], run: windows::million },
+];
 
 /// Starts the servers and generates the data that the wanted rows need.
 pub fn prepare(options: Options) -> Bench {
@@ -76,6 +81,10 @@ pub fn prepare(options: Options) -> Bench {
     }
     if let Some(spread) = spread.as_ref().filter(|_| wants(candles::NEED_MONTH)) {
         candles::make_month(&servers, spread);
+    }
+    if wants(windows::NEED_WINDOWS) {
+        eprintln!("making windows");
+        windows::make(&servers);
     }
     let groups = wants(groups::NEED_GROUPS).then(|| groups::make(&servers, options.ticks));
     let full_chunk = wants(full_chunk::NEED_FULL_CHUNK).then(|| {

@@ -76,5 +76,10 @@ pub const ROWS: &[Row] = &[
     baseline("hour", "ticks() of an hour in the full chunk"),
     baseline("chart-candles", "a month of candles of a minute"),
     row("chart-ticks", "the same computed from the ticks", "chart-candles"),
+    call("similar-exact", "the 10 nearest of 100,000 windows, before a time and of one asset, without an index"),
+    Row { against: Some("similar-exact"), ..call("similar-ivfflat", "the same by similar(), with ivfflat") },
+    Row { against: Some("similar-exact"), ..call("similar-hnsw", "the same by similar(), with hnsw") },
+    call("similar-million", "the same of 1,000,000 windows, with hnsw"),
+    call("helps", "similar() for what followed: volatility of the next window"),
     baseline("memory", "a large object: load_s3_slice, memory watched"),
 ];

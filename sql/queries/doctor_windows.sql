@@ -1,7 +1,10 @@
--- The vectors by the planner's estimate, the index on them, and the version of pgvector. It reads catalogs only.
+-- The vectors by the planner's estimate, how many numbers each has, the index on them, and the version of pgvector. It
+-- reads catalogs only.
 SELECT json_build_object(
     'rows', (SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c
               WHERE c.oid = to_regclass('signals.btc_embeddings')),
+    'dimensions', (SELECT a.atttypmod FROM pg_attribute a
+                    WHERE a.attrelid = to_regclass('signals.btc_embeddings') AND a.attname = 'feature_vector'),
     'kind', max(m.amname),
     'made_over', max(substring(obj_description(i.oid, 'pg_class') FROM 'over (\d{1,18}) vectors')::bigint),
     'pgvector', (SELECT coalesce(sum(part::bigint * (ARRAY[10000, 100, 1])[place]), 0)

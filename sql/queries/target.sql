@@ -64,7 +64,12 @@ SELECT json_build_object(
                                    UNION
                                   SELECT format_type(t.oid, NULL), t.typowner, a.rel
                                     FROM attached a
-                                    JOIN pg_type t ON t.oid = a.obj AND a.class = 'pg_type'::regclass) AS f
+                                    JOIN pg_type t ON t.oid = a.obj AND a.class = 'pg_type'::regclass
+                                   UNION
+                                  -- What a constraint trigger refers to, and reads: reference_embeddings() makes one.
+                                  SELECT v.oid::regclass::text, v.relowner, t.tgrelid
+                                    FROM pg_trigger t JOIN pg_class v ON v.oid = t.tgconstrrelid
+                                   WHERE NOT t.tgisinternal AND t.tgrelid IN (SELECT oid FROM tables)) AS f
                             JOIN pg_roles r ON r.oid = f.owner
                            WHERE NOT r.rolsuper AND f.owner <> (SELECT min(relowner) FROM tables)),
     -- Functions that look names up when they run, without a search path of their own in which pg_temp is not the first.

@@ -6,6 +6,7 @@ SELECT json_build_object(
                     WHERE a.attrelid = to_regclass('signals.btc_embeddings') AND a.attname = 'feature_vector'),
     'lists', max(substring(array_to_string(i.reloptions, ',') FROM 'lists=(\d+)')::bigint)
                  FILTER (WHERE m.amname = 'ivfflat'),
+    'kind', max(m.amname),
     'indexes', coalesce(json_agg(format('%I.%I', n.nspname, i.relname) ORDER BY i.relname)
                             FILTER (WHERE i.oid IS NOT NULL), '[]')
 )::text

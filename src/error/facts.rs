@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::Error;
+use super::{Error, WindowError};
 
 /// The row of one variant in the table below.
 pub(super) struct Facts {
@@ -195,14 +195,27 @@ facts! {
         Some("SELECT * FROM btc_ingest.retention WHERE state = 'dropped' shows what was dropped.");
     Error::NothingGone { .. } => "TK044", Useless,
         Some("SELECT * FROM btc_ingest.gone shows slices whose chunk does not exist.");
-    Error::UnknownWindow { .. } => "TK050", Useless,
+    Error::Window(WindowError::Unknown { .. }) => "TK050", Useless,
         Some("SELECT btc_ingest.embed(from, to, asset) makes the vectors of a range; a bucket begins at a multiple of \
               five minutes.");
-    Error::WrongDimensions { .. } => "TK051", Useless,
+    Error::Window(WindowError::WrongDimensions { .. }) => "TK051", Useless,
         Some("Pass a vector that was made like the stored ones: SELECT feature_vector FROM signals.btc_embeddings;");
-    Error::UnknownVersion { .. } => "TK052", Useless,
+    Error::Window(WindowError::UnknownVersion { .. }) => "TK052", Useless,
         Some("SELECT DISTINCT feature_version FROM signals.btc_embeddings; shows those that are stored. \
               SELECT btc_ingest.embed(from, to, asset) makes vectors of the library's own version.");
+    Error::Window(WindowError::Reference { .. }) => "TK053", Useless,
+        Some("For example: SELECT btc_ingest.reference_embeddings('market_data.btc_ohlcv_5m', 'bucket_5m', 'symbol');");
+    Error::Window(WindowError::MissingRow { .. }) => "TK054", Useless,
+        Some("Fill the table or aggregate first, or delete these vectors from signals.btc_embeddings.");
+    Error::Window(WindowError::OtherDimensions { .. }) => "TK055", Useless,
+        Some("Other dimensions are for vectors of your own. SELECT btc_ingest.set_embedding_dimensions(256); changes \
+              the column back.");
+    Error::Window(WindowError::Stored { .. }) => "TK056", Useless,
+        Some("SELECT btc_ingest.set_embedding_dimensions(n, discard => true); removes them. Their rows and labels \
+              stay.");
+    Error::Window(WindowError::NotOwnOffset { .. }) => "TK057", Useless,
+        Some("Use a source of your own, such as embed:NAME. SELECT source, state ->> 'role' FROM \
+              ingestion.stream_offsets; shows whose they are.");
 
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");

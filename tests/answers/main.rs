@@ -10,6 +10,7 @@ mod cookbook;
 mod dashboards;
 mod duckdb;
 mod embedding;
+mod linked;
 mod owners;
 mod series;
 mod ticks;

@@ -479,10 +479,11 @@ COMMENT ON COLUMN market_data.btc_ticks.is_market_maker IS
     'Binance''s m: true if the BUYER was the maker, so that the seller was the aggressor. A taker buy is '
     'NOT is_market_maker.';
 COMMENT ON COLUMN market_data.btc_ticks.ingested_at IS 'When the row was stored';
-COMMENT ON TABLE signals.btc_embeddings IS 'Vectors of 256 numbers, one per bucket, exchange and asset';
+COMMENT ON TABLE signals.btc_embeddings IS 'Vectors, one per bucket, exchange and asset';
 COMMENT ON COLUMN signals.btc_embeddings.bucket IS 'Start of the 5-minute bucket, UTC';
 COMMENT ON COLUMN signals.btc_embeddings.exchange IS 'Exchange, e.g. binance';
-COMMENT ON COLUMN signals.btc_embeddings.feature_vector IS 'The vector';
+COMMENT ON COLUMN signals.btc_embeddings.feature_vector IS
+    'The vector; set_embedding_dimensions() changes how many numbers it has';
 COMMENT ON COLUMN signals.btc_embeddings.label_snapshot IS 'Labels of the bucket, e.g. future returns';
 COMMENT ON COLUMN signals.btc_embeddings.created_at IS 'When the row was written';
 COMMENT ON COLUMN signals.btc_embeddings.asset IS 'Symbol of the asset; BTCUSDT where the writer names none';

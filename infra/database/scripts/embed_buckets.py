@@ -6,7 +6,7 @@ vectors of some buckets, by a binary COPY, together with the offset in ingestion
 loses nothing and stores nothing twice: the next one goes on behind the last bucket that was stored. Rows of another
 feature version stay as they are.
 
-The role needs btc_ingest_loader, and INSERT and UPDATE on ingestion.stream_offsets.
+The role needs btc_ingest_loader. The offset belongs to the role that has written it first.
 
 Exit codes: 0 done; 2 wrong arguments; 3 the database refused, or is not reached.
 """
@@ -43,10 +43,7 @@ SELECT * FROM embedded
     ON CONFLICT (bucket, exchange, asset) DO UPDATE SET feature_vector = excluded.feature_vector, ticks = excluded.ticks
  WHERE e.feature_version = excluded.feature_version
 """
-OFFSET = """
-INSERT INTO ingestion.stream_offsets (source, last_ts, state, updated_at) VALUES (%s, %s, %s, now())
-    ON CONFLICT (source) DO UPDATE SET last_ts = excluded.last_ts, state = excluded.state, updated_at = now()
-"""
+OFFSET = "SELECT btc_ingest.set_embedding_offset(%s, %s, %s)"
 
 
 def arguments(argv=None):

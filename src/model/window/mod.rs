@@ -21,6 +21,8 @@ mod vector;
 mod volatility;
 
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod tests;
 
 pub use trade::Trade;

@@ -6,15 +6,15 @@ use super::trade::Trade;
 use super::vector::{BLOCKS, DIMENSIONS, Window, window_of};
 
 /// A small generator of numbers; the kit's is not part of the core.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> f64 {
+    pub(super) fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as f64 + 0.5) / 2.0_f64.powi(31)
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(super) fn normal(&mut self) -> f64 {
         (-2.0 * self.next().ln()).sqrt() * (std::f64::consts::TAU * self.next()).cos()
     }
 }
@@ -39,7 +39,7 @@ fn slice(seed: u64, trades: usize) -> Vec<(i64, Trade)> {
     made
 }
 
-fn distance(one: &Window, other: &Window) -> f64 {
+pub(super) fn distance(one: &Window, other: &Window) -> f64 {
     let squares = one.vector.iter().zip(other.vector).map(|(a, b)| f64::from(a - b).powi(2));
     squares.sum::<f64>().sqrt()
 }

@@ -11,6 +11,8 @@ use crate::pg::windows::embed;
 use crate::pg::windows::index::{self, Kind};
 use crate::pg::windows::label::{self, Incomplete, Question};
 use crate::pg::windows::nearest::{self, Filter, Origin};
+use crate::pg::windows::offset;
+use crate::pg::windows::reference::{self, Link};
 
 /// Times before and after all ticks, in microseconds since 1970.
 const BEGINNING: i64 = crate::model::bucket::MIN_TIME_US + crate::model::bucket::BUCKET_US;
@@ -110,4 +112,34 @@ fn nearest_windows(
 #[pg_extern(sql = false)]
 fn rebuild_embedding_index(kind: Option<&str>) -> String {
     report::or_raise(None, Kind::parse(kind.unwrap_or("ivfflat")).and_then(index::rebuild))
+}
+
+#[pg_extern(sql = false)]
+fn set_embedding_dimensions(dimensions: Option<i32>, discard: Option<bool>) -> String {
+    let dimensions = dimensions.ok_or_else(|| wrong("dimensions must not be null"));
+    let result = dimensions.and_then(|dimensions| index::set_dimensions(dimensions, discard.unwrap_or_default()));
+    report::or_raise(None, result)
+}
+
+#[pg_extern(sql = false)]
+fn reference_embeddings(target: Option<pg_sys::Oid>, column: Option<&str>, asset_column: Option<&str>) -> String {
+    let result = match (target, column) {
+        (Some(target), Some(column)) => reference::link(&Link { target, column, asset_column }),
+        _ => Err(wrong("target and column must not be null")),
+    };
+    report::or_raise(None, result)
+}
+
+#[pg_extern(sql = false)]
+fn unreference_embeddings() -> String {
+    report::or_raise(None, reference::unlink())
+}
+
+#[pg_extern(sql = false)]
+fn set_embedding_offset(source: Option<&str>, last_ts: Option<TimestampWithTimeZone>, state: Option<AnyElement>) {
+    let result = || match (source, last_ts) {
+        (Some(source), Some(last_ts)) => offset::set(source, last_ts, &json("state", state)?),
+        _ => Err(wrong("source and last_ts must not be null")),
+    };
+    report::or_raise(None, result())
 }

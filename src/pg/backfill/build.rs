@@ -23,7 +23,7 @@ use crate::pg::session::locks::Lock;
 use crate::pg::session::target::Target;
 use crate::pg::session::tx::{tx, tx_as_superuser};
 use crate::pg::session::{guc, lock_waits, spi};
-use crate::pg::windows::embed::embed_range;
+use crate::pg::windows::embed::embed_chunk;
 
 /// The result of an attempt at a unit.
 pub enum Outcome {
@@ -207,7 +207,7 @@ fn build(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit) -> std::re
     {
         let _owner = target.become_owner();
         if guc::embed_on_load() {
-            embed_range(client, &target, (unit.from, unit.to), None)?;
+            embed_chunk(client, &target, (unit.from, unit.to))?;
         }
         lock_waits::limit_unit_in_transaction();
         staging.offsets.write(client)?;

@@ -3,10 +3,11 @@
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::check::{Check, Hint};
+use super::check::{Check, Hint, set};
 use crate::error::Result;
-use crate::pg::session::spi;
+use crate::model::window::DIMENSIONS;
 use crate::pg::session::target::as_reading_owner;
+use crate::pg::session::{guc, spi};
 
 const NAME: &str = "windows";
 /// Below it, a search without an index takes milliseconds.
@@ -17,6 +18,9 @@ const FEW: i64 = 10_000;
 struct Found {
     /// Vectors by the planner's estimate.
     rows: i64,
+    /// Numbers of a vector. `None` if the table has no such column.
+    #[serde(deserialize_with = "spi::nullable")]
+    dimensions: Option<i64>,
     /// `ivfflat` or `hnsw`. `None` without an index.
     #[serde(deserialize_with = "spi::nullable")]
     kind: Option<String>,
@@ -45,6 +49,14 @@ pub fn checks() -> Result<Vec<Check>> {
         let detail = "pgvector before 0.8.4 has faults in hnsw indexes: in VACUUM, and in parallel builds";
         let hint = Hint::run("ALTER EXTENSION vector UPDATE;").then("First install pgvector 0.8.4 or later.");
         checks.push(Check::known(NAME, detail, hint));
+    }
+    if let Some(dimensions) = found.dimensions.filter(|found| *found != DIMENSIONS as i64 && guc::embed_on_load()) {
+        let detail = format!(
+            "btc_ingest.embed_on_load is on, and loads make no vectors: the column takes those of {dimensions} numbers"
+        );
+        let hint = Hint::run(set("btc_ingest.embed_on_load", "off"))
+            .then("Or: SELECT btc_ingest.set_embedding_dimensions(256); other dimensions are for vectors of your own.");
+        checks.push(Check::bad(NAME, detail, hint));
     }
     if mixed > 0 {
         let detail = format!("{mixed} windows are of slices whose objects name several exchanges");

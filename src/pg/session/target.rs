@@ -263,7 +263,7 @@ impl Found {
             return Err(Error::UntrustedTarget { what });
         }
         if let Some(functions) = self.foreign_functions {
-            let what = format!("a function or type of a role that does not own the tables is used: {functions}");
+            let what = format!("a function, type or view of a role that does not own the tables is used: {functions}");
             return Err(Error::UntrustedTarget { what });
         }
         let oid = |oid: Option<u32>| oid.map(pg_sys::Oid::from);

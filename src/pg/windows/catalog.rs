@@ -17,6 +17,9 @@ pub struct Catalog {
     /// Lists of the ivfflat index, if there is one.
     #[serde(deserialize_with = "spi::nullable")]
     pub lists: Option<i64>,
+    /// `ivfflat` or `hnsw`. `None` without an index.
+    #[serde(deserialize_with = "spi::nullable")]
+    pub kind: Option<String>,
     /// The valid indexes on the vectors, as `schema.name`, quoted.
     pub indexes: Vec<String>,
 }

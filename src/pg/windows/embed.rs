@@ -44,6 +44,10 @@ pub fn embed_slices<'a>(
         days.entry((slice.asset, slice.bucket.div_euclid(DAY_US))).or_default().push(slice);
     }
     let mut writer = begin(client, target)?;
+    // What is loaded counts more than a vector; doctor() tells of the dimension.
+    if writer.must_fit().is_err() {
+        return Ok(());
+    }
     lock_room::reserve(days.len())?;
     for ((asset, day), slices) in &days {
         lock(asset, *day);
@@ -90,20 +94,33 @@ fn has_others(client: &mut SpiClient<'_>, slice: &StoredSlice<'_>) -> Result<boo
 /// Makes the vectors of all slices of an asset, or of all assets that loads have stored, in a range of microseconds
 /// since 1970. Returns how many rows were new or have changed.
 pub fn embed(from: i64, to: i64, asset: Option<&str>) -> Result<i64> {
-    as_owner(|client, target| embed_range(client, target, (from, to), asset))
+    as_owner(|client, target| {
+        let mut writer = begin(client, target)?;
+        writer.must_fit()?;
+        embed_range(client, &mut writer, (from, to), asset)?;
+        writer.finish(client)
+    })
 }
 
-/// [`embed`] for a caller that has the privileges of the tables' owner.
-pub fn embed_range(
+/// Makes the vectors of a chunk that was attached, unless the column takes vectors of another length.
+pub fn embed_chunk(client: &mut SpiClient<'_>, target: &Target, range: (i64, i64)) -> Result<()> {
+    let mut writer = begin(client, target)?;
+    if writer.must_fit().is_err() {
+        return Ok(());
+    }
+    embed_range(client, &mut writer, range, None)?;
+    writer.finish(client).map(drop)
+}
+
+fn embed_range(
     client: &mut SpiClient<'_>,
-    target: &Target,
+    writer: &mut Writer,
     (from, to): (i64, i64),
     asset: Option<&str>,
-) -> Result<i64> {
+) -> Result<()> {
     let (from, to) = (bucket_of(from), bucket_of(to.saturating_add(BUCKET_US - 1)));
     let args = [timestamp(from)?.into(), timestamp(to)?.into(), asset.map(ToOwned::to_owned).into()];
     let assets: Option<Vec<String>> = spi::fetch_kept(client, statement!("windows_assets"), &args)?;
-    let mut writer = begin(client, target)?;
     for asset in assets.unwrap_or_default() {
         let mut from = from;
         while let Some(first) = first_bucket(client, &asset, from, to)? {
@@ -111,11 +128,11 @@ pub fn embed_range(
             let end = ((day + 1) * DAY_US).min(to);
             lock_room::reserve(1)?;
             lock(&asset, day);
-            embed_span(client, &mut writer, &asset, (first, end), &|_| true)?;
+            embed_span(client, writer, &asset, (first, end), &|_| true)?;
             from = end;
         }
     }
-    writer.finish(client)
+    Ok(())
 }
 
 /// Locks the table of vectors against changes of its definition, and makes sure that the guard's answer still holds.

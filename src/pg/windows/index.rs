@@ -4,7 +4,7 @@ use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
 use super::catalog::Catalog;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, WindowError};
 use crate::pg::session::spi;
 use crate::pg::session::target::as_owner;
 
@@ -48,6 +48,43 @@ pub fn rebuild(kind: Kind) -> Result<String> {
             spi::execute(client, &format!("DROP INDEX {index}"), &[])?;
         }
         create(client, &catalog, kind, rows)
+    })
+}
+
+/// The most numbers of a vector that pgvector's indexes can hold.
+const MOST_DIMENSIONS: i32 = 2_000;
+
+/// Changes how many numbers a vector of the column has, and makes the index anew. Vectors of another length are
+/// removed if `discard` says so; their rows and labels stay. Returns what it has made.
+pub fn set_dimensions(dimensions: i32, discard: bool) -> Result<String> {
+    if !(1..=MOST_DIMENSIONS).contains(&dimensions) {
+        let what = format!("dimensions must be 1 to {MOST_DIMENSIONS}, which an index can hold, not {dimensions}");
+        return Err(Error::InvalidArgument { what });
+    }
+    as_owner(|client, target| {
+        spi::execute(client, "LOCK TABLE ONLY signals.btc_embeddings IN ACCESS EXCLUSIVE MODE", &[])?;
+        target.must_still_hold(client)?;
+        let catalog = Catalog::read(client)?;
+        let old = catalog.dimensions.unwrap_or_default();
+        if old == i64::from(dimensions) {
+            return Ok(format!("vectors of {dimensions} numbers, as before"));
+        }
+        let sql = "SELECT json_build_object('rows', count(feature_vector))::text FROM signals.btc_embeddings";
+        let Count { rows } = spi::fetch(client, sql, &[])?;
+        if rows > 0 && !discard {
+            return Err(Error::Window(WindowError::Stored { count: rows, dimensions: old }));
+        }
+        for index in &catalog.indexes {
+            spi::execute(client, &format!("DROP INDEX {index}"), &[])?;
+        }
+        let alter = format!(
+            "ALTER TABLE signals.btc_embeddings
+               ALTER COLUMN feature_vector TYPE {{vector}}.vector({dimensions}) USING NULL"
+        );
+        spi::execute(client, &catalog.name_vector(&alter), &[])?;
+        let kind = catalog.kind.as_deref().map_or(Ok(Kind::Ivfflat), Kind::parse)?;
+        let index = create(client, &catalog, kind, 0)?;
+        Ok(format!("vectors of {dimensions} numbers, {rows} of {old} numbers removed; {index}"))
     })
 }
 

@@ -5,5 +5,7 @@ pub mod embed;
 pub mod index;
 pub mod label;
 pub mod nearest;
+pub mod offset;
 mod read;
+pub mod reference;
 mod write;

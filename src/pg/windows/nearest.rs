@@ -8,7 +8,7 @@ use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
 use super::catalog::Catalog;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, WindowError};
 use crate::model::window::FEATURE_VERSION;
 use crate::pg::session::ffi::{self, Column, Row, RunAs};
 use crate::pg::session::spi;
@@ -94,14 +94,14 @@ fn vector_of(
             let args = [bucket.into(), asset.to_owned().into()];
             let sql = catalog.name_vector(statement!("windows_origin"));
             let found: Option<Vector> = spi::fetch_in_snapshot(client, &sql, &args)?;
-            let unknown =
-                || Error::UnknownWindow { bucket: Time::At(bucket.into()).to_string(), asset: asset.to_owned() };
+            let bucket_text = || Time::At(bucket.into()).to_string();
+            let unknown = || Error::Window(WindowError::Unknown { bucket: bucket_text(), asset: asset.to_owned() });
             Ok((found.ok_or_else(unknown)?, Some(bucket)))
         }
         Origin::Vector { numbers, version } => {
             let (wanted, given) = (catalog.dimensions.unwrap_or_default(), numbers.len() as i64);
             if catalog.dimensions.is_some() && wanted != given {
-                return Err(Error::WrongDimensions { wanted, given });
+                return Err(Error::Window(WindowError::WrongDimensions { wanted, given }));
             }
             if !numbers.iter().all(|number| number.is_finite()) {
                 return Err(Error::InvalidArgument { what: "the vector must have finite numbers only".into() });
@@ -109,7 +109,7 @@ fn vector_of(
             let version = version.unwrap_or_else(|| FEATURE_VERSION.to_owned());
             let sql = catalog.name_vector(statement!("windows_versions"));
             if !spi::fetch_in_snapshot(client, &sql, &[version.clone().into()])? {
-                return Err(Error::UnknownVersion { version });
+                return Err(Error::Window(WindowError::UnknownVersion { version }));
             }
             Ok((Vector { numbers, version }, None))
         }

@@ -4,7 +4,7 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 
 use super::catalog::Catalog;
-use crate::error::Result;
+use crate::error::{Error, Result, WindowError};
 use crate::model::window::{DIMENSIONS, FEATURE_VERSION, Window};
 use crate::pg::session::spi;
 use crate::pg::session::time::timestamp;
@@ -32,6 +32,16 @@ impl Writer {
             numbers: Vec::new(),
             written: 0,
         })
+    }
+
+    /// Refuses a column that takes vectors of another length than these.
+    pub fn must_fit(&self) -> Result<()> {
+        match self.catalog.dimensions {
+            Some(dimensions) if dimensions != DIMENSIONS as i64 => {
+                Err(Error::Window(WindowError::OtherDimensions { dimensions, own: DIMENSIONS as i64 }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds the vector of a slice.

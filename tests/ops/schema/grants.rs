@@ -148,6 +148,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.quality_report: btc_ingest_reader
      btc_ingest.rebuild_embedding_index: btc_ingest_admin
      btc_ingest.record_dropped: btc_ingest_admin
+     btc_ingest.reference_embeddings: btc_ingest_admin
      btc_ingest.refresh_candles: btc_ingest_admin
      btc_ingest.register_s3_slice: btc_ingest_loader
      btc_ingest.reload_slice: btc_ingest_admin
@@ -159,6 +160,8 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.run_candles: btc_ingest_admin
      btc_ingest.run_retention: btc_ingest_admin
      btc_ingest.run_sweep: btc_ingest_loader
+     btc_ingest.set_embedding_dimensions: btc_ingest_admin
+     btc_ingest.set_embedding_offset: btc_ingest_loader
      btc_ingest.similar: btc_ingest_reader
      btc_ingest.similar_to: btc_ingest_reader
      btc_ingest.skip: btc_ingest_admin
@@ -166,6 +169,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.stats_since: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.sweep: btc_ingest_loader
      btc_ingest.ticks: btc_ingest_reader
+     btc_ingest.unreference_embeddings: btc_ingest_admin
      btc_ingest.unwatch: btc_ingest_admin
      btc_ingest.verification_status: btc_ingest_reader
      btc_ingest.verify: btc_ingest_loader
