@@ -185,6 +185,8 @@ BEGIN
      WHERE c.on_table = 'signals.btc_embeddings';
     EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON signals.btc_embeddings TO btc_ingest_loader', registered);
     EXECUTE 'GRANT INSERT, UPDATE, DELETE ON ops.retention_jobs TO btc_ingest_admin';
+    -- Executors of a job stage by COPY. A trigger asks for their token.
+    EXECUTE 'GRANT INSERT ON ingestion.staged_slices, ingestion.staged_candles TO btc_ingest_loader';
     -- What the status views read, with the privileges of their caller.
     GRANT USAGE ON SCHEMA landing, ingestion, market_data TO btc_ingest_monitor;
     EXECUTE 'GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices, ingestion.load_history,

@@ -132,7 +132,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $migrate$
 DECLARE
-    library_version CONSTANT integer := 9;
+    library_version CONSTANT integer := 10;
     ticks_interval interval := coalesce(nullif(current_setting('btc_ingest.chunk_time_interval', true), ''), '7 days');
     timescale text;
     vector text;
@@ -259,6 +259,14 @@ BEGIN
            AND tgenabled <> 'A'
     LOOP
         EXECUTE format('ALTER TABLE landing.raw_blobs_5m ENABLE ALWAYS TRIGGER %I', item.name);
+    END LOOP;
+
+    FOR item IN SELECT * FROM (VALUES ('ingestion.staged_slices'), ('ingestion.staged_candles')) AS t (name) LOOP
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = item.name::regclass AND tgname = 'staged_for_lease') THEN
+            EXECUTE format('CREATE TRIGGER staged_for_lease AFTER INSERT ON %s REFERENCING NEW TABLE AS added
+                                FOR EACH STATEMENT EXECUTE FUNCTION btc_ingest_internal.staged_for_lease()', item.name);
+            EXECUTE format('ALTER TRIGGER staged_for_lease ON %s DEPENDS ON EXTENSION btc_ingest', item.name);
+        END IF;
     END LOOP;
 
     PERFORM btc_ingest_internal.grant_and_comment(vector);
