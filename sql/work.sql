@@ -204,7 +204,7 @@ amount: exact sum of price * quantity.
 digest: digest of the ticks, which does not depend on their order; docs/use/verify.md defines it.';
 
 CREATE FUNCTION btc_ingest.verify_archive(
-    "from" timestamptz, "to" timestamptz, asset text DEFAULT NULL, kind text DEFAULT 'verify'
+    "from" timestamptz, "to" timestamptz, only_asset text DEFAULT NULL, kind text DEFAULT 'verify'
 ) RETURNS TABLE (
     asset text, bucket_5m timestamptz, outcome text, object_ticks bigint, table_ticks bigint, object_digest text,
     table_digest text, problem text
@@ -222,13 +222,13 @@ BEGIN
     WITH published AS (
         SELECT d.* FROM ops.slice_digests d
          WHERE d.kind = verify_archive.kind AND d.bucket_5m >= first AND d.bucket_5m < "to"
-           AND (verify_archive.asset IS NULL OR d.asset = verify_archive.asset)
+           AND (only_asset IS NULL OR d.asset = only_asset)
     ), days AS (
         SELECT p.asset, date_bin('1 day', p.bucket_5m, 'epoch'::timestamptz) AS day FROM published p
         UNION
         SELECT s.asset, date_bin('1 day', s.bucket_5m, 'epoch'::timestamptz) FROM ingestion.object_slices s
          WHERE s.bucket_5m >= first AND s.bucket_5m < "to"
-           AND (verify_archive.asset IS NULL OR s.asset = verify_archive.asset)
+           AND (only_asset IS NULL OR s.asset = only_asset)
     ), stored AS MATERIALIZED (
         SELECT d.asset, t.bucket_5m, t.ticks, t.digest
           FROM days d
@@ -263,7 +263,7 @@ table and no object.
 
 from: a time in the first bucket.
 to: end (exclusive) of the times.
-asset: only this asset. Default null: all.
+only_asset: only this asset. Default null: all.
 kind: kind of the units. Default verify.
 
 Returns one row per slice that was published or is stored:

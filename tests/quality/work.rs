@@ -37,7 +37,7 @@ fn a_day_and_asset_is_one_unit_with_its_slices_and_objects() {
     let mut fixture = WorkFixture::with_slices(3);
     let sql = format!(
         "SELECT concat_ws(' ', asset, slices, objects, ticks, bytes > 0, attempt,
-                          work -> 'objects' -> 0 -> 'buckets' = work -> 'buckets' - 2 - 1,
+                          work -> 'objects' -> 0 -> 'buckets' = (work -> 'buckets') - 2 - 1,
                           work -> 'objects' -> 0 ->> 'etag' = (SELECT etag FROM ingestion.objects
                               WHERE s3_uri = work -> 'objects' -> 0 ->> 'uri'))
            FROM btc_ingest.work_units({DAY})"

@@ -86,11 +86,13 @@ pub fn lease(wanted: Wanted) -> Result<Vec<i64>> {
         };
         let [kind, from, to, assets] = range();
         spi::execute(client, statement!("work_plan"), &[kind, from, to, assets, width.into()])?;
-        spi::execute(client, statement!("work_clean"), &[])?;
         let [kind, from, to, assets] = range();
         let limits = [width.into(), wanted.most.into(), wanted.max_attempts.into(), wanted.lease.into()];
         let args: Vec<DatumWithOid<'_>> = [kind, from, to, assets].into_iter().chain(limits).collect();
-        spi::fetch(client, statement!("work_lease"), &args)
+        let leased = spi::fetch(client, statement!("work_lease"), &args)?;
+        // What was staged under the tokens of before can be published no more.
+        spi::execute(client, statement!("work_clean"), &[])?;
+        Ok(leased)
     })
 }
 

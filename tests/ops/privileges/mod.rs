@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 23] = [
+const TABLES: [&str; 28] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -38,6 +38,11 @@ const TABLES: [&str; 23] = [
     "ops.retention_jobs",
     "ops.dropped_ranges",
     "ops.retention_checks",
+    "ingestion.work_units",
+    "ingestion.staged_slices",
+    "ingestion.staged_candles",
+    "ops.slice_digests",
+    "ops.slice_candles",
 ];
 const SCHEMAS: [&str; 5] = ["landing", "market_data", "signals", "ingestion", "ops"];
 

@@ -49,15 +49,20 @@ fn the_tables_are_these() {
          ingestion.objects r
          ingestion.outages r
          ingestion.schema_version r
+         ingestion.staged_candles r
+         ingestion.staged_slices r
          ingestion.stream_offsets r
          ingestion.verification_findings r
          ingestion.verifications r
+         ingestion.work_units r
          landing.raw_blobs_5m r
          landing.rejected_ticks r
          market_data.btc_ticks r
          ops.dropped_ranges r
          ops.retention_checks r
          ops.retention_jobs r
+         ops.slice_candles r
+         ops.slice_digests r
          signals.btc_embeddings r",
     );
 }
@@ -363,10 +368,16 @@ fn keys_and_checks_are_these() {
          ingestion.outages PRIMARY KEY (prefix)
          ingestion.schema_version CHECK (only_row)
          ingestion.schema_version PRIMARY KEY (only_row)
+         ingestion.staged_candles PRIMARY KEY (token, part, minute)
+         ingestion.staged_slices CHECK ((digest ~ '^[0-9a-f]{32}$'::text))
+         ingestion.staged_slices CHECK ((feature_version !~ '^btc_ingest '::text))
+         ingestion.staged_slices PRIMARY KEY (token, part, bucket_5m)
          ingestion.stream_offsets PRIMARY KEY (source)
          ingestion.verification_findings PRIMARY KEY (verification, bucket_5m)
          ingestion.verifications CHECK ((status = ANY (ARRAY['running'::text, 'done'::text])))
          ingestion.verifications PRIMARY KEY (id)
+         ingestion.work_units CHECK ((state = ANY (ARRAY['open'::text, 'leased'::text, 'finished'::text])))
+         ingestion.work_units PRIMARY KEY (id)
          landing.raw_blobs_5m CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'empty'::text, \
              'failed'::text, 'quarantined'::text, 'skipped'::text])))
          landing.raw_blobs_5m PRIMARY KEY (bucket_5m, asset)
@@ -375,6 +386,8 @@ fn keys_and_checks_are_these() {
          ops.dropped_ranges PRIMARY KEY (id)
          ops.retention_checks PRIMARY KEY (chunk_from)
          ops.retention_jobs PRIMARY KEY (job_name)
+         ops.slice_candles PRIMARY KEY (kind, asset, minute)
+         ops.slice_digests PRIMARY KEY (kind, asset, bucket_5m)
          signals.btc_embeddings PRIMARY KEY (bucket, exchange, asset)",
     );
 }
