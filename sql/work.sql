@@ -23,14 +23,14 @@ COMMENT ON FUNCTION btc_ingest_internal.staged_for_lease() IS
     'Trigger of the tables ingestion.staged_…: refuses rows whose token leases no unit';
 
 CREATE FUNCTION btc_ingest_internal.lease_units(
-    "from" timestamptz, "to" timestamptz, by text, kind text, most integer, lease interval, assets text[],
-    max_attempts integer
+    "from" timestamptz, "to" timestamptz, by text, kind text, limits integer[], lease interval, assets text[]
 ) RETURNS SETOF bigint
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'lease_units_wrapper';
 COMMENT ON FUNCTION btc_ingest_internal.lease_units(
-    timestamptz, timestamptz, text, text, integer, interval, text[], integer) IS
-    'Part of work_units(): adds the units of a range, leases some and returns their numbers';
+    timestamptz, timestamptz, text, text, integer[], interval, text[]) IS
+    'Part of work_units(): adds the units of a range, leases some and returns their numbers. limits: most and '
+    'max_attempts';
 
 CREATE FUNCTION btc_ingest.work_units(
     "from" timestamptz, "to" timestamptz, by text DEFAULT 'day', kind text DEFAULT 'verify', most integer DEFAULT 100,
@@ -42,8 +42,8 @@ CREATE FUNCTION btc_ingest.work_units(
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
-    leased CONSTANT bigint[] := ARRAY(SELECT btc_ingest_internal.lease_units("from", "to", by, kind, most, lease,
-                                                                             assets, max_attempts));
+    leased CONSTANT bigint[] := ARRAY(SELECT btc_ingest_internal.lease_units(
+                                          "from", "to", by, kind, ARRAY[most, max_attempts], lease, assets));
 BEGIN
     RETURN QUERY
     WITH units AS (
@@ -315,7 +315,7 @@ COMMENT ON COLUMN btc_ingest.units.finished_at IS 'When they were; null if never
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA btc_ingest, btc_ingest_internal FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    btc_ingest_internal.lease_units(timestamptz, timestamptz, text, text, integer, interval, text[], integer),
+    btc_ingest_internal.lease_units(timestamptz, timestamptz, text, text, integer[], interval, text[]),
     btc_ingest.work_units(timestamptz, timestamptz, text, text, integer, interval, text[], integer),
     btc_ingest.extend_units(uuid[], interval), btc_ingest.finish_unit(uuid, uuid[]),
     btc_ingest.fail_unit(uuid, text)

@@ -466,18 +466,12 @@ pub enum Error {
         /// The version as given.
         version: String,
     },
-    /// A token of a unit of work leases none.
-    #[error("the token {token} leases no unit")]
-    NoLease {
-        /// The token as given.
-        token: String,
-    },
-    /// What was staged for a unit of work is not what its slices are.
-    #[error("{why}")]
-    NotPublishable {
-        /// The unit, and what is missing or too much.
-        why: String,
-    },
+    /// The token leases no unit of work.
+    #[error("the token {0} leases no unit")]
+    NoLease(String),
+    /// What was staged for a unit of work is not what its slices are: which unit, and what is missing or too much.
+    #[error("{0}")]
+    NotPublishable(String),
     /// No background worker can be started.
     #[error("no background worker could be started")]
     NoWorker,

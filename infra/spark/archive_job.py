@@ -97,7 +97,7 @@ def column_names(found, options):
 
 
 def scaled(array, places):
-    """Returns numbers in units of 10^-places: of 64 bits if all fit, else Python's. None is null or what does not fit."""
+    """Returns numbers in units of 10^-places, of 64 bits if all fit, else Python's: None for what is none."""
     import pyarrow as pa
 
     kind = array.type
@@ -345,19 +345,17 @@ def when(us):
 
 def read(files, uri):
     """Returns the bytes of an object and its etag. The etag is asked for before and after, so both belong together."""
-    path = uri[5:]
-
-    def etag():
-        with files.open_input_stream(path) as stream:
-            return stream.metadata().get(b"ETag", b"").decode().strip('"')
+    def etag(stream):
+        # Without an etag, nothing tells two versions apart: a KeyError fails the unit.
+        return stream.metadata()["ETag"].decode().strip('"')
 
     for _ in range(5):
         try:
-            before = etag()
-            with files.open_input_stream(path) as stream:
-                data = stream.read()
-            if before == etag():
-                return data, before
+            with files.open_input_stream(uri[5:]) as stream:
+                before, data = etag(stream), stream.read()
+            with files.open_input_stream(uri[5:]) as stream:
+                if etag(stream) == before:
+                    return data, before
         except FileNotFoundError as error:
             raise Unreadable(f"{uri} is gone") from error
     raise OSError(f"{uri} changes faster than it is read")

@@ -18,7 +18,7 @@ INFRA = HERE.parent
 WORK, FOLDER = Path(os.environ["FANOUT_WORK"]), Path(os.environ["FANOUT_S3"])
 DSN = os.environ["FANOUT_DSN"]
 PORT = dict(part.split("=") for part in DSN.split())["port"]
-PATHS = [INFRA / "spark", INFRA / "airflow" / "plugins", INFRA / "airflow" / "dags", INFRA / "database" / "scripts", HERE]
+PATHS = [INFRA / part for part in ("spark", "airflow/plugins", "airflow/dags", "database/scripts")] + [HERE]
 os.environ.update(
     AIRFLOW_HOME=str(WORK / "airflow"), AIRFLOW__CORE__LOAD_EXAMPLES="False",
     AIRFLOW__CORE__DAGS_FOLDER=str(INFRA / "airflow" / "dags"), AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",

@@ -1,8 +1,9 @@
 """The Spark job against a real server: called by test_fanout.sh, which sets FANOUT_….
 
-Registers slices, loads them, and runs infra/spark/archive_job.py on a Spark cluster of several executors. A task hangs,
-an executor is killed, and so is a driver. Then every unit must be published once, with the digests of SQL, the candles
+Registers slices, loads them, and runs infra/spark/archive_job.py on a Spark cluster of two hosts. A task hangs, an
+executor is killed, and so is a driver. Then every unit must be published once, with the digests of SQL, the candles
 of SQL and the vectors of the library. At last objects change, and are found."""
+import hashlib
 import os
 import re
 import signal
@@ -51,27 +52,57 @@ def must(what, condition):
     print(f"   {what}", flush=True)
 
 
-def ago(count):
-    return datetime.now(timezone.utc) - timedelta(seconds=count)
+class Cluster:
+    """A master and two workers, each with a loopback address of its own: Spark runs a speculative task only on another
+    host. Executors are their children."""
+
+    def __init__(self):
+        self.programs, self.sessions = [], []
+
+    def start(self):
+        self.program("master", "127.0.0.1", "master.Master", "--host", "127.0.0.1", "--port", "0",
+                     "--webui-port", "0")
+        found = r"Starting Spark master at (spark://\S+)"
+        self.url = until("the master", lambda: re.search(found, log_of("master"))).group(1)
+        for number in (2, 3):
+            host = f"127.0.0.{number}"
+            self.sessions.append(self.program(f"worker{number}", host, "worker.Worker", "--host", host, "--cores", "1",
+                                              "--memory", "1g", "--webui-port", "0", self.url))
+            until(f"the worker on {host}", lambda: "Successfully registered" in log_of(f"worker{number}"))
+        return self.url
+
+    def program(self, name, host, kind, *options):
+        environment = dict(environment_of_spark(), SPARK_LOCAL_IP=host, SPARK_DAEMON_MEMORY="200m")
+        log = open(WORK / f"{name}.log", "w")
+        started = subprocess.Popen([spark_home() / "bin" / "spark-class", f"org.apache.spark.deploy.{kind}", *options],
+                                   env=environment, stdout=log, stderr=log, start_new_session=True)
+        self.programs.append(started)
+        return started.pid
+
+    def stop(self):
+        for program in self.programs:
+            end_group(program)
 
 
-def spark(*options, name="job", executors="local-cluster[3,1,900]", kind="verify"):
-    """Starts the job on a cluster of three executors, each a process of its own, and speculation."""
-    environment = dict(os.environ, SPARK_LOCAL_IP="127.0.0.1", SPARK_HOME=str(spark_home()),
-                       PYSPARK_PYTHON=sys.executable, SPARK_LOCAL_DIRS=str(WORK / "spark"),
-                       SPARK_WORKER_DIR=str(WORK / "worker"))
-    settings = {"spark.log.level": "INFO", "spark.ui.enabled": "false", "spark.executor.memory": "800m",
-                "spark.speculation": "true", "spark.speculation.multiplier": "2", "spark.speculation.quantile": "0.5",
-                "spark.speculation.interval": "1s", "spark.speculation.minTaskRuntime": "3s",
-                "spark.driver.memory": "700m", "spark.jars.ivy": str(WORK / "ivy")}
-    command = [spark_home() / "bin" / "spark-submit", "--master", executors]
+def environment_of_spark():
+    return dict(os.environ, SPARK_HOME=str(spark_home()), PYSPARK_PYTHON=sys.executable, SPARK_LOCAL_IP="127.0.0.1",
+                SPARK_LOCAL_DIRS=str(WORK / "spark"), SPARK_WORKER_DIR=str(WORK / "worker"))
+
+
+def spark(*options, name="job", kind="verify"):
+    """Starts the job: on the cluster with speculation, or for a quick test within the driver."""
+    settings = {"spark.log.level": "INFO", "spark.ui.enabled": "false", "spark.executor.memory": "700m",
+                "spark.driver.memory": "700m", "spark.driver.host": "127.0.0.1", "spark.speculation": "true",
+                "spark.speculation.multiplier": "2", "spark.speculation.quantile": "0.5",
+                "spark.speculation.minTaskRuntime": "2s"}
+    command = [spark_home() / "bin" / "spark-submit", "--master", master]
     command += [part for pair in settings.items() for part in ("--conf", "=".join(pair))]
-    command += ["--py-files", HERE.parent / "database" / "scripts" / "window_features.py",
-                HERE.parent / "spark" / "archive_job.py", "--dsn", DSN + " user=executor", "--s3-endpoint", ENDPOINT,
-                "--region", "us-east-1", "--from", RANGE[0], "--to", RANGE[1], "--kind", kind, *options]
+    job = ["--py-files", "infra/database/scripts/window_features.py", "infra/spark/archive_job.py",
+           "--dsn", DSN + " user=executor", "--s3-endpoint", ENDPOINT, "--region", "us-east-1",
+           "--from", RANGE[0], "--to", RANGE[1], "--kind", kind, *options]
+    print(f"   spark-submit --master {master} … " + " ".join(job[2:]), flush=True)
     log = open(WORK / f"{name}.log", "w")
-    print("   " + " ".join(str(part) for part in command[-18:]), flush=True)
-    return subprocess.Popen([str(part) for part in command], env=environment, stdout=log, stderr=log,
+    return subprocess.Popen([*map(str, command), *job], env=environment_of_spark(), stdout=log, stderr=log,
                             start_new_session=True)
 
 
@@ -198,6 +229,10 @@ def check_published(kind, slices):
             WHERE d.kind = %s AND (d.first_trade_id, d.last_trade_id, d.missing_ids)
                                   IS DISTINCT FROM (l.first_trade_id, l.last_trade_id, l.missing_inside)""",
         SYMBOLS, kind), 0)
+    must_be("objects that were read in another version than the loaded one, or in none", value(
+        "SELECT count(*) FROM ops.slice_digests d CROSS JOIN jsonb_to_recordset(d.objects) AS r (uri text, etag text)"
+        " LEFT JOIN ingestion.objects o ON o.s3_uri = r.uri WHERE d.kind = %s AND o.etag IS DISTINCT FROM r.etag",
+        kind), 0)
     must_be("conflicting ticks",
             value("SELECT sum(conflicts) FROM ops.slice_digests WHERE kind = %s", kind), Decimal(1))
     must_be("what is left in the staging tables",
@@ -250,24 +285,21 @@ def run_with_trouble(slices):
 
     step("A run in which a task hangs and an executor is killed")
     process = spark(*options, name="second")
-    # An idle driver waits for the leases of the first one to end.
-    retry = [process]
-
-    def more():
-        if retry[0].poll() is not None:
-            retry[0] = spark(*options, name="second")
-        return value(finished) > first + 3
-    until("further units", more)
-    process = retry[0]
-    worker = until("a task", lambda: processes(process.pid, r"pyspark.daemon"))[-1]
+    until("further units", lambda: value(finished) > first + 2)
+    hanging, other = cluster.sessions
+    worker = until("a task", lambda: processes(hanging, r"pyspark.daemon"))[-1]
     os.kill(worker, signal.SIGSTOP)
-    speculated = r"Marking task .* as speculatable|TaskSetManager: Starting task .*speculative"
-    until("a speculative task", lambda: re.search(speculated, log_of("second")) or process.poll() is not None)
-    must("Spark has started a task a second time because the first hangs", re.search(speculated, log_of("second")))
-    executor = processes(process.pid, r"CoarseGrainedExecutorBackend")[0]
+    marked, again = r"Marking task (\d+) in stage (\S+) \(on 127.0.0.2\) as speculatable", None
+
+    def repeated():
+        found = re.search(marked, log_of("second"))
+        wanted = rf"Starting task {found[1]}\.\d+ in stage {found[2]} .*\(127.0.0.3" if found else "$^"
+        return re.search(wanted, log_of("second"))
+    must("a task hangs, and Spark has started it on the other host as well", until("a speculative task", repeated))
+    executor = until("an executor", lambda: processes(other, r"CoarseGrainedExecutorBackend"))[-1]
     os.kill(executor, signal.SIGKILL)
     until("the loss of an executor", lambda: re.search(r"Lost executor", log_of("second")))
-    must(f"Spark has lost the executor of process {executor}", True)
+    must(f"an executor was killed, and Spark has lost it: process {executor}", True)
     try:
         os.kill(worker, signal.SIGCONT)
     except ProcessLookupError:
@@ -283,14 +315,14 @@ def run_with_trouble(slices):
 
 
 def run_quick(slices):
-    step("A run on three executors")
+    step("A run of two tasks at a time")
     wait(spark("--by", "day", "--candles", "--vectors", name="quick"), "quick")
     check_published("verify", slices)
     check_candles("verify")
     check_vectors(slices)
 
 
-def run_changed(slices):
+def run_changed():
     step("Objects that change, are damaged and vanish are found")
     gone, damaged, changed = (key(SYMBOLS[-1], number) for number in (1, 2, 3))
     (FOLDER / gone).unlink()
@@ -309,7 +341,8 @@ def run_changed(slices):
     must_be("slices that are not equal", [row[:2] for row in found], wanted)
     for row, (name, words) in zip(found, ((gone, "is gone"), (damaged, "no readable Parquet file"),
                                           (changed, "is loaded"))):
-        must(row[2][:110], name in row[2] and words in row[2])
+        must(row[2], name in row[2] and words in row[2])
+    must("the new etag is named", hashlib.md5((FOLDER / changed).read_bytes()).hexdigest() in found[2][2])
     # Two runs are compared by a join, without the table.
     differing = value("SELECT count(*) FROM ops.slice_digests a JOIN ops.slice_digests b USING (asset, bucket_5m)"
                       " WHERE a.kind = 'verify' AND b.kind = 'again' AND a.digest IS DISTINCT FROM b.digest")
@@ -320,8 +353,14 @@ def run_changed(slices):
 
 
 begun = time.monotonic()
-register()
-stored = value("SELECT count(DISTINCT (asset, bucket_5m)) FROM ingestion.object_slices")
-(run_quick if QUICK else run_with_trouble)(stored)
-run_changed(stored)
+os.chdir(HERE.parent.parent)
+cluster = Cluster()
+try:
+    register()
+    stored = value("SELECT count(DISTINCT (asset, bucket_5m)) FROM ingestion.object_slices")
+    master = "local[2]" if QUICK else cluster.start()
+    (run_quick if QUICK else run_with_trouble)(stored)
+    run_changed()
+finally:
+    cluster.stop()
 print(f"\n== Spark: done in {time.monotonic() - begun:.0f} s", flush=True)

@@ -5,7 +5,15 @@
 # packages; without them it says so in one line and ends.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-quick=; [ "${1-}" != --quick ] || quick=--quick
+quick='' only=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --quick) quick=--quick ;;
+    --only) only=$2 && shift ;;
+    *) echo "usage: test_fanout.sh [--quick] [--only spark|airflow]" >&2 && exit 2 ;;
+    esac
+    shift
+done
 pg_config=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 bin=$("$pg_config" --bindir)
 out=$PWD/target/fanout
@@ -74,5 +82,5 @@ END
 export FANOUT_DSN="host=127.0.0.1 port=$port dbname=postgres" FANOUT_ENDPOINT=$endpoint FANOUT_S3=$work/s3/landing
 export FANOUT_WORK=$work
 
-"$out/spark/bin/python" infra/tests/fanout_spark.py $quick
-[ ! -f infra/tests/fanout_airflow.py ] || "$out/airflow/bin/python" infra/tests/fanout_airflow.py $quick
+[ "$only" = airflow ] || "$out/spark/bin/python" infra/tests/fanout_spark.py $quick
+[ "$only" = spark ] || "$out/airflow/bin/python" infra/tests/fanout_airflow.py $quick

@@ -201,10 +201,10 @@ facts! {
     Error::UnknownVersion { .. } => "TK052", Useless,
         Some("SELECT DISTINCT feature_version FROM signals.btc_embeddings; shows those that are stored. \
               SELECT btc_ingest.embed(from, to, asset) makes vectors of the library's own version.");
-    Error::NoLease { .. } => "TK060", Useless,
+    Error::NoLease(_) => "TK060", Useless,
         Some("The unit was taken over after its lease, given back or forgotten, and nothing was published. Call \
               btc_ingest.work_units() again.");
-    Error::NotPublishable { .. } => "TK061", Useless,
+    Error::NotPublishable(_) => "TK061", Useless,
         Some("Stage each slice of the unit once under its token, and name in parts the attempts that count.");
 
     Error::InTransaction => "25001", Useless,

@@ -109,7 +109,8 @@ fn what_was_staged_is_published_once() {
          VALUES ('{token}', '{part}', '2024-08-08 12:00Z', 1, 2, 0.5, 1.5, 10, 5);
          UPDATE ingestion.staged_slices
             SET exchange = 'binance', feature_version = 'numpy 1', missing_ids = 2, first_trade_id = 1,
-                feature_vector = ('[1' || repeat(',0', 255) || ']')::vector, objects = '[{{\"uri\": \"u\", \"etag\": \"e\"}}]'"
+                feature_vector = ('[1' || repeat(',0', 255) || ']')::vector,
+                objects = '[{{\"uri\": \"u\", \"etag\": \"e\"}}]'"
     ));
     assert_eq!(fixture.number("SELECT count(*) FROM ops.slice_digests"), 0);
     assert_eq!(fixture.texts(&finish(&units[0])), ["published 3 1 3"]);

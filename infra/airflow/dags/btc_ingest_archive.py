@@ -1,4 +1,4 @@
-"""register → wait → verify → features, over the registry of btc_ingest: for each data interval, or for new slices only.
+"""register → wait → verify → features, over the registry of btc_ingest: per data interval, or for new slices only.
 
 btc_ingest_archive works on the slices of its data interval. Every step may be repeated: registering finds objects
 known, units that are finished are not handed out again, and vectors are the same. So a run may be cleared, and
@@ -11,6 +11,7 @@ infra/spark/archive_job.py on PYTHONPATH; and btc_ingest_triggers.py in the fold
 """
 import json
 import os
+import re
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -66,7 +67,8 @@ class WaitForSlices(BaseSensorOperator):
 
     def execute(self, context):
         since, until = bounds(context)
-        trigger = SlicesLoaded(CONN_ID, since, until, deadline=time.time() + PATIENCE.total_seconds())
+        keys = context["ti"].xcom_pull(task_ids="register")
+        trigger = SlicesLoaded(CONN_ID, since, until, keys, time.time() + PATIENCE.total_seconds())
         self.defer(trigger=trigger, method_name="heard")
 
     def heard(self, context, event):
@@ -75,23 +77,23 @@ class WaitForSlices(BaseSensorOperator):
         if event["quarantined"]:
             raise AirflowException(f"{event['quarantined']} slices could not be loaded: SELECT * FROM "
                                    "btc_ingest.failures;")
-        return event["slices"]
 
 
 @task(retries=2, retry_delay=timedelta(seconds=30))
 def register(**context):
-    """Registers the objects of the interval, where no producer does. Objects that are known stay as they are."""
+    """Registers the objects of the interval, where no producer does. Objects that are known stay as they are.
+
+    Returns patterns of their keys for LIKE."""
     day = context["data_interval_start"]
     listed = {prefix.replace("{yyyy}", f"{day:%Y}").replace("{mm}", f"{day:%m}").replace("{dd}", f"{day:%d}")
               for prefix in PREFIXES}
-    new = 0
     for prefix in sorted(listed):
-        found, changed, problem = query(
+        new, changed, problem = query(
             "SELECT registered_new, changed, problem FROM btc_ingest.discover(%s)", prefix)[0]
         if problem:
             raise AirflowException(f"{prefix} cannot be listed: {problem}")
-        new += found + changed
-    return new
+        print(f"{prefix}: {new} new objects, {changed} changed ones")
+    return [re.sub(r"\{[^}]*\}", "%", prefix.replace("_", r"\_")) + "%" for prefix in sorted(listed)]
 
 
 @task(retries=2, retry_delay=timedelta(seconds=30))

@@ -13,11 +13,15 @@ from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 CHANNEL = "btc_ingest_loaded"
-# A slice waits while its row is pending or its object is to be tried again; quarantined and skipped ones do not.
+# What waits or has failed of a range: by its bucket, or by its key where no bucket is known before the load.
 WAITING = """
-SELECT count(*) FILTER (WHERE status IN ('pending', 'failed')), count(*) FILTER (WHERE status = 'quarantined'), count(*)
-  FROM landing.raw_blobs_5m
- WHERE bucket_5m >= %s::timestamptz AND bucket_5m < %s::timestamptz AND (%s::text[] IS NULL OR asset = ANY (%s))
+SELECT (SELECT count(*) FROM btc_ingest.queue q
+         WHERE q.bucket_5m >= %(since)s::timestamptz AND q.bucket_5m < %(until)s::timestamptz
+            OR q.bucket_5m IS NULL AND q.uri LIKE ANY (%(keys)s::text[])),
+       (SELECT count(*) FROM btc_ingest.failures f
+         WHERE f.status = 'quarantined'
+           AND (f.bucket_5m >= %(since)s::timestamptz AND f.bucket_5m < %(until)s::timestamptz
+                OR f.bucket_5m IS NULL AND f.uri LIKE ANY (%(keys)s::text[])))
 """
 
 
@@ -35,16 +39,18 @@ async def connect(conn_id):
 
 
 class SlicesLoaded(BaseTrigger):
-    """Fires once when no registered slice of a range waits any more, or when the time is over."""
+    """Fires once when no registered slice of a range waits any more, or when the time is over.
 
-    def __init__(self, conn_id, since, until, assets=None, deadline=None, look_again=60.0):
+    keys: patterns for LIKE, of objects that count although no bucket is known of them before they are loaded."""
+
+    def __init__(self, conn_id, since, until, keys=(), deadline=None, look_again=60.0):
         super().__init__()
-        self.conn_id, self.since, self.until, self.assets = conn_id, since, until, assets
+        self.conn_id, self.since, self.until, self.keys = conn_id, since, until, list(keys)
         self.deadline, self.look_again = deadline, look_again
 
     def serialize(self):
         return ("btc_ingest_triggers.SlicesLoaded",
-                {"conn_id": self.conn_id, "since": self.since, "until": self.until, "assets": self.assets,
+                {"conn_id": self.conn_id, "since": self.since, "until": self.until, "keys": self.keys,
                  "deadline": self.deadline, "look_again": self.look_again})
 
     async def run(self):
@@ -53,9 +59,10 @@ class SlicesLoaded(BaseTrigger):
                 # First listen, then look: what commits in between is heard.
                 await connection.execute(f"LISTEN {CHANNEL}")
                 while True:
-                    cursor = await connection.execute(WAITING, (self.since, self.until, self.assets, self.assets))
-                    waiting, quarantined, slices = await cursor.fetchone()
-                    found = {"waiting": waiting, "quarantined": quarantined, "slices": slices}
+                    cursor = await connection.execute(
+                        WAITING, {"since": self.since, "until": self.until, "keys": self.keys})
+                    waiting, quarantined = await cursor.fetchone()
+                    found = {"waiting": waiting, "quarantined": quarantined}
                     if not waiting:
                         yield TriggerEvent({"status": "loaded", **found})
                         return

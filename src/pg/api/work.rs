@@ -16,27 +16,27 @@ fn needed(name: &str) -> Error {
 }
 
 #[pg_extern(sql = false)]
-#[allow(clippy::too_many_arguments)]
 fn lease_units(
     from: Option<TimestampWithTimeZone>,
     to: Option<TimestampWithTimeZone>,
     by: Option<&str>,
     kind: Option<&str>,
-    most: Option<i32>,
+    limits: Option<Vec<Option<i32>>>,
     lease: Option<Interval>,
     assets: Option<Vec<Option<String>>>,
-    max_attempts: Option<i32>,
 ) -> SetOfIterator<'static, i64> {
+    let limits = limits.unwrap_or_default();
+    let limit = |place: usize, name: &str| limits.get(place).copied().flatten().ok_or_else(|| needed(name));
     let wanted = || {
         Ok(Wanted {
             from: from.ok_or_else(|| needed("\"from\""))?,
             to: to.ok_or_else(|| needed("\"to\""))?,
             by: by.ok_or_else(|| needed("by"))?.to_owned(),
             kind: kind.ok_or_else(|| needed("kind"))?.to_owned(),
-            most: most.ok_or_else(|| needed("most"))?,
+            most: limit(0, "most")?,
             lease: lease.ok_or_else(|| needed("lease"))?,
             assets: assets.map(|assets| assets.into_iter().flatten().collect()),
-            max_attempts: max_attempts.ok_or_else(|| needed("max_attempts"))?,
+            max_attempts: limit(1, "max_attempts")?,
         })
     };
     report::or_raise(None, wanted().and_then(units::lease).map(SetOfIterator::new))

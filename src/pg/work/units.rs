@@ -116,7 +116,7 @@ pub fn finish(token: Uuid, parts: Option<Vec<Uuid>>) -> Result<Finished> {
         let args = || -> [DatumWithOid<'_>; 2] { [token.into(), parts.clone().into()] };
         let staged: Staged = spi::fetch(client, statement!("work_staged"), &args())?;
         if let Some(why) = staged.objection {
-            return Err(Error::NotPublishable { why });
+            return Err(Error::NotPublishable(why));
         }
         publish(client, target, &args)?;
         let finished: Option<Finished> = spi::fetch(client, statement!("work_finished"), &args())?;
@@ -191,5 +191,5 @@ fn wrong(what: &str) -> Error {
 }
 
 fn unknown(token: Uuid) -> Error {
-    Error::NoLease { token: token.to_string() }
+    Error::NoLease(token.to_string())
 }

@@ -424,6 +424,8 @@ fn indexes_are_these() {
              IS NOT NULL))
          ingestion.objects USING btree (loaded_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
          ingestion.objects USING btree (status, next_attempt_at, registered_at)
+         ingestion.work_units USING btree (token)
+         ingestion.work_units unique USING btree (kind, asset, from_time, to_time)
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE ((status = 'pending'::text) AND (queued_at IS NULL))
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE (status = 'empty'::text)
          landing.raw_blobs_5m USING btree (s3_uri)
@@ -490,17 +492,4 @@ fn a_producer_who_writes_the_documented_columns_gets_a_pending_row() {
     assert_eq!(texts(&mut client, row), ["pending two t 9"]);
     let error = client.batch_execute("UPDATE landing.raw_blobs_5m SET status = 'done'").unwrap_err();
     assert_eq!(error.code().unwrap().code(), "23514");
-}
-
-#[test]
-fn an_embedding_of_the_documented_columns_can_be_inserted() {
-    let db = ServerFixture::shared().db();
-    let mut client = db.client();
-    client
-        .batch_execute(
-            "INSERT INTO signals.btc_embeddings (bucket, exchange, feature_vector, label_snapshot)
-             VALUES (now(), 'binance', array_fill(0.5::real, ARRAY[256])::vector, '{}')",
-        )
-        .unwrap();
-    assert_eq!(texts(&mut client, "SELECT asset FROM signals.btc_embeddings"), ["BTCUSDT"]);
 }
