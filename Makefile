@@ -19,7 +19,7 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 .NOTPARALLEL:
 
 .PHONY: help demo demo-down test lint test-core test-pg test-blackbox test-infra test-host test-host-quick test-memory
-.PHONY: deb bootstrap install bench soak crowd fuzz clean
+.PHONY: test-fanout test-fanout-quick deb bootstrap install bench soak crowd fuzz clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -72,6 +72,12 @@ test-host-quick: bootstrap ## the first part of it: a damaged bundle, the setup,
 
 test-memory: bootstrap install ## loads with the memory of a t3.medium; MEMORY_MB and TICKS change it
 	@infra/tests/test_memory.sh
+
+test-fanout: bootstrap install ## the Spark job and the Airflow DAG with 2,000 slices, with kills; needs Java and PyPI
+	@infra/tests/test_fanout.sh
+
+test-fanout-quick: bootstrap install ## the same with 200 slices and no kill
+	@infra/tests/test_fanout.sh --quick
 
 test-infra: ## what infra/database promises: Terraform, scripts
 	@infra/tests/run.sh

@@ -195,6 +195,13 @@ BEGIN
      WHERE c.on_table = 'signals.btc_embeddings';
     EXECUTE format('GRANT INSERT (%1$s), UPDATE (%1$s) ON signals.btc_embeddings TO btc_ingest_loader', registered);
     EXECUTE 'GRANT INSERT, UPDATE, DELETE ON ops.retention_jobs TO btc_ingest_admin';
+    -- Executors of a job stage by COPY. A trigger asks for their token.
+    FOR item IN
+        SELECT c.on_table, string_agg(c.name, ', ') AS columns FROM btc_ingest_internal.columns(vector_schema) c
+         WHERE c.on_table IN ('ingestion.staged_slices', 'ingestion.staged_candles') GROUP BY c.on_table
+    LOOP
+        EXECUTE format('GRANT INSERT (%s) ON %s TO btc_ingest_loader', item.columns, item.on_table);
+    END LOOP;
     -- What the status views read, with the privileges of their caller.
     GRANT USAGE ON SCHEMA landing, ingestion, market_data TO btc_ingest_monitor;
     EXECUTE 'GRANT SELECT ON landing.raw_blobs_5m, ingestion.objects, ingestion.object_slices, ingestion.load_history,

@@ -37,6 +37,8 @@ AS $$
         -- What the views count: lag reads only this index.
         ('ingestion.objects', '(asset, span_from, queued_at, backfill)', 'objects_waiting_idx', '',
             'status IN (''pending'', ''failed'')'),
+        ('ingestion.work_units', '(kind, asset, from_time, to_time)', 'work_units_range_idx', 'unique', ''),
+        ('ingestion.work_units', '(token)', 'work_units_token_idx', '', ''),
         -- Empty as a rule: every load looks here for its assets.
         ('ingestion.id_sets', '(asset)', 'id_sets_not_held_idx', '', 'kind <> ''held'''),
         -- Loads and refreshes of candles ask for the ranges that were dropped: those that end behind a bucket, and the

@@ -261,6 +261,14 @@ BEGIN
         EXECUTE format('ALTER TABLE landing.raw_blobs_5m ENABLE ALWAYS TRIGGER %I', item.name);
     END LOOP;
 
+    FOR item IN SELECT * FROM (VALUES ('ingestion.staged_slices'), ('ingestion.staged_candles')) AS t (name) LOOP
+        IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = item.name::regclass AND tgname = 'staged_for_lease') THEN
+            EXECUTE format('CREATE TRIGGER staged_for_lease AFTER INSERT ON %s REFERENCING NEW TABLE AS added
+                                FOR EACH STATEMENT EXECUTE FUNCTION btc_ingest_internal.staged_for_lease()', item.name);
+            EXECUTE format('ALTER TRIGGER staged_for_lease ON %s DEPENDS ON EXTENSION btc_ingest', item.name);
+        END IF;
+    END LOOP;
+
     PERFORM btc_ingest_internal.grant_and_comment(vector);
     EXECUTE 'INSERT INTO ingestion.schema_version (version) VALUES ($1)
              ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, migrated_at = now()

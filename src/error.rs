@@ -455,6 +455,12 @@ pub enum Error {
     /// A question about vectors, or a command on them, is refused.
     #[error(transparent)]
     Window(WindowError),
+    /// The token leases no unit of work.
+    #[error("the token {0} leases no unit")]
+    NoLease(String),
+    /// What was staged for a unit of work is not what its slices are: which unit, and what is missing or too much.
+    #[error("{0}")]
+    NotPublishable(String),
     /// No background worker can be started.
     #[error("no background worker could be started")]
     NoWorker,

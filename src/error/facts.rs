@@ -216,6 +216,11 @@ facts! {
     Error::Window(WindowError::NotOwnOffset { .. }) => "TK057", Useless,
         Some("Use a source of your own, such as embed:NAME. SELECT source, state ->> 'role' FROM \
               ingestion.stream_offsets; shows whose they are.");
+    Error::NoLease(_) => "TK060", Useless,
+        Some("The unit was taken over after its lease, given back or forgotten, and nothing was published. Call \
+              btc_ingest.work_units() again.");
+    Error::NotPublishable(_) => "TK061", Useless,
+        Some("Stage each slice of the unit once under its token, and name in parts the attempts that count.");
 
     Error::InTransaction => "25001", Useless,
         Some("CALL it by itself, outside BEGIN … COMMIT and outside functions.");

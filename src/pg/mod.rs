@@ -23,6 +23,7 @@ mod session;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
 mod windows;
+mod work;
 mod workers;
 
 use pgrx::prelude::*;
@@ -52,7 +53,8 @@ extension_sql_file!("../../sql/candles.sql", name = "candles", requires = ["answ
 extension_sql_file!("../../sql/series.sql", name = "series", requires = ["candles"]);
 extension_sql_file!("../../sql/retention.sql", name = "retention", requires = ["series"]);
 extension_sql_file!("../../sql/windows.sql", name = "windows", requires = ["retention"]);
-extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["windows"]);
+extension_sql_file!("../../sql/work.sql", name = "work", requires = ["windows"]);
+extension_sql_file!("../../sql/settings.sql", name = "settings", requires = ["work"]);
 extension_sql_file!("../../sql/install.sql", name = "install", finalize);
 
 /// PostgreSQL calls this once when it loads the library, for a backend's first call or by `shared_preload_libraries`.

@@ -9,4 +9,6 @@ mod planted_fixture;
 mod quality_fixture;
 mod slices;
 mod verify;
+mod work;
+mod work_fixture;
 mod years;

@@ -328,6 +328,63 @@ CREATE TABLE ingestion.candles (
     PRIMARY KEY (name)
 );
 
+CREATE TABLE ingestion.work_units (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    kind text NOT NULL,
+    asset text NOT NULL,
+    from_time timestamp with time zone NOT NULL,
+    to_time timestamp with time zone NOT NULL,
+    state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'leased', 'finished')),
+    inputs text,
+    buckets timestamp with time zone[],
+    token uuid,
+    attempts integer NOT NULL DEFAULT 0,
+    leased_by text,
+    leased_until timestamp with time zone,
+    last_error text,
+    finished_at timestamp with time zone,
+    slices bigint,
+    candles bigint,
+    vectors bigint,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE ingestion.staged_slices (
+    token uuid NOT NULL,
+    part uuid NOT NULL,
+    bucket_5m timestamp with time zone NOT NULL,
+    ticks bigint NOT NULL DEFAULT 0,
+    first_trade_id bigint,
+    last_trade_id bigint,
+    missing_ids bigint NOT NULL DEFAULT 0,
+    conflicts bigint NOT NULL DEFAULT 0,
+    quantity numeric,
+    amount numeric,
+    digest text CHECK (digest ~ '^[0-9a-f]{32}$'),
+    objects jsonb NOT NULL DEFAULT '[]',
+    problem text,
+    exchange text,
+    feature_version text CHECK (feature_version !~ '^btc_ingest '),
+    feature_vector public.vector(256),
+    PRIMARY KEY (token, part, bucket_5m)
+);
+
+CREATE TABLE ingestion.staged_candles (
+    token uuid NOT NULL,
+    part uuid NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    open numeric,
+    high numeric,
+    low numeric,
+    close numeric,
+    volume numeric,
+    amount numeric,
+    taker_buy_volume numeric,
+    ticks bigint,
+    PRIMARY KEY (token, part, minute)
+);
+
 CREATE TABLE ingestion.schema_version (
     only_row boolean DEFAULT true CHECK (only_row),
     version integer NOT NULL,
@@ -390,6 +447,41 @@ CREATE TABLE ops.chunk_drops (
     PRIMARY KEY (hypertable, from_time)
 );
 
+CREATE TABLE ops.slice_digests (
+    kind text NOT NULL,
+    asset text NOT NULL,
+    bucket_5m timestamp with time zone NOT NULL,
+    ticks bigint NOT NULL,
+    first_trade_id bigint,
+    last_trade_id bigint,
+    missing_ids bigint NOT NULL DEFAULT 0,
+    conflicts bigint NOT NULL DEFAULT 0,
+    quantity numeric,
+    amount numeric,
+    digest text,
+    objects jsonb NOT NULL DEFAULT '[]',
+    problem text,
+    unit bigint NOT NULL,
+    published_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (kind, asset, bucket_5m)
+);
+
+CREATE TABLE ops.slice_candles (
+    kind text NOT NULL,
+    asset text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    open numeric,
+    high numeric,
+    low numeric,
+    close numeric,
+    volume numeric,
+    amount numeric,
+    taker_buy_volume numeric,
+    ticks bigint,
+    unit bigint NOT NULL,
+    PRIMARY KEY (kind, asset, minute)
+);
+
 SELECT public.create_hypertable(
     'market_data.btc_ticks'::regclass, 'bucket_5m', chunk_time_interval => interval '7 days',
     create_default_indexes => false);
@@ -420,6 +512,8 @@ CREATE INDEX raw_blobs_5m_unqueued_idx ON landing.raw_blobs_5m (bucket_5m, asset
 CREATE INDEX raw_blobs_5m_empty_idx ON landing.raw_blobs_5m (bucket_5m, asset) WHERE status = 'empty';
 CREATE INDEX objects_waiting_idx ON ingestion.objects (asset, span_from, queued_at, backfill)
     WHERE status IN ('pending', 'failed');
+CREATE UNIQUE INDEX work_units_range_idx ON ingestion.work_units (kind, asset, from_time, to_time);
+CREATE INDEX work_units_token_idx ON ingestion.work_units (token);
 CREATE INDEX id_sets_not_held_idx ON ingestion.id_sets (asset) WHERE kind <> 'held';
 CREATE INDEX dropped_ranges_open_idx ON ops.dropped_ranges (from_time, to_time) WHERE restored_at IS NULL;
 CREATE INDEX dropped_ranges_end_idx ON ops.dropped_ranges (to_time, from_time) WHERE restored_at IS NULL;
@@ -791,6 +885,68 @@ COMMENT ON COLUMN ingestion.candles.wanted_to IS 'End (exclusive) of that range'
 COMMENT ON COLUMN ingestion.candles.last_error IS 'Why the last refresh failed; null if it did not';
 COMMENT ON COLUMN ingestion.candles.created_by IS 'Role that called create_candles()';
 COMMENT ON COLUMN ingestion.candles.created_at IS 'When it did';
+COMMENT ON TABLE ingestion.work_units IS
+    'Work of jobs outside the database: one row per kind, asset and day or hour. btc_ingest.work_units() '
+    'leases them';
+COMMENT ON COLUMN ingestion.work_units.id IS 'Number of the unit';
+COMMENT ON COLUMN ingestion.work_units.kind IS
+    'What the work is for. Units of different kinds have nothing to do with each other';
+COMMENT ON COLUMN ingestion.work_units.asset IS 'Symbol of the asset';
+COMMENT ON COLUMN ingestion.work_units.from_time IS 'Start of the day or hour, UTC';
+COMMENT ON COLUMN ingestion.work_units.to_time IS 'End (exclusive) of the day or hour';
+COMMENT ON COLUMN ingestion.work_units.state IS
+    'open: work_units() hands it out; leased: until leased_until, then another call may take it over; '
+    'finished: its results are published';
+COMMENT ON COLUMN ingestion.work_units.inputs IS
+    'Digest of its slices, objects and their versions. If it changes, a finished unit is handed out again';
+COMMENT ON COLUMN ingestion.work_units.buckets IS
+    'Its slices at the lease, which finish_unit() expects; null if it is not leased';
+COMMENT ON COLUMN ingestion.work_units.token IS 'Of the last lease. Who knows it may stage and publish';
+COMMENT ON COLUMN ingestion.work_units.attempts IS 'Leases since its inputs have changed';
+COMMENT ON COLUMN ingestion.work_units.leased_by IS 'Role of the session that leased it last';
+COMMENT ON COLUMN ingestion.work_units.leased_until IS 'End of that lease';
+COMMENT ON COLUMN ingestion.work_units.last_error IS 'Reason of the last fail_unit(); null after it was finished';
+COMMENT ON COLUMN ingestion.work_units.finished_at IS 'When its results were published last';
+COMMENT ON COLUMN ingestion.work_units.slices IS 'Slices that were published then';
+COMMENT ON COLUMN ingestion.work_units.candles IS 'Candles that were published then';
+COMMENT ON COLUMN ingestion.work_units.vectors IS 'Vectors that were published then';
+COMMENT ON COLUMN ingestion.work_units.created_at IS 'When work_units() has met its slices first';
+COMMENT ON TABLE ingestion.staged_slices IS
+    'What jobs have found of the slices of their units, until btc_ingest.finish_unit() publishes it';
+COMMENT ON COLUMN ingestion.staged_slices.token IS 'Token of the unit';
+COMMENT ON COLUMN ingestion.staged_slices.part IS
+    'Attempt of the job at a part of the unit. finish_unit() takes only the parts that it is given';
+COMMENT ON COLUMN ingestion.staged_slices.bucket_5m IS 'Start of the slice''s bucket, UTC';
+COMMENT ON COLUMN ingestion.staged_slices.ticks IS 'Ticks of the slice, each trade id counted once';
+COMMENT ON COLUMN ingestion.staged_slices.first_trade_id IS 'Lowest trade id; null without ticks';
+COMMENT ON COLUMN ingestion.staged_slices.last_trade_id IS 'Highest trade id; null without ticks';
+COMMENT ON COLUMN ingestion.staged_slices.missing_ids IS
+    'How many trade ids between these two no object of the slice holds';
+COMMENT ON COLUMN ingestion.staged_slices.conflicts IS 'Ticks that several objects hold with different values';
+COMMENT ON COLUMN ingestion.staged_slices.quantity IS 'Exact sum of quantity';
+COMMENT ON COLUMN ingestion.staged_slices.amount IS 'Exact sum of price * quantity';
+COMMENT ON COLUMN ingestion.staged_slices.digest IS
+    'Digest of the ticks, which does not depend on their order; null if problem says why there is none';
+COMMENT ON COLUMN ingestion.staged_slices.objects IS 'The objects that were read, as [{"uri": …, "etag": …}]';
+COMMENT ON COLUMN ingestion.staged_slices.problem IS 'Why the slice could not be read; null if it could';
+COMMENT ON COLUMN ingestion.staged_slices.exchange IS 'Exchange of the vector; null without one';
+COMMENT ON COLUMN ingestion.staged_slices.feature_version IS 'What made the vector; null without one';
+COMMENT ON COLUMN ingestion.staged_slices.feature_vector IS
+    'Vector of the slice for signals.btc_embeddings; null if none is to be published';
+COMMENT ON TABLE ingestion.staged_candles IS
+    'Candles that jobs have made of the slices of their units, until btc_ingest.finish_unit() publishes '
+    'them';
+COMMENT ON COLUMN ingestion.staged_candles.token IS 'Token of the unit';
+COMMENT ON COLUMN ingestion.staged_candles.part IS 'Attempt of the job at a part of the unit';
+COMMENT ON COLUMN ingestion.staged_candles.minute IS 'Start of the minute, UTC';
+COMMENT ON COLUMN ingestion.staged_candles.open IS 'Price of the first trade, by event time and trade id';
+COMMENT ON COLUMN ingestion.staged_candles.high IS 'Highest price';
+COMMENT ON COLUMN ingestion.staged_candles.low IS 'Lowest price';
+COMMENT ON COLUMN ingestion.staged_candles.close IS 'Price of the last trade';
+COMMENT ON COLUMN ingestion.staged_candles.volume IS 'Exact sum of quantity';
+COMMENT ON COLUMN ingestion.staged_candles.amount IS 'Exact sum of price * quantity';
+COMMENT ON COLUMN ingestion.staged_candles.taker_buy_volume IS 'Exact sum of quantity of the taker buys';
+COMMENT ON COLUMN ingestion.staged_candles.ticks IS 'Ticks of the minute';
 COMMENT ON TABLE ingestion.schema_version IS
     'One row with the schema version of these tables; btc_ingest.migrate() changes it';
 COMMENT ON COLUMN ingestion.schema_version.only_row IS 'Always true, so that the table has one row at most';
@@ -853,5 +1009,38 @@ COMMENT ON COLUMN ops.chunk_drops.dropped_at IS
     'When it was dropped last; null before. As long as the policy is enabled, no refresh computes its '
     'candles again';
 COMMENT ON COLUMN ops.chunk_drops.dropped_by IS 'Role of the session that dropped it';
+COMMENT ON TABLE ops.slice_digests IS
+    'What the objects hold of each slice, as jobs outside the database have found it';
+COMMENT ON COLUMN ops.slice_digests.kind IS 'Kind of the unit';
+COMMENT ON COLUMN ops.slice_digests.asset IS 'Symbol of the slice''s asset';
+COMMENT ON COLUMN ops.slice_digests.bucket_5m IS 'Start of the slice''s bucket, UTC';
+COMMENT ON COLUMN ops.slice_digests.ticks IS 'Ticks of the slice in its objects, each trade id counted once';
+COMMENT ON COLUMN ops.slice_digests.first_trade_id IS 'Lowest trade id; null without ticks';
+COMMENT ON COLUMN ops.slice_digests.last_trade_id IS 'Highest trade id; null without ticks';
+COMMENT ON COLUMN ops.slice_digests.missing_ids IS
+    'How many trade ids between these two no object of the slice holds';
+COMMENT ON COLUMN ops.slice_digests.conflicts IS 'Ticks that several objects hold with different values';
+COMMENT ON COLUMN ops.slice_digests.quantity IS 'Exact sum of quantity';
+COMMENT ON COLUMN ops.slice_digests.amount IS 'Exact sum of price * quantity';
+COMMENT ON COLUMN ops.slice_digests.digest IS
+    'Digest of the ticks, which does not depend on their order; null if the slice could not be read';
+COMMENT ON COLUMN ops.slice_digests.objects IS 'The objects that were read, as [{"uri": …, "etag": …}]';
+COMMENT ON COLUMN ops.slice_digests.problem IS 'Why the slice could not be read; null if it could';
+COMMENT ON COLUMN ops.slice_digests.unit IS 'Number of the unit';
+COMMENT ON COLUMN ops.slice_digests.published_at IS 'When the unit was finished';
+COMMENT ON TABLE ops.slice_candles IS
+    'Candles of one minute that jobs outside the database have made of the objects';
+COMMENT ON COLUMN ops.slice_candles.kind IS 'Kind of the unit';
+COMMENT ON COLUMN ops.slice_candles.asset IS 'Symbol of the asset';
+COMMENT ON COLUMN ops.slice_candles.minute IS 'Start of the minute, UTC';
+COMMENT ON COLUMN ops.slice_candles.open IS 'Price of the first trade, by event time and trade id';
+COMMENT ON COLUMN ops.slice_candles.high IS 'Highest price';
+COMMENT ON COLUMN ops.slice_candles.low IS 'Lowest price';
+COMMENT ON COLUMN ops.slice_candles.close IS 'Price of the last trade';
+COMMENT ON COLUMN ops.slice_candles.volume IS 'Exact sum of quantity';
+COMMENT ON COLUMN ops.slice_candles.amount IS 'Exact sum of price * quantity';
+COMMENT ON COLUMN ops.slice_candles.taker_buy_volume IS 'Exact sum of quantity of the taker buys';
+COMMENT ON COLUMN ops.slice_candles.ticks IS 'Ticks of the minute';
+COMMENT ON COLUMN ops.slice_candles.unit IS 'Number of the unit';
 
 COMMIT;

@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["src/pg/backfill"],
     &["src/pg/candles"],
     &["src/pg/retention"],
+    &["src/pg/work"],
     &["src/pg/workers"],
     &["src/pg/doctor"],
     &["src/pg/api"],

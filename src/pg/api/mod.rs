@@ -13,6 +13,7 @@ mod retention;
 mod series;
 mod status;
 mod windows;
+mod work;
 
 use pgrx::AnyElement;
 use pgrx::prelude::*;

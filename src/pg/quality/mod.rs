@@ -8,5 +8,6 @@ mod ticks;
 pub mod verification;
 mod verify;
 
+pub use table::{Span, TableSums};
 pub use ticks::Ids;
-pub use verify::{Verified, verify, verify_range};
+pub use verify::{Verified, checked_range, read_as_owner, verify, verify_range};

@@ -133,7 +133,7 @@ fn buckets(from: TimestampWithTimeZone, to: TimestampWithTimeZone) -> Range<i64>
 }
 
 /// Runs `work` with the privileges of the tables' owner. It only reads, so it may run in a read-only transaction.
-fn read_as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
+pub fn read_as_owner<T>(work: impl FnOnce(&mut SpiClient<'_>) -> Result<T>) -> Result<T> {
     Spi::connect_mut(|client| {
         let target = Target::check_catalogs(client)?;
         let _owner = target.become_owner();

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub const SCHEMA_VERSION: i32 = 10;
 
 /// How many tables the guard locks.
-const LOCKED: usize = 22;
+const LOCKED: usize = 27;
 
 /// Every table that a load or a worker writes, and the schema version, which they read before. The order is that
 /// of their locks. The last two are locked by loads when they write to them, and not by the guard: an index that is
@@ -38,11 +38,16 @@ const WRITTEN: [&str; LOCKED + 2] = [
     "ingestion.control",
     "ingestion.outages",
     "ingestion.candles",
+    "ingestion.work_units",
+    "ingestion.staged_slices",
+    "ingestion.staged_candles",
     "ingestion.schema_version",
     "ops.retention_jobs",
     "ops.dropped_ranges",
     "ops.retention_checks",
     "ops.chunk_drops",
+    "ops.slice_digests",
+    "ops.slice_candles",
     "signals.btc_embeddings",
     "market_data.btc_ticks",
 ];

@@ -18,6 +18,7 @@ fn dropping_the_extension_leaves_all_data_and_creating_it_adopts_them() {
             || line.contains("btc_ingest_internal.registry_wake")
             || line.contains("btc_ingest_internal.gather_ids")
             || line.contains("btc_ingest_internal.retention_")
+            || line.contains("btc_ingest_internal.staged_for_lease")
             || line.starts_with("grant function")
             || line.starts_with("schema btc_ingest")
             || line.starts_with("grant schema btc_ingest")

@@ -16,6 +16,7 @@ fn without_the_extension(shape: Vec<String>) -> Vec<String> {
         "CREATE TRIGGER registry_",
         "CREATE TRIGGER slices_",
         "CREATE TRIGGER retention_",
+        "CREATE TRIGGER staged_for_lease",
         "schema btc_ingest",
         "function ",
     ];

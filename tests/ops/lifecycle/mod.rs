@@ -105,6 +105,11 @@ fn records(client: &mut Client) -> Vec<String> {
         "ingestion.schema_version",
         "ops.retention_jobs",
         "signals.btc_embeddings",
+        "ingestion.work_units",
+        "ingestion.staged_slices",
+        "ingestion.staged_candles",
+        "ops.slice_digests",
+        "ops.slice_candles",
     ];
     tables
         .iter()
@@ -134,6 +139,20 @@ fn filled(db: &TestDb<'_>) -> (Vec<Tick>, Vec<String>) {
                VALUES ('2024-08-08T12:00:00Z', 'binance', array_fill(0.5::real, ARRAY[256])::vector);
            INSERT INTO ops.retention_jobs (job_name, hypertable, policy, enabled)
                VALUES ('j', 'market_data.btc_ticks', '{"drop_after": "90 days", "max_runtime": "1 hour"}', false)"#,
+    );
+    // A unit that is published, and one in the middle of its work.
+    let staged = "INSERT INTO ingestion.staged_slices (token, part, bucket_5m)
+                      SELECT u.token, '00000000-0000-0000-0000-000000000001', unnest(u.buckets)
+                        FROM ingestion.work_units u WHERE u.state = 'leased';
+                  INSERT INTO ingestion.staged_candles (token, part, minute)
+                      SELECT s.token, s.part, s.bucket_5m FROM ingestion.staged_slices s";
+    execute(
+        &mut client,
+        &format!(
+            "SELECT FROM btc_ingest.work_units('2024-08-01', '2024-08-02'); {staged};
+             SELECT btc_ingest.finish_unit(token) FROM ingestion.work_units;
+             SELECT FROM btc_ingest.work_units('2024-08-08', '2024-08-09', assets => '{{BTCUSDT}}'); {staged}"
+        ),
     );
     (all, uris)
 }

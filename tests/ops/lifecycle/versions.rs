@@ -350,3 +350,24 @@ fn tables_of_version_7_get_the_columns_of_vectors_and_keep_those_that_others_wro
     let rows = "SELECT concat_ws(' ', exchange, feature_version, ticks) FROM signals.btc_embeddings";
     assert_eq!(texts(&mut client, rows), ["kraken external"]);
 }
+
+#[test]
+fn tables_of_version_9_get_those_of_work_units() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    let uri = put(&db, "a.parquet", &ticks(1, 5));
+    assert_eq!(loaded(&mut client, &uri, "").inserted, 5);
+    let wanted = shape(&mut client);
+    execute(
+        &mut client,
+        "UPDATE ingestion.schema_version SET version = 9;
+         DROP TABLE ingestion.work_units, ingestion.staged_slices, ingestion.staged_candles, ops.slice_digests,
+                    ops.slice_candles",
+    );
+    let refused = refusal(&mut client, "SELECT * FROM btc_ingest.work_units('2024-08-08', '2024-08-09')", "TK009");
+    assert!(refused.hint.contains("SELECT btc_ingest.migrate()"), "{refused:?}");
+    execute(&mut client, "SELECT btc_ingest.migrate()");
+    must_be_equal(&shape(&mut client), &wanted, "after migrate()");
+    let units = "SELECT concat_ws(' ', asset, slices, ticks) FROM btc_ingest.work_units('2024-08-08', '2024-08-09')";
+    assert_eq!(texts(&mut client, units), ["BTCUSDT 1 5"]);
+}

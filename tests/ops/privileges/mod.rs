@@ -14,7 +14,7 @@ use btc_ingest_kit::{Cluster, FaultProxy, Generator, ParquetFile, ServerFixture,
 use postgres::Client;
 
 /// Every table of the contract.
-const TABLES: [&str; 24] = [
+const TABLES: [&str; 29] = [
     "landing.raw_blobs_5m",
     "landing.rejected_ticks",
     "market_data.btc_ticks",
@@ -39,6 +39,11 @@ const TABLES: [&str; 24] = [
     "ops.dropped_ranges",
     "ops.retention_checks",
     "ops.chunk_drops",
+    "ingestion.work_units",
+    "ingestion.staged_slices",
+    "ingestion.staged_candles",
+    "ops.slice_digests",
+    "ops.slice_candles",
 ];
 const SCHEMAS: [&str; 5] = ["landing", "market_data", "signals", "ingestion", "ops"];
 

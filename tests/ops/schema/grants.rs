@@ -97,10 +97,13 @@ fn tables_are_granted_to_these_roles_only() {
          ingestion.outages: btc_ingest_monitor SELECT
          ingestion.outages: btc_ingest_reader SELECT
          ingestion.schema_version: btc_ingest_reader SELECT
+         ingestion.staged_candles: btc_ingest_reader SELECT
+         ingestion.staged_slices: btc_ingest_reader SELECT
          ingestion.stream_offsets: btc_ingest_monitor SELECT
          ingestion.stream_offsets: btc_ingest_reader SELECT
          ingestion.verification_findings: btc_ingest_reader SELECT
          ingestion.verifications: btc_ingest_reader SELECT
+         ingestion.work_units: btc_ingest_reader SELECT
          landing.raw_blobs_5m: btc_ingest_monitor SELECT
          landing.raw_blobs_5m: btc_ingest_reader SELECT
          landing.rejected_ticks: btc_ingest_reader SELECT
@@ -114,6 +117,8 @@ fn tables_are_granted_to_these_roles_only() {
          ops.retention_jobs: btc_ingest_admin DELETE,INSERT,UPDATE
          ops.retention_jobs: btc_ingest_monitor SELECT
          ops.retention_jobs: btc_ingest_reader SELECT
+         ops.slice_candles: btc_ingest_reader SELECT
+         ops.slice_digests: btc_ingest_reader SELECT
          signals.btc_embeddings: btc_ingest_reader SELECT",
     );
 }
@@ -136,6 +141,10 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.drop_candles: btc_ingest_admin
      btc_ingest.embed: btc_ingest_loader
      btc_ingest.explain_gap: btc_ingest_admin
+     btc_ingest.extend_units: btc_ingest_loader
+     btc_ingest.fail_unit: btc_ingest_loader
+     btc_ingest.finish_unit: btc_ingest_loader
+     btc_ingest.forget_units: btc_ingest_admin
      btc_ingest.import_incidents: btc_ingest_admin
      btc_ingest.inspect_s3: btc_ingest_loader
      btc_ingest.label: btc_ingest_loader
@@ -165,6 +174,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.similar: btc_ingest_reader
      btc_ingest.similar_to: btc_ingest_reader
      btc_ingest.skip: btc_ingest_admin
+     btc_ingest.slice_digests: btc_ingest_reader
      btc_ingest.slice_ledger: btc_ingest_reader
      btc_ingest.stats_since: btc_ingest_monitor,btc_ingest_reader
      btc_ingest.sweep: btc_ingest_loader
@@ -174,8 +184,10 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest.verification_status: btc_ingest_reader
      btc_ingest.verify: btc_ingest_loader
      btc_ingest.verify_all: btc_ingest_loader
+     btc_ingest.verify_archive: btc_ingest_reader
      btc_ingest.verify_range: btc_ingest_loader
      btc_ingest.watch: btc_ingest_admin
+     btc_ingest.work_units: btc_ingest_loader
      btc_ingest.workers: btc_ingest_monitor,btc_ingest_reader
      btc_ingest_internal.adopt_checks: no role
      btc_ingest_internal.adopt_columns: no role
@@ -197,6 +209,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest_internal.incomplete_ranges: btc_ingest_reader
      btc_ingest_internal.label_windows: btc_ingest_loader
      btc_ingest_internal.lag_by_asset: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.lease_units: btc_ingest_loader
      btc_ingest_internal.loaded_assets: btc_ingest_reader
      btc_ingest_internal.make_id_sets: no role
      btc_ingest_internal.make_retention: no role
@@ -225,6 +238,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest_internal.schemas: no role
      btc_ingest_internal.slice_days: btc_ingest_reader
      btc_ingest_internal.slices_gone: btc_ingest_monitor,btc_ingest_reader
+     btc_ingest_internal.staged_for_lease: no role
      btc_ingest_internal.start_backfill: btc_ingest_loader
      btc_ingest_internal.start_backfill_workers: btc_ingest_loader
      btc_ingest_internal.survey_backfill: btc_ingest_loader
@@ -232,6 +246,7 @@ const FUNCTIONS: &str = "btc_ingest.apply_retention: btc_ingest_admin
      btc_ingest_internal.tables: no role
      btc_ingest_internal.take_migration_lock: no role
      btc_ingest_internal.tick_of_id: btc_ingest_reader
+     btc_ingest_internal.unit_rows: btc_ingest_reader
      btc_ingest_internal.verify_step: btc_ingest_loader
      btc_ingest_internal.wake_workers: no role
      btc_ingest_internal.want_candles: btc_ingest_admin

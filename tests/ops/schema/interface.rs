@@ -80,6 +80,8 @@ fn the_views_have_these_columns_and_readers() {
          btc_ingest.stats: loads, already_loaded, failures, quarantined, retries, rows_read, rows_inserted, \
              rows_conflicting, rows_replaced, rows_rejected, bytes, fetch_seconds, decode_seconds, insert_seconds, \
              median_ms, p95_ms, p99_ms, longest_ms, errors
+         btc_ingest.units: unit, kind, asset, from_time, to_time, state, attempts, leased_by, leased_until, \
+             last_error, slices, candles, vectors, finished_at
          btc_ingest.watches: prefix, enabled, options, last_listed_at, last_full_at, last_counts, groups, sqlstate, \
              message",
     );
@@ -247,6 +249,10 @@ text[],text[],timestamp with time zone,timestamp with time zone)
      function btc_ingest.drop_candles(text)
      function btc_ingest.embed(timestamp with time zone,timestamp with time zone,text)
      function btc_ingest.explain_gap(text,bigint,bigint,text)
+     function btc_ingest.extend_units(uuid[],interval)
+     function btc_ingest.fail_unit(uuid,text)
+     function btc_ingest.finish_unit(uuid,uuid[])
+     function btc_ingest.forget_units(text,timestamp with time zone,timestamp with time zone)
      function btc_ingest.import_incidents(jsonb,interval)
      function btc_ingest.inspect_s3(text,jsonb)
      function btc_ingest.label(timestamp with time zone,timestamp with time zone,interval[])
@@ -276,6 +282,7 @@ text[],text[],timestamp with time zone,timestamp with time zone)
      function btc_ingest.similar_to(real[],integer,text,timestamp with time zone,text[],text[],\
 timestamp with time zone,timestamp with time zone)
      function btc_ingest.skip(text,text,text,timestamp with time zone,interval)
+     function btc_ingest.slice_digests(text,timestamp with time zone,timestamp with time zone)
      function btc_ingest.slice_ledger(text,timestamp with time zone,timestamp with time zone,boolean)
      function btc_ingest.stats_since(interval)
      function btc_ingest.sweep(integer)
@@ -285,8 +292,11 @@ timestamp with time zone,timestamp with time zone)
      function btc_ingest.verification_status(bigint)
      function btc_ingest.verify(text,integer)
      function btc_ingest.verify_all(text,timestamp with time zone,timestamp with time zone,integer)
+     function btc_ingest.verify_archive(timestamp with time zone,timestamp with time zone,text,text)
      function btc_ingest.verify_range(text,timestamp with time zone,timestamp with time zone,integer)
      function btc_ingest.watch(text,jsonb)
+     function btc_ingest.work_units(timestamp with time zone,timestamp with time zone,text,text,integer,interval,\
+text[],integer)
      function btc_ingest.workers()
      function btc_ingest_internal.adopt_checks(text)
      function btc_ingest_internal.adopt_columns(text)
@@ -309,6 +319,8 @@ timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.label_windows(timestamp with time zone,timestamp with time zone,interval[],text[],\
 timestamp with time zone[],timestamp with time zone[])
      function btc_ingest_internal.lag_by_asset()
+     function btc_ingest_internal.lease_units(timestamp with time zone,timestamp with time zone,text,text,integer[],\
+interval,text[])
      function btc_ingest_internal.loaded_assets()
      function btc_ingest_internal.make_id_sets()
      function btc_ingest_internal.make_retention(boolean)
@@ -337,6 +349,7 @@ timestamp with time zone[],timestamp with time zone[])
      function btc_ingest_internal.schemas()
      function btc_ingest_internal.slice_days(timestamp with time zone,timestamp with time zone)
      function btc_ingest_internal.slices_gone()
+     function btc_ingest_internal.staged_for_lease()
      function btc_ingest_internal.start_backfill(text[],timestamp with time zone,timestamp with time zone,integer,\
 text,boolean)
      function btc_ingest_internal.start_backfill_workers(bigint)
@@ -346,6 +359,7 @@ text,boolean)
      function btc_ingest_internal.tables()
      function btc_ingest_internal.take_migration_lock()
      function btc_ingest_internal.tick_of_id(text,bigint)
+     function btc_ingest_internal.unit_rows()
      function btc_ingest_internal.verify_step(bigint,integer)
      function btc_ingest_internal.wake_workers()
      function btc_ingest_internal.want_candles(timestamp with time zone,timestamp with time zone)
@@ -368,6 +382,7 @@ text,boolean)
      view btc_ingest.queue
      view btc_ingest.retention
      view btc_ingest.stats
+     view btc_ingest.units
      view btc_ingest.watches";
 
 #[test]

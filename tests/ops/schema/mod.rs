@@ -6,6 +6,7 @@ mod interface;
 mod limits;
 mod retention;
 mod tables;
+mod work;
 
 use btc_ingest_kit::sql::texts;
 use btc_ingest_kit::{ServerFixture, TestDb};

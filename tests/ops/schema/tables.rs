@@ -49,9 +49,12 @@ fn the_tables_are_these() {
          ingestion.objects r
          ingestion.outages r
          ingestion.schema_version r
+         ingestion.staged_candles r
+         ingestion.staged_slices r
          ingestion.stream_offsets r
          ingestion.verification_findings r
          ingestion.verifications r
+         ingestion.work_units r
          landing.raw_blobs_5m r
          landing.rejected_ticks r
          market_data.btc_ticks r
@@ -59,6 +62,8 @@ fn the_tables_are_these() {
          ops.dropped_ranges r
          ops.retention_checks r
          ops.retention_jobs r
+         ops.slice_candles r
+         ops.slice_digests r
          signals.btc_embeddings r",
     );
 }
@@ -364,10 +369,16 @@ fn keys_and_checks_are_these() {
          ingestion.outages PRIMARY KEY (prefix)
          ingestion.schema_version CHECK (only_row)
          ingestion.schema_version PRIMARY KEY (only_row)
+         ingestion.staged_candles PRIMARY KEY (token, part, minute)
+         ingestion.staged_slices CHECK ((digest ~ '^[0-9a-f]{32}$'::text))
+         ingestion.staged_slices CHECK ((feature_version !~ '^btc_ingest '::text))
+         ingestion.staged_slices PRIMARY KEY (token, part, bucket_5m)
          ingestion.stream_offsets PRIMARY KEY (source)
          ingestion.verification_findings PRIMARY KEY (verification, bucket_5m)
          ingestion.verifications CHECK ((status = ANY (ARRAY['running'::text, 'done'::text])))
          ingestion.verifications PRIMARY KEY (id)
+         ingestion.work_units CHECK ((state = ANY (ARRAY['open'::text, 'leased'::text, 'finished'::text])))
+         ingestion.work_units PRIMARY KEY (id)
          landing.raw_blobs_5m CHECK ((status = ANY (ARRAY['pending'::text, 'loaded'::text, 'empty'::text, \
              'failed'::text, 'quarantined'::text, 'skipped'::text])))
          landing.raw_blobs_5m PRIMARY KEY (bucket_5m, asset)
@@ -377,6 +388,8 @@ fn keys_and_checks_are_these() {
          ops.dropped_ranges PRIMARY KEY (id)
          ops.retention_checks PRIMARY KEY (chunk_from)
          ops.retention_jobs PRIMARY KEY (job_name)
+         ops.slice_candles PRIMARY KEY (kind, asset, minute)
+         ops.slice_digests PRIMARY KEY (kind, asset, bucket_5m)
          signals.btc_embeddings PRIMARY KEY (bucket, exchange, asset)",
     );
 }
@@ -413,6 +426,8 @@ fn indexes_are_these() {
              IS NOT NULL))
          ingestion.objects USING btree (loaded_at) WHERE ((rows_conflicting > 0) OR (rows_rejected > 0))
          ingestion.objects USING btree (status, next_attempt_at, registered_at)
+         ingestion.work_units USING btree (token)
+         ingestion.work_units unique USING btree (kind, asset, from_time, to_time)
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE ((status = 'pending'::text) AND (queued_at IS NULL))
          landing.raw_blobs_5m USING btree (bucket_5m, asset) WHERE (status = 'empty'::text)
          landing.raw_blobs_5m USING btree (s3_uri)
@@ -480,17 +495,4 @@ fn a_producer_who_writes_the_documented_columns_gets_a_pending_row() {
     assert_eq!(texts(&mut client, row), ["pending two t 9"]);
     let error = client.batch_execute("UPDATE landing.raw_blobs_5m SET status = 'done'").unwrap_err();
     assert_eq!(error.code().unwrap().code(), "23514");
-}
-
-#[test]
-fn an_embedding_of_the_documented_columns_can_be_inserted() {
-    let db = ServerFixture::shared().db();
-    let mut client = db.client();
-    client
-        .batch_execute(
-            "INSERT INTO signals.btc_embeddings (bucket, exchange, feature_vector, label_snapshot)
-             VALUES (now(), 'binance', array_fill(0.5::real, ARRAY[256])::vector, '{}')",
-        )
-        .unwrap();
-    assert_eq!(texts(&mut client, "SELECT asset FROM signals.btc_embeddings"), ["BTCUSDT"]);
 }
