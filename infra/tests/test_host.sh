@@ -24,6 +24,12 @@ unshare --net --mount --pid --fork --ipc --uts --kill-child bash -euc '
     touch root/file' bash "$out" >/dev/null 2>&1 || skip 'this machine allows no namespaces, or no mounts in them'
 rm -rf "$out"/probe*
 
+install_debootstrap() {
+    apt-get install -y -q --no-install-recommends debootstrap && return
+    # The lists of packages may be missing or old.
+    apt-get update -q && apt-get install -y -q --no-install-recommends debootstrap
+}
+
 step 'What is to be installed'
 bundle=${BTC_INGEST_HOST_BUNDLE:-}
 # With lists of its own, as the bundle is built.
@@ -49,8 +55,7 @@ cp target/debug/btc-ingest-s3 "$out/"
 
 step 'A bare Debian 12'
 if [ ! -e "$out/base/.complete" ]; then
-    command -v debootstrap >/dev/null || apt-get install -y -q --no-install-recommends debootstrap >/dev/null ||
-        lacks 'there is no debootstrap'
+    command -v debootstrap >/dev/null || install_debootstrap >/dev/null 2>&1 || lacks 'there is no debootstrap'
     rm -rf "$out/base"
     # The mirror that this machine itself uses, in either form of apt's sources.
     mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null |

@@ -264,7 +264,6 @@ must_be 'doctor() names the broken object and nothing else' \
     "$(sql 'SELECT name FROM btc_ingest.doctor() WHERE NOT ok')" quarantined
 
 back_up_and_recover
-monitor
 all=$(sums)
 if [ -n "$disk" ]; then
     printf '\n== A new host with the old disk\n'
@@ -275,5 +274,6 @@ if [ -n "$disk" ]; then
     must_be 'it is archived as before, as the passphrase is on the disk' "$(findings)" ''
 fi
 lose_the_host
+follow_the_page
 from_nothing
 printf '\n%s passed, 0 failed\n' "$passed"

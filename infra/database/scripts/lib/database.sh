@@ -71,6 +71,20 @@ install_client() {
     echo 'PATH=/opt/btc_ingest/client/bin:$PATH' >/etc/profile.d/btc_ingest.sh
 }
 
+# The scripts stay on the host when the bundle goes. The link changes at once, as this very script may run behind it.
+install_scripts() {
+    [ -n "$BUNDLE_DIR" ] || return 0
+    local copy
+    copy=/opt/btc_ingest/repo-$(sha256sum "$BUNDLE_DIR/SHA256SUMS" | cut -c -12)
+    if [ ! -e "$copy" ]; then
+        rm -rf "$copy.new"
+        cp -r "$BUNDLE_DIR/repo" "$copy.new"
+        mv "$copy.new" "$copy"
+    fi
+    ln -sfnT "$copy" /opt/btc_ingest/repo
+    say "the scripts are in /opt/btc_ingest/repo/infra/database/scripts"
+}
+
 show_doctor() { psql_as_postgres -d "$DATABASE" -P pager=off -c 'SELECT * FROM btc_ingest.doctor()'; }
 
 show_remaining() {
