@@ -40,6 +40,9 @@ update_extension() {
     fail "the extension $1 cannot be updated"
 }
 
+# A session that does not load TimescaleDB: the library of the version that the database has may be gone with its package.
+without_timescaledb() { PGOPTIONS="$PGOPTIONS -c timescaledb.disable_load=on" sql "$DATABASE" "$1"; }
+
 make_extensions() {
     local name
     # TimescaleDB must be updated by the first command of a session.
@@ -49,11 +52,12 @@ make_extensions() {
             say 'timescaledb_toolkit: not available here, and not needed'
             continue
         fi
-        sql "$DATABASE" "CREATE EXTENSION IF NOT EXISTS $name"
-        if [ "$(sql "$DATABASE" "SELECT count(*) FROM pg_available_extensions
-                 WHERE name = '$name' AND installed_version IS DISTINCT FROM default_version")" -gt 0 ]; then
-            update_extension "$name"
-        fi
+        case $(without_timescaledb "SELECT CASE WHEN installed_version IS NULL THEN 'missing'
+                   WHEN installed_version <> default_version THEN 'old' END
+                   FROM pg_available_extensions WHERE name = '$name'") in
+            missing) sql "$DATABASE" "CREATE EXTENSION $name" ;;
+            old) update_extension "$name" ;;
+        esac
         say "$name $(sql "$DATABASE" "SELECT extversion FROM pg_extension WHERE extname = '$name'")"
     done
     # The role owns nothing here: functions and workers write with the privileges of the table owner.
