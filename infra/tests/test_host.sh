@@ -64,7 +64,8 @@ if [ ! -e "$out/base/.complete" ]; then
     # The mirror that this machine itself uses, in either form of apt's sources.
     mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null |
         sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+) bookworm main.*/\2/p' | head -n 1 || true)
-    timeout 600 debootstrap --variant=minbase --include=python3,ca-certificates,sudo,procps,iproute2 \
+    # It mounts /proc below its target; with mounts of its own nothing stays mounted there.
+    timeout 1200 unshare --mount debootstrap --variant=minbase --include=python3,ca-certificates,sudo,procps,iproute2 \
         bookworm "$out/base" "$mirror" >"$out/debootstrap.log" 2>&1 ||
         { tail -n 20 "$out/debootstrap.log" >&2; lacks 'debootstrap does not make a Debian 12 here'; }
     rm -rf "$out"/base/var/cache/apt/archives/*.deb "$out"/base/etc/apt/sources.list*

@@ -78,7 +78,7 @@ rm -f "$out/disk" && truncate -s 6G "$out/disk"
 if [ -z "$only" ] && device=$(losetup --find --show "$out/disk" 2>/dev/null); then
     disk=DATA_DISK=$device
     trap 'losetup -d "$device"' EXIT
-else
+elif [ -z "$only" ]; then
     printf '   skipped: no loop device, so there is no data disk\n'
 fi
 

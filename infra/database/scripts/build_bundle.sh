@@ -57,7 +57,7 @@ prepare_apt() {
     : >"$apt_state/status"
     APT_OPTIONS=(-o "Dir::Etc::sourceparts=$apt_state/parts" -o "Dir::State::lists=$apt_state/lists"
                  -o "Dir::State::status=$apt_state/status" -o "Dir::Cache::archives=$bundle/debs"
-                 -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
+                 -o Debug::NoLocking=1 -o APT::Sandbox::User=root -o Acquire::Retries=3)
     quietly apt update
 }
 
