@@ -19,7 +19,7 @@ RUNAS = --runas postgres --pgdata $(PGDATA_TEST)
 .NOTPARALLEL:
 
 .PHONY: help demo demo-down test lint test-core test-pg test-blackbox test-infra test-host test-host-quick test-memory
-.PHONY: test-fanout test-fanout-quick deb bootstrap install bench soak crowd fuzz clean
+.PHONY: test-fanout test-fanout-quick time-host deb bootstrap install bench soak crowd fuzz clean
 
 help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -69,6 +69,9 @@ test-host: bootstrap ## sets up a Debian 12 from nothing and from a bundle, with
 
 test-host-quick: bootstrap ## the first part of it: a damaged bundle, the setup, clients, one slice
 	@infra/tests/test_host.sh --quick
+
+time-host: bootstrap ## measures a host from nothing and from its backup; TICKS=6000000
+	@infra/tests/test_host.sh --times
 
 test-memory: bootstrap install ## loads with the memory of a t3.medium; MEMORY_MB and TICKS change it
 	@infra/tests/test_memory.sh

@@ -18,5 +18,5 @@ trap '(cd /tmp && "${as[@]}" "$bin/pg_ctl" -D "$scratch/data" -m immediate stop 
 )
 psql=("$bin/psql" -XqAt -v ON_ERROR_STOP=1 -h "$scratch" -U postgres -d postgres)
 PGOPTIONS='--client-min-messages=error' "${psql[@]}" -c 'CREATE EXTENSION timescaledb' -c 'CREATE EXTENSION vector'
-"${psql[@]}" -f "$migrations/print_init.sql" >"$scratch/printed"
+"${psql[@]}" -f scripts/lib/print_init.sql >"$scratch/printed"
 cp "$scratch/printed" "$migrations/001_init.sql"

@@ -110,17 +110,20 @@ PYTHON
     must_be 'doctor() is content again' "$(findings)" ''
 }
 
-# postgres_exporter reads what the queries of infra/database/monitoring ask for, and each metric of an alert is there.
+# postgres_exporter, as the page on operations has it, reads what the queries of infra/database/monitoring ask for, and
+# each metric of an alert is there.
 monitor() {
     local metric missing='' exporter
     printf '\n== Monitoring\n'
-    sql 'CREATE ROLE prometheus LOGIN; GRANT btc_ingest_monitor, pg_monitor TO prometheus;
-        GRANT CONNECT ON DATABASE market TO prometheus'
-    in_host id prometheus >/dev/null 2>&1 || useradd --root "$root" --system prometheus
-    dpkg-deb -x "$root"/next/debs/prometheus-postgres-exporter_*.deb "$root/opt/exporter"
-    in_host DATA_SOURCE_NAME='host=/var/run/postgresql user=prometheus dbname=market' runuser -u prometheus -- \
-        /opt/exporter/usr/bin/prometheus-postgres-exporter --web.listen-address=127.0.0.1:9187 \
-        --extend.query-path=/next/repo/infra/database/monitoring/queries.yaml >"$out/exporter.log" 2>&1 &
+    by_the_page Monitoring sql monitoring.log
+    blocks Monitoring conf >"$root/etc/default/prometheus-postgres-exporter"
+    cp "$root/next/repo/infra/database/monitoring/queries.yaml" "$root/etc/btc_ingest/"
+    # Debian's package may have started it without these settings.
+    in_host start-stop-daemon --stop --oknodo --exec /usr/bin/prometheus-postgres-exporter >/dev/null
+    # As its unit does: EnvironmentFile, User, ExecStart.
+    # shellcheck disable=SC2016
+    in_host runuser -u prometheus -- bash -c 'set -a; . /etc/default/prometheus-postgres-exporter
+        exec prometheus-postgres-exporter $ARGS' >"$out/exporter.log" 2>&1 &
     exporter=$!
     for _ in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/9187) 2>/dev/null && break; sleep 0.1; done
     python3 -c 'import urllib.request

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE NEXT_BUNDLE [quick]
+# The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE NEXT_BUNDLE [--quick | --times]
 set -euo pipefail
-out=$1 bundle=$2 next=$3 quick=${4-}
+out=$1 bundle=$2 next=$3 only=${4-}
 tests=$(cd "$(dirname "$0")" && pwd)
 password='s3cret-Passw0rd'
 access=HOSTTESTKEY secret=only-for-the-test-on-loopback
@@ -30,6 +30,8 @@ as_mlops() { in_host PGPASSWORD="$password" psql -XAtq -v ON_ERROR_STOP=1 "$1" -
 . "$tests/test_host_backup.sh"
 # shellcheck source=test_host_rebuild.sh
 . "$tests/test_host_rebuild.sh"
+# shellcheck source=time_host.sh
+. "$tests/time_host.sh"
 
 # This machine may have no ip of its own.
 ip() { chroot "$out/base" ip "$@"; }
@@ -37,8 +39,10 @@ ip() { chroot "$out/base" ip "$@"; }
 ip link set lo up
 for address in 169.254.169.254/32 10.20.0.5/32 10.99.0.5/32; do ip address add "$address" dev lo; done
 must_be 'the host has loopback and no other network' "$(ip -br link | wc -l)" 1
-mkdir -p "$out/buckets/landing-zone/Binance/BROKEN"
-echo 'no Parquet' >"$out/buckets/landing-zone/Binance/BROKEN/a.parquet"
+if [ "$only" != --times ]; then
+    mkdir -p "$out/buckets/landing-zone/Binance/BROKEN"
+    echo 'no Parquet' >"$out/buckets/landing-zone/Binance/BROKEN/a.parquet"
+fi
 "$out/btc-ingest-s3" --root "$out/buckets" --access-key "$access" --secret-key "$secret" --port 9000 \
     >"$out/s3.log" 2>&1 &
 python3 "$tests/metadata_server.py" "$access" "$secret" &
@@ -67,12 +71,14 @@ boot() {
 }
 stop() { in_host pg_ctlcluster 15 main stop -m fast || true; umount -l "$root"; }
 
+if [ "$only" = --times ]; then time_host; exit; fi
+
 disk='' device=''
 rm -f "$out/disk" && truncate -s 6G "$out/disk"
-if [ -z "$quick" ] && device=$(losetup --find --show "$out/disk" 2>/dev/null); then
+if [ -z "$only" ] && device=$(losetup --find --show "$out/disk" 2>/dev/null); then
     disk=DATA_DISK=$device
     trap 'losetup -d "$device"' EXIT
-else
+elif [ -z "$only" ]; then
     printf '   skipped: no loop device, so there is no data disk\n'
 fi
 
@@ -146,7 +152,7 @@ slice=s3://landing-zone/Binance/BTCUSDT/2024/08/08/BTCUSDT_20240808T1200Z.parque
 must_be 'the application loads a slice' "$(as_mlops "$inside" \
     "SELECT outcome, rows_inserted FROM btc_ingest.load_s3_slice('$slice')")" 'loaded|500'
 
-if [ -n "$quick" ]; then
+if [ "$only" = --quick ]; then
     stop
     printf '\n%s passed, 0 failed\n' "$passed"
     exit
@@ -264,7 +270,6 @@ must_be 'doctor() names the broken object and nothing else' \
     "$(sql 'SELECT name FROM btc_ingest.doctor() WHERE NOT ok')" quarantined
 
 back_up_and_recover
-monitor
 all=$(sums)
 if [ -n "$disk" ]; then
     printf '\n== A new host with the old disk\n'
@@ -275,5 +280,6 @@ if [ -n "$disk" ]; then
     must_be 'it is archived as before, as the passphrase is on the disk' "$(findings)" ''
 fi
 lose_the_host
+follow_the_page
 from_nothing
 printf '\n%s passed, 0 failed\n' "$passed"

@@ -85,6 +85,32 @@ def test_several_prefixes_are_one_list():
     assert "allow=s3://a/b,s3://c" in setup("--allow", "s3://a/b", "--allow", "s3://c", "market", "mlops", "x").stdout
 
 
+def run_twice(tmp_path, first, second):
+    """Reads options and keeps them, twice; returns what the second run knows, and the file."""
+    file = tmp_path / "setup.env"
+    script = ("set -euo pipefail; usage() { :; }; . lib/say.sh; . lib/options.sh; chown() { :; }; BUNDLE_DIR=; "
+              f"SETUP_ENV={file}; read_settings; read_options \"$@\"; keep_settings >/dev/null; "
+              "echo \"$BACKUP|$CLIENT_NETWORK|$ALLOW|$LOGICAL_REPLICATION|$CORES\"")
+    results = [bash(script, *arguments, "market", "mlops", "do-not-keep-me") for arguments in (first, second)]
+    assert [result.returncode for result in results] == [0, 0], [result.stderr for result in results]
+    return results[1].stdout.splitlines()[-1], file.read_text()
+
+
+def test_what_a_run_was_told_is_kept_for_the_next_one_but_the_password(tmp_path):
+    (tmp_path / "setup.env").write_text("# of the administrator\nEXTRA_PACKAGES='a b'\nALLOW='s3://before'\n")
+    known, kept = run_twice(tmp_path, ["--backup", "s3://backups/x", "--client-network", "10.20.0.0/16",
+                                       "--logical-replication", "--allow", "s3://a/b", "--cores", "77"], [])
+    assert known == "s3://backups/x|10.20.0.0/16|s3://a/b|yes|77"
+    assert "# of the administrator" in kept and "EXTRA_PACKAGES='a b'" in kept and kept.count("ALLOW=") == 1
+    assert "do-not-keep-me" not in kept
+
+
+def test_the_size_of_the_host_is_not_kept_and_an_option_wins_over_what_was_kept(tmp_path):
+    known, kept = run_twice(tmp_path, ["--allow", "s3://a"], ["--allow", "s3://b"])
+    assert known.split("|")[2] == "s3://b" and known.split("|")[4] == str(len(os.sched_getaffinity(0)))
+    assert "MEMORY_MB" not in kept and "CORES" not in kept
+
+
 @pytest.mark.parametrize("arguments, reason", [
     (["market", "mlops"], "there is no password"),
     (["Market", "mlops", "x"], "no plain name"),

@@ -57,13 +57,13 @@ prepare_apt() {
     : >"$apt_state/status"
     APT_OPTIONS=(-o "Dir::Etc::sourceparts=$apt_state/parts" -o "Dir::State::lists=$apt_state/lists"
                  -o "Dir::State::status=$apt_state/status" -o "Dir::Cache::archives=$bundle/debs"
-                 -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
+                 -o Debug::NoLocking=1 -o APT::Sandbox::User=root -o Acquire::Retries=3)
     quietly apt update
 }
 
 # Makes a package of what `make install` writes below a directory.
 pack() {
-    local name=$1 version=$2 depends=$3 description=$4 tree=$out/tree arch
+    local name=$1 version=$2 depends=$3 description=$4 conflicts=${5-} tree=$out/tree arch
     arch=$(dpkg --print-architecture)
     find "$tree" -name '*.so' -exec strip --strip-unneeded {} +
     # The files for the planner of LLVM name the compiler's version, and nothing here uses them.
@@ -74,7 +74,8 @@ Package: $name
 Version: $version
 Architecture: $arch
 Maintainer: btc_ingest developers <btc_ingest@localhost>
-Depends: $depends
+Depends: $depends${conflicts:+
+Conflicts: $conflicts}
 Section: database
 Priority: optional
 Description: $description
@@ -103,7 +104,8 @@ add_timescaledb() {
     edition=Apache
     stage timescaledb
     pack postgresql-15-timescaledb "$(staged_version timescaledb)-1" \
-        'postgresql-15, libc6, libssl3, libgssapi-krb5-2, libpq5' 'TimescaleDB, Apache edition, for PostgreSQL 15'
+        'postgresql-15, libc6, libssl3, libgssapi-krb5-2, libpq5' 'TimescaleDB, Apache edition, for PostgreSQL 15' \
+        'timescaledb-2-postgresql-15, timescaledb-2-loader-postgresql-15'
 }
 
 add_pgvector() {

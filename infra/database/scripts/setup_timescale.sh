@@ -43,8 +43,9 @@ An argument shows in ps while this runs. Rather use --password-file, or BTC_INGE
   --backup-endpoint HOST:PORT, --backup-ca-file FILE
                            an S3 server of your own for backups, by TLS; and the authority of its certificate
 
-/etc/btc_ingest/setup.env may set the same: BUNDLE, ALLOW, S3_REGION, S3_ENDPOINT, CLIENT_NETWORK, DATA_DISK, BACKUP,
-BACKUP_ENDPOINT, BACKUP_CA_FILE, LOGICAL_REPLICATION=yes, EXTRA_PACKAGES. Options win.
+/etc/btc_ingest/setup.env sets the same: BUNDLE, ALLOW, S3_REGION, S3_ENDPOINT, CLIENT_NETWORK, DATA_DISK, BACKUP,
+BACKUP_ENDPOINT, BACKUP_CA_FILE, LOGICAL_REPLICATION=yes, EXTRA_PACKAGES, MEMORY_MB, CORES. Options win, and are kept
+there for the next run. To take one back, delete its line and run this again.
 TEXT
 }
 
@@ -70,8 +71,10 @@ make_database
 make_user
 make_extensions
 install_client
+install_scripts
 step 'Backup'
 start_backup
+keep_settings
 step 'doctor()'
 show_doctor
 show_remaining

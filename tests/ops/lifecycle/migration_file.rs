@@ -27,7 +27,7 @@ fn without_the_extension(shape: Vec<String>) -> Vec<String> {
 fn the_migration_file_is_what_its_script_prints() {
     let db = TestDb::new(&ServerFixture::shared().cluster);
     db.psql("CREATE EXTENSION timescaledb; CREATE EXTENSION vector;").unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/database/migrations/print_init.sql");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lib/print_init.sql");
     let mut psql = client_program("psql");
     let printed = run(psql.args(["-XqAt", "-d", &db.connection_string(), "-f"]).arg(script)).unwrap();
     assert!(

@@ -40,6 +40,9 @@ update_extension() {
     fail "the extension $1 cannot be updated"
 }
 
+# A session that does not load TimescaleDB: the library of the version that the database has may be gone with its package.
+without_timescaledb() { PGOPTIONS="$PGOPTIONS -c timescaledb.disable_load=on" sql "$DATABASE" "$1"; }
+
 make_extensions() {
     local name
     # TimescaleDB must be updated by the first command of a session.
@@ -49,11 +52,12 @@ make_extensions() {
             say 'timescaledb_toolkit: not available here, and not needed'
             continue
         fi
-        sql "$DATABASE" "CREATE EXTENSION IF NOT EXISTS $name"
-        if [ "$(sql "$DATABASE" "SELECT count(*) FROM pg_available_extensions
-                 WHERE name = '$name' AND installed_version IS DISTINCT FROM default_version")" -gt 0 ]; then
-            update_extension "$name"
-        fi
+        case $(without_timescaledb "SELECT CASE WHEN installed_version IS NULL THEN 'missing'
+                   WHEN installed_version <> default_version THEN 'old' END
+                   FROM pg_available_extensions WHERE name = '$name'") in
+            missing) sql "$DATABASE" "CREATE EXTENSION $name" ;;
+            old) update_extension "$name" ;;
+        esac
         say "$name $(sql "$DATABASE" "SELECT extversion FROM pg_extension WHERE extname = '$name'")"
     done
     # The role owns nothing here: functions and workers write with the privileges of the table owner.
@@ -69,6 +73,20 @@ install_client() {
     mkdir -p /etc/profile.d
     # shellcheck disable=SC2016
     echo 'PATH=/opt/btc_ingest/client/bin:$PATH' >/etc/profile.d/btc_ingest.sh
+}
+
+# The scripts stay on the host when the bundle goes. The link changes at once, as this very script may run behind it.
+install_scripts() {
+    [ -n "$BUNDLE_DIR" ] || return 0
+    local copy
+    copy=/opt/btc_ingest/repo-$(sha256sum "$BUNDLE_DIR/SHA256SUMS" | cut -c -12)
+    if [ ! -e "$copy" ]; then
+        rm -rf "$copy.new"
+        cp -r "$BUNDLE_DIR/repo" "$copy.new"
+        mv "$copy.new" "$copy"
+    fi
+    ln -sfnT "$copy" /opt/btc_ingest/repo
+    say "the scripts are in /opt/btc_ingest/repo/infra/database/scripts"
 }
 
 show_doctor() { psql_as_postgres -d "$DATABASE" -P pager=off -c 'SELECT * FROM btc_ingest.doctor()'; }

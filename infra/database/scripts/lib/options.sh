@@ -1,15 +1,44 @@
 # shellcheck shell=bash
-# What the administrator has said: /etc/btc_ingest/setup.env, then the command line. The password is never printed and
-# never an argument of a program that this starts.
+# What the administrator has said: /etc/btc_ingest/setup.env, then the command line, which is kept in that file for the
+# next run. The password is never printed, never kept, and never an argument of a program that this starts.
+
+SETUP_ENV=/etc/btc_ingest/setup.env
+# What is kept. MEMORY_MB and CORES are kept only if they were given: a host may change its size.
+KEPT=(BUNDLE ALLOW S3_REGION S3_ENDPOINT CLIENT_NETWORK DATA_DISK LOGICAL_REPLICATION EXTRA_PACKAGES DATABASE
+      DATABASE_USER BACKUP BACKUP_ENDPOINT BACKUP_CA_FILE MEMORY_MB CORES)
 
 read_settings() {
-    BUNDLE='' ALLOW='' S3_REGION='' S3_ENDPOINT='' CLIENT_NETWORK='' DATA_DISK=''
-    LOGICAL_REPLICATION='' EXTRA_PACKAGES='' DATABASE='' DATABASE_USER=''
-    BACKUP='' BACKUP_ENDPOINT='' BACKUP_CA_FILE='' BACKUP_PASSPHRASE_FILE=''
+    local name
+    for name in "${KEPT[@]}" BACKUP_PASSPHRASE_FILE; do printf -v "$name" ''; done
     # shellcheck source=/dev/null
-    [ ! -e /etc/btc_ingest/setup.env ] || . /etc/btc_ingest/setup.env
-    MEMORY_MB=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
-    CORES=$(nproc)
+    [ ! -e "$SETUP_ENV" ] || . "$SETUP_ENV"
+}
+
+# Without it, the next run would take back what only the options of this one have said: an upgrade would end the archive.
+keep_settings() {
+    local name
+    mkdir -p "$(dirname "$SETUP_ENV")"
+    [ -z "$BUNDLE_DIR" ] || [[ $BUNDLE == s3://* ]] || BUNDLE=$BUNDLE_DIR
+    {
+        [ ! -e "$SETUP_ENV" ] || grep -vE "^($(IFS='|'; echo "${KEPT[*]}"))=" "$SETUP_ENV" || true
+        for name in "${KEPT[@]}"; do
+            case " $MEASURED " in *" $name "*) continue ;; esac
+            [ -z "${!name}" ] || echo "$name=${!name@Q}"
+        done
+    } | replace_file "$SETUP_ENV" 644 root:root
+}
+
+# What was not said is that of this host.
+measure_host() {
+    MEASURED=''
+    if [ -z "$MEMORY_MB" ]; then
+        MEASURED=MEMORY_MB
+        MEMORY_MB=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
+    fi
+    if [ -z "$CORES" ]; then
+        MEASURED="$MEASURED CORES"
+        CORES=$(nproc)
+    fi
 }
 
 read_options() {
@@ -53,6 +82,7 @@ read_options() {
         say 'The password was an argument, which ps shows: --password-file hides it.'
     fi
     [ -z "$file" ] || IFS= read -r PASSWORD <"$file" || [ -n "$PASSWORD" ] || fail "$file is empty"
+    measure_host
     check_options
 }
 

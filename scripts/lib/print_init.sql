@@ -5,8 +5,8 @@
 SET client_min_messages = warning;
 BEGIN;
 CREATE SCHEMA btc_ingest_internal;
-\ir ../../../sql/tables.sql
-\ir ../../../sql/indexes.sql
+\ir ../../sql/tables.sql
+\ir ../../sql/indexes.sql
 
 CREATE TEMPORARY TABLE printed (place integer GENERATED ALWAYS AS IDENTITY, line text);
 
