@@ -100,6 +100,35 @@ fn a_row_group_of_a_million_rows_loads_within_the_default_limit() {
 }
 
 #[test]
+fn a_slice_of_a_million_ticks_gets_its_vector_within_the_default_limit() {
+    let _alone = alone();
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    client.batch_execute("SET btc_ingest.embed_on_load = on").unwrap();
+    let ticks: Vec<Tick> = generator(5000.0).take(1_000_000).collect();
+    assert!(ticks.iter().all(|tick| tick.bucket_us() == ticks[0].bucket_us()), "one slice");
+    let file = ParquetFile::new().bytes(&ticks);
+    drop(ticks);
+    let (_, growth) = measured(&mut client, "a slice of a million ticks", &file, "");
+    assert!(growth < MEMORY_LIMIT + ALLOWANCE, "{growth} bytes more");
+    let vectors = "SELECT count(*) FILTER (WHERE ticks = 1000000) FROM signals.btc_embeddings";
+    assert_eq!(client.query_one(vectors, &[]).unwrap().get::<_, i64>(0), 1);
+
+    // From the table, by a session that has done nothing else.
+    client.batch_execute("DELETE FROM signals.btc_embeddings").unwrap();
+    let mut client = db.client();
+    client.batch_execute("SELECT btc_ingest.embed('2024-08-07', '2024-08-08')").unwrap();
+    let pid = backend_pid(&mut client);
+    let before = memory(pid).unwrap();
+    let watch = MemoryWatch::start(pid);
+    client.batch_execute("SELECT btc_ingest.embed('2024-08-08', '2024-08-09')").unwrap();
+    let growth = watch.peak().total() - before.total();
+    println!("its vector from the table: {:.1} MB more", growth as f64 / MB as f64);
+    assert!(growth < MEMORY_LIMIT, "{growth} bytes more");
+    assert_eq!(client.query_one(vectors, &[]).unwrap().get::<_, i64>(0), 1);
+}
+
+#[test]
 fn an_object_of_two_hundred_megabytes_loads_within_its_limit() {
     let _alone = alone();
     let db = ServerFixture::shared().db();

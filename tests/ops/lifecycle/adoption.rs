@@ -261,7 +261,7 @@ fn tables_of_another_shape_are_refused_naming_every_column() {
     let db = documented(&["ALTER TABLE market_data.btc_ticks ALTER price TYPE double precision;
          ALTER TABLE market_data.btc_ticks DROP COLUMN quantity;
          ALTER TABLE landing.raw_blobs_5m ALTER metadata TYPE text;
-         ALTER TABLE signals.btc_embeddings ALTER feature_vector TYPE vector(3000)"]);
+         ALTER TABLE signals.btc_embeddings DROP COLUMN feature_vector, ADD COLUMN feature_vector real[]"]);
     let mut client = db.client();
     let before = texts(&mut client, "SELECT count(*)::text FROM pg_class");
     let refused = refusal(&mut client, INSTALL, "42804");
@@ -269,7 +269,7 @@ fn tables_of_another_shape_are_refused_naming_every_column() {
         "market_data.btc_ticks.price is double precision, expected numeric(18,8)",
         "market_data.btc_ticks has no column quantity numeric(24,12)",
         "landing.raw_blobs_5m.metadata is text, expected jsonb",
-        "signals.btc_embeddings.feature_vector is public.vector(3000), expected public.vector(256)",
+        "signals.btc_embeddings.feature_vector is real[], expected public.vector(256)",
     ] {
         assert!(refused.message.contains(problem), "{problem}: {refused:?}");
     }
