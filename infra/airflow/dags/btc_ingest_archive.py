@@ -1,4 +1,4 @@
-"""register → wait → verify → features, over the registry of btc_ingest: per data interval, or for new slices only.
+"""register → wait → verify → features over the registry of btc_ingest: per data interval, or for new slices.
 
 btc_ingest_archive works on the slices of its data interval. Every step may be repeated: registering finds objects
 known, units that are finished are not handed out again, and vectors are the same. So a run may be cleared, and

@@ -498,7 +498,7 @@ CREATE INDEX raw_blobs_5m_unqueued_idx ON landing.raw_blobs_5m (bucket_5m, asset
 CREATE INDEX raw_blobs_5m_empty_idx ON landing.raw_blobs_5m (bucket_5m, asset) WHERE status = 'empty';
 CREATE INDEX objects_waiting_idx ON ingestion.objects (asset, span_from, queued_at, backfill)
     WHERE status IN ('pending', 'failed');
-CREATE UNIQUE INDEX work_units_kind_asset_from_time_to_time_idx ON ingestion.work_units (kind, asset, from_time, to_time);
+CREATE UNIQUE INDEX work_units_range_idx ON ingestion.work_units (kind, asset, from_time, to_time);
 CREATE INDEX work_units_token_idx ON ingestion.work_units (token);
 CREATE INDEX id_sets_not_held_idx ON ingestion.id_sets (asset) WHERE kind <> 'held';
 CREATE INDEX dropped_ranges_open_idx ON ops.dropped_ranges (from_time, to_time) WHERE restored_at IS NULL;
