@@ -136,7 +136,8 @@ def main():
 
     step("The same day again")
     tasks = run("2024-10-01")
-    must_be("the mapped task", states(tasks)["read"], "skipped")
+    must_be("states", {name: states(tasks)[name] for name in ("read", "verify", "features")},
+            {"read": "skipped", "verify": "success", "features": "success"})
     must_be("what was published is untouched", value(
         "SELECT array_agg(published_at ORDER BY bucket_5m, asset)::text FROM ops.slice_digests"
         " WHERE kind = 'airflow'") == published, True)
@@ -161,6 +162,27 @@ def main():
         "SELECT asset, bucket_5m, outcome FROM btc_ingest.verify_archive('2024-09-20', '2024-09-21',"
         " kind => 'airflow') WHERE outcome <> 'equal'").fetchall(),
         [("AAA", datetime(2024, 9, 20, 12, 5, tzinfo=timezone.utc), "different")])
+
+    step("A store that fails, and comes back")
+    put("2024-12-01")
+    import archive_job
+    import btc_ingest_archive
+
+    good = archive_job.run_task
+
+    def bad(*_):
+        raise OSError("the store is down")
+
+    archive_job.run_task = bad
+    btc_ingest_archive.archive.task_dict["read"].partial_kwargs["retries"] = 0
+    must_be("states", {name: state for name, state in states(run("2024-12-01", "failed")).items()
+                       if name in ("read", "verify")}, {"read": "failed", "verify": "upstream_failed"})
+    must_be("units that were given back", database.execute(
+        "SELECT state, last_error, count(*) FROM btc_ingest.units WHERE kind = 'airflow' AND from_time = '2024-12-01Z'"
+        " GROUP BY 1, 2").fetchall(), [("failed", "OSError: the store is down", 2)])
+    archive_job.run_task = good
+    run("2024-12-01")
+    check("2024-12-01", 2 * SLICES)
 
     step("Only new slices")
     must_be("slices of the event", asyncio.run(new_slices()), 2 * SLICES)
