@@ -379,7 +379,8 @@ def summarise(task, settings, files):
         if item.get("replaces"):
             ticks = ticks.take(np.arange(len(ticks))[::-1])
         buckets = ticks.event_time // BUCKET_US * BUCKET_US
-        for bucket in set(buckets.tolist()) & set(wanted):
+        # Only slices that it is registered or loaded for: the result must not depend on what else is in the task.
+        for bucket in set(buckets.tolist()) & set(wanted) & set(item["buckets"]):
             part = ticks.take(np.flatnonzero(buckets == bucket))
             slices[bucket][place] = (part, digests(part, asset))
     # Ticks of objects that replace win, the last first; then those of the others, the first first.

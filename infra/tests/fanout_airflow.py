@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 INFRA = HERE.parent
-WORK, FOLDER = Path(os.environ["FANOUT_WORK"]), Path(os.environ["FANOUT_S3"])
+WORK = Path(os.environ["FANOUT_WORK"])
 DSN = os.environ["FANOUT_DSN"]
 PORT = dict(part.split("=") for part in DSN.split())["port"]
 PATHS = [INFRA / part for part in ("spark", "airflow/plugins", "airflow/dags", "database/scripts")] + [HERE]
@@ -32,11 +32,14 @@ sys.path[:0] = map(str, PATHS)
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 import make_ticks
 
 QUICK = "--quick" in sys.argv
 SLICES = 6 if QUICK else 48
+scheme, _, address = os.environ["FANOUT_ENDPOINT"].partition("://")
+s3 = fs.S3FileSystem(endpoint_override=address, scheme=scheme, region="us-east-1")
 database = psycopg.connect(DSN + " user=postgres", autocommit=True)
 
 
@@ -55,8 +58,10 @@ def must_be(what, found, wanted):
 
 
 def put(day):
+    """Uploads the slices of a day. The S3 server lists what came over its protocol."""
     for symbol in ("AAA", "BBB"):
-        make_ticks.main(FOLDER / "Airflow", symbol, f"{day}T12:00", SLICES, 40)
+        make_ticks.main(WORK / "made" / day, symbol, f"{day}T12:00", SLICES, 40)
+    fs.copy_files(str(WORK / "made" / day), "landing/Airflow", fs.LocalFileSystem(), s3)
 
 
 class Loading:
@@ -131,7 +136,8 @@ def main():
 
     step("The same day again")
     tasks = run("2024-10-01")
-    must_be("the mapped task", states(tasks)["read"], "skipped")
+    must_be("states", {name: states(tasks)[name] for name in ("read", "verify", "features")},
+            {"read": "skipped", "verify": "success", "features": "success"})
     must_be("what was published is untouched", value(
         "SELECT array_agg(published_at ORDER BY bucket_5m, asset)::text FROM ops.slice_digests"
         " WHERE kind = 'airflow'") == published, True)
@@ -142,13 +148,13 @@ def main():
     check("2024-09-20", 2 * SLICES)
 
     step("An object with another tick under a known id")
-    file = FOLDER / "Airflow/AAA/2024/09/20/AAA_20240920T1205Z.parquet"
-    table = pq.read_table(file)
+    file = "landing/Airflow/AAA/2024/09/20/AAA_20240920T1205Z.parquet"
+    table = pq.read_table(file, filesystem=s3)
     prices = table.column("price").to_pylist()
     prices[5] += Decimal("0.01")
     kind = table.schema.field("price").type
     pq.write_table(table.set_column(table.schema.get_field_index("price"), table.schema.field("price"),
-                                    pa.array(prices, kind)), file)
+                                    pa.array(prices, kind)), file, filesystem=s3)
     must_be("states", {name: state for name, state in states(run("2024-09-20", "failed")).items()
                        if name in ("read", "verify", "features")},
             {"read": "success", "verify": "failed", "features": "upstream_failed"})
@@ -156,6 +162,27 @@ def main():
         "SELECT asset, bucket_5m, outcome FROM btc_ingest.verify_archive('2024-09-20', '2024-09-21',"
         " kind => 'airflow') WHERE outcome <> 'equal'").fetchall(),
         [("AAA", datetime(2024, 9, 20, 12, 5, tzinfo=timezone.utc), "different")])
+
+    step("A store that fails, and comes back")
+    put("2024-12-01")
+    import archive_job
+    import btc_ingest_archive
+
+    good = archive_job.run_task
+
+    def bad(*_):
+        raise OSError("the store is down")
+
+    archive_job.run_task = bad
+    btc_ingest_archive.archive.task_dict["read"].partial_kwargs["retries"] = 0
+    must_be("states", {name: state for name, state in states(run("2024-12-01", "failed")).items()
+                       if name in ("read", "verify")}, {"read": "failed", "verify": "upstream_failed"})
+    must_be("units that were given back", database.execute(
+        "SELECT state, last_error, count(*) FROM btc_ingest.units WHERE kind = 'airflow' AND from_time = '2024-12-01Z'"
+        " GROUP BY 1, 2").fetchall(), [("failed", "OSError: the store is down", 2)])
+    archive_job.run_task = good
+    run("2024-12-01")
+    check("2024-12-01", 2 * SLICES)
 
     step("Only new slices")
     must_be("slices of the event", asyncio.run(new_slices()), 2 * SLICES)

@@ -1,4 +1,4 @@
-"""register → wait → verify → features, over the registry of btc_ingest: per data interval, or for new slices only.
+"""register → wait → verify → features over the registry of btc_ingest: per data interval, or for new slices.
 
 btc_ingest_archive works on the slices of its data interval. Every step may be repeated: registering finds objects
 known, units that are finished are not handed out again, and vectors are the same. So a run may be cleared, and
@@ -106,26 +106,26 @@ def lease(**context):
             for unit, token, asset, work in rows]
 
 
-def give_back(context):
-    """Gives the unit of a task back that has failed for good, so that the next run need not wait for its lease."""
-    unit = context["ti"].task.op_kwargs["unit"] if "unit" in context["ti"].task.op_kwargs else None
-    if unit:
-        query("SELECT btc_ingest.fail_unit(%s::uuid, %s)", unit["token"], str(context.get("exception"))[:2000])
-
-
-@task(max_active_tis_per_dagrun=4, retries=2, retry_delay=timedelta(seconds=30), on_failure_callback=give_back)
-def read(unit):
+@task(max_active_tis_per_dagrun=4, retries=2, retry_delay=timedelta(seconds=30))
+def read(unit, ti=None):
     """Reads the objects of a unit and publishes what they hold. A repetition stages a part of its own."""
     import archive_job
 
     whole = archive_job.Unit(unit["unit"], unit["token"], unit["asset"], None, 0, unit["work"])
-    parts = [archive_job.run_task(part, settings())[0] for part in archive_job.tasks_of(whole, 288)]
-    outcome, slices = query("SELECT outcome, slices FROM btc_ingest.finish_unit(%s::uuid, %s::uuid[])",
-                            unit["token"], parts)[0]
+    try:
+        parts = [archive_job.run_task(part, settings())[0] for part in archive_job.tasks_of(whole, 288)]
+        outcome, slices = query("SELECT outcome, slices FROM btc_ingest.finish_unit(%s::uuid, %s::uuid[])",
+                                unit["token"], parts)[0]
+    except Exception as error:
+        # After the last repetition the unit is given back, so that the next run need not wait for its lease to end.
+        if ti.try_number > ti.max_tries:
+            query("SELECT btc_ingest.fail_unit(%s::uuid, %s)", unit["token"], f"{type(error).__name__}: {error}"[:2000])
+        raise
     return f"{unit['asset']}: {outcome}, {slices} slices"
 
 
-@task(outlets=[published])
+# Also if no unit was left to be read: the table may have changed since.
+@task(outlets=[published], trigger_rule="none_failed")
 def verify(finished, **context):
     """Compares the digests of the objects with the table, for all slices of the interval."""
     since, until = bounds(context)

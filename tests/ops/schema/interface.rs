@@ -468,3 +468,16 @@ fn no_function_of_the_library_compiles_its_statements() {
     );
     assert_eq!(compiling, [""; 0]);
 }
+
+#[test]
+fn an_embedding_of_the_documented_columns_can_be_inserted() {
+    let db = ServerFixture::shared().db();
+    let mut client = db.client();
+    client
+        .batch_execute(
+            "INSERT INTO signals.btc_embeddings (bucket, exchange, feature_vector, label_snapshot)
+             VALUES (now(), 'binance', array_fill(0.5::real, ARRAY[256])::vector, '{}')",
+        )
+        .unwrap();
+    assert_eq!(texts(&mut client, "SELECT asset FROM signals.btc_embeddings"), ["BTCUSDT"]);
+}

@@ -18,16 +18,3 @@ fn the_limits_for_producers_are_the_same_wherever_they_are_checked() {
     assert_eq!(limits("queries/enqueue_find.sql", "p"), limits_of_a_call);
     assert_eq!(limits("migrate.sql", "NEW"), limits_of_a_call);
 }
-
-#[test]
-fn an_embedding_of_the_documented_columns_can_be_inserted() {
-    let db = ServerFixture::shared().db();
-    let mut client = db.client();
-    client
-        .batch_execute(
-            "INSERT INTO signals.btc_embeddings (bucket, exchange, feature_vector, label_snapshot)
-             VALUES (now(), 'binance', array_fill(0.5::real, ARRAY[256])::vector, '{}')",
-        )
-        .unwrap();
-    assert_eq!(texts(&mut client, "SELECT asset FROM signals.btc_embeddings"), ["BTCUSDT"]);
-}

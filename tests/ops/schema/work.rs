@@ -1,7 +1,6 @@
 //! The tables of work units.
 
 use super::tables::columns;
-use super::*;
 
 #[test]
 fn the_tables_of_work_units_have_these_columns() {
