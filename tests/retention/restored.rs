@@ -5,7 +5,8 @@ use btc_ingest_kit::fixture::chunks::{some_ticks, week};
 use btc_ingest_kit::fixture::{loaded, must_hold_sums, refused};
 use btc_ingest_kit::rows::but;
 use btc_ingest_kit::sql::Session;
-use btc_ingest_kit::ticks::PRICE_UNIT;
+use btc_ingest_kit::ticks::{BUCKET_US, PRICE_UNIT};
+use btc_ingest_kit::{Generator, Tick};
 
 use crate::retention_fixture::{DROPPED, RUN, RetentionFixture};
 
@@ -54,6 +55,30 @@ fn a_dropped_range_does_not_come_back_by_accident() {
     loaded(&mut fixture.client, &late, "force => true");
     assert_eq!(fixture.chunks(), ["2024-08-08", "2024-08-15"]);
     assert_eq!(fixture.lines(DROPPED).len(), 1, "the range is still recorded as dropped");
+}
+
+#[test]
+fn ticks_of_a_dropped_range_are_refused_in_whichever_batch_of_an_object_they_come() {
+    let mut fixture = RetentionFixture::new();
+    fixture.load_weeks(1..2);
+    fixture.drop_before(2);
+    fixture.run(RUN);
+    // More ticks than a batch holds before the dropped range, and a few in it.
+    let start = week(1) - 2 * BUCKET_US;
+    let first_id = fixture.number("SELECT max(last_trade_id) + 1 FROM ingestion.object_slices");
+    let ticks = Generator::new(7, "BTCUSDT", start, first_id).per_second(150.0).next_slices(3);
+    assert!(ticks.len() > 100_000, "{}", ticks.len());
+    let uri = fixture.put("across", &ticks);
+    refused(&mut fixture.client, &uri, "", "TK042");
+    assert_eq!(fixture.chunks(), [""; 0], "nothing of it is kept");
+    // What ends before the range, and what begins behind it.
+    let before: Vec<Tick> = ticks.iter().filter(|tick| tick.bucket_us() < week(1)).cloned().collect();
+    let uri = fixture.put("before", &before);
+    loaded(&mut fixture.client, &uri, "");
+    let behind = some_ticks("BTCUSDT", week(2), 1);
+    let uri = fixture.put("behind", &behind);
+    loaded(&mut fixture.client, &uri, "");
+    must_hold_sums(&mut fixture.client, &[before, behind].concat());
 }
 
 #[test]
