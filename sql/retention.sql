@@ -154,14 +154,12 @@ Returns one row per change, or per row that cannot be applied with TimescaleDB''
 job_name: the row.
 done: what was wrong and has been mended; or "nothing: " and the reason.';
 
-CREATE FUNCTION btc_ingest_internal.retention_step(after timestamptz, began timestamptz)
-RETURNS TABLE (outcome text, next timestamptz)
+CREATE FUNCTION btc_ingest_internal.retention_step(began timestamptz) RETURNS text
 LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
 AS 'MODULE_PATHNAME', 'retention_step_wrapper';
-COMMENT ON FUNCTION btc_ingest_internal.retention_step(timestamptz, timestamptz) IS
-    'Part of run_retention(): one step at the oldest chunk of ticks that is due behind a time, else at a chunk of '
-    'another hypertable that was not looked at since the run began: held, proving, dropped, busy or done; and the time '
-    'for the next step';
+COMMENT ON FUNCTION btc_ingest_internal.retention_step(timestamptz) IS
+    'Part of run_retention(): one step at a chunk of ticks that is due, else at a chunk of another hypertable, without '
+    'those that were held back since the run began: held, proving, dropped, busy or done';
 
 -- COMMIT is forbidden in a procedure that is SECURITY DEFINER or has SET. This one is neither, and qualifies all names.
 CREATE PROCEDURE btc_ingest.run_retention(job_id integer DEFAULT NULL, config jsonb DEFAULT '{}')
@@ -170,17 +168,15 @@ AS $$
 DECLARE
     began pg_catalog.timestamptz := pg_catalog.clock_timestamp();
     most pg_catalog.interval;
-    step record;
-    place pg_catalog.timestamptz := '-infinity';
+    outcome pg_catalog.text;
 BEGIN
     SELECT pg_catalog.min((r.policy OPERATOR(pg_catalog.->>) 'max_runtime')::pg_catalog.interval) INTO most
       FROM ops.retention_jobs r WHERE r.enabled AND r.policy OPERATOR(pg_catalog.?) 'drop_after';
     LOOP
-        SELECT s.outcome, s.next INTO step FROM btc_ingest_internal.retention_step(place, began) s;
+        outcome := btc_ingest_internal.retention_step(began);
         COMMIT;
-        EXIT WHEN step.outcome OPERATOR(pg_catalog.=) ANY ('{done,busy}'::pg_catalog.text[])
+        EXIT WHEN outcome OPERATOR(pg_catalog.=) ANY ('{done,busy}'::pg_catalog.text[])
                OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began OPERATOR(pg_catalog.>=) most;
-        place := step.next;
     END LOOP;
 END
 $$;
@@ -382,7 +378,7 @@ GRANT EXECUTE ON FUNCTION btc_ingest_internal.retention_rows() TO btc_ingest_rea
 GRANT SELECT ON btc_ingest.retention TO btc_ingest_reader, btc_ingest_monitor;
 GRANT EXECUTE ON FUNCTION
     btc_ingest.apply_retention(), btc_ingest.record_dropped(text, timestamptz, timestamptz),
-    btc_ingest_internal.retention_step(timestamptz, timestamptz),
+    btc_ingest_internal.retention_step(timestamptz),
     btc_ingest_internal.want_range(text, timestamptz, timestamptz),
     btc_ingest_internal.restore_step(text, timestamptz, timestamptz, boolean),
     btc_ingest_internal.range_restored(text, timestamptz, timestamptz, interval)

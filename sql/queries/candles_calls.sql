@@ -1,11 +1,12 @@
 -- The statements that refresh the continuous aggregates of candles, in the session of their owner. TimescaleDB itself
 -- knows what has changed since the last refresh. A range without a chunk, or that is recorded as dropped, is left out:
 -- the candles of its ticks stay as they are. So is a range whose candles an enabled policy has dropped. The last ten
--- minutes are left out as well, because they change still, and are computed when they are read. A range that refresh_candles() wants is computed again in any case. An aggregate
--- without its history gets it week by week. Each statement must run alone: TimescaleDB refuses it in functions. The
--- functions of an aggregate run with the privileges of this session's role, so only aggregates of that role are
--- refreshed, or of superusers by a superuser. They are named by oid, because the owner of a schema could put another
--- view in the place of one. The settings of a worker write the times of the statements in UTC and in ISO 8601.
+-- minutes are left out as well, because they change still, and are computed when they are read. A range that
+-- refresh_candles() wants is computed again in any case. An aggregate without its history gets it week by week. Each
+-- statement must run alone: TimescaleDB refuses it in functions. The functions of an aggregate run with the privileges
+-- of this session's role, so only aggregates of that role are refreshed, or of superusers by a superuser. They are
+-- named by oid, because the owner of a schema could put another view in the place of one. The settings of a worker
+-- write the times of the statements in UTC and in ISO 8601.
 WITH runs AS (
     SELECT lower(r.range) AS first, upper(r.range) AS after
       FROM (SELECT range_agg(tstzrange(c.range_start, c.range_end)) AS ranges

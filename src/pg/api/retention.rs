@@ -16,15 +16,10 @@ fn apply_retention() -> TableIterator<'static, (name!(job_name, String), name!(d
 }
 
 #[pg_extern(sql = false)]
-fn retention_step(
-    after: Option<TimestampWithTimeZone>,
-    began: Option<TimestampWithTimeZone>,
-) -> TableIterator<'static, (name!(outcome, String), name!(next, TimestampWithTimeZone))> {
-    let after = after.unwrap_or_else(TimestampWithTimeZone::negative_infinity);
+fn retention_step(began: Option<TimestampWithTimeZone>) -> String {
     let began = began.unwrap_or_else(TimestampWithTimeZone::positive_infinity);
-    let result: Result<(Outcome, TimestampWithTimeZone)> = as_owner(|client, _| step::step(client, after, began));
-    let row = result.map(|(outcome, next)| TableIterator::once((outcome.as_str().to_owned(), next)));
-    report::or_raise(None, row)
+    let result: Result<Outcome> = as_owner(|client, _| step::step(client, began));
+    report::or_raise(None, result.map(|outcome| outcome.as_str().to_owned()))
 }
 
 /// Returns the bounds of a range, which both are needed.

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::{BackgroundWorkerStatus, DynamicBackgroundWorker};
-use pgrx::datum::TimestampWithTimeZone;
 use serde::Deserialize;
 
 use super::outcome::Outcome;
@@ -39,18 +38,16 @@ pub fn run() {
 
 fn run_to_end() -> Result<()> {
     let (began, from) = (Instant::now(), now()?);
-    let mut after = TimestampWithTimeZone::negative_infinity();
     loop {
         let due: Option<Due> = tx(|client| spi::fetch_kept(client, statement!("retention_due"), &[]))?;
         let Some(due) = due else { return Ok(()) };
         if due.max_s.is_some_and(|most| began.elapsed().as_secs_f64() >= most) {
             return Ok(());
         }
-        let (outcome, next) = tx(|client| step(client, after, from))?;
+        let outcome = tx(|client| step(client, from))?;
         if matches!(outcome, Outcome::Done | Outcome::Busy) || ffi::is_ending() {
             return Ok(());
         }
-        after = next;
     }
 }
 

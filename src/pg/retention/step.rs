@@ -78,14 +78,10 @@ struct Counted {
     lacking: Option<String>,
 }
 
-/// Does one step at the oldest chunk of ticks that is due and begins behind `after`, or at a chunk of another
-/// hypertable that the run, which began at `began`, has not looked at. Returns what it has done, and the time for the
-/// next step. The caller has the privileges of the tables' owner.
-pub fn step(
-    client: &mut SpiClient<'_>,
-    after: TimestampWithTimeZone,
-    began: TimestampWithTimeZone,
-) -> Result<(Outcome, TimestampWithTimeZone)> {
+/// Does one step at a chunk of ticks that is due, or else of another hypertable. A chunk that the run, which began at
+/// `began`, has held back is left to the next run. Returns what the step has done. The caller has the privileges of the
+/// tables' owner.
+pub fn step(client: &mut SpiClient<'_>, began: TimestampWithTimeZone) -> Result<Outcome> {
     // What was committed between a snapshot and the lock of a chunk would be dropped unseen.
     let isolation: String = spi::fetch(client, "SELECT to_json(current_setting('transaction_isolation'))::text", &[])?;
     if isolation != "read committed" {
@@ -98,9 +94,9 @@ pub fn step(
     }
     // Two runs would prove the same chunk twice.
     if !Lock::Retention.try_for_transaction() {
-        return Ok((Outcome::Busy, after));
+        return Ok(Outcome::Busy);
     }
-    let due: Option<Due> = spi::fetch(client, statement!("retention_next"), &[after.into()])?;
+    let due: Option<Due> = spi::fetch(client, statement!("retention_next"), &[began.into()])?;
     let Some(due) = due else {
         let gone = "DELETE FROM ops.retention_checks k WHERE NOT EXISTS (
                         SELECT FROM ops.retention_jobs r
@@ -108,13 +104,9 @@ pub fn step(
                             ON c.hypertable_schema = 'market_data' AND c.hypertable_name = 'btc_ticks'
                          WHERE r.enabled AND r.job_name = k.job_name AND c.range_start = k.chunk_from)";
         spi::execute(client, gone, &[])?;
-        return Ok((other::step(client, began)?.unwrap_or(Outcome::Done), after));
+        return Ok(other::step(client, began)?.unwrap_or(Outcome::Done));
     };
-    let begin = timestamp(due.from)?;
-    Ok(match due.take_step(client)? {
-        Outcome::Held => (Outcome::Held, begin),
-        other => (other, after),
-    })
+    due.take_step(client)
 }
 
 impl Due {
