@@ -2,15 +2,18 @@
 -- some of them; and the first slice of which more ticks are stored than its objects hold. $1 and $2: start and
 -- end (exclusive) of the chunk.
 WITH stored AS (
-    SELECT t.bucket_5m, t.symbol AS asset, count(*) AS ticks FROM market_data.btc_ticks t
+    -- Symbols of ticks compare by byte. With that collation, the index of slices by their assets could not be used.
+    SELECT t.bucket_5m, t.symbol COLLATE "default" AS asset, count(*) AS ticks FROM market_data.btc_ticks t
      WHERE t.bucket_5m >= $1 AND t.bucket_5m < $2 GROUP BY t.bucket_5m, t.symbol
 ), assets AS (
     SELECT s.asset, sum(s.ticks)::bigint AS ticks FROM stored s GROUP BY s.asset
 ), slices AS (
     SELECT s.asset, s.bucket_5m, s.s3_uri, s.ticks
       FROM assets a
-      JOIN ingestion.object_slices s ON s.asset = a.asset AND s.bucket_5m >= $1 AND s.bucket_5m < $2
-      JOIN ingestion.objects o ON o.s3_uri = s.s3_uri AND o.etag = s.etag
+      -- Without OFFSET 0, the planner may read the whole index of slices by their buckets.
+     CROSS JOIN LATERAL (SELECT i.asset, i.bucket_5m, i.s3_uri, i.etag, i.ticks FROM ingestion.object_slices i
+                          WHERE i.asset = a.asset AND i.bucket_5m >= $1 AND i.bucket_5m < $2 OFFSET 0) AS s
+     WHERE s.etag = (SELECT o.etag FROM ingestion.objects o WHERE o.s3_uri = s.s3_uri)
 ), held AS (
     SELECT s.asset, s.bucket_5m, sum(s.ticks) AS ticks FROM slices s GROUP BY s.asset, s.bucket_5m
 )
