@@ -1,4 +1,4 @@
-//! The search for similar windows, by each kind of index and by none, and whether what followed them foretells anything.
+//! The search for similar windows, by each kind of index and by none, and whether what followed them foretells.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -200,8 +200,8 @@ pub fn million(bench: &Bench, results: &mut Results) {
     results.note(
         MILLION,
         format!(
-            "recall@{K} {recall:.3}; {} on a processor; exact {}; built in {}, an index of {} MB; its backend had {} MB at most, shared \
-             buffers included",
+            "recall@{K} {recall:.3}; {} on a processor; exact {}; built in {}, an index of {} MB; its backend had \
+             {} MB at most, shared buffers included",
             duration(busy),
             duration(exact),
             duration(built),
@@ -246,7 +246,8 @@ pub fn helps(bench: &Bench, results: &mut Results) {
     let random = format!(
         "SELECT {logarithm} FROM (SELECT label_snapshot AS labels FROM signals.btc_embeddings
           WHERE asset = $2::text AND labelled_to <= $1::text::timestamptz AND label_snapshot ? '5m'
-            AND extract(hour FROM bucket AT TIME ZONE 'UTC') = extract(hour FROM $1::text::timestamptz AT TIME ZONE 'UTC')
+            AND extract(hour FROM bucket AT TIME ZONE 'UTC')
+                = extract(hour FROM $1::text::timestamptz AT TIME ZONE 'UTC')
           ORDER BY hashtext(bucket::text || $1::text) LIMIT {NEIGHBOURS}) AS r"
     );
     let (mut truth, mut guesses, mut times) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()], Vec::new());

@@ -5,8 +5,7 @@ use btc_ingest_kit::fixture::backfill::{owned_by, role};
 use btc_ingest_kit::fixture::loaded;
 use btc_ingest_kit::rows::ticks;
 use btc_ingest_kit::sql::{Session, number, text};
-use btc_ingest_kit::ticks::BUCKET_US;
-use btc_ingest_kit::{ParquetFile, TestDb, Tick};
+use btc_ingest_kit::{TestDb, Tick};
 
 use crate::answers_fixture::{AnswersFixture, generated};
 
