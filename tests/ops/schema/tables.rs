@@ -333,14 +333,12 @@ fn our_own_tables_have_these_columns() {
 
 #[test]
 fn keys_and_checks_are_these() {
-    let found = texts(
-        &mut client(),
-        &format!(
-            "SELECT format('%s %s', k.conrelid::regclass, pg_get_constraintdef(k.oid))
-               FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-              WHERE n.nspname IN {SCHEMAS} ORDER BY 1"
-        ),
+    let sql = format!(
+        "SELECT format('%s %s', k.conrelid::regclass, pg_get_constraintdef(k.oid))
+           FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE n.nspname IN {SCHEMAS} ORDER BY 1"
     );
+    let found = texts(&mut client(), &sql);
     must_be(
         &found,
         "ingestion.assets PRIMARY KEY (asset)
