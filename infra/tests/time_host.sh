@@ -50,13 +50,7 @@ time_host() {
     printf '\n== From the backup\n'
     await_archived
     timed "full backup of $size MB" backup
-    restored 'not compressed'
-    if [ "$edition" = timescale ]; then
-        timed 'compression of all chunks' statements \
-            -c "SELECT count(compress_chunk(chunk)) FROM show_chunks('market_data.btc_ticks') chunk"
-        sql 'VACUUM' && size=$(megabytes)
-        timed "full backup of $size MB" backup
-        restored 'compressed'
-    fi
+    # With the Community edition, the backfill has compressed what the policy says: these chunks are old.
+    restored "$(sql "SELECT count(*) FROM show_chunks('market_data.btc_ticks')") chunks"
     stop
 }
