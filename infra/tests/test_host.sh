@@ -59,7 +59,8 @@ cp target/debug/btc-ingest-s3 "$out/"
 
 step 'A bare Debian 12'
 if [ ! -e "$out/base/.complete" ]; then
-    command -v debootstrap >/dev/null || install_debootstrap >"$out/debootstrap.log" 2>&1 || lacks 'there is no debootstrap'
+    command -v debootstrap >/dev/null || install_debootstrap >"$out/debootstrap.log" 2>&1 ||
+        lacks 'there is no debootstrap'
     rm -rf "$out/base"
     # The mirror that this machine itself uses, in either form of apt's sources.
     mirror=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null |

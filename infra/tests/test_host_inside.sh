@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE NEXT_BUNDLE [--quick | --times]
+# The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE NEXT_BUNDLE
+# [--quick | --times]
 set -euo pipefail
 out=$1 bundle=$2 next=$3 only=${4-}
 tests=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +23,9 @@ must_fail() {
     shift
     if "$@" >"$out/refused.log" 2>&1; then wrong "$what" "$(cat "$out/refused.log")"; fi
 }
-in_host() { chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+# As root's is on Debian.
+root_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+in_host() { chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH="$root_path" "$@"; }
 sql() { in_host runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d market -c "$1"; }
 as_mlops() { in_host PGPASSWORD="$password" psql -XAtq -v ON_ERROR_STOP=1 "$1" -c "$2"; }
 

@@ -111,7 +111,7 @@ write_endpoints() {
         "BACKUP_CA_FILE='/etc/btc_ingest/ca.pem'" "$@" >"$root/etc/btc_ingest/setup.env"
 }
 
-# Somebody who has only the page and the bundle, from a bare root to loaded ticks.
+# With nothing but the page and the bundle: from a bare root to loaded ticks, and back to a time before a mistake.
 follow_the_page() {
     local before at disk_of_the_page='s,--data-disk [^ ]* ,,'
     printf '\n== By the page on operations\n'

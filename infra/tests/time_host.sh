@@ -29,10 +29,12 @@ restored() {
 
 time_host() {
     # shellcheck disable=SC2153
-    local ticks=$TICKS size mode=object edition
+    local ticks=$TICKS begin size mode=object edition
     printf '\n== From nothing, %s ticks\n' "$ticks"
     boot times
-    timed 'setup' set_up times.log "${backup_options[@]}"
+    begin=$SECONDS
+    set_up times.log "${backup_options[@]}"
+    printf '   %-44s %8s s\n' 'setup' $((SECONDS - begin))
     edition=$(sql 'SHOW timescaledb.license')
     [ "$edition" != timescale ] || mode=chunk
     sql 'ALTER SYSTEM SET btc_ingest.embed_on_load = on' && sql 'SELECT pg_reload_conf()' >/dev/null
@@ -48,13 +50,7 @@ time_host() {
     printf '\n== From the backup\n'
     await_archived
     timed "full backup of $size MB" backup
-    restored 'not compressed'
-    if [ "$edition" = timescale ]; then
-        timed 'compression of all chunks' statements \
-            -c "SELECT count(compress_chunk(chunk)) FROM show_chunks('market_data.btc_ticks') chunk"
-        sql 'VACUUM' && size=$(megabytes)
-        timed "full backup of $size MB" backup
-        restored 'compressed'
-    fi
+    # With the Community edition, the backfill has compressed what the policy says: these chunks are old.
+    restored "$(sql "SELECT count(*) FROM show_chunks('market_data.btc_ticks')") chunks"
     stop
 }

@@ -40,7 +40,8 @@ update_extension() {
     fail "the extension $1 cannot be updated"
 }
 
-# A session that does not load TimescaleDB: the library of the version that the database has may be gone with its package.
+# A session that does not load TimescaleDB: the library of the version that the database has may be gone with its
+# package.
 without_timescaledb() { PGOPTIONS="$PGOPTIONS -c timescaledb.disable_load=on" sql "$DATABASE" "$1"; }
 
 make_extensions() {

@@ -14,7 +14,8 @@ read_settings() {
     [ ! -e "$SETUP_ENV" ] || . "$SETUP_ENV"
 }
 
-# Without it, the next run would take back what only the options of this one have said: an upgrade would end the archive.
+# Without it, the next run would take back what only the options of this one have said: an upgrade would end the
+# archive.
 keep_settings() {
     local name
     mkdir -p "$(dirname "$SETUP_ENV")"
