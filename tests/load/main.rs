@@ -9,4 +9,5 @@ mod concurrency;
 mod memory;
 mod merge;
 mod remembered;
+mod runs;
 mod wide;

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::model::bucket::BUCKET_US;
 use crate::pg::session::ffi::{self, Appended};
 use crate::pg::session::target::Target;
-use crate::pg::session::{lock_room, spi};
+use crate::pg::session::{guc, lock_room, spi};
 use crate::tuple::batch::EncodedBatch;
 
 /// The chunk that the last batch of a load went to. Its lock is held until the transaction ends, so that
@@ -185,7 +185,7 @@ impl Chunks {
 pub fn append(chunk: pg_sys::Oid, batch: &mut EncodedBatch, skip: &HashSet<usize>) -> Appended {
     let now = ffi::transaction_time();
     batch.tuples.set_last(|_| now);
-    let appended = ffi::append(chunk, &batch.tuples, skip);
+    let appended = ffi::append(chunk, &batch.tuples, skip, guc::fills_in_runs());
     batch.restore_rows();
     appended
 }

@@ -169,9 +169,9 @@ pub fn queue_order() -> QueueOrder {
     }
 }
 
-/// Returns whether an append fills the leaves of an index in runs, by `btc_ingest.index_fill`.
+/// Returns whether an append fills the leaves of an index in runs, by `btc_ingest.index_fill` and PostgreSQL's version.
 pub fn fills_in_runs() -> bool {
-    INDEX_FILL.get() == IndexFillName::Runs
+    INDEX_FILL.get() == IndexFillName::Runs && ffi::KNOWS_NBTREE
 }
 
 /// Returns whether chunks are dropped only if all of their ticks are in objects that are still in S3.
