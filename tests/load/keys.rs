@@ -25,7 +25,7 @@ fn a_load_into_a_hypertable_or_chunk_without_its_key_is_refused() {
     let key = text(&mut client, KEY);
     execute(&mut client, &format!("UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{key}'::regclass"));
     let refusal = refused(&mut client, &uri, "", "TK024");
-    assert!(refusal.message.starts_with("_timescaledb_internal._hyper_"), "{refusal:?}");
+    assert!(refusal.message.contains("_timescaledb_internal._hyper_"), "{refusal:?}");
     let sql = "SELECT detail FROM btc_ingest.doctor() WHERE name = 'indexes' AND NOT ok";
     assert!(text(&mut client, sql).contains("_hyper_"));
     // Also if TimescaleDB chooses the chunks, because the ticks go to several, the first of them new.
@@ -37,7 +37,7 @@ fn a_load_into_a_hypertable_or_chunk_without_its_key_is_refused() {
     // Of the hypertable, and so of its chunks.
     execute(&mut client, "ALTER TABLE market_data.btc_ticks DROP CONSTRAINT btc_ticks_pkey");
     let refusal = refused(&mut client, &uri, "force => true", "TK024");
-    assert!(refusal.message.starts_with("market_data.btc_ticks has no valid unique index"), "{refusal:?}");
+    assert!(refusal.message.contains("market_data.btc_ticks has no valid unique index"), "{refusal:?}");
     execute(&mut client, "ALTER TABLE market_data.btc_ticks ADD PRIMARY KEY (bucket_5m, symbol, trade_id)");
     assert_eq!(loaded(&mut client, &uri, "force => true").inserted, 0);
     must_hold(&mut client, first.iter().chain(&second));

@@ -15,6 +15,7 @@ const INDEXES: &str = "SELECT x.indexrelid::regclass FROM pg_index x JOIN pg_inh
 
 /// A database whose hypertable has a chunk, and a session that fills indexes in runs.
 struct RunsFixture {
+    server: &'static ServerFixture,
     db: TestDb<'static>,
     client: Client,
     ticks: Vec<Tick>,
@@ -23,11 +24,15 @@ struct RunsFixture {
 
 impl RunsFixture {
     fn new(fill: &str) -> RunsFixture {
-        let db = ServerFixture::shared().db();
+        Self::on(ServerFixture::shared(), fill)
+    }
+
+    fn on(server: &'static ServerFixture, fill: &str) -> RunsFixture {
+        let db = server.db();
         let mut client = db.client();
         execute(&mut client, "CREATE EXTENSION amcheck");
         execute(&mut client, &format!("LOAD 'btc_ingest'; SET btc_ingest.index_fill = {fill}"));
-        let mut this = RunsFixture { db, client, ticks: Vec::new(), objects: 0 };
+        let mut this = RunsFixture { server, db, client, ticks: Vec::new(), objects: 0 };
         let first = Generator::new(7, "AAAUSDT", time_us(START), 1).per_second(0.1).next_slice();
         this.load(&first);
         this
@@ -36,7 +41,7 @@ impl RunsFixture {
     fn put(&mut self, ticks: &[Tick]) -> String {
         self.objects += 1;
         let key = format!("{}/{}.parquet", self.db.name(), self.objects);
-        ServerFixture::shared().put(&key, ParquetFile::new().bytes(ticks))
+        self.server.put(&key, ParquetFile::new().bytes(ticks))
     }
 
     /// Loads new ticks.
@@ -76,8 +81,10 @@ fn grouped(symbol: &str, start: i64, first_id: i64, sizes: impl IntoIterator<Ite
 #[test]
 fn runs_make_full_pages_with_half_of_the_wal() {
     let ticks = Generator::new(1, "BTCUSDT", time_us(START), 1).per_second(5.0).next_slices(40);
+    // A server of its own: the WAL is that of all sessions.
+    let server = Box::leak(Box::new(ServerFixture::start()));
     let wal = ["row", "runs"].map(|fill| {
-        let mut fixture = RunsFixture::new(fill);
+        let mut fixture = RunsFixture::on(server, fill);
         let before = text(&mut fixture.client, "SELECT pg_current_wal_insert_lsn()::text");
         fixture.load(&ticks);
         let sql = format!("SELECT (pg_current_wal_insert_lsn() - '{before}')::bigint");
