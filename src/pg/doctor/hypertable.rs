@@ -115,7 +115,8 @@ pub fn indexes() -> Result<Vec<Check>> {
     let sql = "SELECT coalesce(json_agg(i), '[]')::text FROM btc_ingest_internal.missing_indexes() AS i";
     let missing: Vec<MissingIndex> = Spi::connect_mut(|client| spi::fetch(client, sql, &[]))?;
     if missing.is_empty() {
-        let other: Option<String> = Spi::connect_mut(|client| spi::fetch(client, statement!("chunk_without_key"), &[]))?;
+        let other: Option<String> =
+            Spi::connect_mut(|client| spi::fetch(client, statement!("chunk_without_key"), &[]))?;
         return Ok(vec![match other {
             Some(table) => {
                 let error = Error::NoKey { table };

@@ -24,7 +24,7 @@ impl Sorted {
         if reversed {
             rows.reverse();
         }
-        // The sort is stable and finds runs. Equal keys do not end a run, whatever the order of their places.
+        // The sort is stable and finds runs. Equal keys do not end a run in either order of their places.
         rows.sort_by(|a, b| compare(*a as usize, *b as usize));
         let mut equal = vec![false; count];
         let mut group = 0;

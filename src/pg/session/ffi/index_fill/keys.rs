@@ -7,7 +7,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::calls::{ExecStoreMinimalTuple, FormIndexDatum};
 use super::compare::Comparison;
-use super::{Index, Row};
+use super::index::{Index, Row};
 use crate::tuple::leaf::Tid;
 use crate::tuple::leaf::entry::{self, Key, LONGEST_TEXT, Layout};
 use crate::tuple::leaf::order::Sorted;

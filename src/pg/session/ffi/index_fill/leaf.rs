@@ -4,10 +4,10 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys;
 
-use super::Index;
 use super::calls::{
     _bt_binsrch_insert, _bt_compare, _bt_mkscankey, _bt_relbuf, _bt_search, InsertState, ScanKey, WRITE,
 };
+use super::index::Index;
 use super::scratch::Scratch;
 use crate::tuple::leaf::page::Bytes;
 

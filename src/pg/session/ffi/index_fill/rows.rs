@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use super::calls::{ExecStoreMinimalTuple, FormIndexDatum, ProcessInterrupts, index_insert};
-use super::{Index, Row};
+use super::index::{Index, Row};
 
 /// Enters all rows, those of an index with a descending column from the last to the first.
 pub fn fill(index: &Index, rows: &mut [Row<'_>]) {

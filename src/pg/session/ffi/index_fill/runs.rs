@@ -2,7 +2,7 @@
 //!
 //! The rows of a batch are put into the order of the index first. Then nbtree's own search finds the leaf of the next
 //! row. All following rows that come before the item behind it, or before the leaf's high key, go there as well: no
-//! other place in the index is right for them. Whatever is special is left to PostgreSQL, row by row: a key that may
+//! other place in the index is right for them. Special cases are left to PostgreSQL, row by row: a key that may
 //! be there already, dead items, the root, a leaf that is full and gets too few rows for a page of its own.
 
 use std::ffi::c_int;
@@ -10,11 +10,12 @@ use std::ffi::c_int;
 use pgrx::pg_sys;
 
 use super::calls::{_bt_metaversion, Options};
+use super::index::{Index, Row};
 use super::keys::Keys;
 use super::leaf::{Aligned, HIGH_KEY, Leaf};
+use super::rows;
 use super::scratch::Scratch;
 use super::write::{Split, Writer};
-use super::{Index, Row, rows};
 use crate::tuple::leaf::order::Sorted;
 use crate::tuple::leaf::page::{LINE_POINTER, PAGE, Page, ROOT};
 use crate::tuple::leaf::plan::{self, Items, Pace, Plan, Wishes};

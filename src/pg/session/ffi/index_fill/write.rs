@@ -3,7 +3,7 @@
 //!
 //! Nothing is changed before a record is complete, and `GenericXLogFinish` changes pages and WAL in one critical
 //! section. What a crash forgets of a page (see [`Links::without_hints`]) is left out of the record and set again under
-//! the same lock, because nbtree changes it without WAL: so pages and WAL agree whatever nbtree did before.
+//! the same lock, because nbtree changes it without WAL. So a page of recovery is the same as that of the server.
 
 use std::ffi::c_int;
 
@@ -211,7 +211,7 @@ impl<'a> Writer<'a> {
             // SAFETY: the image is a copy of the page in the record's memory, which only this record has.
             logged.write(unsafe { &mut *page.image });
             if !page.full {
-                // The record holds what differs. Flags and cycle must be in it whatever they are, because those of
+                // The record holds what differs. Flags and cycle must be in it in any case, because those of
                 // recovery may be others.
                 let differs =
                     Links { flags: !logged.flags, cycle: !logged.cycle, ..Links::read(self.page(page.buffer)) };
