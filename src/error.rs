@@ -400,6 +400,12 @@ pub enum Error {
     /// The tables changed owner, or were replaced, while they were being written.
     #[error("the tables were replaced or given to another role meanwhile")]
     TargetChanged,
+    /// The hypertable or a chunk lacks the key that decides what is a duplicate, or its index is not valid.
+    #[error("{table} has no valid unique index over (bucket_5m, symbol, trade_id), so ticks could be stored twice")]
+    NoKey {
+        /// The table.
+        table: String,
+    },
     /// Row-level security is on for a table that a load writes.
     #[error("row-level security is enabled on {table}")]
     RowSecurity {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::bench::Bench;
 use crate::data::Day;
+use crate::day::NO_SETTING;
 use crate::fixtures::{LiveEdge, WARM};
 use crate::format::duration;
 use crate::results::{Results, median, percentile};
 use crate::servers::{DATABASE, Servers};
-use crate::slices::NO_SETTING;
 use crate::workers::{Listener, reset, set};
 
 /// The rows that need a [`LiveEdge`].

@@ -9,6 +9,8 @@ use crate::servers::{COLUMNS, copy_statement, transaction};
 /// The rows that read a heap table.
 pub const NEED_HEAP: &[&str] = &["insert"];
 const HEAP: &str = "public.heap_ticks";
+/// What is said of the rows with a setting if the command line has none.
+pub const NO_SETTING: &str = "skipped: --set names no setting";
 /// What turns the ledger of a session off, in a library that was built with the feature `bench`.
 pub const WITHOUT_LEDGER: &str = "SET bench.without_ledger = 'yes'";
 
@@ -75,6 +77,23 @@ pub fn load_bare(bench: &Bench, results: &mut Results) {
     must_be_without_ledger(&mut client);
     bench.servers.check(&bench.day.sums, "load-bare");
     results.add("load-bare", seconds, bench.day.whole.ticks);
+}
+
+/// Measures the same load with the setting of the command line.
+pub fn load_set(bench: &Bench, results: &mut Results) {
+    let Some((name, value)) = &bench.options.set else {
+        results.note("load-set", NO_SETTING);
+        return;
+    };
+    bench.servers.reset();
+    let mut client = bench.servers.session();
+    let setting = format!("LOAD 'btc_ingest'; SET {name} = '{}'", value.replace('\'', "''"));
+    client.batch_execute(&setting).expect("a setting");
+    let sql = "SELECT outcome FROM btc_ingest.load_s3_slice($1)";
+    let (_, seconds, _) = transaction(&mut client, |client| client.query_one(sql, &[&bench.day.whole.uri]));
+    bench.servers.check(&bench.day.sums, "load-set");
+    results.add("load-set", seconds, bench.day.whole.ticks);
+    results.note("load-set", format!("{name} = {value}"));
 }
 
 /// Makes sure that the installed library knows the switch.

@@ -16,7 +16,7 @@ usage: btc-ingest-bench [option value …]
   --latency N      milliseconds added to every request of the far S3 server; 30
   --full N         ticks that a chunk holds before a slice is loaded into it; 30000000
   --object-mb N    size of the object whose load is watched for memory; 1024
-  --set NAME=VALUE a setting of btc_ingest: slices-set and arrive-set are measured with it
+  --set NAME=VALUE a setting of btc_ingest: load-set, slices-set and arrive-set have it
   --windows DSN    the database whose labelled windows helps reads, instead of generated ones
   --out FILE       writes the results to this file as well, as Markdown
   --list           names the rows

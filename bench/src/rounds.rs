@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     Step { rows: &["insert"], run: day::insert },
     Step { rows: &["load"], run: day::load },
     Step { rows: &["load-bare"], run: day::load_bare },
+    Step { rows: &["load-set"], run: day::load_set },
     Step { rows: &["groups-near", "groups-far"], run: groups::load },
     Step { rows: &["copy-slices"], run: |b, r| slices::copy(b, r, "copy-slices", 1) },
     Step { rows: &["copy-slices-2"], run: |b, r| slices::copy(b, r, "copy-slices-2", 2) },

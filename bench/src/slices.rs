@@ -3,14 +3,12 @@
 use postgres::Client;
 
 use crate::bench::Bench;
-use crate::day::{WITHOUT_LEDGER, must_be_without_ledger};
+use crate::day::{NO_SETTING, WITHOUT_LEDGER, must_be_without_ledger};
 use crate::results::{Results, median};
 use crate::servers::{copy_statement, timed};
 
 /// How often the replay of a slice is timed in one round.
 const REPLAYS: usize = 100;
-/// What is said of the rows with a setting if the command line has none.
-pub const NO_SETTING: &str = "skipped: --set names no setting";
 
 /// Measures a COPY for each slice, on `connections` connections that take turns.
 pub fn copy(bench: &Bench, results: &mut Results, key: &'static str, connections: usize) {

@@ -1,4 +1,5 @@
--- Whether the append path may fill a chunk, which bypasses TimescaleDB and the executor, and whether continuous
+-- Whether a chunk has its key, a valid unique index over exactly its columns, without which duplicates would be stored.
+-- And whether the append path may fill it, which bypasses TimescaleDB and the executor, and whether continuous
 -- aggregates must learn what it changes. The hypertable must have one dimension. The chunk must be neither compressed
 -- nor frozen, have no trigger, rule or row security, the columns of a tick in order, now() as the only default that
 -- matters, and only plain, immediate B-tree indexes. With continuous aggregates, TimescaleDB must be a version that
@@ -30,7 +31,14 @@ WITH root AS (
     SELECT regexp_match(e.extversion, '^(\d+)\.(\d+)\.')::integer[] AS parts
       FROM pg_extension e WHERE e.extname = 'timescaledb'
 )
-SELECT json_build_object('aggregates', EXISTS (SELECT FROM aggregates), 'appendable', coalesce(
+SELECT json_build_object('aggregates', EXISTS (SELECT FROM aggregates), 'key', EXISTS (
+    SELECT FROM pg_index x
+      JOIN chunk ON x.indrelid = chunk.oid
+     WHERE x.indisunique AND x.indimmediate AND x.indisvalid AND x.indisready AND x.indexprs IS NULL
+       AND x.indpred IS NULL AND x.indnkeyatts = 3
+       AND (SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_attribute a
+             WHERE a.attrelid = x.indrelid AND a.attnum = ANY ((x.indkey::smallint[])[0:2]))
+           = '{bucket_5m,symbol,trade_id}'), 'appendable', coalesce(
     (SELECT relkind = 'r' AND relpersistence = 'p' AND NOT relhasrules AND NOT relrowsecurity
             AND relam = (SELECT a.oid FROM pg_am a WHERE a.amname = 'heap')
             AND (t ->> 'status')::integer = 0 AND t ->> 'compressed_chunk_id' IS NULL

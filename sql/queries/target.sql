@@ -84,6 +84,14 @@ SELECT json_build_object(
                            WHERE schema_name = 'market_data' AND table_name = 'btc_ticks'),
     'chunk_constraint', EXISTS (SELECT FROM pg_class
                                  WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint') AND relkind = 'r'),
+    -- Whether a unique index over exactly the key decides what is a duplicate.
+    'key', EXISTS (
+        SELECT FROM pg_index x
+         WHERE x.indrelid = to_regclass('market_data.btc_ticks') AND x.indisunique AND x.indimmediate
+           AND x.indisvalid AND x.indisready AND x.indexprs IS NULL AND x.indpred IS NULL AND x.indnkeyatts = 3
+           AND (SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_attribute a
+                 WHERE a.attrelid = x.indrelid AND a.attnum = ANY ((x.indkey::smallint[])[0:2]))
+               = '{bucket_5m,symbol,trade_id}'),
     'symbol_collation', (SELECT attcollation::bigint FROM pg_attribute
                           WHERE attrelid = to_regclass('market_data.btc_ticks') AND attname = 'symbol')
 )::text

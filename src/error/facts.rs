@@ -172,6 +172,10 @@ facts! {
     Error::BadRegistration { .. } => "TK022", Useless,
         Some("Correct the row in landing.raw_blobs_5m and register the object again by an upsert that sets s3_uri.");
 
+    Error::NoKey { .. } => "TK024", Useless,
+        Some("REINDEX an index that is not valid. If it is gone: ALTER TABLE market_data.btc_ticks ADD PRIMARY KEY \
+              (bucket_5m, symbol, trade_id); or, for one chunk, CREATE UNIQUE INDEX on it.");
+
     Error::UnknownSymbol { .. } => "TK030", Useless,
         Some("Name a symbol as it is stored: SELECT DISTINCT asset FROM ingestion.object_slices;");
     Error::InvalidArgument { .. } => "TK031", Useless,

@@ -9,6 +9,7 @@
 //! its object.
 
 pub mod batch;
+pub mod leaf;
 pub mod numeric;
 pub mod pool;
 

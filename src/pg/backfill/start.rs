@@ -92,7 +92,8 @@ pub fn start(plan: &Plan) -> Result<(i64, bool)> {
 }
 
 fn insert(plan: &Plan, mode: BackfillMode) -> Result<(i64, bool)> {
-    as_owner(|client, _| {
+    as_owner(|client, target| {
+        target.must_have_key()?;
         if mode == BackfillMode::Chunk {
             let license = "SELECT to_json(current_setting('timescaledb.license', true))::text";
             if spi::fetch::<Option<String>>(client, license, &[])?.as_deref() != Some("timescale") {

@@ -4,7 +4,7 @@ use pgrx::prelude::*;
 use serde::Deserialize;
 
 use super::check::{Check, Hint, set};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pg::session::spi;
 
 /// What TimescaleDB knows of `market_data.btc_ticks` (`doctor_hypertable.sql`).
@@ -115,7 +115,15 @@ pub fn indexes() -> Result<Vec<Check>> {
     let sql = "SELECT coalesce(json_agg(i), '[]')::text FROM btc_ingest_internal.missing_indexes() AS i";
     let missing: Vec<MissingIndex> = Spi::connect_mut(|client| spi::fetch(client, sql, &[]))?;
     if missing.is_empty() {
-        return Ok(vec![Check::good("indexes", "all keys and indexes of the contract are there")]);
+        let other: Option<String> =
+            Spi::connect_mut(|client| spi::fetch(client, statement!("chunk_without_key"), &[]))?;
+        return Ok(vec![match other {
+            Some(table) => {
+                let error = Error::NoKey { table };
+                Check::error("indexes", error.to_string(), &error)
+            }
+            None => Check::good("indexes", "all keys and indexes of the contract are there"),
+        }]);
     }
     let (names, statements): (Vec<_>, Vec<_>) = missing.into_iter().map(|index| (index.name, index.statement)).unzip();
     Ok(vec![Check::bad("indexes", format!("missing: {}", names.join(", ")), Hint::run(statements.join(" ")))])

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::check::{Check, Hint};
 use crate::error::Result;
-use crate::pg::session::{spi, target};
+use crate::pg::session::{guc, spi, target};
 
 /// The text for a version or edition that the server does not tell.
 const UNKNOWN: &str = "unknown";
@@ -83,6 +83,7 @@ pub fn checks(server: &Server) -> Vec<Check> {
         own_version(&version(&server.btc_ingest_version)),
         Check::good("timescaledb version", version(&server.timescaledb_version)),
         edition(server),
+        Check::good("index fill", if guc::fills_in_runs() { "in runs" } else { "row by row" }),
         Check::good("vector version", version(&server.vector_version)),
         if server.restoring {
             Check::bad("restore mode", "timescaledb.restoring = on", Hint::run("SELECT timescaledb_post_restore();"))

@@ -8,11 +8,11 @@ use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 use serde::Deserialize;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::bucket::BUCKET_US;
 use crate::pg::session::ffi::{self, Appended};
 use crate::pg::session::target::Target;
-use crate::pg::session::{lock_room, spi};
+use crate::pg::session::{guc, lock_room, spi};
 use crate::tuple::batch::EncodedBatch;
 
 /// The chunk that the last batch of a load went to. Its lock is held until the transaction ends, so that
@@ -53,6 +53,8 @@ pub struct Chunk {
 /// The row of `chunk_is_appendable.sql`.
 #[derive(Clone, Copy, Deserialize)]
 struct Properties {
+    /// Whether an index decides what is a duplicate.
+    key: bool,
     appendable: bool,
     /// Whether the hypertable has continuous aggregates.
     aggregates: bool,
@@ -132,6 +134,14 @@ impl Chunks {
             self.reserve_locks()?;
             // Now the hypertable and the chunk are locked, too.
             self.target.must_still_hold(client)?;
+            if let Some(chunk) = self.last.as_ref().filter(|chunk| !chunk.properties.key) {
+                return Err(Error::NoKey { table: chunk.name.clone() });
+            }
+        }
+        if !self.last.as_ref().is_some_and(|chunk| chunk.holds(&(first..=last))) {
+            // TimescaleDB will choose the chunks.
+            let other: Option<String> = spi::fetch_kept(client, statement!("chunk_without_key"), &[])?;
+            other.map_or(Ok(()), |table| Err(Error::NoKey { table }))?;
         }
         Ok(self.last.as_ref().filter(|chunk| chunk.properties.appendable && chunk.holds(&(first..=last))))
     }
@@ -185,7 +195,7 @@ impl Chunks {
 pub fn append(chunk: pg_sys::Oid, batch: &mut EncodedBatch, skip: &HashSet<usize>) -> Appended {
     let now = ffi::transaction_time();
     batch.tuples.set_last(|_| now);
-    let appended = ffi::append(chunk, &batch.tuples, skip);
+    let appended = ffi::append(chunk, &batch.tuples, skip, guc::fills_in_runs());
     batch.restore_rows();
     appended
 }

@@ -95,6 +95,7 @@ pub fn load_again(uri: &str, only: &SliceKey) -> Result<LoadReport> {
 
 fn load_by_call(uri: &S3Uri, options: &Value, force: bool, terms: Terms<'_>) -> Result<LoadReport> {
     as_owner(|client, target| {
+        target.must_have_key()?;
         let record = ObjectRecord::lock(uri)?;
         let known = record.known(client)?;
         let (options, expected) = options::resolve(options, &known.metadata)?;

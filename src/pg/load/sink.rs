@@ -107,6 +107,7 @@ impl<'a> Sink<'a> {
         on_conflict: OnConflict,
         only: Option<&'a SliceKey>,
     ) -> Result<Sink<'a>> {
+        target.must_have_key()?;
         Ok(Sink {
             uri: job.uri.to_string(),
             etag: opened.head.etag.clone(),

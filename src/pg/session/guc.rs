@@ -76,6 +76,8 @@ static MAX_BACKFILL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// In the order in which the ticks were traded.
 static QUEUE_ORDER: GucSetting<QueueOrderName> = GucSetting::<QueueOrderName>::new(QueueOrderName::Oldest);
+/// Row by row: every insertion is PostgreSQL's own.
+static INDEX_FILL: GucSetting<IndexFillName> = GucSetting::<IndexFillName>::new(IndexFillName::Row);
 /// On: a chunk is dropped for ever, and a request per object costs next to nothing.
 static RETENTION_PROOF: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Loads are rare compared with statements, and an administrator who misses ticks looks for loads first.
@@ -97,6 +99,15 @@ enum QueueOrderName {
     Oldest,
     #[name = c"newest"]
     Newest,
+}
+
+/// The values of `btc_ingest.index_fill`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+enum IndexFillName {
+    #[name = c"row"]
+    Row,
+    #[name = c"runs"]
+    Runs,
 }
 
 /// The values of `btc_ingest.log_loads`.
@@ -156,6 +167,11 @@ pub fn queue_order() -> QueueOrder {
         QueueOrderName::Oldest => QueueOrder::Oldest,
         QueueOrderName::Newest => QueueOrder::Newest,
     }
+}
+
+/// Returns whether an append fills the leaves of an index in runs, by `btc_ingest.index_fill` and PostgreSQL's version.
+pub fn fills_in_runs() -> bool {
+    INDEX_FILL.get() == IndexFillName::Runs && ffi::KNOWS_NBTREE
 }
 
 /// Returns whether chunks are dropped only if all of their ticks are in objects that are still in S3.

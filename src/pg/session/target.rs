@@ -87,6 +87,8 @@ pub struct Target {
     pub root: pg_sys::Oid,
     /// Collation of `market_data.btc_ticks.symbol`.
     pub symbol_collation: pg_sys::Oid,
+    /// Whether an index of the hypertable decides what is a duplicate.
+    has_key: bool,
     /// Whether TimescaleDB's catalog has the table chunk_constraint, which newer versions do without.
     pub has_chunk_constraint: bool,
 }
@@ -126,6 +128,7 @@ struct Found {
     /// In the order in which they were named. Null for a table that is missing.
     tables: Vec<Option<u32>>,
     hypertable: bool,
+    key: bool,
     chunk_constraint: bool,
     /// This field and the next three are null if the table is missing.
     #[serde(deserialize_with = "spi::nullable")]
@@ -219,6 +222,11 @@ impl Target {
         if self.owner_is_superuser { ffi::RunAs::same_role() } else { ffi::RunAs::restricted(self.owner) }
     }
 
+    /// Refuses a hypertable without the key that decides what is a duplicate. For everything that stores ticks.
+    pub fn must_have_key(&self) -> Result<()> {
+        if self.has_key { Ok(()) } else { Err(Error::NoKey { table: "market_data.btc_ticks".into() }) }
+    }
+
     /// Returns whether the tables belong to a superuser.
     pub fn owner_is_superuser(&self) -> bool {
         self.owner_is_superuser
@@ -281,6 +289,7 @@ impl Found {
                 embeddings: *tables.get(LOCKED)?,
                 root: oid(self.root)?,
                 symbol_collation: oid(self.symbol_collation)?,
+                has_key: self.key,
                 has_chunk_constraint: self.chunk_constraint,
             })
         };

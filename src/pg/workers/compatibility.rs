@@ -63,7 +63,8 @@ pub fn check(client: &mut SpiClient<'_>) -> Result<Compatibility> {
     }
     let checked = Target::check(client).and_then(|target| {
         let _owner = target.become_owner();
-        Target::check_version(client).map(|()| target)
+        Target::check_version(client)?;
+        target.must_have_key().map(|()| target)
     });
     Ok(match checked {
         Ok(target) => Compatibility::Ready { versions: format!("{own} {timescaledb}"), target },

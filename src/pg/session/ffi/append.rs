@@ -12,17 +12,12 @@ use std::ffi::c_int;
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
+use super::index_fill::{self, ExecStoreMinimalTuple, Index, MemoryContextReset, Row};
 use super::sqlstates::with_sqlstates;
 use crate::tuple::Tuples;
 
-// pgrx guards each call of its own declarations against PostgreSQL's longjmp. These are called millions of
-// times per second, so they are declared without that guard, and many calls share one.
+// As in `index_fill/calls.rs`: declared without pgrx's guard, because many calls share one.
 unsafe extern "C-unwind" {
-    fn ExecStoreMinimalTuple(
-        tuple: pg_sys::MinimalTuple,
-        slot: *mut pg_sys::TupleTableSlot,
-        free: bool,
-    ) -> *mut pg_sys::TupleTableSlot;
     fn ExecConstraints(rel: *mut pg_sys::ResultRelInfo, slot: *mut pg_sys::TupleTableSlot, estate: *mut pg_sys::EState);
     fn heap_multi_insert(
         relation: pg_sys::Relation,
@@ -32,25 +27,6 @@ unsafe extern "C-unwind" {
         options: c_int,
         state: pg_sys::BulkInsertState,
     );
-    fn FormIndexDatum(
-        info: *mut pg_sys::IndexInfo,
-        slot: *mut pg_sys::TupleTableSlot,
-        estate: *mut pg_sys::EState,
-        values: *mut pg_sys::Datum,
-        nulls: *mut bool,
-    );
-    fn index_insert(
-        index: pg_sys::Relation,
-        values: *mut pg_sys::Datum,
-        nulls: *mut bool,
-        tid: pg_sys::ItemPointer,
-        heap: pg_sys::Relation,
-        check: pg_sys::IndexUniqueCheck::Type,
-        unchanged: bool,
-        info: *mut pg_sys::IndexInfo,
-    ) -> bool;
-    fn MemoryContextReset(context: pg_sys::MemoryContext);
-    fn ProcessInterrupts();
 }
 
 /// Tuples per call of heap_multi_insert. They fill a few pages.
@@ -69,24 +45,25 @@ pub struct Appended {
 }
 
 /// Appends all tuples but those in `skip` to `table` and to its indexes, with the privileges of the table's
-/// owner. A key that is stored already is no error, so that no subtransaction is needed.
-pub fn append(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> Appended {
-    with_sqlstates(|| append_all(table, tuples, skip))
+/// owner. A key that is stored already is no error, so that no subtransaction is needed. With `runs`, B-trees are
+/// filled in runs.
+pub fn append(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>, runs: bool) -> Appended {
+    with_sqlstates(|| append_all(table, tuples, skip, runs))
 }
 
-fn append_all(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> Appended {
+fn append_all(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>, runs: bool) -> Appended {
     let target = Target::open(table);
     let mut which: Vec<usize> = (0..tuples.len()).filter(|index| !skip.contains(index)).collect();
     let mut rows = Vec::with_capacity(which.len());
     rows.extend(which.iter().map(|index| Row {
-        tuple: tuples.words(*index).as_ptr() as pg_sys::MinimalTuple,
+        tuple: tuples.words(*index),
         tid: pg_sys::ItemPointerData::default(),
         unique: true,
     }));
     target.fill_heap(&mut rows);
     write_log_behind();
     for index in target.indexes(true) {
-        target.fill_index(index, &mut rows);
+        index_fill::fill(&target.index(index), &mut rows, runs);
         write_log_behind();
     }
     let mut maybe = Vec::new();
@@ -104,7 +81,7 @@ fn append_all(table: pg_sys::Oid, tuples: &Tuples, skip: &HashSet<usize>) -> App
         rows.retain(|row| row.unique);
     }
     for index in target.indexes(false) {
-        target.fill_index(index, &mut rows);
+        index_fill::fill(&target.index(index), &mut rows, runs);
         write_log_behind();
     }
     target.close();
@@ -123,15 +100,6 @@ fn write_log_behind() {
         // SAFETY: the position is the end of a record that this transaction has logged, so the WAL reaches it.
         unsafe { pg_sys::XLogSetAsyncXactLSN(logged) };
     }
-}
-
-/// A tuple that is being appended.
-struct Row {
-    tuple: pg_sys::MinimalTuple,
-    /// Its place in the heap.
-    tid: pg_sys::ItemPointerData,
-    /// Whether its key is certainly new in every unique index.
-    unique: bool,
 }
 
 /// An open table, ready for executor calls. `close` frees it; after an error it is freed with its memory context.
@@ -174,30 +142,25 @@ impl Target {
         // SAFETY: the array has one valid pointer for each of the `count` indexes, and `at` is below `count`.
         let is_unique = |at: &usize| unsafe { (**(*self.info).ri_IndexRelationInfo.add(*at)).ii_Unique };
         let mut numbers: Vec<usize> = (0..count).filter(|at| is_unique(at) == unique).collect();
-        numbers.sort_by_key(|at| self.is_descending(*at));
+        numbers.sort_by_key(|at| self.index(*at).descending);
         numbers
     }
 
     /// Returns an index by its number, open and described.
-    fn index(&self, number: usize) -> (pg_sys::Relation, *mut pg_sys::IndexInfo) {
+    fn index(&self, number: usize) -> Index {
         // SAFETY: `indexes` returns only numbers below ri_NumIndices, the length of this array.
-        let index = unsafe { *(*self.info).ri_IndexRelationDescs.add(number) };
+        let relation = unsafe { *(*self.info).ri_IndexRelationDescs.add(number) };
         // SAFETY: this array has the same length.
         let info = unsafe { *(*self.info).ri_IndexRelationInfo.add(number) };
-        (index, info)
-    }
-
-    /// Returns whether an index has a descending column.
-    fn is_descending(&self, number: usize) -> bool {
-        let (index, info) = self.index(number);
         // SAFETY: ExecOpenIndices has built `info` for this index; it lives as long as `self`.
-        let keys = unsafe { (*info).ii_NumIndexKeyAttrs as usize };
+        let (unique, keys) = unsafe { ((*info).ii_Unique, (*info).ii_NumIndexKeyAttrs as usize) };
         // SAFETY: rd_indoption of an open index has an entry for each key column, and `key` is below their number.
-        (0..keys).any(|key| unsafe { *(*index).rd_indoption.add(key) } & DESCENDING != 0)
+        let descending = (0..keys).any(|key| unsafe { *(*relation).rd_indoption.add(key) } & DESCENDING != 0);
+        Index { relation, info, heap: self.relation, slot: self.slot, estate: self.estate, unique, descending }
     }
 
     /// Puts the tuples into the heap and remembers the place of each.
-    fn fill_heap(&self, rows: &mut [Row]) {
+    fn fill_heap(&self, rows: &mut [Row<'_>]) {
         let mut slots = Vec::with_capacity(ROWS.min(rows.len()));
         for _ in 0..ROWS.min(rows.len()) {
             // SAFETY: the descriptor lives as long as `self`, and the slots are dropped before this
@@ -223,7 +186,8 @@ impl Target {
                     // SAFETY: `index` is below `count`, so row and slot exist. The encoder has written an
                     // aligned, complete MinimalTuple of this table's columns, and `tuples` outlives the
                     // slot's use of it.
-                    let slot = unsafe { ExecStoreMinimalTuple((*row.add(index)).tuple, *slots_at.add(index), false) };
+                    let slot =
+                        unsafe { ExecStoreMinimalTuple((*row.add(index)).minimal(), *slots_at.add(index), false) };
                     // SAFETY: the slot was filled from a tuple of this table, and `estate` is the state of `info`.
                     unsafe { ExecConstraints(info, slot, estate) };
                 }
@@ -256,55 +220,9 @@ impl Target {
         }
     }
 
-    /// Enters all tuples into one index. A unique index enters also the keys that may be stored already,
-    /// and marks their rows as not unique.
-    fn fill_index(&self, number: usize, rows: &mut [Row]) {
-        let (index, info) = self.index(number);
-        // SAFETY: ExecOpenIndices has built `info` for this index; it lives as long as `self`.
-        let unique = unsafe { (*info).ii_Unique };
-        let descending = self.is_descending(number);
-        let check = if unique {
-            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_PARTIAL
-        } else {
-            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
-        };
-        let (relation, estate, slot) = (self.relation, self.estate, self.slot);
-        let (row, count) = (rows.as_mut_ptr(), rows.len());
-        let fill = || {
-            let mut values = [pg_sys::Datum::from(0); pg_sys::INDEX_MAX_KEYS as usize];
-            let mut nulls = [false; pg_sys::INDEX_MAX_KEYS as usize];
-            for step in 0..count {
-                let at = if descending { count - 1 - step } else { step };
-                // SAFETY: `at` is below `count`. The row's tuple is an aligned, complete MinimalTuple of
-                // this table's columns, which outlives the slot's use of it.
-                unsafe { ExecStoreMinimalTuple((*row.add(at)).tuple, slot, false) };
-                // SAFETY: the index has no expressions (the caller guarantees it), so only columns of the
-                // slot are read; both arrays have room for the most columns that an index can have.
-                unsafe { FormIndexDatum(info, slot, estate, values.as_mut_ptr(), nulls.as_mut_ptr()) };
-                // SAFETY: index and heap are open, the values are those of this tuple, and `tid` is its
-                // place in the heap.
-                let sure = unsafe {
-                    let tid = &raw mut (*row.add(at)).tid;
-                    index_insert(index, values.as_mut_ptr(), nulls.as_mut_ptr(), tid, relation, check, false, info)
-                };
-                if unique && !sure {
-                    // SAFETY: `at` is below `count`.
-                    unsafe { (*row.add(at)).unique = false };
-                }
-                // SAFETY: a flag of this process, which CHECK_FOR_INTERRUPTS reads in the same way.
-                if unsafe { pg_sys::InterruptPending } != 0 {
-                    // SAFETY: it may raise an error: no value of this closure needs dropping.
-                    unsafe { ProcessInterrupts() };
-                }
-            }
-        };
-        // SAFETY: the closure owns nothing that needs dropping, so PostgreSQL's longjmp may leave it.
-        unsafe { pg_guard_ffi_boundary(fill) };
-    }
-
     /// Deletes the tuples whose keys may be stored already. Their index entries point to dead rows then, as
     /// those of an INSERT … ON CONFLICT that has met a conflict.
-    fn take_back(&self, rows: &mut [Row]) {
+    fn take_back(&self, rows: &mut [Row<'_>]) {
         // SAFETY: called inside a transaction. The deletion must be another command than the insertion.
         unsafe { pg_sys::CommandCounterIncrement() };
         for row in rows.iter_mut().filter(|row| !row.unique) {

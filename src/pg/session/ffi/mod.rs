@@ -14,6 +14,7 @@ mod database;
 mod disk;
 mod ending;
 mod fixed;
+mod index_fill;
 mod jsonb;
 mod locks;
 mod plan;
@@ -42,6 +43,7 @@ pub use disk::disk;
 pub use ending::{at_exit, end_if_asked, end_in_order, is_ending};
 #[cfg(any(test, feature = "pg_test"))]
 pub use fixed::FIXED;
+pub use index_fill::KNOWS_NBTREE;
 pub use jsonb::jsonb_text;
 pub use locks::{
     LockLevel, LockTag, acquire_lock, at_abort, count_own_locks, held_locks, holds_lock, lock_for_writing, lock_key,

@@ -6,11 +6,11 @@ use std::ffi::CStr;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use super::{
-    ALLOWED_PREFIXES, AWS_PROFILE, CHUNK_TIME_INTERVAL, DATABASE, EMBED_ON_LOAD, HISTORY_RETENTION, LOG_LOADS,
-    LogLevel, MAX_ATTEMPTS, MAX_BACKFILL_WORKERS, MAX_CONFLICT_FRACTION, MAX_KEPT_REJECTS, MAX_OBJECT_SIZE,
-    MAX_OPEN_GAPS, MAX_TIME_AHEAD, MEMORY_LIMIT, MIN_TIME, POLL_INTERVAL, QUEUE_ORDER, QueueOrderName, RETENTION_PROOF,
-    RETRY_BACKOFF, RETRY_BACKOFF_MAX, S3_CA_FILE, S3_CONNECT_TIMEOUT, S3_ENDPOINT, S3_FORCE_PATH_STYLE,
-    S3_MAX_ATTEMPTS, S3_MIN_SPEED, S3_READ_TIMEOUT, S3_REGION, TIME_SKEW_LIMIT, Text, WORKERS,
+    ALLOWED_PREFIXES, AWS_PROFILE, CHUNK_TIME_INTERVAL, DATABASE, EMBED_ON_LOAD, HISTORY_RETENTION, INDEX_FILL,
+    IndexFillName, LOG_LOADS, LogLevel, MAX_ATTEMPTS, MAX_BACKFILL_WORKERS, MAX_CONFLICT_FRACTION, MAX_KEPT_REJECTS,
+    MAX_OBJECT_SIZE, MAX_OPEN_GAPS, MAX_TIME_AHEAD, MEMORY_LIMIT, MIN_TIME, POLL_INTERVAL, QUEUE_ORDER, QueueOrderName,
+    RETENTION_PROOF, RETRY_BACKOFF, RETRY_BACKOFF_MAX, S3_CA_FILE, S3_CONNECT_TIMEOUT, S3_ENDPOINT,
+    S3_FORCE_PATH_STYLE, S3_MAX_ATTEMPTS, S3_MIN_SPEED, S3_READ_TIMEOUT, S3_REGION, TIME_SKEW_LIMIT, Text, WORKERS,
 };
 use crate::pg::session::ffi;
 
@@ -40,6 +40,7 @@ enum Value {
     Fraction(&'static GucSetting<f64>),
     Order(&'static GucSetting<QueueOrderName>),
     Level(&'static GucSetting<LogLevel>),
+    Fill(&'static GucSetting<IndexFillName>),
 }
 
 /// A setting as PostgreSQL knows it.
@@ -57,7 +58,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 31] = [
+static DEFINITIONS: [Definition; 32] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -215,6 +216,12 @@ static DEFINITIONS: [Definition; 31] = [
         value: Value::Level(&LOG_LOADS),
     },
     Definition {
+        name: c"btc_ingest.index_fill",
+        description: c"How an append fills B-trees: row by row as PostgreSQL does, or many rows of a leaf at once.",
+        changed_by: ChangedBy::AnyRole,
+        value: Value::Fill(&INDEX_FILL),
+    },
+    Definition {
         name: c"btc_ingest.history_retention",
         description: c"How long workers keep rows of ingestion.load_history; 0 for ever.",
         changed_by: ChangedBy::ConfigurationFile,
@@ -272,6 +279,9 @@ impl Definition {
                 GucRegistry::define_enum_guc(name, description, c"", setting, context, NO_UNIT);
             }
             Value::Level(setting) => {
+                GucRegistry::define_enum_guc(name, description, c"", setting, context, NO_UNIT);
+            }
+            Value::Fill(setting) => {
                 GucRegistry::define_enum_guc(name, description, c"", setting, context, NO_UNIT);
             }
         }
