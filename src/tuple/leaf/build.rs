@@ -25,9 +25,10 @@ pub fn empty(page: &mut Bytes) {
 pub fn insert<'a>(page: &mut Bytes, number: u16, items: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> bool {
     let items = items.into_iter();
     let (lower, mut upper) = (get(page, 12), get(page, 14));
-    let at = HEADER + (usize::from(number).wrapping_sub(1)).wrapping_mul(LINE_POINTER);
+    let Some(before) = usize::from(number).checked_sub(1) else { return false };
+    let at = HEADER + before * LINE_POINTER;
     let pointers = items.clone().count() * LINE_POINTER;
-    if at < HEADER || at > lower || lower + pointers > upper {
+    if at > lower || lower + pointers > upper {
         return false;
     }
     page.copy_within(at..lower, at + pointers);
