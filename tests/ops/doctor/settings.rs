@@ -33,6 +33,7 @@ fn a_healthy_installation_passes_every_check() {
             "free disk",
             "gaps",
             "hypertable",
+            "index fill",
             "indexes",
             "jobs",
             "loaded slices",
