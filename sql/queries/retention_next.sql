@@ -1,7 +1,7 @@
 -- The next chunk of the ticks that is due to be dropped, and what is proven of its objects: the oldest one that is not
 -- held back, then those that are held back, beginning with the one that was looked at least recently. So chunks that
--- are held back never take the time of a run from all others. One that this run has held back is left out. A proof that is
--- older than a day counts no more. A range that was restored is left alone for its time. $1: when the run began.
+-- are held back never take the time of a run from all others. One that this run has held back is left out. A proof that
+-- is older than a day counts no more. A range that was restored is left alone for its time. $1: when the run began.
 SELECT json_build_object(
     'job', d.job_name, 'chunk', format('%I.%I', d.chunk_schema, d.chunk_name),
     'from', (extract(epoch FROM d.range_start) * 1000000)::bigint,

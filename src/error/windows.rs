@@ -32,16 +32,14 @@ pub enum WindowError {
         what: String,
     },
     /// Stored vectors have no row in the table or view that they are to be linked to.
-    #[error("{target} has no row for {count} of the stored vectors, the first of them that of '{asset}' for {bucket}")]
+    #[error("{target} has no row for {count} of the stored vectors, the first of them that of {first}")]
     MissingRow {
         /// The table or view.
         target: String,
         /// How many vectors.
         count: i64,
-        /// Asset of the first one.
-        asset: String,
-        /// Its bucket.
-        bucket: String,
+        /// Asset and bucket of the first one.
+        first: String,
     },
     /// The column takes vectors of another length than the library's own.
     #[error("signals.btc_embeddings takes vectors of {dimensions} numbers, and those that btc_ingest makes have {own}")]

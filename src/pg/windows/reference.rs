@@ -146,8 +146,8 @@ fn must_have_all(client: &mut SpiClient<'_>, found: &Found, link: &Link<'_>) -> 
         .replace("{aggregate}", &(found.kind == Kind::Aggregate).to_string());
     let Some(Missing { count, first }) = spi::fetch(client, &sql, &[])? else { return Ok(()) };
     let (bucket, asset) = first.split_once(' ').unwrap_or((&first, ""));
-    let target = found.name.clone();
-    Err(Error::Window(WindowError::MissingRow { target, count, asset: asset.into(), bucket: bucket.into() }))
+    let first = format!("'{asset}' for {bucket}");
+    Err(Error::Window(WindowError::MissingRow { target: found.name.clone(), count, first }))
 }
 
 fn make(client: &mut SpiClient<'_>, found: &Found, link: &Link<'_>) -> Result<String> {

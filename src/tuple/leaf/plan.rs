@@ -13,7 +13,7 @@ const GOOD: usize = 64;
 /// The most rows that are added one by one before a run is tried again.
 const LONGEST_PAUSE: usize = 4096;
 /// Part of a page that a list of places takes at most, as in an index that `CREATE INDEX` has made.
-const LONGEST_LIST: usize = (PAGE / 10 & !7) - LINE_POINTER;
+const LONGEST_LIST: usize = ((PAGE / 10) & !7) - LINE_POINTER;
 
 /// What is known of the page on which the first row of a run belongs.
 #[derive(Debug, Clone, Copy)]
@@ -286,7 +286,7 @@ mod tests {
             if done == rows {
                 break;
             }
-            let repeats = |at: usize| (done + at) % 4 != 0;
+            let repeats = |at: usize| !(done + at).is_multiple_of(4);
             items.pack(rows - done, room, Some(&repeats), |at, out| form(done + at, out), |at| tid(done + at));
             assert!(items.iter().map(|item| item.len() + 4).sum::<usize>() <= room);
             for item in items.iter() {

@@ -29,7 +29,7 @@ impl Scratch {
         let context = self.0;
         let within = || {
             // SAFETY: `self` keeps the context alive. After an error, PostgreSQL sets another one.
-            let before = unsafe { std::mem::replace(&mut *(&raw mut pg_sys::CurrentMemoryContext), context) };
+            let before = unsafe { std::ptr::replace(&raw mut pg_sys::CurrentMemoryContext, context) };
             let result = calls();
             // SAFETY: `before` was current when this closure began, and nothing has freed it.
             unsafe { pg_sys::CurrentMemoryContext = before };
