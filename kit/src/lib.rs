@@ -11,6 +11,7 @@
 //!   pg_restore;
 //! - [`rows`]: a few hand-made trades, compared value by value; [`real_files`]: files of real trades;
 //! - [`fixture`]: cluster and server together, a load's report and refusal, the exact sums of what is stored;
+//! - [`amcheck`]: PostgreSQL's own checks of what is stored; [`switches`]: variables that change a run of the tests;
 //! - [`demo`], [`soak`], [`crowd`] and [`s3::program`]: the programs of this package;
 //! - [`sql`], [`janitor`], [`wait`], [`process`], [`http`], [`command`], [`program`]: what the others use.
 //!
@@ -19,6 +20,7 @@
 // A test that cannot set itself up panics and names the place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod amcheck;
 pub mod candles;
 pub mod chaos;
 pub mod cluster;
@@ -43,6 +45,7 @@ pub mod s3;
 pub mod silence;
 pub mod soak;
 pub mod sql;
+pub mod switches;
 pub mod ticks;
 pub mod tls;
 pub mod wait;

@@ -10,6 +10,7 @@ use super::hostile_settings;
 use super::running::{Cluster, give_to_server_user, janitor};
 use crate::command::{run, server_program};
 use crate::janitor::{Janitor, fresh_dir};
+use crate::switches;
 
 /// The builder of a cluster; [`ClusterBuilder::start`] makes it.
 #[derive(Debug, Clone)]
@@ -156,7 +157,7 @@ impl ClusterBuilder {
             // Commits still reach the system's cache before the answer, so a killed server loses none.
             text.push_str("fsync = off\nfull_page_writes = off\n");
         }
-        for (name, value) in &self.settings {
+        for (name, value) in switches::settings().iter().chain(&self.settings) {
             text.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
         }
         text

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use postgres::{Client, NoTls};
 
 use super::running::{Cluster, LOG_LINES, quoted, tail};
+use crate::{amcheck, switches};
 
 /// A database of its own for one test, dropped at its end.
 #[derive(Debug)]
@@ -72,9 +73,12 @@ impl Drop for TestDb<'_> {
         if std::thread::panicking() {
             eprintln!("the server's last words since {} was made:\n{}", self.name, tail(&self.log(), LOG_LINES));
         }
+        let check = switches::amcheck() && !std::thread::panicking();
+        let wrong = if check { amcheck::at_the_end(&self.connection_string()) } else { Vec::new() };
         // An error is ignored, because the cluster is removed soon.
         if let Ok(mut client) = Client::connect(&self.cluster.connection_string("postgres"), NoTls) {
             let _ = client.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(&self.name)));
         }
+        assert!(wrong.is_empty(), "amcheck has found in {}:\n{}", self.name, wrong.join("\n"));
     }
 }

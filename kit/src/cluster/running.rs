@@ -17,6 +17,7 @@ use crate::command::{OS_USER, client_program, is_root, outcome, run, server_prog
 use crate::janitor::{Janitor, fresh_dir};
 use crate::process::{children, is_running};
 use crate::wait::{SOON, wait_for, wait_until};
+use crate::{amcheck, switches};
 
 /// How long the server may take to start or stop, in seconds, as pg_ctl's `-t` wants it.
 const DEADLINE: &str = "60";
@@ -273,8 +274,11 @@ impl Drop for Cluster {
         if std::thread::panicking() && self.janitor.is_some() {
             eprintln!("the server's last words:\n{}", tail(&self.log(), LOG_LINES));
         }
+        let check = switches::amcheck() && !std::thread::panicking() && self.janitor.is_some();
+        let wrong = if check { amcheck::of_cluster(|name| self.connection_string(name)) } else { Vec::new() };
         // The janitor stops the server and removes the directory; without one the cluster was meant to stay.
         drop(self.janitor.take());
+        assert!(wrong.is_empty(), "amcheck has found\n{}", wrong.join("\n"));
     }
 }
 

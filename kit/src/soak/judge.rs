@@ -8,6 +8,7 @@ use postgres::Client;
 use super::actors::Stage;
 use super::objects::Objects;
 use super::soak_fixture::SoakFixture;
+use crate::amcheck;
 use crate::fixture::plain;
 
 /// Work that is not done by then hangs.
@@ -47,6 +48,8 @@ pub fn judge(fixture: &SoakFixture, objects: &Objects) -> Vec<String> {
     wrong.extend(slices(&mut client, objects));
     wrong.extend(statuses(&mut client, objects));
     wrong.extend(left_behind(&mut client));
+    // After all the kills, no index lacks a row and none has one twice.
+    wrong.extend(few(amcheck::findings(&mut client)));
     wrong
 }
 
