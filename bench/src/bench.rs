@@ -1,7 +1,7 @@
 //! Everything that is prepared before the first round.
 
 use crate::data::{Day, SLICE_TICKS, Spread};
-use crate::fixtures::{Backlog, FullChunk, LiveEdge};
+use crate::fixtures::{Backlog, FullChunk, LiveEdge, Orders};
 use crate::format::{grouped, megabytes};
 use crate::options::Options;
 use crate::servers::Servers;
@@ -19,6 +19,8 @@ pub struct Bench {
     pub spread: Option<Spread>,
     /// The uri of the day as an object of small row groups, if its load is to be measured.
     pub groups: Option<String>,
+    /// The day in other orders, if their loads are to be measured.
+    pub orders: Option<Orders>,
     /// The full chunk, if a slice is to be loaded into one.
     pub full_chunk: Option<FullChunk>,
     /// Slices that are registered one after another, if their arrival is to be measured.

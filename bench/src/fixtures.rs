@@ -1,7 +1,7 @@
 //! What single rows need besides the day: a full chunk, slices at the live edge, and a backlog of registered slices.
 
 use btc_ingest_kit::Sums;
-use btc_ingest_kit::ticks::{BUCKET_US, bucket_of, time_us};
+use btc_ingest_kit::ticks::{BUCKET_US, Random, bucket_of, time_us};
 
 use crate::data::{DAY, FIRST_ID, SLICE_TICKS, START, SYMBOL, parquet, ticks, ticks_from};
 use crate::servers::{COLUMNS, Servers};
@@ -25,18 +25,21 @@ const BACKLOG: u64 = 2000;
 /// Seconds of a slice.
 const SLICE: u64 = 300;
 
-/// A chunk that is nearly full, and a slice for each round that belongs into it.
+/// A chunk that is nearly full, and slices for each round that belong into it.
 #[derive(Debug)]
 pub struct FullChunk {
-    /// The uris of the slices.
+    /// The uris of slices behind all others, three for each round.
     pub slices: Vec<String>,
+    /// The uris of slices before all others, two for each round.
+    pub early: Vec<String>,
 }
 
 impl FullChunk {
-    /// Fills all buckets of a chunk but the last `rounds` with `count` ticks, evenly, and stores slices for the rest.
+    /// Fills all buckets of a chunk but the first and the last ones with `count` ticks, evenly, and stores slices for
+    /// the rest.
     pub fn make(servers: &Servers, count: u64, rounds: usize) -> Self {
-        let free = rounds as u64;
-        let per_bucket = count.div_ceil(BUCKETS.saturating_sub(free).max(1));
+        let (early, free) = (2 * rounds as u64, 3 * rounds as u64);
+        let per_bucket = count.div_ceil(BUCKETS.saturating_sub(early + free).max(1));
         servers.create_database(FULL_DATABASE);
         let mut client = servers.cluster.client(FULL_DATABASE);
         // Prices and ids are as long as real ones; ids and times grow together, as they do where trades are numbered.
@@ -47,19 +50,45 @@ impl FullChunk {
                     60000 + (n % 100000) / 100.0, (1 + n % 1000) / 100000.0, (7 * ({FIRST_ID} + n))::text,
                     (7 * ({FIRST_ID} + n) - 1)::text, n % 2 = 0
                FROM generate_series(0, {count}::bigint - 1) n,
-                    LATERAL (SELECT timestamptz '{START}' + n / {per_bucket} * interval '5 minutes' AS bucket) b",
+                    LATERAL (
+                        SELECT timestamptz '{START}'
+                               + ({early} + n / {per_bucket}) * interval '5 minutes' AS bucket) b",
         );
         client.batch_execute(&fill).expect("a full chunk");
         // Autovacuum is off; on a real server it would have done this.
         client.batch_execute("VACUUM (ANALYZE) market_data.btc_ticks").expect("a vacuum");
 
-        let slices = (0..rounds).map(|round| {
-            let bucket = time_us(START) + (BUCKETS - free) as i64 * BUCKET_US + round as i64 * BUCKET_US;
-            let first_id = FIRST_ID + (count as usize + round * SLICE_TICKS) as i64;
-            let ticks = ticks_from(bucket, first_id, SLICE_TICKS, SLICE);
-            servers.put(&format!("edge/{round}.parquet"), parquet(&ticks))
-        });
-        Self { slices: slices.collect() }
+        let slice = |name: &str, bucket: u64, first_id: i64| {
+            let ticks = ticks_from(time_us(START) + bucket as i64 * BUCKET_US, first_id, SLICE_TICKS, SLICE);
+            servers.put(&format!("{name}/{bucket}.parquet"), parquet(&ticks))
+        };
+        let id = |number: u64| (number * SLICE_TICKS as u64) as i64;
+        let slices = (0..free).map(|at| slice("edge", BUCKETS - free + at, FIRST_ID + count as i64 + id(at)));
+        let early = (0..early).map(|at| slice("early", at, FIRST_ID / 2 + id(at)));
+        Self { slices: slices.collect(), early: early.collect() }
+    }
+}
+
+/// The uris of the day as an object whose rows are in another order.
+#[derive(Debug)]
+pub struct Orders {
+    /// In random order.
+    pub shuffled: String,
+    /// From the last to the first.
+    pub reversed: String,
+}
+
+impl Orders {
+    /// Generates and stores both objects.
+    pub fn make(servers: &Servers, count: usize) -> Self {
+        let mut ticks = ticks(count, DAY);
+        ticks.reverse();
+        let reversed = servers.put("day-reversed.parquet", parquet(&ticks));
+        let mut random = Random(1);
+        for at in (1..ticks.len()).rev() {
+            ticks.swap(at, random.below(at as u64 + 1) as usize);
+        }
+        Self { shuffled: servers.put("day-shuffled.parquet", parquet(&ticks)), reversed }
     }
 }
 

@@ -4,17 +4,22 @@ use postgres::Client;
 
 use crate::bench::Bench;
 use crate::data::SLICE_TICKS;
+use crate::fill;
 use crate::fixtures::FULL_DATABASE;
 use crate::results::Results;
 use crate::servers::{DATABASE, timed};
 
 /// The rows that need a [`FullChunk`](crate::fixtures::FullChunk).
-pub const NEED_FULL_CHUNK: &[&str] = &["slice-empty", "slice-full", "hour"];
+pub const NEED_FULL_CHUNK: &[&str] = &["slice-empty", "slice-full", "edge", "edge-runs", "early", "early-runs", "hour"];
 
-/// Loads the round's slice into the empty table, then into the full chunk.
+/// The rows that a round measures together.
+pub const MEASURED: &[&str] = &["slice-empty", "slice-full", "edge", "edge-runs", "early", "early-runs"];
+
+/// Loads the round's slice into the empty table, then into the full chunk, then further ones into that.
 pub fn load_slice(bench: &Bench, results: &mut Results) {
     let Some(full_chunk) = &bench.full_chunk else { return };
-    let uri = &full_chunk.slices[results.seconds("slice-full").len()];
+    let round = results.seconds("slice-full").len();
+    let uri = &full_chunk.slices[3 * round];
     for (key, database) in [("slice-empty", DATABASE), ("slice-full", FULL_DATABASE)] {
         if database == FULL_DATABASE {
             bench.servers.checkpoint();
@@ -22,6 +27,17 @@ pub fn load_slice(bench: &Bench, results: &mut Results) {
             bench.servers.reset();
         }
         results.add(key, load(&mut bench.servers.cluster.client(database), uri), SLICE_TICKS as u64);
+    }
+    // The next two slices, each with a way of filling indexes; then two that come before all that the chunk holds.
+    let of_round = [
+        ("edge", "row", &full_chunk.slices[3 * round + 1]),
+        ("edge-runs", "runs", &full_chunk.slices[3 * round + 2]),
+        ("early", "row", &full_chunk.early[2 * round]),
+        ("early-runs", "runs", &full_chunk.early[2 * round + 1]),
+    ];
+    for (key, fill, uri) in of_round {
+        bench.servers.checkpoint();
+        results.add(key, load(&mut fill::session(bench, FULL_DATABASE, fill), uri), SLICE_TICKS as u64);
     }
 }
 

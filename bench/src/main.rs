@@ -17,6 +17,7 @@ mod data;
 mod day;
 mod decode;
 mod drain;
+mod fill;
 mod fixtures;
 mod format;
 mod full_chunk;

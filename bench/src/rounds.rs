@@ -4,13 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::bench::Bench;
 use crate::data::{Day, Spread};
-use crate::fixtures::{Backlog, FullChunk, LiveEdge};
+use crate::fixtures::{Backlog, FullChunk, LiveEdge, Orders};
 use crate::options::Options;
 use crate::results::Results;
 use crate::servers::Servers;
 use crate::{
-    answers, arrive, backfill, candles, compressed, day, decode, drain, full_chunk, groups, memory, python, quality,
-    slices, windows,
+    answers, arrive, backfill, candles, compressed, day, decode, drain, fill, full_chunk, groups, memory, python,
+    quality, slices, windows,
 };
 
 /// A measurement that is done once per round, and the rows that it measures.
@@ -40,7 +40,11 @@ const STEPS: &[Step] = &[
     Step { rows: &["backfill-chunk-1"], run: |b, r| backfill::spread(b, r, "backfill-chunk-1", "chunk", 1) },
     Step { rows: &["backfill-chunk-2"], run: |b, r| backfill::spread(b, r, "backfill-chunk-2", "chunk", 2) },
     Step { rows: &["backfill-near", "backfill-far"], run: backfill::near_and_far },
-    Step { rows: &["slice-empty", "slice-full"], run: full_chunk::load_slice },
+    Step { rows: full_chunk::MEASURED, run: full_chunk::load_slice },
+    Step { rows: &["shuffled", "shuffled-runs"], run: fill::shuffled },
+    Step { rows: &["reversed", "reversed-runs"], run: fill::reversed },
+    Step { rows: &["twins", "twins-runs"], run: fill::twins },
+    Step { rows: &["rebuild", "rebuild-runs"], run: fill::sizes },
     Step { rows: &["arrive"], run: arrive::alone },
     Step { rows: &["arrive-set"], run: arrive::with_setting },
     Step { rows: &["arrive-busy"], run: arrive::busy },
@@ -88,6 +92,7 @@ pub fn prepare(options: Options) -> Bench {
         windows::make(&servers);
     }
     let groups = wants(groups::NEED_GROUPS).then(|| groups::make(&servers, options.ticks));
+    let orders = wants(fill::NEED_ORDERS).then(|| Orders::make(&servers, options.ticks));
     let full_chunk = wants(full_chunk::NEED_FULL_CHUNK).then(|| {
         eprintln!("filling a chunk with {} ticks", options.full);
         FullChunk::make(&servers, options.full, options.runs)
@@ -95,7 +100,7 @@ pub fn prepare(options: Options) -> Bench {
     let live_edge = wants(arrive::NEED_LIVE_EDGE).then(|| LiveEdge::make(&servers));
     let backlog = wants(drain::NEED_BACKLOG).then(|| Backlog::make(&servers, options.ticks));
     let workers = (live_edge.is_some() || backlog.is_some()).then(|| servers.with_workers());
-    let bench = Bench { options, servers, day, spread, groups, full_chunk, live_edge, backlog, workers };
+    let bench = Bench { options, servers, day, spread, groups, orders, full_chunk, live_edge, backlog, workers };
     if bench.options.wants_any(day::NEED_HEAP) {
         day::make_heap(&bench);
     }
