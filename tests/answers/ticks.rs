@@ -46,6 +46,21 @@ fn ticks_are_those_of_the_range_and_only_its_chunk_is_read() {
 }
 
 #[test]
+fn the_last_price_reads_one_tick_also_of_a_chunk_without_statistics() {
+    let mut fixture = AnswersFixture::new();
+    fixture.load("a", &generated("BTCUSDT", 1, 10));
+    assert_eq!(fixture.number("SELECT count(*) FROM pg_stats WHERE tablename ~ '^_hyper_.*_chunk$'"), 0);
+    fixture.run("BEGIN");
+    fixture.number("SELECT trade_id FROM btc_ingest.last_price('BTCUSDT')");
+    let read = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_xact_all_tables
+                 WHERE relname ~ '^_hyper_.*_chunk$'";
+    let read = fixture.number(read);
+    fixture.run("COMMIT");
+    // The tick itself, and those that share its time and the one before.
+    assert!(read < 20, "{read} ticks were read");
+}
+
+#[test]
 fn a_range_of_ticks_that_ends_before_it_begins_is_refused() {
     let mut fixture = AnswersFixture::new();
     fixture.load("a", &ticks(1, 5));
