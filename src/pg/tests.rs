@@ -100,7 +100,7 @@ mod tests {
         let sql = "SELECT p.oid::regprocedure::text,
                           ARRAY(SELECT lower(split_part(s, '=', 1)) || '=' || split_part(s, '=', 2)
                                   FROM unnest(p.proconfig) AS s
-                                 WHERE s !~ '^(search_path|jit|enable_bitmapscan|enable_sort|client_min_messages|lock_timeout)='
+                                 WHERE s !~ '^(search_path|jit|enable_.*|client_min_messages|lock_timeout)='
                                  ORDER BY 1)
                      FROM pg_proc p
                     WHERE p.pronamespace IN ('btc_ingest'::regnamespace, 'btc_ingest_internal'::regnamespace)

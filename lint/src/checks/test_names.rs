@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
-use syn::{ImplItemFn, ItemFn};
+use syn::{ImplItemFn, ItemFn, ItemMacro};
 
 use crate::finding::Finding;
 use crate::markdown::{Kind, lines, spans};
@@ -66,7 +67,8 @@ fn is_used(tree: &Tree, name: &str) -> bool {
     tree.sources.iter().filter(|source| !source.is("md")).any(|source| found(&source.text))
 }
 
-/// Collects the names of all functions that have the attribute `test` or `pg_test`.
+/// Collects the names of all functions that have the attribute `test` or `pg_test`, or of which `both_ways!` makes
+/// tests.
 #[derive(Default)]
 struct Tests(HashSet<String>);
 
@@ -91,13 +93,22 @@ impl<'ast> Visit<'ast> for Tests {
     fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
         self.add(&item.attrs, &item.sig.ident);
     }
+
+    fn visit_item_macro(&mut self, item: &'ast ItemMacro) {
+        if item.mac.path.is_ident("both_ways")
+            && let Ok(names) = item.mac.parse_body_with(Punctuated::<syn::Ident, syn::Token![,]>::parse_terminated)
+        {
+            self.0.extend(names.iter().map(ToString::to_string));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TESTS: &str = "mod a { #[test] fn one_is_one() {} #[pg_test] fn two_is_two() {} fn helper() {} }";
+    const TESTS: &str = "mod a { #[test] fn one_is_one() {} #[pg_test] fn two_is_two() {} fn helper() {} } \
+                         both_ways!(three_is_three,);";
 
     fn texts(document: &str) -> Vec<String> {
         let files = [("tests/load/cancel.rs", TESTS), ("sql/a.sql", "a_b_c_d_idx"), ("docs/design/a.md", document)];
@@ -119,6 +130,7 @@ mod tests {
     #[test]
     fn a_long_name_is_that_of_a_test_or_stands_in_the_source() {
         assert!(texts("`one_is_one`, `a_b_c_d_idx`, `a_short_name`").is_empty());
+        assert!(texts("- **Proved by**: `three_is_three`").is_empty());
         assert_eq!(texts("`a_b_c_d`, `b_c_d`\n\n`one_is_one_is_one`").len(), 1);
         assert_eq!(texts("`no_test_has_this_name`"), ["docs/design/a.md:1: there is no test no_test_has_this_name"]);
     }
