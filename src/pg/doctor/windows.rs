@@ -81,7 +81,7 @@ fn upkeep(found: &State) -> Option<Check> {
         return None;
     }
     let detail = format!(
-        "an attempt to make the index anew was ended and has left {}, which no search needs and every vector is written to",
+        "an attempt to make the index anew was ended and has left {}: no search uses it, and every writer fills it",
         found.useless.join(", ")
     );
     let drop: Vec<String> = found.useless.iter().map(|name| format!("DROP INDEX signals.{name};")).collect();

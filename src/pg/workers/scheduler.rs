@@ -1,6 +1,6 @@
 //! The scheduler: it keeps as many loaders running as there is work for, starts the workers of unfinished
-//! backfills, lists watched prefixes, has candles refreshed, chunks dropped and the index on vectors made anew, and prunes
-//! the history.
+//! backfills, lists watched prefixes, has candles refreshed, chunks dropped and the index on vectors made anew, and
+//! prunes the history.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

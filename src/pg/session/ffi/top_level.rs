@@ -32,7 +32,7 @@ pub fn run_at_top_level(sql: &str) {
     restore_memory(memory);
     let statement = plan(&sql);
     with_sqlstates(|| run(&sql, statement));
-    // SAFETY: the statement has begun a transaction after its last commit, which is open; without a commit the first is.
+    // SAFETY: a transaction is open: that which the statement has begun after its last commit, or the first one.
     unsafe { pg_sys::CommitTransactionCommand() };
     // SAFETY: the portal, which used it, is dropped, and the context is not current: the commit has made
     // TopMemoryContext current.
