@@ -5,8 +5,8 @@ SELECT json_build_object(
     'dimensions', (SELECT nullif(a.atttypmod, -1) FROM pg_attribute a
                     WHERE a.attrelid = to_regclass('signals.btc_embeddings') AND a.attname = 'feature_vector'),
     'lists', max(substring(array_to_string(i.reloptions, ',') FROM 'lists=(\d+)')::bigint)
-                 FILTER (WHERE m.amname = 'ivfflat'),
-    'kind', max(m.amname),
+                 FILTER (WHERE m.amname = 'ivfflat' AND x.indisvalid),
+    'kind', max(m.amname) FILTER (WHERE x.indisvalid),
     'indexes', coalesce(json_agg(format('%I.%I', n.nspname, i.relname) ORDER BY i.relname)
                             FILTER (WHERE i.oid IS NOT NULL), '[]')
 )::text

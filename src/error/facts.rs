@@ -220,6 +220,8 @@ facts! {
     Error::Window(WindowError::NotOwnOffset { .. }) => "TK057", Useless,
         Some("Use a source of your own, such as embed:NAME. SELECT source, state ->> 'role' FROM \
               ingestion.stream_offsets; shows whose they are.");
+    Error::Window(WindowError::IndexInWork) => "TK058", MayHelp,
+        Some("Call it again when the worker has finished: SELECT * FROM pg_stat_progress_create_index;");
     Error::NoLease(_) => "TK060", Useless,
         Some("The unit was taken over after its lease, given back or forgotten, and nothing was published. Call \
               btc_ingest.work_units() again.");

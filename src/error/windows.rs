@@ -57,6 +57,9 @@ pub enum WindowError {
         /// Numbers of each.
         dimensions: i64,
     },
+    /// A worker makes the index anew.
+    #[error("a worker is making the index on signals.btc_embeddings anew")]
+    IndexInWork,
     /// A row of the offsets is not one that the caller may write.
     #[error("the offset '{name}' was written by another role, or by loads")]
     NotOwnOffset {

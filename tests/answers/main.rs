@@ -14,4 +14,5 @@ mod linked;
 mod owners;
 mod series;
 mod ticks;
+mod upkeep;
 mod windows;

@@ -96,7 +96,7 @@ fn refresh(backfill: i64, chunk: i64) -> Result<bool> {
     let args = || [backfill.into(), chunk.into()];
     let calls: Vec<String> = tx(|client| spi::fetch(client, statement!("refresh_calls"), &args()))?;
     let refresh = || {
-        calls.iter().for_each(|call| ffi::call(call));
+        calls.iter().for_each(|call| ffi::run_at_top_level(call));
         Ok(())
     };
     match ffi::survive(refresh) {

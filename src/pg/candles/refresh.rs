@@ -43,7 +43,7 @@ fn run_alone() -> Result<()> {
     for refresh in &all {
         let began = now()?;
         let calls = || {
-            refresh.calls.iter().for_each(|call| ffi::call(call));
+            refresh.calls.iter().for_each(|call| ffi::run_at_top_level(call));
             Ok(())
         };
         match (ffi::survive(calls), &beside) {

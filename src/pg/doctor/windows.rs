@@ -6,30 +6,12 @@ use serde::Deserialize;
 use super::check::{Check, Hint, set};
 use crate::error::Result;
 use crate::model::window::DIMENSIONS;
+use crate::pg::session::locks::Lock;
 use crate::pg::session::target::as_reading_owner;
 use crate::pg::session::{guc, spi};
+use crate::pg::windows::state::State;
 
 const NAME: &str = "windows";
-/// Below it, a search without an index takes milliseconds.
-const FEW: i64 = 10_000;
-
-/// What the catalogs say (`doctor_windows.sql`).
-#[derive(Deserialize)]
-struct Found {
-    /// Vectors by the planner's estimate.
-    rows: i64,
-    /// Numbers of a vector. `None` if the table has no such column.
-    #[serde(deserialize_with = "spi::nullable")]
-    dimensions: Option<i64>,
-    /// `ivfflat` or `hnsw`. `None` without an index.
-    #[serde(deserialize_with = "spi::nullable")]
-    kind: Option<String>,
-    /// Vectors over which `rebuild_embedding_index()` has made the index, if it has.
-    #[serde(deserialize_with = "spi::nullable")]
-    made_over: Option<i64>,
-    /// Version of pgvector as a number: 804 for 0.8.4.
-    pgvector: i64,
-}
 
 /// What the owner reads of the table.
 #[derive(Deserialize)]
@@ -40,11 +22,12 @@ struct Rows {
 
 /// Checks the index and the exchanges.
 pub fn checks() -> Result<Vec<Check>> {
-    let found: Found = Spi::connect_mut(|client| spi::fetch(client, statement!("doctor_windows"), &[]))?;
+    let found = Spi::connect_mut(State::read)?;
     let mixed = "SELECT json_build_object('mixed', (SELECT count(*) FROM (
                      SELECT FROM signals.btc_embeddings WHERE exchange = 'mixed' LIMIT 100) AS m))::text";
     let Rows { mixed } = as_reading_owner(|client| spi::fetch(client, mixed, &[]))?;
     let mut checks = vec![index(&found)];
+    checks.extend(upkeep(&found));
     if found.kind.as_deref() == Some("hnsw") && found.pgvector < 804 {
         let detail = "pgvector before 0.8.4 has faults in hnsw indexes: in VACUUM, and in parallel builds";
         let hint = Hint::run("ALTER EXTENSION vector UPDATE;").then("First install pgvector 0.8.4 or later.");
@@ -67,18 +50,41 @@ pub fn checks() -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-fn index(found: &Found) -> Check {
-    let Found { rows, kind, made_over, .. } = found;
+fn index(found: &State) -> Check {
+    let State { rows, kind, made_over, .. } = found;
     let Some(kind) = kind else {
         return Check::good(NAME, format!("{rows} vectors without an index"));
     };
-    let made_over = made_over.unwrap_or(0);
-    let outgrown = kind == "ivfflat" && *rows > FEW && *rows > 2 * made_over.max(1);
-    if outgrown {
+    if found.is_outgrown() {
+        let made_over = made_over.unwrap_or(0);
         let detail = format!("the ivfflat index was made over {made_over} vectors, and there are {rows} now");
-        let hint = Hint::run("SELECT btc_ingest.rebuild_embedding_index();")
-            .then("Until then similar() finds fewer of the nearest windows.");
-        return Check::known(NAME, detail, hint);
+        let next = if guc::embedding_index_upkeep() && found.due().is_some() {
+            "A worker makes it anew within a quarter of an hour, because btc_ingest.embedding_index_upkeep is on."
+        } else {
+            "Until then similar() finds fewer of the nearest windows."
+        };
+        return Check::known(NAME, detail, Hint::run("SELECT btc_ingest.rebuild_embedding_index();").then(next));
     }
     Check::good(NAME, format!("{rows} vectors with an {kind} index"))
+}
+
+/// Checks that the worker that is to make the index anew can do so, and that nothing is left of an earlier one.
+fn upkeep(found: &State) -> Option<Check> {
+    if let (true, Some(false), Some(owner)) = (guc::embedding_index_upkeep(), found.may_log_in, &found.owner) {
+        let detail =
+            format!("btc_ingest.embedding_index_upkeep is on, and the owner of the tables, {owner}, may not log in");
+        let hint = Hint::run(format!("ALTER ROLE {owner} LOGIN;")).then("A worker has the session of that role.");
+        return Some(Check::bad(NAME, detail, hint));
+    }
+    // While a worker is at it, these are not left over.
+    if found.useless.is_empty() || !Lock::EmbeddingIndex.holders().is_empty() {
+        return None;
+    }
+    let detail = format!(
+        "an attempt to make the index anew was ended and has left {}: no search uses it, and every writer fills it",
+        found.useless.join(", ")
+    );
+    let drop: Vec<String> = found.useless.iter().map(|name| format!("DROP INDEX signals.{name};")).collect();
+    let remark = "With btc_ingest.embedding_index_upkeep, the next attempt of a worker drops its own.";
+    Some(Check::known(NAME, detail, Hint::run(drop.join(" ")).then(remark)))
 }

@@ -91,6 +91,8 @@ static HISTORY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60)
 
 /// Off: a load then takes a few percent longer.
 static EMBED_ON_LOAD: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// Off: a build takes a processor and `maintenance_work_mem`, at a time that the administrator does not choose.
+static EMBEDDING_INDEX_UPKEEP: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// The values of `btc_ingest.queue_order`. [`QueueOrder`] itself belongs to the core, which knows no pgrx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -268,4 +270,9 @@ pub fn max_conflict_fraction() -> f64 {
 /// Returns `btc_ingest.embed_on_load`.
 pub fn embed_on_load() -> bool {
     EMBED_ON_LOAD.get()
+}
+
+/// Returns `btc_ingest.embedding_index_upkeep`.
+pub fn embedding_index_upkeep() -> bool {
+    EMBEDDING_INDEX_UPKEEP.get()
 }

@@ -43,6 +43,8 @@ pub enum Lock<'a> {
     Migration,
     /// The proofs and drops of retention.
     Retention,
+    /// The index on vectors, while it is made anew.
+    EmbeddingIndex,
     /// The vectors of an asset's day, by a transaction that makes them from the stored ticks.
     Windows {
         /// The asset.
@@ -121,6 +123,7 @@ impl Lock<'_> {
             Lock::WideLoad => (13, 0),
             Lock::Windows { asset, day } => (14, ffi::lock_key(&format!("{day}:{asset}"))),
             Lock::Retention => (15, 0),
+            Lock::EmbeddingIndex => (16, 0),
         };
         LockTag { kind, key }
     }
@@ -153,6 +156,7 @@ impl Held {
             13 => "the room for loads that take many locks",
             14 => "the vectors of a day",
             15 => "the drop of chunks",
+            16 => "the index on vectors",
             _ => "a lock of another version of btc_ingest",
         }
     }

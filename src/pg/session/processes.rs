@@ -79,6 +79,16 @@ pub fn start_retention() -> Option<DynamicBackgroundWorker> {
         .ok()
 }
 
+/// Asks the postmaster for a process that makes the index on vectors anew. Its session's role is `owner`, which must be
+/// allowed to log in. Returns `None` if `max_worker_processes` is reached.
+pub fn start_index_upkeep(owner: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {
+    builder("btc_ingest upkeep of the index on vectors", "index upkeep", "btc_ingest_index_upkeep_main")
+        .set_extra(&format!("{} {}", ffi::current_database().to_u32(), owner.to_u32()))
+        .set_notify_pid(ffi::my_pid())
+        .load_dynamic()
+        .ok()
+}
+
 /// Asks the postmaster for a process that refreshes candles. Its session's role is `owner`, which must be allowed to
 /// log in. Returns `None` if `max_worker_processes` is reached.
 pub fn start_candles(owner: pg_sys::Oid) -> Option<DynamicBackgroundWorker> {

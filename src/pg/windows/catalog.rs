@@ -14,13 +14,13 @@ pub struct Catalog {
     /// Numbers of a vector of the column. `None` if the column takes vectors of any length.
     #[serde(deserialize_with = "spi::nullable")]
     pub dimensions: Option<i64>,
-    /// Lists of the ivfflat index, if there is one.
+    /// Lists of the valid ivfflat index, if there is one.
     #[serde(deserialize_with = "spi::nullable")]
     pub lists: Option<i64>,
-    /// `ivfflat` or `hnsw`. `None` without an index.
+    /// `ivfflat` or `hnsw`. `None` without a valid index.
     #[serde(deserialize_with = "spi::nullable")]
     pub kind: Option<String>,
-    /// The valid indexes on the vectors, as `schema.name`, quoted.
+    /// The indexes on the vectors, also those that are not valid, as `schema.name`, quoted.
     pub indexes: Vec<String>,
 }
 

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::catalog::Catalog;
 use crate::error::{Error, Result, WindowError};
+use crate::pg::session::locks::Lock;
 use crate::pg::session::spi;
 use crate::pg::session::target::as_owner;
 
@@ -38,12 +39,12 @@ struct Count {
 /// has made.
 pub fn rebuild(kind: Kind) -> Result<String> {
     as_owner(|client, target| {
+        must_be_alone()?;
         // What is stored from here on waits, so that it is in the index.
         spi::execute(client, "LOCK TABLE ONLY signals.btc_embeddings IN SHARE ROW EXCLUSIVE MODE", &[])?;
         target.must_still_hold(client)?;
         let catalog = Catalog::read(client)?;
-        let sql = "SELECT json_build_object('rows', count(*))::text FROM signals.btc_embeddings";
-        let Count { rows } = spi::fetch(client, sql, &[])?;
+        let rows = count(client)?;
         for index in &catalog.indexes {
             spi::execute(client, &format!("DROP INDEX {index}"), &[])?;
         }
@@ -62,6 +63,7 @@ pub fn set_dimensions(dimensions: i32, discard: bool) -> Result<String> {
         return Err(Error::InvalidArgument { what });
     }
     as_owner(|client, target| {
+        must_be_alone()?;
         spi::execute(client, "LOCK TABLE ONLY signals.btc_embeddings IN ACCESS EXCLUSIVE MODE", &[])?;
         target.must_still_hold(client)?;
         let catalog = Catalog::read(client)?;
@@ -88,7 +90,28 @@ pub fn set_dimensions(dimensions: i32, discard: bool) -> Result<String> {
     })
 }
 
-fn create(client: &mut SpiClient<'_>, catalog: &Catalog, kind: Kind, rows: i64) -> Result<String> {
+/// Refuses to go on while a worker makes the index anew. It waits for the snapshots of all other sessions, so that a
+/// session that waited for it would be a deadlock.
+fn must_be_alone() -> Result<()> {
+    if Lock::EmbeddingIndex.try_for_transaction() { Ok(()) } else { Err(Error::Window(WindowError::IndexInWork)) }
+}
+
+/// Counts the rows over which an index is made.
+pub(super) fn count(client: &mut SpiClient<'_>) -> Result<i64> {
+    let sql = "SELECT json_build_object('rows', count(*))::text FROM signals.btc_embeddings";
+    spi::fetch(client, sql, &[]).map(|Count { rows }| rows)
+}
+
+/// How an index is made.
+pub(super) struct Design {
+    /// What follows its name in CREATE INDEX.
+    pub definition: String,
+    /// What it is, for the user.
+    pub made: String,
+}
+
+/// Returns how an index is made over so many vectors.
+pub(super) fn design(catalog: &Catalog, kind: Kind, rows: i64) -> Design {
     let (method, with, made) = match kind {
         Kind::Ivfflat => {
             let lists = lists_for(rows);
@@ -97,8 +120,13 @@ fn create(client: &mut SpiClient<'_>, catalog: &Catalog, kind: Kind, rows: i64) 
         Kind::Hnsw => ("hnsw", String::new(), format!("hnsw over {rows} vectors")),
     };
     let class = catalog.name_vector("{vector}.vector_l2_ops");
+    Design { definition: format!("ON signals.btc_embeddings USING {method} (feature_vector {class}){with}"), made }
+}
+
+fn create(client: &mut SpiClient<'_>, catalog: &Catalog, kind: Kind, rows: i64) -> Result<String> {
+    let Design { definition, made } = design(catalog, kind, rows);
     for sql in [
-        format!("CREATE INDEX {NAME} ON signals.btc_embeddings USING {method} (feature_vector {class}){with}"),
+        format!("CREATE INDEX {NAME} {definition}"),
         // doctor() compares it with the rows of today.
         format!("COMMENT ON INDEX signals.{NAME} IS 'made by rebuild_embedding_index() over {rows} vectors'"),
         "ANALYZE signals.btc_embeddings".to_owned(),

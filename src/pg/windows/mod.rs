@@ -8,4 +8,7 @@ pub mod nearest;
 pub mod offset;
 mod read;
 pub mod reference;
+pub mod rounds;
+pub mod state;
+pub mod upkeep;
 mod write;

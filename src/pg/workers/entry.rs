@@ -10,6 +10,7 @@ use crate::pg::backfill;
 use crate::pg::candles;
 use crate::pg::retention;
 use crate::pg::session::ffi;
+use crate::pg::windows;
 
 /// Returns whether the files of a database exist. A worker that connected to a dropped database would fail,
 /// and the postmaster would start it again without end.
@@ -97,6 +98,19 @@ pub extern "C-unwind" fn btc_ingest_candles_main(_arg: pg_sys::Datum) {
         let oid = |number: i64| pg_sys::Oid::from(number as u32);
         ffi::become_worker(ffi::Database::AsRole(oid(database), oid(role)));
         candles::refresh::run();
+    }
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+#[allow(unsafe_code, missing_docs)]
+pub extern "C-unwind" fn btc_ingest_index_upkeep_main(_arg: pg_sys::Datum) {
+    if let [database, role] = arguments()[..]
+        && database_exists(database)
+    {
+        let oid = |number: i64| pg_sys::Oid::from(number as u32);
+        ffi::become_worker(ffi::Database::AsRole(oid(database), oid(role)));
+        windows::upkeep::run();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The scheduler: it keeps as many loaders running as there is work for, starts the workers of unfinished
-//! backfills, lists watched prefixes, has candles refreshed and chunks dropped, and prunes the history.
+//! backfills, lists watched prefixes, has candles refreshed, chunks dropped and the index on vectors made anew, and
+//! prunes the history.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::pg::retention::run::RetentionRounds;
 use crate::pg::session::shared::{self, Presence, Role};
 use crate::pg::session::tx::{tx, tx_as_superuser};
 use crate::pg::session::{ffi, guc, lock_waits, processes, report, spi};
+use crate::pg::windows::rounds::UpkeepRounds;
 
 /// The time between two deletions of old rows of the history.
 const PRUNE: Duration = Duration::from_secs(3600);
@@ -72,6 +74,7 @@ struct Scheduler {
     rounds: Rounds,
     candles: CandleRounds,
     retention: RetentionRounds,
+    index_upkeep: UpkeepRounds,
 }
 
 impl Scheduler {
@@ -103,7 +106,8 @@ impl Scheduler {
         if self.looked.is_none_or(|(at, _)| at.elapsed() > REPORT_GAPS) {
             self.report_gaps()?;
         }
-        Ok(Some(pause.min(self.candles.turn()?).min(self.retention.turn()?)))
+        let pause = pause.min(self.candles.turn()?).min(self.retention.turn()?);
+        Ok(Some(pause.min(self.index_upkeep.turn()?)))
     }
 
     /// Reports new holes in the trade ids, if something was loaded since the last time and nothing waits any more:

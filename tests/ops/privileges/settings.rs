@@ -42,6 +42,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
                 ORDER BY 1";
     let names = [
         "database",
+        "embedding_index_upkeep",
         "history_retention",
         "max_attempts",
         "max_backfill_workers",

@@ -424,6 +424,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.chunk_time_interval = 7 days superuser
          btc_ingest.database = empty sighup
          btc_ingest.embed_on_load = off superuser
+         btc_ingest.embedding_index_upkeep = off sighup
          btc_ingest.history_retention = 90d sighup
          btc_ingest.index_fill = row user
          btc_ingest.log_loads = log superuser

@@ -7,7 +7,6 @@
 #![allow(unsafe_code)]
 
 mod append;
-mod call;
 mod catalog;
 mod caught;
 mod database;
@@ -29,13 +28,13 @@ mod sqlstates;
 mod state;
 mod subtransaction;
 mod thread;
+mod top_level;
 mod transaction_ends;
 mod tuplestore;
 mod utility;
 mod worker;
 
 pub use append::{Appended, append};
-pub use call::call;
 pub use catalog::catalog_version;
 pub use caught::Failure;
 pub use database::settled_database;
@@ -64,6 +63,7 @@ pub use sqlstates::with_sqlstates;
 pub use state::{LastError, Load, Phase, Role, Text, Worker};
 pub use subtransaction::{attempt, unless_unique_violation};
 pub use thread::Thread;
+pub use top_level::run_at_top_level;
 pub use transaction_ends::{SubtransactionEnd, at_subtransaction_ends, at_transaction_ends, current_subtransaction};
 pub use tuplestore::TickStore;
 #[cfg(any(test, feature = "pg_test"))]

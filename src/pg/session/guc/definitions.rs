@@ -6,11 +6,12 @@ use std::ffi::CStr;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use super::{
-    ALLOWED_PREFIXES, AWS_PROFILE, CHUNK_TIME_INTERVAL, DATABASE, EMBED_ON_LOAD, HISTORY_RETENTION, INDEX_FILL,
-    IndexFillName, LOG_LOADS, LogLevel, MAX_ATTEMPTS, MAX_BACKFILL_WORKERS, MAX_CONFLICT_FRACTION, MAX_KEPT_REJECTS,
-    MAX_OBJECT_SIZE, MAX_OPEN_GAPS, MAX_TIME_AHEAD, MEMORY_LIMIT, MIN_TIME, POLL_INTERVAL, QUEUE_ORDER, QueueOrderName,
-    RETENTION_PROOF, RETRY_BACKOFF, RETRY_BACKOFF_MAX, S3_CA_FILE, S3_CONNECT_TIMEOUT, S3_ENDPOINT,
-    S3_FORCE_PATH_STYLE, S3_MAX_ATTEMPTS, S3_MIN_SPEED, S3_READ_TIMEOUT, S3_REGION, TIME_SKEW_LIMIT, Text, WORKERS,
+    ALLOWED_PREFIXES, AWS_PROFILE, CHUNK_TIME_INTERVAL, DATABASE, EMBED_ON_LOAD, EMBEDDING_INDEX_UPKEEP,
+    HISTORY_RETENTION, INDEX_FILL, IndexFillName, LOG_LOADS, LogLevel, MAX_ATTEMPTS, MAX_BACKFILL_WORKERS,
+    MAX_CONFLICT_FRACTION, MAX_KEPT_REJECTS, MAX_OBJECT_SIZE, MAX_OPEN_GAPS, MAX_TIME_AHEAD, MEMORY_LIMIT, MIN_TIME,
+    POLL_INTERVAL, QUEUE_ORDER, QueueOrderName, RETENTION_PROOF, RETRY_BACKOFF, RETRY_BACKOFF_MAX, S3_CA_FILE,
+    S3_CONNECT_TIMEOUT, S3_ENDPOINT, S3_FORCE_PATH_STYLE, S3_MAX_ATTEMPTS, S3_MIN_SPEED, S3_READ_TIMEOUT, S3_REGION,
+    TIME_SKEW_LIMIT, Text, WORKERS,
 };
 use crate::pg::session::ffi;
 
@@ -58,7 +59,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 32] = [
+static DEFINITIONS: [Definition; 33] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -250,6 +251,12 @@ static DEFINITIONS: [Definition; 32] = [
         description: c"Loads make the vector of each slice in signals.btc_embeddings.",
         changed_by: ChangedBy::Superuser,
         value: Value::Bool(&EMBED_ON_LOAD),
+    },
+    Definition {
+        name: c"btc_ingest.embedding_index_upkeep",
+        description: c"A worker makes the index on vectors anew when they have outgrown it.",
+        changed_by: ChangedBy::ConfigurationFile,
+        value: Value::Bool(&EMBEDDING_INDEX_UPKEEP),
     },
 ];
 

@@ -1,4 +1,4 @@
-//! CALL of a procedure that commits, in a worker.
+//! A statement at the top level, in a worker: one that commits while it runs.
 
 use std::ffi::{CStr, CString, c_long};
 
@@ -7,22 +7,23 @@ use pgrx::prelude::*;
 use super::caught::restore_memory;
 use super::sqlstates::with_sqlstates;
 
-/// Calls a procedure that commits while it runs. It runs in a portal, as a client's statement does, because
-/// a procedure that commits needs one. The caller is a worker outside a transaction, and the text is one
-/// CALL statement. An error unwinds to [`survive`](super::survive).
-pub fn call(sql: &str) {
+/// Runs a statement that commits while it runs: CALL of a procedure, CREATE INDEX CONCURRENTLY, DROP INDEX
+/// CONCURRENTLY. It runs at the top level in a portal, as a client's statement does, because such a statement needs
+/// that. The caller is a worker outside a transaction, and the text is one such statement. It runs with the privileges
+/// of the session's role. An error unwinds to [`survive`](super::survive).
+pub fn run_at_top_level(sql: &str) {
     let sql = CString::new(sql).unwrap_or_default();
     // SAFETY: the call only sets a variable of this process.
     unsafe { pg_sys::SetCurrentStatementStartTimestamp() };
     // SAFETY: the caller is outside a transaction, so one may begin.
     unsafe { pg_sys::StartTransactionCommand() };
-    // What is parsed and planned must outlive the transactions of the procedure, so it has a memory context
+    // What is parsed and planned must outlive the transactions of the statement, so it has a memory context
     // of its own.
     // SAFETY: TopMemoryContext lives as long as the process, and the name is a static string.
     let memory = unsafe {
         pg_sys::AllocSetContextCreateInternal(
             pg_sys::TopMemoryContext,
-            c"btc_ingest call".as_ptr(),
+            c"btc_ingest statement".as_ptr(),
             pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
@@ -31,7 +32,7 @@ pub fn call(sql: &str) {
     restore_memory(memory);
     let statement = plan(&sql);
     with_sqlstates(|| run(&sql, statement));
-    // SAFETY: the procedure's last COMMIT has begun a transaction, which is open.
+    // SAFETY: a transaction is open: that which the statement has begun after its last commit, or the first one.
     unsafe { pg_sys::CommitTransactionCommand() };
     // SAFETY: the portal, which used it, is dropped, and the context is not current: the commit has made
     // TopMemoryContext current.
@@ -58,7 +59,7 @@ fn plan(sql: &CStr) -> Statement {
     let queries = unsafe { pg_sys::pg_analyze_and_rewrite_fixedparams(raw, sql.as_ptr(), std::ptr::null(), 0, none) };
     // SAFETY: the queries were analysed from this text, there are no parameters, and a snapshot is active.
     let plans = unsafe { pg_sys::pg_plan_queries(queries, sql.as_ptr(), 0, std::ptr::null_mut()) };
-    // The procedure runs without a snapshot of ours, or it could not commit.
+    // The statement runs without a snapshot of ours, or it could not commit.
     // SAFETY: the snapshot on top is the one that was pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };
     Statement { plans, tag }
