@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the Spark job and the Airflow DAG of infra/ against a real server: `make test-fanout`. 2,000 registered slices,
 # several executors with speculation, an executor and a driver that are killed, a task that hangs, objects that change.
-# --quick takes 200 slices, and kills and hangs nothing. Needs Java 17 (Debian: default-jre-headless) and PyPI or its
-# packages; without them it says so in one line and ends.
+# --quick takes 200 slices, and kills and hangs nothing. Needs root, Debian's package default-jre-headless and the
+# packages of PyPI, and installs both; where it cannot, it says so in one line and ends.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 quick='' only=''
@@ -33,8 +33,13 @@ environment() {
     fi
 }
 
-command -v java >/dev/null || skip 'make test-fanout needs Java: apt-get install default-jre-headless'
 [ "$(id -u)" -eq 0 ] || skip 'make test-fanout needs root, for a server of its own under another user'
+# Debian's own Java, as Spark needs one.
+if ! command -v java >/dev/null; then
+    step 'Java'
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        default-jre-headless; } >"$out/java.log" 2>&1 || skip "Java cannot be installed; the log is $out/java.log"
+fi
 step 'Environments'
 for name in spark airflow; do
     environment $name || skip "the packages of infra/$name/requirements.txt cannot be installed"
