@@ -91,10 +91,12 @@ impl Cursor {
             let rows = self.pending(client, backfill)?;
             let Some(last) = rows.last() else {
                 ends += 1;
-                self.restart(if self.direction == Direction::Own { Direction::All } else { Direction::Own });
                 if ends == ENDS {
+                    // What comes later, for example the next page of the listing, begins with the worker's own chunks.
+                    self.restart(Direction::Own);
                     return Ok(Vec::new());
                 }
+                self.restart(if self.direction == Direction::Own { Direction::All } else { Direction::Own });
                 continue;
             };
             self.position = (last.span, last.uri.clone());
