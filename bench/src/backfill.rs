@@ -22,8 +22,6 @@ pub const NEED_SPREAD: &[&str] = &[
 ];
 /// Workers of the backfills from near and far.
 const WORKERS: u32 = 2;
-/// Looked up by its name alone: if its arguments change, the call fails instead of being skipped as missing.
-const PROCEDURE: &str = "btc_ingest.backfill";
 
 /// Measures the baseline: one connection, one transaction, key order.
 pub fn copy(bench: &Bench, results: &mut Results) {
@@ -85,14 +83,8 @@ fn backfill(
 
 /// Returns why this server cannot do the backfill, if it cannot.
 fn missing(servers: &Servers, mode: &str) -> Option<&'static str> {
-    let mut client = servers.session();
-    let sql = format!("SELECT to_regproc('{PROCEDURE}') IS NOT NULL, current_setting('timescaledb.license')");
-    let row = client.query_one(&sql, &[]).expect("an answer");
-    if !row.get::<_, bool>(0) {
-        return Some("not there yet");
-    }
-    let apache = row.get::<_, String>(1) != "timescale";
-    (mode == "chunk" && apache).then_some("skipped: needs the Community edition")
+    let row = servers.session().query_one("SELECT current_setting('timescaledb.license')", &[]).expect("an answer");
+    (mode == "chunk" && row.get::<_, String>(0) != "timescale").then_some("skipped: needs the Community edition")
 }
 
 /// Sets another S3 endpoint for every new session of the database, those of background workers included, until it is
