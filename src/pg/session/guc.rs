@@ -77,7 +77,7 @@ static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// In the order in which the ticks were traded.
 static QUEUE_ORDER: GucSetting<QueueOrderName> = GucSetting::<QueueOrderName>::new(QueueOrderName::Oldest);
 /// Row by row: every insertion is PostgreSQL's own.
-static INDEX_FILL: GucSetting<IndexFillName> = GucSetting::<IndexFillName>::new(IndexFillName::Row);
+static INDEX_FILL: GucSetting<IndexFillName> = GucSetting::<IndexFillName>::new(IndexFillName::Runs);
 /// On: a chunk is dropped for ever, and a request per object costs next to nothing.
 static RETENTION_PROOF: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Loads are rare compared with statements, and an administrator who misses ticks looks for loads first.

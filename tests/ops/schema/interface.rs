@@ -426,7 +426,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.embed_on_load = off superuser
          btc_ingest.embedding_index_upkeep = off sighup
          btc_ingest.history_retention = 90d sighup
-         btc_ingest.index_fill = row user
+         btc_ingest.index_fill = runs user
          btc_ingest.log_loads = log superuser
          btc_ingest.max_attempts = 9 sighup
          btc_ingest.max_backfill_workers = 4 sighup

@@ -218,7 +218,7 @@ static DEFINITIONS: [Definition; 33] = [
     },
     Definition {
         name: c"btc_ingest.index_fill",
-        description: c"How an append fills B-trees: row by row as PostgreSQL does, or many rows of a leaf at once.",
+        description: c"How an append fills B-trees: many rows of a leaf at once, or row by row as PostgreSQL does.",
         changed_by: ChangedBy::AnyRole,
         value: Value::Fill(&INDEX_FILL),
     },
