@@ -13,6 +13,7 @@ mod histogram;
 pub mod labels;
 mod path;
 mod quantiles;
+mod search;
 mod shapes;
 mod stats;
 mod trade;
@@ -25,5 +26,6 @@ mod planted;
 #[cfg(test)]
 mod tests;
 
+pub use search::hnsw_candidates;
 pub use trade::Trade;
 pub use vector::{DIMENSIONS, FEATURE_VERSION, Window, WindowBuilder, window_of};

@@ -54,17 +54,23 @@ pub fn query_kept<'conn>(
     sql: &'static str,
     args: &[DatumWithOid<'_>],
 ) -> Result<SpiTupleTable<'conn>> {
-    let known = KEPT.with_borrow(|kept| kept.get(sql).cloned());
-    let plan = match known {
-        Some(plan) => plan,
-        None => {
-            let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
-            let plan = Rc::new(ffi::with_sqlstates(|| client.prepare_mut(sql, &types)).map_err(internal)?.keep());
-            KEPT.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
-            plan
-        }
-    };
+    let plan = kept(client, sql, args)?;
     run(client, &*plan, args)
+}
+
+/// Returns the plan that the session keeps for a statement, and makes it if there is none.
+fn kept(
+    client: &mut SpiClient<'_>,
+    sql: &'static str,
+    args: &[DatumWithOid<'_>],
+) -> Result<Rc<OwnedPreparedStatement>> {
+    if let Some(plan) = KEPT.with_borrow(|kept| kept.get(sql).cloned()) {
+        return Ok(plan);
+    }
+    let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+    let plan = Rc::new(ffi::with_sqlstates(|| client.prepare_mut(sql, &types)).map_err(internal)?.keep());
+    KEPT.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
+    Ok(plan)
 }
 
 /// [`execute`] with a plan that the session keeps.
@@ -133,6 +139,16 @@ pub fn fetch_in_snapshot<T: DeserializeOwned>(
     args: &[DatumWithOid<'_>],
 ) -> Result<T> {
     parsed(ffi::with_sqlstates(|| client.select(sql, None, args)).map_err(internal)?)
+}
+
+/// [`fetch_in_snapshot`] with a plan that the session keeps.
+pub fn fetch_kept_in_snapshot<T: DeserializeOwned>(
+    client: &mut SpiClient<'_>,
+    sql: &'static str,
+    args: &[DatumWithOid<'_>],
+) -> Result<T> {
+    let plan = kept(client, sql, args)?;
+    parsed(ffi::with_sqlstates(|| client.select(&*plan, None, args)).map_err(internal)?)
 }
 
 /// [`fetch`] with a plan that the session keeps.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::catalog::Catalog;
 use crate::error::{Error, Result, WindowError};
-use crate::model::window::FEATURE_VERSION;
+use crate::model::window::{FEATURE_VERSION, hnsw_candidates};
 use crate::pg::session::ffi::{self, Column, Row, RunAs};
 use crate::pg::session::spi;
 use crate::pg::session::time::Time;
@@ -65,7 +65,7 @@ pub fn nearest(origin: Origin<'_>, k: i32, filter: &Filter) -> Result<Vec<Found>
     Spi::connect_mut(|client| {
         // The settings of the search end with it.
         let _settings = RunAs::same_role();
-        let catalog: Catalog = spi::fetch_in_snapshot(client, statement!("windows_catalog"), &[])?;
+        let catalog: Catalog = spi::fetch_kept_in_snapshot(client, statement!("windows_catalog"), &[])?;
         let (vector, bucket) = vector_of(client, &catalog, origin)?;
         let search = Search { catalog: &catalog, vector: &vector, bucket, k, filter };
         search.choose_settings();
@@ -85,15 +85,14 @@ pub fn nearest(origin: Origin<'_>, k: i32, filter: &Filter) -> Result<Vec<Found>
 
 /// Returns the vector that the others are compared with, and the bucket of its window.
 fn vector_of(
-    client: &SpiClient<'_>,
+    client: &mut SpiClient<'_>,
     catalog: &Catalog,
     origin: Origin<'_>,
 ) -> Result<(Vector, Option<TimestampWithTimeZone>)> {
     match origin {
         Origin::Window { bucket, asset } => {
             let args = [bucket.into(), asset.to_owned().into()];
-            let sql = catalog.name_vector(statement!("windows_origin"));
-            let found: Option<Vector> = spi::fetch_in_snapshot(client, &sql, &args)?;
+            let found: Option<Vector> = spi::fetch_kept_in_snapshot(client, statement!("windows_origin"), &args)?;
             let bucket_text = || Time::At(bucket.into()).to_string();
             let unknown = || Error::Window(WindowError::Unknown { bucket: bucket_text(), asset: asset.to_owned() });
             Ok((found.ok_or_else(unknown)?, Some(bucket)))
@@ -132,7 +131,7 @@ impl Search<'_> {
         // A tenth of the lists, and more of few lists.
         let probes = (lists / 10).max((lists as f64).sqrt().ceil() as i64).clamp(1, lists);
         set(c"ivfflat.probes", &probes.to_string());
-        set(c"hnsw.ef_search", &(self.k * 4).clamp(200, 1_000).to_string());
+        set(c"hnsw.ef_search", &hnsw_candidates(self.k, self.catalog.rows.unwrap_or_default()).to_string());
         // Versions before 0.8 have none of these.
         if ffi::setting(c"hnsw.iterative_scan").is_some() {
             set(c"ivfflat.iterative_scan", "relaxed_order");
