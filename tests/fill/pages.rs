@@ -1,8 +1,11 @@
-//! Pages of a stopped server's files: read, changed and written back, as a disk or a crash leaves them.
+//! Pages: those of a stopped server's files, which are read, changed and written back, as a disk or a crash leaves
+//! them; and those of a running server, as it holds them in memory.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+
+use postgres::Client;
 
 /// The length of a page.
 pub const PAGE: usize = 8192;
@@ -12,6 +15,8 @@ const HEADER: usize = 24;
 const POINTER: usize = 4;
 /// Flags of a B-tree page.
 const LEAF: u16 = 1;
+const DELETED: u16 = 1 << 2;
+const HALF_DEAD: u16 = 1 << 4;
 const INCOMPLETE_SPLIT: u16 = 1 << 7;
 
 /// One page.
@@ -33,6 +38,43 @@ impl Page {
         let mut file = OpenOptions::new().write(true).open(path).unwrap();
         file.seek(SeekFrom::Start(number * PAGE as u64)).unwrap();
         file.write_all(&self.0).unwrap();
+    }
+
+    /// Returns all pages of an index as a running server holds them, by their block numbers. The session is a
+    /// superuser's, in a database that has the extension pageinspect.
+    #[track_caller]
+    pub fn all_of(client: &mut Client, index: &str) -> Vec<Page> {
+        let sql = format!(
+            "SELECT get_raw_page('{index}', block::int) FROM generate_series(
+                 0, pg_relation_size('{index}') / current_setting('block_size')::int - 1) block ORDER BY block"
+        );
+        client.query(&sql, &[]).unwrap().iter().map(|row| Page(row.get(0))).collect()
+    }
+
+    /// Returns the block to the left of a B-tree page; 0 if there is none.
+    pub fn previous(&self) -> u64 {
+        let special = self.special();
+        u64::from(self.u16(special)) | u64::from(self.u16(special + 2)) << 16
+    }
+
+    /// Whether it is a leaf of a B-tree that is not deleted.
+    pub fn is_leaf(&self) -> bool {
+        // A new page has no place for flags.
+        self.special() != 0 && self.u16(self.special() + 12) & (LEAF | DELETED | HALF_DEAD) == LEAF
+    }
+
+    /// Returns the number of the vacuum during which a B-tree page was split, or 0.
+    pub fn cycle(&self) -> u16 {
+        self.u16(self.special() + 14)
+    }
+
+    /// Returns the bytes between its line pointers and its items.
+    pub fn free(&self) -> u16 {
+        self.u16(14) - self.u16(12)
+    }
+
+    fn special(&self) -> usize {
+        usize::from(self.u16(16))
     }
 
     fn u16(&self, at: usize) -> u16 {
@@ -61,7 +103,7 @@ impl Page {
 
     /// Whether it is a leaf of a B-tree, with a right sibling and a few items.
     pub fn is_inner_leaf(&self) -> bool {
-        let special = usize::from(self.u16(16));
+        let special = self.special();
         let next = self.u16(special + 4);
         self.u16(special + 12) == LEAF && next != 0 && self.items() > 5
     }
@@ -88,7 +130,7 @@ impl Page {
 
     /// Marks a B-tree page as one whose right sibling is not in the parent yet.
     pub fn set_incomplete_split(&mut self) {
-        let flags = usize::from(self.u16(16)) + 12;
+        let flags = self.special() + 12;
         self.set_u16(flags, self.u16(flags) | INCOMPLETE_SPLIT);
     }
 }

@@ -29,7 +29,7 @@ const STEPS: usize = 6;
 /// Replaying with the comparison is slow.
 const LIMIT: Duration = Duration::from_secs(180);
 /// Each record has every page that it changes, as it is afterwards.
-const COMPARED: [(&str, &str); 5] = [
+pub const COMPARED: [(&str, &str); 5] = [
     ("wal_consistency_checking", "all"),
     ("wal_compression", "lz4"),
     ("full_page_writes", "on"),
@@ -51,7 +51,7 @@ impl Drop for OnDrop<'_> {
 
 /// Checks that a server has found no difference.
 #[track_caller]
-fn must_be_calm(cluster: &Cluster) {
+pub fn must_be_calm(cluster: &Cluster) {
     let log = cluster.log();
     let words = ["PANIC", "inconsistent page", "WAL redo at", "was terminated by signal"];
     assert!(!words.iter().any(|word| log.contains(word)), "{}", tail(&log, 40));
@@ -59,7 +59,7 @@ fn must_be_calm(cluster: &Cluster) {
 
 /// Waits until a standby has replayed what its primary has logged.
 #[track_caller]
-fn wait_for(standby: &Cluster, primary: &mut Client) {
+pub fn wait_for(standby: &Cluster, primary: &mut Client) {
     let logged = text(primary, "SELECT pg_current_wal_flush_lsn()::text");
     let mut client = standby.client(DATABASE);
     wait_until("the standby", LIMIT, || {
