@@ -1,5 +1,6 @@
--- The statements that build keys and indexes of a filled table before it becomes a chunk, for the tables' owner to
--- run. $1: oid of the table.
+-- The statements that make the keys and indexes which a table does not have yet before it becomes a chunk, for the
+-- tables' owner to run. $1: oid of the table, $2: whether the table is empty. Then only those are made that are filled
+-- with the table.
 SELECT coalesce(json_agg(CASE WHEN item.key IS NOT NULL
                               THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s',
                                           item.staged, item.made, pg_get_constraintdef(item.key))
@@ -20,6 +21,10 @@ SELECT coalesce(json_agg(CASE WHEN item.key IS NOT NULL
       LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = r.oid AND k.contype IN ('p', 'u')
      WHERE r.oid = 'market_data.btc_ticks'::regclass AND a.amname = 'btree' AND x.indisvalid
        AND NOT x.indisexclusion AND x.indexprs IS NULL AND x.indpred IS NULL AND i.reltablespace = 0
+       -- The table is filled by appends, which know immediate indexes.
+       AND (x.indimmediate OR NOT $2)
+       AND NOT EXISTS (SELECT FROM pg_class m
+                        WHERE m.relnamespace = s.relnamespace AND m.relname = format('%s_%s', s.relname, x.indexrelid))
        AND octet_length(concat_ws('_', h.associated_table_prefix, '2147483647', 'chunk', i.relname)) < 64
        -- create_chunk uses the table's keys and indexes if they exist, and then holds its lock on the root for a moment
        -- only. TimescaleDB versions with the catalog chunk_constraint record the names of constraints, which

@@ -1,7 +1,8 @@
 //! Backfills by chunks: the chunks equal those that loads of the same objects create, and work as any chunk.
 
 use btc_ingest_kit::Tick;
-use btc_ingest_kit::fixture::backfill::{owned_by, role};
+use btc_ingest_kit::amcheck::must_be_sound;
+use btc_ingest_kit::fixture::backfill::{BackfillFixture, owned_by, role};
 use btc_ingest_kit::fixture::chunks::{COMPRESSIBLE, chunk_fixture, put_weeks, some_ticks, week};
 use btc_ingest_kit::fixture::loaded;
 use btc_ingest_kit::sql::Session;
@@ -99,15 +100,41 @@ fn a_chunk_has_statistics_for_the_planner() {
     assert_eq!(fixture.text(sql), "true");
 }
 
-#[test]
-fn indexes_stand_before_the_hypertable_is_locked() {
-    let Some(mut fixture) = chunk_fixture() else { return };
+/// Makes a test's database, or returns `None` where TimescaleDB builds the indexes of an attached chunk itself.
+fn fixture_with_own_indexes() -> Option<BackfillFixture> {
+    let mut fixture = chunk_fixture()?;
     let old = "SELECT count(*) FROM pg_class
                 WHERE oid = to_regclass('_timescaledb_catalog.chunk_constraint') AND relkind = 'r'";
     if fixture.number(old) > 0 {
         println!("skipped: this TimescaleDB builds a chunk's indexes itself");
-        return;
+        return None;
     }
+    Some(fixture)
+}
+
+#[test]
+fn indexes_are_made_before_the_ticks_are_stored_if_they_are_filled_in_runs() {
+    for (fill, before) in [("row", "f"), ("runs", "t")] {
+        let Some(mut fixture) = fixture_with_own_indexes() else { return };
+        let name = fixture.db.name().to_owned();
+        fixture.run(&format!("LOAD 'btc_ingest'; ALTER DATABASE {name} SET btc_ingest.index_fill = '{fill}'"));
+        let all = put_weeks(&fixture, 0..2, 3);
+        fixture.chunked(&fixture.by_bucket(), "parallel => 1");
+        // The columns of an index and the ticks have the numbers of the commands that have made them.
+        let sql = "SELECT concat(count(*), ' ', string_agg(DISTINCT (
+                              (SELECT max(a.cmin::text::bigint) FROM pg_attribute a WHERE a.attrelid = x.indexrelid)
+                            < (SELECT min(t.cmin::text::bigint) FROM market_data.btc_ticks t WHERE t.tableoid = c)
+                          )::text::char, ' '))
+                     FROM show_chunks('market_data.btc_ticks') AS c JOIN pg_index x ON x.indrelid = c";
+        assert_eq!(fixture.text(sql), format!("6 {before}"), "{fill}");
+        must_be_sound(&mut fixture.client, fill);
+        fixture.must_hold_chunks(&all);
+    }
+}
+
+#[test]
+fn indexes_stand_before_the_hypertable_is_locked() {
+    let Some(mut fixture) = fixture_with_own_indexes() else { return };
     put_weeks(&fixture, 0..2, 3);
     fixture.chunked(&fixture.by_bucket(), "parallel => 1");
     // create_chunk makes the CHECK of the chunk's borders.

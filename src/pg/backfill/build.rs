@@ -192,6 +192,10 @@ fn build(client: &mut SpiClient<'_>, backfill: &Backfill, unit: Unit) -> std::re
         Target::check_version(client)?;
         check(client, unit)?;
         let mut staging = StagingTable::new(new_table(client, &name, unit)?, unit.from..unit.to);
+        if guc::fills_in_runs() {
+            // They are filled while the next ticks are read.
+            make_indexes(client, staging.table, true)?;
+        }
         let filled = fill(client, backfill, unit, &mut staging)?;
         if filled.rows == 0 {
             return Err(Refused::Objection("no object holds a tick of it that could be stored".into()));
@@ -230,22 +234,28 @@ fn run(client: &mut SpiClient<'_>, statements: &[String]) -> Result<()> {
     statements.iter().try_for_each(|sql| spi::execute(client, sql, &[]).map(drop))
 }
 
-/// Builds the indexes of the staging table, and has TimescaleDB attach it as a chunk.
+/// Makes the indexes of the staging table that it does not have yet; if it is still empty, only those that are filled
+/// with the table.
+fn make_indexes(client: &mut SpiClient<'_>, table: pg_sys::Oid, empty: bool) -> Result<()> {
+    ffi::set_local(c"default_tablespace", c"");
+    let args = [i64::from(table.to_u32()).into(), empty.into()];
+    let statements: Vec<String> = spi::fetch(client, statement!("unit_index"), &args)?;
+    run(client, &statements)
+}
+
+/// Makes the indexes that the staging table lacks, and has TimescaleDB attach it as a chunk.
 fn attach(
     client: &mut SpiClient<'_>,
     backfill: &Backfill,
     unit: Unit,
     staging: &StagingTable,
 ) -> std::result::Result<(), Refused> {
-    let table = i64::from(staging.table.to_u32());
     ffi::show_activity(Some("building the indexes of the filled table"));
-    ffi::set_local(c"default_tablespace", c"");
     // A parallel index build writes temporary files. It pays off only while no other worker uses the processors.
     if backfill.parallel > 1 {
         ffi::set_local(c"max_parallel_maintenance_workers", c"0");
     }
-    let statements: Vec<String> = spi::fetch(client, statement!("unit_index"), &[table.into()])?;
-    run(client, &statements)?;
+    make_indexes(client, staging.table, false)?;
     ffi::show_activity(Some("making a chunk of the filled table"));
     // One worker at a time: it locks the root of the hypertable until its transaction ends, and a client's
     // INSERT should not wait for two such transactions.
@@ -259,7 +269,7 @@ fn attach(
         return Err(Refused::Objection(why.into()));
     }
     lock_waits::limit_unit_in_transaction();
-    let args = [table.into(), unit.from.into(), unit.to.into()];
+    let args = [i64::from(staging.table.to_u32()).into(), unit.from.into(), unit.to.into()];
     let uncheck: String = spi::fetch(client, statement!("unit_attach"), &args)?;
     run(client, &[uncheck]).map_err(Refused::from)
 }

@@ -1,4 +1,4 @@
-//! The staging table of a unit: a plain table that becomes a chunk. It has no index while it is filled, so
+//! The staging table of a unit: a plain table that becomes a chunk. It may have no index while it is filled, so
 //! nothing would notice a trade that is stored twice. A batch that may hold a stored trade therefore does not
 //! go in, nor do ticks of other chunks. The rest of such an object is stored when the object is loaded by
 //! itself.
