@@ -176,13 +176,13 @@ grep -q 'done: 2 objects loaded, 1 loaded before, 0 failed' "$out/backfill.log" 
 must_be 'every tick is there once' \
     "$(sql 'SELECT count(*), count(DISTINCT trade_id) FROM market_data.btc_ticks')" '1500|1500'
 
-# Starts the script, in the background, and waits for its exit code if there is no $1.
+# Starts the script, in the background, and waits for its exit code if $1 is not `started`.
+backfill_script=(chroot "$root" /usr/bin/env -i PATH=$client_path LANG=C.UTF-8 PGPASSWORD="$password"
+                 python /opt/btc_ingest/repo/infra/database/scripts/backfill_s3_ticks.py --dsn "$inside")
 backfill() {
     local wait_for=$1
     shift
-    chroot "$root" /usr/bin/env -i PATH=$client_path LANG=C.UTF-8 PGPASSWORD="$password" \
-        python /opt/btc_ingest/repo/infra/database/scripts/backfill_s3_ticks.py --dsn "$inside" "$@" \
-        >"$out/backfill.log" 2>&1 &
+    "${backfill_script[@]}" "$@" >"$out/backfill.log" 2>&1 &
     program=$!
     [ "$wait_for" = started ] || { status=0; wait "$program" || status=$?; }
 }
@@ -215,10 +215,19 @@ interrupt leave
 must_be 'an interrupt may leave the backfill running: exit code 130' "$status, $(unfinished)" '130, 1'
 interrupt cancel
 must_be 'an interrupt may cancel the backfill: exit code 5' "$status, $(unfinished)" '5, 0'
+# Ctrl-C at a terminal; $1 is typed at the question. Prints the exit code, what the script says, and what is unfinished.
+at_a_terminal() {
+    status=0
+    python3 "$tests/terminal.py" "$out/terminal.log" ' ticks, ' '^C' 'cancel it?' "$1" -- "${backfill_script[@]}" \
+        --s3-bucket landing-zone --s3-prefix Binance/BTCUSDT/2024/ || status=$?
+    echo "$status, $(grep -oE 'goes on: |is cancelled|Traceback' "$out/terminal.log" | paste -sd,), $(unfinished)"
+}
+must_be 'Ctrl-C at a terminal asks, and "n" leaves the backfill running' "$(at_a_terminal 'n\n')" '130, goes on: , 1'
+must_be 'a second Ctrl-C at the question leaves it running as well' "$(at_a_terminal '^C')" '130, goes on: , 1'
+must_be '"y" cancels it' "$(at_a_terminal 'y\n')" '5, is cancelled, 0'
 sql 'SELECT btc_ingest.resume_ingest()' >/dev/null
 
 printf '\n== The setup once more\n'
-state() { sql "SELECT pg_postmaster_start_time()"; in_host find /etc/postgresql -type f -exec sha256sum {} + | sort; }
 before=$(state)
 runs 'the setup runs again' again.log BTC_INGEST_PASSWORD="$password" "$setup" market mlops
 must_be 'a second run changes no file and restarts nothing' "$(state)" "$before"

@@ -112,20 +112,32 @@ def follow(args, session, watch):
     return problems
 
 
+def asks_for_cancel(args, watch):
+    """Returns whether the backfill is to be cancelled. Another Ctrl-C leaves it running."""
+    if args.on_interrupt != "ask" or not sys.stdin.isatty():
+        return args.on_interrupt == "cancel"
+    print(f"\nBackfill {watch.id}: cancel it? Otherwise it goes on in the database. [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def interrupted(args, session, watch):
     """Ends the watching, and cancels the backfill if that is wanted."""
-    session.cancel()
-    if watch.id is None:
-        return DETACHED
-    answer = args.on_interrupt
-    if answer == "ask" and sys.stdin.isatty():
-        print(f"\nBackfill {watch.id}: cancel it? Otherwise it goes on in the database. [y/N] ", end="", flush=True)
-        answer = "cancel" if sys.stdin.readline().strip().lower() in ("y", "yes") else "leave"
-    if answer == "cancel":
+    cancel = False
+    try:
+        session.cancel()
+        cancel = watch.id is not None and asks_for_cancel(args, watch)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    # What is decided is carried out: no further interrupt stops it halfway.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if cancel:
         watch.cancel()
         print(f"Backfill {watch.id} is cancelled; what was loaded stays.", file=sys.stderr)
         return CANCELLED
-    print(f"Backfill {watch.id} goes on: SELECT * FROM btc_ingest.backfill_status({watch.id})", file=sys.stderr)
+    if watch.id is None:
+        print("Interrupted before a backfill was seen: SELECT * FROM btc_ingest.backfill_status()", file=sys.stderr)
+    else:
+        print(f"Backfill {watch.id} goes on: SELECT * FROM btc_ingest.backfill_status({watch.id})", file=sys.stderr)
     return DETACHED
 
 
@@ -161,6 +173,9 @@ def main(argv=None):
     except psycopg.Error as error:
         print(error, file=sys.stderr)
         return REFUSED
+    except KeyboardInterrupt:
+        print("Interrupted before anything was begun.", file=sys.stderr)
+        return DETACHED
     watch = Watch(side)
     session.add_notice_handler(watch.heard)
     try:
