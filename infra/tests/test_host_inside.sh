@@ -57,12 +57,18 @@ until [ -s "$out/s3.log" ] && (exec 3<>/dev/tcp/169.254.169.254/80) 2>/dev/null;
 mount -t tmpfs tmpfs /mnt
 boot() {
     root=/mnt/$1
+    local reserves=${2-}
     mkdir -p "$root" "$out/hosts/$1"
     rm -rf "$out/hosts/$1" && mkdir -p "$out/hosts/$1/upper" "$out/hosts/$1/work"
     mount -t overlay overlay -o "lowerdir=$out/base,upperdir=$out/hosts/$1/upper,workdir=$out/hosts/$1/work" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount --rbind /sys "$root/sys"
+    # The kernel's memory is that of this machine: one host only may reserve pages of it.
+    if [ "$reserves" != with-huge-pages ]; then
+        mount --bind "$root/proc/sys/vm" "$root/proc/sys/vm"
+        mount -o remount,ro,bind "$root/proc/sys/vm"
+    fi
     # Nothing here has to survive a loss of power.
     echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/test"
     mkdir -p "$root/bundle" "$root/next"

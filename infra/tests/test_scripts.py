@@ -63,8 +63,15 @@ def test_a_t3_medium_gets_a_quarter_of_its_memory_and_slots_for_all_workers():
     settings = dict(line.split(" = ") for line in printed.splitlines())
     assert settings["shared_buffers"] == "1024MB" and settings["effective_cache_size"] == "3072MB"
     assert settings["maintenance_work_mem"] == "256MB" and settings["work_mem"] == "26214kB"
+    assert settings["huge_pages"] == "try" and settings["wal_buffers"] == "32MB"
+    assert settings["wal_compression"] == settings["default_toast_compression"] == "lz4"
     # Three of PostgreSQL's, TimescaleDB's, the parallel ones; launcher, scheduler, loaders and backfill workers.
     assert int(settings["max_worker_processes"]) == 3 + 16 + 2 + 2 + 2 + 4
+
+
+@pytest.mark.parametrize("memory, wal_buffers", [(900, "16MB"), (8192, "64MB"), (65536, "128MB")])
+def test_the_buffers_of_the_log_grow_with_the_memory_up_to_what_was_measured(memory, wal_buffers):
+    assert f"wal_buffers = {wal_buffers}\n" in bash(f". lib/tuning.sh; tuned_settings {memory} 2").stdout
 
 
 def test_the_password_comes_from_an_argument_a_file_or_the_environment(tmp_path):

@@ -99,6 +99,7 @@ write_access() {
 
 start_cluster() {
     if ! pg_ctlcluster 15 main status >/dev/null; then
+        reserve_huge_pages
         quietly pg_ctlcluster 15 main start
         say 'started'
         return
@@ -115,7 +116,9 @@ start_cluster() {
     local pending
     pending=$(sql postgres 'SELECT count(*) FROM pg_settings WHERE pending_restart')
     if [ -n "$RESTART_NEEDED" ] || [ "$pending" -gt 0 ]; then
-        quietly pg_ctlcluster 15 main restart -m fast
+        quietly pg_ctlcluster 15 main stop -m fast
+        reserve_huge_pages
+        quietly pg_ctlcluster 15 main start
         say 'restarted'
     else
         say 'reloaded'
