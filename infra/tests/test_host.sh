@@ -3,6 +3,7 @@
 # of its own that has nothing but loopback; the bundle, the role of the instance and S3 are served inside.
 # Needs root, as it mounts. BTC_INGEST_HOST_BUNDLE names a bundle that is built already, BTC_INGEST_HOST_NEXT one of the
 # next version. TIMESCALEDB_REPOSITORY makes both with TimescaleDB's Community edition: build_bundle.sh.
+# With --vendor only the part without a bundle.
 # With --quick only the first part: a damaged bundle, the setup, clients, one slice. It then says in one line what this
 # machine lacks, and fails only by what it finds. With --times it tests nothing: it measures how long a host takes from
 # nothing, and from its backup, with TICKS ticks; `make time-host`.
@@ -85,7 +86,7 @@ case $only in
         TICKS=$((TICKS / 672 * 672))
         next=$bundle
         ;;
-    --quick) make_ticks Binance BTCUSDT 2024-08-08T12:00 3 500 ;;
+    --quick | --vendor) make_ticks Binance BTCUSDT 2024-08-08T12:00 3 500 ;;
     *)
         make_ticks Binance BTCUSDT 2024-08-08T12:00 3 500
         make_ticks Binance ETHUSDT 2024-08-09T00:00 1000 200

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The second half of test_host.sh, inside its namespaces: test_host_inside.sh WORK BUNDLE NEXT_BUNDLE
-# [--quick | --times]
+# [--quick | --times | --vendor]
 set -euo pipefail
 out=$1 bundle=$2 next=$3 only=${4-}
 tests=$(cd "$(dirname "$0")" && pwd)
@@ -33,6 +33,8 @@ as_mlops() { in_host PGPASSWORD="$password" psql -XAtq -v ON_ERROR_STOP=1 "$1" -
 . "$tests/test_host_backup.sh"
 # shellcheck source=test_host_rebuild.sh
 . "$tests/test_host_rebuild.sh"
+# shellcheck source=test_host_vendor.sh
+. "$tests/test_host_vendor.sh"
 # shellcheck source=time_host.sh
 . "$tests/time_host.sh"
 
@@ -78,15 +80,27 @@ boot() {
     hostname database-host
     printf '127.0.0.1 localhost database-host\n' >"$root/etc/hosts"
 }
+# What a run of the setup may change: files, and since when the server runs.
+state() { sql "SELECT pg_postmaster_start_time()"; in_host find /etc/postgresql -type f -exec sha256sum {} + | sort; }
 stop() { in_host pg_ctlcluster 15 main stop -m fast || true; umount -l "$root"; }
 
-if [ "$only" = --times ]; then time_host; exit; fi
+devices=() pages=''
+leave() {
+    local each
+    for each in "${devices[@]}"; do losetup -d "$each" || true; done
+    [ -z "$pages" ] || echo "$pages" >/proc/sys/vm/nr_hugepages
+}
+trap leave EXIT
+case $only in
+    --times) time_host; exit ;;
+    --vendor) without_a_bundle; printf '\n%s passed, 0 failed\n' "$passed"; exit ;;
+esac
 
 disk='' device=''
 rm -f "$out/disk" && truncate -s 6G "$out/disk"
 if [ -z "$only" ] && device=$(losetup --find --show "$out/disk" 2>/dev/null); then
     disk=DATA_DISK=$device
-    trap 'losetup -d "$device"' EXIT
+    devices+=("$device")
 elif [ -z "$only" ]; then
     printf '   skipped: no loop device, so there is no data disk\n'
 fi
@@ -106,7 +120,7 @@ check 'a bundle with a wrong checksum is refused, and nothing is installed'
 if [ -n "$disk" ]; then
     truncate -s 200M "$out/disk2" && printf 'not empty' | dd of="$out/disk2" conv=notrunc status=none
     other=$(losetup --find --show "$out/disk2")
-    trap 'losetup -d "$device" "$other"' EXIT
+    devices+=("$other")
     must_fail 'a disk that is not empty is not formatted' in_host "/bundle/repo/${setup#/opt/btc_ingest/repo/}" \
         --no-password --bundle /bundle --data-disk "$other" market mlops
     must_be 'a disk that is not empty is refused and not formatted' \
@@ -300,4 +314,5 @@ fi
 lose_the_host
 follow_the_page
 from_nothing
+without_a_bundle
 printf '\n%s passed, 0 failed\n' "$passed"

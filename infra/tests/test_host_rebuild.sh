@@ -120,7 +120,7 @@ follow_the_page() {
     if [ -n "$disk" ]; then
         truncate -s 6G "$out/disk3"
         third=$(losetup --find --show "$out/disk3")
-        trap 'losetup -d "$device" "$other" "$third"' EXIT
+        devices+=("$third")
         disk_of_the_page="s,/dev/nvme1n1,$third,"
     fi
     # Another prefix than that of the host before.

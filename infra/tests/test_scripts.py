@@ -3,7 +3,10 @@ import base64
 import importlib.util
 import os
 import re
+import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,52 @@ def test_the_buffers_of_the_log_grow_with_the_memory_up_to_what_was_measured(mem
     assert f"wal_buffers = {wal_buffers}\n" in bash(f". lib/tuning.sh; tuned_settings {memory} 2").stdout
 
 
+def serve(answer):
+    """Takes one connection and gives it these bytes, or nothing and stays silent. Returns the URL."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def one():
+        connection, _ = server.accept()
+        if answer is None:
+            time.sleep(30)
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + answer)
+        connection.close()
+
+    threading.Thread(target=one, daemon=True).start()
+    return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def fetch_key(url, file):
+    begin = time.monotonic()
+    result = bash(f"set -euo pipefail; . lib/vendor.sh; VENDOR_URL={url}; fetch_vendor_key {file}")
+    return result.returncode, result.stdout, time.monotonic() - begin
+
+
+def test_the_key_of_the_vendor_is_fetched_as_it_is(tmp_path):
+    key = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n"
+    assert fetch_key(serve(key), tmp_path / "key")[:2] == (0, "")
+    assert (tmp_path / "key").read_bytes() == key
+
+
+@pytest.mark.parametrize("answer, reason", [
+    (None, "timed out|no answer within 6 seconds"),
+    (b"<html>Log in to this network</html>", "is no key of a package repository"),
+    (b"", "is no key of a package repository"),
+])
+def test_a_key_that_does_not_come_is_given_up_in_one_line_and_leaves_no_file(tmp_path, answer, reason):
+    code, printed, seconds = fetch_key(serve(answer), tmp_path / "key")
+    assert code != 0 and printed.count("\n") == 1 and re.search(reason, printed) and seconds < 10
+    assert not (tmp_path / "key").exists()
+
+
+def test_the_vendor_is_asked_by_the_name_of_the_release():
+    line = bash(". lib/vendor.sh; TIMESCALEDB_REPOSITORY=; wanted_line").stdout
+    assert re.fullmatch(r"deb \[signed-by=/etc/apt/keyrings/btc_ingest-timescaledb.asc\] "
+                        r"https://packagecloud.io/timescale/timescaledb/\w+/ \w+ main\n", line)
+    assert bash(". lib/vendor.sh; TIMESCALEDB_REPOSITORY=none; wanted_line").stdout == ""
+
+
 def test_the_password_comes_from_an_argument_a_file_or_the_environment(tmp_path):
     file = tmp_path / "password"
     file.write_text("0123456789\n")
@@ -97,7 +146,7 @@ def run_twice(tmp_path, first, second):
     file = tmp_path / "setup.env"
     script = ("set -euo pipefail; usage() { :; }; . lib/say.sh; . lib/options.sh; chown() { :; }; BUNDLE_DIR=; "
               f"SETUP_ENV={file}; read_settings; read_options \"$@\"; keep_settings >/dev/null; "
-              "echo \"$BACKUP|$CLIENT_NETWORK|$ALLOW|$LOGICAL_REPLICATION|$CORES\"")
+              "echo \"$BACKUP|$CLIENT_NETWORK|$ALLOW|$LOGICAL_REPLICATION|$CORES|$TIMESCALEDB_REPOSITORY\"")
     results = [bash(script, *arguments, "market", "mlops", "do-not-keep-me") for arguments in (first, second)]
     assert [result.returncode for result in results] == [0, 0], [result.stderr for result in results]
     return results[1].stdout.splitlines()[-1], file.read_text()
@@ -106,8 +155,9 @@ def run_twice(tmp_path, first, second):
 def test_what_a_run_was_told_is_kept_for_the_next_one_but_the_password(tmp_path):
     (tmp_path / "setup.env").write_text("# of the administrator\nEXTRA_PACKAGES='a b'\nALLOW='s3://before'\n")
     known, kept = run_twice(tmp_path, ["--backup", "s3://backups/x", "--client-network", "10.20.0.0/16",
-                                       "--logical-replication", "--allow", "s3://a/b", "--cores", "77"], [])
-    assert known == "s3://backups/x|10.20.0.0/16|s3://a/b|yes|77"
+                                       "--logical-replication", "--allow", "s3://a/b", "--cores", "77",
+                                       "--timescaledb-repository", "deb [trusted=yes] http://a b"], [])
+    assert known == "s3://backups/x|10.20.0.0/16|s3://a/b|yes|77|deb [trusted=yes] http://a b"
     assert "# of the administrator" in kept and "EXTRA_PACKAGES='a b'" in kept and kept.count("ALLOW=") == 1
     assert "do-not-keep-me" not in kept
 
@@ -132,6 +182,8 @@ def test_the_size_of_the_host_is_not_kept_and_an_option_wins_over_what_was_kept(
     (["--backup", "s3://a'b", "market", "mlops", "x"], "no s3://BUCKET/PREFIX"),
     (["--backup-endpoint", "https://s3", "market", "mlops", "x"], "no HOST:PORT"),
     (["--backup-passphrase-file", "/nowhere", "market", "mlops", "x"], "there is no file"),
+    (["--timescaledb-repository", "https://packages", "market", "mlops", "x"], "no line of sources.list"),
+    (["--timescaledb-repository", "deb https://a\nb", "market", "mlops", "x"], "no line of sources.list"),
     (["--unknown", "market", "mlops", "x"], "there is no option --unknown"),
     (["--bundle"], "needs a value"),
 ])

@@ -9,6 +9,8 @@ here=$PWD/infra/database/scripts
 . "$here"/lib/say.sh
 # shellcheck source=lib/packages.sh
 . "$here"/lib/packages.sh
+# shellcheck source=lib/vendor.sh
+. "$here"/lib/vendor.sh
 
 usage() {
     cat <<'TEXT'
@@ -21,8 +23,8 @@ usage: infra/database/scripts/build_bundle.sh [--debug] [--revision N] [--extra 
   --out DIR          where the bundle is made (target/bundle)
 
 TimescaleDB is the vendor's package (Community edition) if apt knows timescaledb-2-postgresql-15, and is built from
-Debian's sources (Apache edition) if not. TIMESCALEDB_REPOSITORY, a line of sources.list with the vendor's package
-repository, makes apt know it for this run.
+Debian's sources (Apache edition) if not. TIMESCALEDB_REPOSITORY makes apt know it for this run: vendor, for the
+vendor's public package repository, or a line of sources.list. Without it no further repository is asked.
 TEXT
 }
 
@@ -53,12 +55,24 @@ apt_state=$out/apt
 prepare_apt() {
     mkdir -p "$apt_state/lists/partial" "$apt_state/parts" "$bundle/debs/partial"
     cp -a /etc/apt/sources.list.d/. "$apt_state/parts/"
-    [ -z "${TIMESCALEDB_REPOSITORY-}" ] || echo "$TIMESCALEDB_REPOSITORY" >"$apt_state/parts/timescaledb.list"
+    add_repository
     : >"$apt_state/status"
     APT_OPTIONS=(-o "Dir::Etc::sourceparts=$apt_state/parts" -o "Dir::State::lists=$apt_state/lists"
                  -o "Dir::State::status=$apt_state/status" -o "Dir::Cache::archives=$bundle/debs"
                  -o Debug::NoLocking=1 -o APT::Sandbox::User=root -o Acquire::Retries=3)
     quietly apt update
+}
+
+# Unlike on a host, what was asked for must be there.
+add_repository() {
+    local problem list=$apt_state/parts/timescaledb.list key=$apt_state/timescaledb.asc
+    case ${TIMESCALEDB_REPOSITORY:-none} in
+        none) ;;
+        vendor)
+            problem=$(fetch_vendor_key "$key") || fail "the vendor's key cannot be had: $problem"
+            vendor_line "$key" >"$list" ;;
+        *) echo "$TIMESCALEDB_REPOSITORY" >"$list" ;;
+    esac
 }
 
 # Makes a package of what `make install` writes below a directory.
@@ -97,11 +111,10 @@ staged_version() {
 
 add_timescaledb() {
     if has_candidate timescaledb-2-postgresql-15; then
-        edition=Community packages+=(timescaledb-2-postgresql-15)
+        packages+=(timescaledb-2-postgresql-15)
         if has_candidate timescaledb-toolkit-postgresql-15; then packages+=(timescaledb-toolkit-postgresql-15); fi
         return
     fi
-    edition=Apache
     stage timescaledb
     pack postgresql-15-timescaledb "$(staged_version timescaledb)-1" \
         'postgresql-15, libc6, libssl3, libgssapi-krb5-2, libpq5' 'TimescaleDB, Apache edition, for PostgreSQL 15' \
@@ -112,6 +125,15 @@ add_pgvector() {
     if has_candidate postgresql-15-pgvector; then packages+=(postgresql-15-pgvector); return; fi
     stage pgvector
     pack postgresql-15-pgvector "$(staged_version vector)-1" 'postgresql-15, libc6' 'pgvector for PostgreSQL 15'
+}
+
+# The name of a package does not tell its edition: a library of its own has the Community edition.
+read_edition() {
+    local file
+    edition=Apache
+    for file in "$bundle"/debs/*timescaledb*.deb; do
+        [[ $(dpkg-deb --contents "$file") != */timescaledb-tsl-* ]] || edition=Community
+    done
 }
 
 # The scripts as they are in the checkout, without what git does not know.
@@ -142,13 +164,14 @@ prepare_apt
 packages=(postgresql-15 pgbackrest prometheus-postgres-exporter "${CLIENT_PACKAGES[@]}")
 add_timescaledb
 add_pgvector
-say "TimescaleDB: $edition edition"
 cp "$ours" "${extra[@]}" "$bundle/debs/"
 quietly apt install -y --no-install-recommends --download-only "${packages[@]}"
 # apt copies no package of a file: repository, for one.
 for name in "${packages[@]}"; do
     compgen -G "$bundle/debs/${name}_*.deb" >/dev/null || fail "apt has not downloaded $name" 'copy: instead of file:'
 done
+read_edition
+say "TimescaleDB: $edition edition"
 rm -rf "$bundle/debs/partial" "$bundle/debs/lock" "$apt_state"
 (cd "$bundle/debs" && dpkg-scanpackages --multiversion . >Packages 2>/dev/null)
 say "$(find "$bundle/debs" -name '*.deb' | wc -l) packages"

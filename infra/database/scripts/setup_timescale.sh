@@ -9,6 +9,8 @@ here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 . "$here/lib/options.sh"
 # shellcheck source=lib/packages.sh
 . "$here/lib/packages.sh"
+# shellcheck source=lib/vendor.sh
+. "$here/lib/vendor.sh"
 # shellcheck source=lib/disk.sh
 . "$here/lib/disk.sh"
 # shellcheck source=lib/tuning.sh
@@ -30,6 +32,11 @@ An argument shows in ps while this runs. Rather use --password-file, or BTC_INGE
   --password-file FILE     the first line is the password
   --no-password            USER gets no password yet, or keeps the one that it has
   --bundle s3://… | DIR    install from this bundle only, after checking every checksum
+  --timescaledb-repository vendor | none | LINE
+                           without a bundle: where TimescaleDB comes from if apt does not know the vendor's package.
+                           Its vendor's public package repository, no further one, or a line of sources.list. If this
+                           is not said, a host without TimescaleDB asks the vendor, and takes the Apache edition if the
+                           vendor is not reached
   --allow s3://B/PREFIX    what may be loaded; may be given several times
   --region REGION          the region of the buckets
   --endpoint URL           an S3 server of your own, with the bucket in the path
@@ -44,8 +51,8 @@ An argument shows in ps while this runs. Rather use --password-file, or BTC_INGE
                            an S3 server of your own for backups, by TLS; and the authority of its certificate
 
 /etc/btc_ingest/setup.env sets the same: BUNDLE, ALLOW, S3_REGION, S3_ENDPOINT, CLIENT_NETWORK, DATA_DISK, BACKUP,
-BACKUP_ENDPOINT, BACKUP_CA_FILE, LOGICAL_REPLICATION=yes, EXTRA_PACKAGES, MEMORY_MB, CORES. Options win, and are kept
-there for the next run. To take one back, delete its line and run this again.
+BACKUP_ENDPOINT, BACKUP_CA_FILE, LOGICAL_REPLICATION=yes, EXTRA_PACKAGES, TIMESCALEDB_REPOSITORY, MEMORY_MB, CORES.
+Options win, and are kept there for the next run. To take one back, delete its line and run this again.
 TEXT
 }
 

@@ -5,7 +5,7 @@
 SETUP_ENV=/etc/btc_ingest/setup.env
 # What is kept. MEMORY_MB and CORES are kept only if they were given: a host may change its size.
 KEPT=(BUNDLE ALLOW S3_REGION S3_ENDPOINT CLIENT_NETWORK DATA_DISK LOGICAL_REPLICATION EXTRA_PACKAGES DATABASE
-      DATABASE_USER BACKUP BACKUP_ENDPOINT BACKUP_CA_FILE MEMORY_MB CORES)
+      DATABASE_USER BACKUP BACKUP_ENDPOINT BACKUP_CA_FILE TIMESCALEDB_REPOSITORY MEMORY_MB CORES)
 
 read_settings() {
     local name
@@ -52,7 +52,8 @@ read_options() {
             --no-password) NO_PASSWORD=yes ;;
             --logical-replication) LOGICAL_REPLICATION=yes ;;
             --password-file | --bundle | --allow | --region | --endpoint | --client-network | --data-disk | --memory | \
-                --cores | --backup | --backup-endpoint | --backup-ca-file | --backup-passphrase-file)
+                --cores | --backup | --backup-endpoint | --backup-ca-file | --backup-passphrase-file | \
+                --timescaledb-repository)
                 [ $# -gt 1 ] || fail "$1 needs a value"
                 case $1 in
                     --password-file) file=$2 ;;
@@ -68,6 +69,7 @@ read_options() {
                     --backup-endpoint) BACKUP_ENDPOINT=$2 ;;
                     --backup-ca-file) BACKUP_CA_FILE=$2 ;;
                     --backup-passphrase-file) BACKUP_PASSPHRASE_FILE=$2 ;;
+                    --timescaledb-repository) TIMESCALEDB_REPOSITORY=$2 ;;
                 esac
                 shift ;;
             -*) usage >&2; fail "there is no option $1" ;;
@@ -103,6 +105,8 @@ check_options() {
     [[ $CLIENT_NETWORK != */0 ]] || fail "'$CLIENT_NETWORK' is the whole world: name the VPC's range"
     [[ $S3_REGION =~ ^[a-z0-9-]*$ ]] || fail "'$S3_REGION' is no region"
     [[ -z $S3_ENDPOINT || $S3_ENDPOINT =~ ^https?://[^\']+$ ]] || fail "'$S3_ENDPOINT' is no URL"
+    [[ $TIMESCALEDB_REPOSITORY =~ ^(|vendor|none|deb\ [^$'\n']+)$ ]] ||
+        fail "'$TIMESCALEDB_REPOSITORY' is no line of sources.list" 'vendor, none, or deb [signed-by=…] URL …'
     check_backup_options
     if ! [[ $MEMORY_MB =~ ^[0-9]+$ && $CORES =~ ^[1-9][0-9]*$ && $MEMORY_MB -ge 900 ]]; then
         fail "$MEMORY_MB MB of memory and $CORES cores are too little" 'at least 1 GB'

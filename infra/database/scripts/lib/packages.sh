@@ -3,7 +3,7 @@
 
 PACKAGES=(postgresql-15 postgresql-15-btc-ingest postgresql-15-pgvector)
 CLIENT_PACKAGES=(python3-venv python3-pip python3-psycopg python3-tqdm)
-# The vendor's package is the Community edition, Debian's and the bundle's own is the Apache edition.
+# The vendor's package is the Community edition as a rule, Debian's and the bundle's own is the Apache edition.
 TIMESCALEDB_PACKAGES=(timescaledb-2-postgresql-15 postgresql-15-timescaledb)
 APT_OPTIONS=()
 # shellcheck disable=SC2034
@@ -22,7 +22,9 @@ open_bundle() {
     BUNDLE_DIR=
     if [ -z "$BUNDLE" ]; then
         say 'No bundle: packages come from the sources that apt knows.'
+        forget_vendor_repository
         quietly apt update
+        add_vendor_repository
         return
     fi
     case $BUNDLE in
@@ -32,6 +34,7 @@ open_bundle() {
     check_bundle
     local lists=/var/lib/btc_ingest/apt
     mkdir -p "$lists/lists/partial" "$lists/parts"
+    EDITION_REASON='the bundle has it'
     # Trusted, as every file was compared with its checksum. apt's own user may not read every directory.
     echo "deb [trusted=yes] file:$BUNDLE_DIR/debs ./" >"$lists/sources.list"
     APT_OPTIONS=(-o "Dir::Etc::sourcelist=$lists/sources.list" -o "Dir::Etc::sourceparts=$lists/parts"
@@ -97,11 +100,7 @@ install_packages() {
     for name in "${PACKAGES[@]}" "$timescaledb"; do
         say "$(printf '%-28s %s' "$name" "$(version_of "$name")")"
     done
-    if [ "$timescaledb" = "${TIMESCALEDB_PACKAGES[0]}" ]; then
-        say "TimescaleDB's edition: Community"
-    else
-        say "TimescaleDB's edition: Apache (no compression, no continuous aggregates, no jobs)"
-    fi
+    say "TimescaleDB's edition: $(edition), because $EDITION_REASON"
 }
 
 versions() { local name; for name in "${PACKAGES[@]}" "$1"; do version_of "$name"; echo; done; }
