@@ -39,7 +39,7 @@ restore() { local log=$1; shift; runs 'the cluster is restored' "$log" "$scripts
 scripts=/next/repo/infra/database/scripts
 
 back_up_and_recover() {
-    local before at segment
+    local before at segment begin
     printf '\n== Backups\n'
     runs 'a differential backup is made' backup.log /usr/local/sbin/btc_ingest-backup diff
     must_be 'there are a full and a differential backup, encrypted' "$(in_host runuser -u postgres -- \
@@ -49,6 +49,7 @@ back_up_and_recover() {
     must_be 'doctor() is content with the archive and the backup' "$(findings)" ''
 
     printf '\n== An outage of the archive\n'
+    begin=$SECONDS
     stop_backup_s3
     must_be 'loads go on without the archive' "$(load SOLUSDT)" 'done'
     sql 'SELECT pg_switch_wal()' >/dev/null
@@ -56,6 +57,7 @@ back_up_and_recover() {
     must_be 'doctor() names the archive that fails' "$(findings)" 'WAL archive'
     start_backup_s3
     trust_backup_s3
+    printf '   the archive stood still for %s s\n' $((SECONDS - begin))
     await_archived
     must_be 'afterwards everything is archived, and doctor() is content' "$(findings)" ''
 

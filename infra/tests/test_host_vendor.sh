@@ -89,6 +89,8 @@ vendor_is_not_reached() {
     must_be 'it says in one line what it has tried' \
         "$(grep -c "TimescaleDB's vendor: https://packagecloud.io/timescale/timescaledb/gpgkey: " "$out/vendor.log")" 1
     must_be 'and leaves nothing behind' "$(left_behind)" ''
+    must_be 'without --allow the last line says what remains' "$(tail -n 1 "$out/vendor.log")" \
+        '   Nothing may be loaded yet. Run this again with: --allow s3://BUCKET/PREFIX --region REGION'
     huge_pages_are_used
     # One that takes connections and never answers: first the list, then the key.
     python3 -c 'import socket, time
@@ -116,7 +118,8 @@ vendor_is_reached() {
     lists_of_packages ''
     must_be 'a host with the Apache edition keeps it, unless it is told otherwise' "$(tail -n 1 "$out/lists.log")" \
         'it is installed already; TIMESCALEDB_REPOSITORY=vendor asks the vendor'
-    set_up_without_bundle vendor.log --timescaledb-repository "$line"
+    set_up_without_bundle vendor.log --timescaledb-repository "$line" --allow s3://nowhere/ --region us-east-1 \
+        --endpoint http://127.0.0.1:9000
     must_be 'the package comes from the repository that the setup is told' \
         "$(in_host dpkg-query -W -f '${db:Status-Abbrev}' timescaledb-2-postgresql-15), $(<"$root$vendor_list")" \
         "ii , $line"
@@ -183,5 +186,10 @@ without_a_bundle() {
     vendor_is_not_reached
     vendor_is_reached
     vendor_by_name
+    status=0
+    in_host runuser -u postgres -- /opt/btc_ingest/client/bin/python $vendor_scripts/backfill_s3_ticks.py \
+        --s3-bucket nowhere --dsn dbname=market >"$out/backfill.log" 2>&1 || status=$?
+    must_be 'a backfill that stops, as there is no such bucket, is exit code 4' \
+        "$status, $(grep -c '^S3003: ' "$out/backfill.log")" '4, 1'
     stop
 }
