@@ -197,7 +197,7 @@ must_be 'every tick is there once' \
     "$(sql 'SELECT count(*), count(DISTINCT trade_id) FROM market_data.btc_ticks')" '1500|1500'
 
 # Starts the script, in the background, and waits for its exit code if $1 is not `started`.
-backfill_script=(chroot "$root" /usr/bin/env -i PATH=$client_path LANG=C.UTF-8 PGPASSWORD="$password"
+backfill_script=(chroot "$root" /usr/bin/env -i PATH="$client_path" LANG=C.UTF-8 PGPASSWORD="$password"
                  python /opt/btc_ingest/repo/infra/database/scripts/backfill_s3_ticks.py --dsn "$inside")
 backfill() {
     local wait_for=$1

@@ -2,7 +2,7 @@
 # Sourced by test_host_inside.sh: a host that is set up without a bundle. apt knows the bundle's packages as a source of
 # its own; TimescaleDB's vendor is not reached, does not answer, or is served on loopback: with a line of sources.list,
 # and under its own name, by TLS and with a signed list.
-# shellcheck disable=SC2154,SC2016
+# shellcheck disable=SC2034,SC2154,SC2016
 
 vendor_list=/etc/apt/sources.list.d/btc_ingest-timescaledb.list
 vendor_key=/etc/apt/keyrings/btc_ingest-timescaledb.asc

@@ -2,7 +2,7 @@
 # TimescaleDB from its vendor's package repository, which has the Community edition, where it can be reached.
 
 VENDOR_URL=https://packagecloud.io/timescale/timescaledb
-VENDOR_PACKAGE=timescaledb-2-postgresql-15
+VENDOR_PACKAGE='timescaledb-2-postgresql-15'
 # Names of its own: the administrator may have followed the vendor's page, which says timescaledb.list.
 VENDOR_LIST=/etc/apt/sources.list.d/btc_ingest-timescaledb.list
 VENDOR_KEY=/etc/apt/keyrings/btc_ingest-timescaledb.asc
