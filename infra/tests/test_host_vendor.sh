@@ -44,7 +44,7 @@ make_vendor() {
     (cd "$dist/../.." && dpkg-scanpackages . >"$dist/main/binary-$(dpkg --print-architecture)/Packages" 2>/dev/null)
     (cd "$dist" && {
         printf 'Origin: test\nSuite: bookworm\nComponents: main\nArchitectures: %s\nDate: %s\nSHA256:\n' \
-            "$(dpkg --print-architecture)" "$(date -Ru)"
+            "$(dpkg --print-architecture)" "$(LC_ALL=C date -u '+%a, %d %b %Y %T UTC')"
         find main -type f -exec sh -c 'printf " %s %s %s\n" "$(sha256sum "$1" | cut -c -64)" \
             "$(stat -c %s "$1")" "$1"' sh {} \;
     } >Release)

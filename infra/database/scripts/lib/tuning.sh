@@ -56,8 +56,9 @@ TEXT
 reserve_huge_pages() {
     local wanted before
     [ -e "$NR_HUGEPAGES" ] || return 0
+    # If it does not accept its settings, its start says so.
     wanted=$(cd / && runuser -u postgres -- "$BIN/postgres" -D "$DATA" -c "config_file=$CONFIG/postgresql.conf" \
-        -C shared_memory_size_in_huge_pages) || fail 'the server does not accept its settings' "$CONFIG"
+        -C shared_memory_size_in_huge_pages 2>/dev/null) || wanted=0
     before=$(<"$NR_HUGEPAGES")
     [ "$wanted" -gt 0 ] || return 0
     if [ ! -e "$HUGE_PAGES_FILE" ] && [ "$before" -gt 0 ]; then
