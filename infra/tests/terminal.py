@@ -46,6 +46,8 @@ def main(log, *arguments):
     steps = list(zip(arguments[:end:2], arguments[1:end:2], strict=True))
     pid, terminal = pty.fork()
     if pid == 0:
+        # A test that runs in the background ignores Ctrl-C, and would hand that on.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execvp(arguments[end + 1], arguments[end + 1:])
     termios.tcsetwinsize(terminal, (24, 200))
     with open(log, "wb", buffering=0) as file:
