@@ -1,7 +1,7 @@
 //! How much of an index a search reads.
 
-/// Returns how many candidates a search of hnsw for `k` neighbours keeps, by how many rows there are. More rows need more
-/// for the same part of the nearest: 60 of 100,000 rows, 114 of a million.
+/// Returns how many candidates a search of hnsw for `k` neighbours keeps, by how many rows there are. More rows need
+/// more for the same part of the nearest: 60 of 100,000 rows, 114 of a million.
 pub fn hnsw_candidates(k: i32, rows: f64) -> i32 {
     let by_rows = 16.0 * (rows.max(1.0).log2() - 12.86);
     k.saturating_mul(4).max(by_rows.ceil() as i32).clamp(40, 1_000)
