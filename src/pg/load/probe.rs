@@ -70,7 +70,7 @@ pub fn probe(client: &mut SpiClient<'_>, ranges: &[IdRange], chunk: Option<&Chun
     let found: Met = match chunk.filter(|chunk| chunk.holds(&around(first.bucket, last.bucket))) {
         Some(chunk) => {
             let plan = statement(client, chunk, &args)?;
-            spi::fetch_planned(client, &plan, &args)?
+            spi::fetch_by(client, &plan, &args)?
         }
         None => spi::fetch(client, SQL, &args)?,
     };

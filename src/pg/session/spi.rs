@@ -111,17 +111,32 @@ impl PlannedStatement {
 }
 
 thread_local! {
-    /// Statements with one plan for all arguments that this session keeps, by their texts.
-    static PLANNED: RefCell<HashMap<&'static str, PlannedStatement>> = RefCell::default();
+    /// Statements with one plan for all arguments that this session keeps, by their texts. There are few texts.
+    static PLANNED: RefCell<HashMap<String, PlannedStatement>> = RefCell::default();
 }
 
 /// [`execute`] with one plan for all arguments.
-pub fn execute_planned(client: &mut SpiClient<'_>, sql: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64> {
+pub fn execute_planned(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<u64> {
+    planned(client, sql, args)?.execute(client, args)
+}
+
+/// [`fetch`] with one plan for all arguments.
+pub fn fetch_planned<T: DeserializeOwned>(
+    client: &mut SpiClient<'_>,
+    sql: &str,
+    args: &[DatumWithOid<'_>],
+) -> Result<T> {
+    let plan = planned(client, sql, args)?;
+    fetch_by(client, &plan, args)
+}
+
+fn planned(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>]) -> Result<Rc<Plan>> {
     // Nothing is borrowed while PostgreSQL prepares.
-    let mut statement = PLANNED.with_borrow_mut(|planned| planned.remove(sql)).unwrap_or_default();
+    let known = PLANNED.with_borrow_mut(|planned| planned.remove_entry(sql));
+    let (text, mut statement) = known.unwrap_or_else(|| (sql.to_owned(), PlannedStatement::default()));
     let plan = statement.plan(client, sql, args)?;
-    PLANNED.with_borrow_mut(|planned| planned.insert(sql, statement));
-    plan.execute(client, args)
+    PLANNED.with_borrow_mut(|planned| planned.insert(text, statement));
+    Ok(plan)
 }
 
 /// Runs a statement whose one row has one text column that holds JSON, and deserialises it. Null and no row
@@ -161,11 +176,7 @@ pub fn fetch_kept<T: DeserializeOwned>(
 }
 
 /// [`fetch`] with a plan.
-pub fn fetch_planned<T: DeserializeOwned>(
-    client: &mut SpiClient<'_>,
-    plan: &Plan,
-    args: &[DatumWithOid<'_>],
-) -> Result<T> {
+pub fn fetch_by<T: DeserializeOwned>(client: &mut SpiClient<'_>, plan: &Plan, args: &[DatumWithOid<'_>]) -> Result<T> {
     read(plan.text(client, args)?)
 }
 

@@ -65,10 +65,10 @@ impl Writer {
         }
         let (buckets, assets) = (std::mem::take(&mut self.buckets), std::mem::take(&mut self.assets));
         let keys: [DatumWithOid<'_>; 2] = [buckets.clone().into(), assets.clone().into()];
-        let exchanges: Vec<String> = spi::fetch_kept(client, statement!("windows_exchanges"), &keys)?;
+        let exchanges: Vec<String> = spi::fetch_planned(client, statement!("windows_exchanges"), &keys)?;
         let [of_buckets, of_assets] = keys;
         let args = [of_buckets, of_assets, exchanges.clone().into()];
-        spi::execute_kept(client, statement!("windows_move"), &args)?;
+        spi::execute_planned(client, statement!("windows_move"), &args)?;
         let args = [
             buckets.into(),
             assets.into(),
@@ -78,7 +78,8 @@ impl Writer {
             (DIMENSIONS as i32).into(),
             FEATURE_VERSION.to_owned().into(),
         ];
-        self.written += spi::execute(client, &self.catalog.name_vector(statement!("windows_write")), &args)? as i64;
+        self.written +=
+            spi::execute_planned(client, &self.catalog.name_vector(statement!("windows_write")), &args)? as i64;
         Ok(())
     }
 }
