@@ -65,7 +65,8 @@ reserve_huge_pages() {
         say "huge pages: $before are reserved by you, the server wants $wanted; vm.nr_hugepages is left alone"
         return
     fi
-    printf '# Written by setup_timescale.sh: the shared memory of PostgreSQL 15/main.\nvm.nr_hugepages = %s\n' "$wanted" |
+    printf '%s\n' '# Written by setup_timescale.sh: the shared memory of PostgreSQL 15/main.' \
+        "vm.nr_hugepages = $wanted" |
         replace_file "$HUGE_PAGES_FILE" 644 root:root
     set_huge_pages "$wanted"
     if [ "$(<"$NR_HUGEPAGES")" -ge "$wanted" ]; then
