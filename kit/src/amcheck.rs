@@ -111,7 +111,7 @@ pub(crate) fn at_the_end(connection: &str) -> Vec<String> {
 
 /// Returns what is wrong in any database of a cluster whose test has ended.
 pub(crate) fn of_cluster(connection: impl Fn(&str) -> String) -> Vec<String> {
-    let Ok(mut client) = Client::connect(&connection("postgres"), NoTls) else {
+    let Ok(mut client) = Client::connect(&format!("{} options='{OPTIONS}'", connection("postgres")), NoTls) else {
         println!("amcheck: the server does not answer");
         return Vec::new();
     };

@@ -21,8 +21,8 @@ SELECT coalesce(json_agg(CASE WHEN item.key IS NOT NULL
       LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = r.oid AND k.contype IN ('p', 'u')
      WHERE r.oid = 'market_data.btc_ticks'::regclass AND a.amname = 'btree' AND x.indisvalid
        AND NOT x.indisexclusion AND x.indexprs IS NULL AND x.indpred IS NULL AND i.reltablespace = 0
-       -- The table is filled by appends, which know immediate indexes.
-       AND (x.indimmediate OR NOT $2)
+       -- The table is filled by appends, which know immediate indexes. What they fill row by row is built later.
+       AND (NOT $2 OR (x.indimmediate AND x.indnkeyatts = x.indnatts))
        AND NOT EXISTS (SELECT FROM pg_class m
                         WHERE m.relnamespace = s.relnamespace AND m.relname = format('%s_%s', s.relname, x.indexrelid))
        AND octet_length(concat_ws('_', h.associated_table_prefix, '2147483647', 'chunk', i.relname)) < 64

@@ -4,8 +4,8 @@ SELECT json_build_object(
                 WHERE x.extname = 'vector'),
     'dimensions', (SELECT nullif(a.atttypmod, -1) FROM pg_attribute a
                     WHERE a.attrelid = to_regclass('signals.btc_embeddings') AND a.attname = 'feature_vector'),
-    'rows', (SELECT trunc(greatest(c.reltuples, 0)) FROM pg_class c
-              WHERE c.oid = to_regclass('signals.btc_embeddings')),
+    'rows', (SELECT trunc(c.reltuples) FROM pg_class c
+              WHERE c.oid = to_regclass('signals.btc_embeddings') AND c.reltuples >= 0),
     'lists', max(substring(array_to_string(i.reloptions, ',') FROM 'lists=(\d+)')::bigint)
                  FILTER (WHERE m.amname = 'ivfflat' AND x.indisvalid),
     'kind', max(m.amname) FILTER (WHERE x.indisvalid),

@@ -242,6 +242,31 @@ fn similar_goes_through_the_index() {
 }
 
 #[test]
+fn a_search_sees_what_the_statement_that_calls_it_sees() {
+    let mut fixture = with_windows(12);
+    // The search begins when the lock is free, long after the statement has its snapshot.
+    let nearest = "SELECT s.distance::text FROM (SELECT pg_advisory_lock(7)::text AS lock OFFSET 0) AS waited,
+                          LATERAL btc_ingest.similar(
+                              timestamptz '2024-08-08 12:05Z' + length(waited.lock) * interval '1 day',
+                              k => 1, exclude => '0') AS s";
+    let before = text(&mut fixture.db.client(), nearest);
+    assert_ne!(before, "0");
+    fixture.run("SELECT pg_advisory_lock(7)");
+    let mut other = fixture.db.client();
+    // Its plans are kept from here on.
+    execute(&mut other, "SELECT * FROM btc_ingest.similar('2024-08-08 12:05Z', exclude => '0')");
+    let asked = std::thread::spawn(move || text(&mut other, nearest));
+    fixture.wait_for("the statement", "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)");
+    fixture.run(
+        "UPDATE signals.btc_embeddings e SET feature_vector = o.feature_vector FROM signals.btc_embeddings o
+          WHERE e.bucket = '2024-08-08 12:05Z' AND o.bucket = '2024-08-08 12:10Z'",
+    );
+    fixture.run("SELECT pg_advisory_unlock(7)");
+    assert_eq!(asked.join().unwrap(), before);
+    assert_eq!(text(&mut fixture.db.client(), nearest), "0");
+}
+
+#[test]
 fn bad_input_has_one_clear_error() {
     let mut fixture = with_windows(1);
     let one = "'2024-08-08 12:00Z'";

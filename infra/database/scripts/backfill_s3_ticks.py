@@ -122,14 +122,15 @@ def asks_for_cancel(args, watch):
 
 def interrupted(args, session, watch):
     """Ends the watching, and cancels the backfill if that is wanted."""
-    cancel = False
+    cancel = watch.id is not None and args.on_interrupt == "cancel"
     try:
         session.cancel()
         cancel = watch.id is not None and asks_for_cancel(args, watch)
     except KeyboardInterrupt:
         print(file=sys.stderr)
     # What is decided is carried out: no further interrupt stops it halfway.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if cancel:
         watch.cancel()
         print(f"Backfill {watch.id} is cancelled; what was loaded stays.", file=sys.stderr)

@@ -250,7 +250,7 @@ fn attach(
     unit: Unit,
     staging: &StagingTable,
 ) -> std::result::Result<(), Refused> {
-    ffi::show_activity(Some("building the indexes of the filled table"));
+    ffi::show_activity(Some("making the indexes of the filled table"));
     // A parallel index build writes temporary files. It pays off only while no other worker uses the processors.
     if backfill.parallel > 1 {
         ffi::set_local(c"max_parallel_maintenance_workers", c"0");

@@ -76,7 +76,7 @@ static MAX_BACKFILL_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 /// In the order in which the ticks were traded.
 static QUEUE_ORDER: GucSetting<QueueOrderName> = GucSetting::<QueueOrderName>::new(QueueOrderName::Oldest);
-/// In runs: two to three times as fast, and the indexes are the same in all that amcheck knows.
+/// In runs: loads spend most of their time on the indexes.
 static INDEX_FILL: GucSetting<IndexFillName> = GucSetting::<IndexFillName>::new(IndexFillName::Runs);
 /// On: a chunk is dropped for ever, and a request per object costs next to nothing.
 static RETENTION_PROOF: GucSetting<bool> = GucSetting::<bool>::new(true);

@@ -42,7 +42,7 @@ pub fn execute(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>])
 }
 
 thread_local! {
-    /// Plans that this session keeps, by the text of the statement. Only statements over registry tables: a
+    /// Plans that this session keeps, by the text of the statement. Only statements over plain tables: a
     /// statement over the hypertable needs a plan for the chunks that its arguments name, and a statement
     /// over `incoming_ticks` needs a plan for the current batch.
     static KEPT: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
@@ -54,23 +54,17 @@ pub fn query_kept<'conn>(
     sql: &'static str,
     args: &[DatumWithOid<'_>],
 ) -> Result<SpiTupleTable<'conn>> {
-    let plan = kept(client, sql, args)?;
+    let known = KEPT.with_borrow(|kept| kept.get(sql).cloned());
+    let plan = match known {
+        Some(plan) => plan,
+        None => {
+            let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+            let plan = Rc::new(ffi::with_sqlstates(|| client.prepare_mut(sql, &types)).map_err(internal)?.keep());
+            KEPT.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
+            plan
+        }
+    };
     run(client, &*plan, args)
-}
-
-/// Returns the plan that the session keeps for a statement, and makes it if there is none.
-fn kept(
-    client: &mut SpiClient<'_>,
-    sql: &'static str,
-    args: &[DatumWithOid<'_>],
-) -> Result<Rc<OwnedPreparedStatement>> {
-    if let Some(plan) = KEPT.with_borrow(|kept| kept.get(sql).cloned()) {
-        return Ok(plan);
-    }
-    let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
-    let plan = Rc::new(ffi::with_sqlstates(|| client.prepare_mut(sql, &types)).map_err(internal)?.keep());
-    KEPT.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
-    Ok(plan)
 }
 
 /// [`execute`] with a plan that the session keeps.
@@ -156,13 +150,28 @@ pub fn fetch_in_snapshot<T: DeserializeOwned>(
     parsed(ffi::with_sqlstates(|| client.select(sql, None, args)).map_err(internal)?)
 }
 
+thread_local! {
+    /// Plans of statements that only read in the snapshot of their caller, by their texts. Whether a plan may do that
+    /// is settled when it is made, so none of [`KEPT`] is used for it.
+    static READING: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
+}
+
 /// [`fetch_in_snapshot`] with a plan that the session keeps.
 pub fn fetch_kept_in_snapshot<T: DeserializeOwned>(
-    client: &mut SpiClient<'_>,
+    client: &SpiClient<'_>,
     sql: &'static str,
     args: &[DatumWithOid<'_>],
 ) -> Result<T> {
-    let plan = kept(client, sql, args)?;
+    let known = READING.with_borrow(|kept| kept.get(sql).cloned());
+    let plan = match known {
+        Some(plan) => plan,
+        None => {
+            let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+            let plan = Rc::new(ffi::with_sqlstates(|| client.prepare(sql, &types)).map_err(internal)?.keep());
+            READING.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
+            plan
+        }
+    };
     parsed(ffi::with_sqlstates(|| client.select(&*plan, None, args)).map_err(internal)?)
 }
 

@@ -14,7 +14,7 @@ pub struct Catalog {
     /// Numbers of a vector of the column. `None` if the column takes vectors of any length.
     #[serde(deserialize_with = "spi::nullable")]
     pub dimensions: Option<i64>,
-    /// About how many rows there are, as of the last ANALYZE. `None` without the table.
+    /// About how many rows there are, as of the last ANALYZE. `None` if there was none.
     #[serde(deserialize_with = "spi::nullable")]
     pub rows: Option<f64>,
     /// Lists of the valid ivfflat index, if there is one.

@@ -85,7 +85,7 @@ pub fn nearest(origin: Origin<'_>, k: i32, filter: &Filter) -> Result<Vec<Found>
 
 /// Returns the vector that the others are compared with, and the bucket of its window.
 fn vector_of(
-    client: &mut SpiClient<'_>,
+    client: &SpiClient<'_>,
     catalog: &Catalog,
     origin: Origin<'_>,
 ) -> Result<(Vector, Option<TimestampWithTimeZone>)> {
@@ -131,7 +131,7 @@ impl Search<'_> {
         // A tenth of the lists, and more of few lists.
         let probes = (lists / 10).max((lists as f64).sqrt().ceil() as i64).clamp(1, lists);
         set(c"ivfflat.probes", &probes.to_string());
-        set(c"hnsw.ef_search", &hnsw_candidates(self.k, self.catalog.rows.unwrap_or_default()).to_string());
+        set(c"hnsw.ef_search", &hnsw_candidates(self.k, self.catalog.rows).to_string());
         // Versions before 0.8 have none of these.
         if ffi::setting(c"hnsw.iterative_scan").is_some() {
             set(c"ivfflat.iterative_scan", "relaxed_order");

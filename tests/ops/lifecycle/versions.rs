@@ -1,5 +1,7 @@
 //! Schema versions and missing tables.
 
+use btc_ingest_kit::sql::wait_until_true;
+
 use super::*;
 
 #[test]
@@ -94,6 +96,10 @@ fn tables_of_version_3_get_the_names_of_version_4_and_keep_their_backfills() {
     let mut client = db.client();
     let uri = put(&db, "a.parquet", &ticks(1, 5));
     execute(&mut client, &format!("CALL btc_ingest.backfill(ARRAY['{uri}'])"));
+    // One that looks once more would read the old names.
+    let gone = "NOT EXISTS (SELECT FROM pg_stat_activity
+                             WHERE backend_type = 'btc_ingest backfill' AND datname = current_database())";
+    wait_until_true(&mut client, "the end of the workers", gone);
     let wanted = shape(&mut client);
     execute(
         &mut client,

@@ -99,7 +99,8 @@ write_access() {
 
 start_cluster() {
     if ! pg_ctlcluster 15 main status >/dev/null; then
-        reserve_huge_pages
+        # Without them the server starts as well, and it must.
+        reserve_huge_pages || say 'huge pages cannot be reserved'
         quietly pg_ctlcluster 15 main start
         say 'started'
         return
@@ -117,7 +118,8 @@ start_cluster() {
     pending=$(sql postgres 'SELECT count(*) FROM pg_settings WHERE pending_restart')
     if [ -n "$RESTART_NEEDED" ] || [ "$pending" -gt 0 ]; then
         quietly pg_ctlcluster 15 main stop -m fast
-        reserve_huge_pages
+        # Without them the server starts as well, and it must.
+        reserve_huge_pages || say 'huge pages cannot be reserved'
         quietly pg_ctlcluster 15 main start
         say 'restarted'
     else

@@ -73,7 +73,7 @@ reserve_huge_pages() {
         say "huge pages: $wanted are reserved"
     else
         # The server takes all of its memory from them or nothing, so fewer would only be lost to the host.
-        set_huge_pages "$before"
+        set_huge_pages 0
         say "huge pages: the kernel cannot reserve $wanted now, so the server starts without them until the next boot"
     fi
 }
