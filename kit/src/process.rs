@@ -66,9 +66,18 @@ pub fn descriptors(pid: u32) -> BTreeMap<String, usize> {
 
 /// Whether process `pid` runs; one that has ended and was not waited for does not.
 pub fn is_running(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))
+}
+
+/// Whether process `pid` was stopped by a signal.
+pub fn is_stopped(pid: u32) -> bool {
+    state(pid) == Some('T')
+}
+
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The state follows the name, which is in parentheses and may hold anything.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 /// Returns the running children of process `pid`.

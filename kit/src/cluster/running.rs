@@ -15,7 +15,7 @@ use postgres::{Client, NoTls};
 use super::hostile_settings;
 use crate::command::{OS_USER, client_program, is_root, outcome, run, server_program, unprivileged};
 use crate::janitor::{Janitor, fresh_dir};
-use crate::process::{children, is_running};
+use crate::process::{children, is_running, is_stopped};
 use crate::wait::{SOON, wait_for, wait_until};
 use crate::{amcheck, switches};
 
@@ -137,8 +137,14 @@ impl Cluster {
     /// Kills the postmaster alone; its processes have to notice, and this waits until they have.
     pub fn kill_postmaster(&self) {
         let postmaster = self.pid();
+        let kill = |signal: &str| {
+            run(std::process::Command::new("kill").args([signal, &postmaster.to_string()])).expect("a postmaster");
+        };
+        // A child that it makes after they were counted would still be there when the server starts again.
+        kill("-STOP");
+        wait_until("the postmaster to stand still", Duration::from_secs(30), || is_stopped(postmaster));
         let pids = [vec![postmaster], children(postmaster)].concat();
-        run(std::process::Command::new("kill").args(["-9", &postmaster.to_string()])).expect("a running postmaster");
+        kill("-9");
         wait_until("the orphans of a killed postmaster", Duration::from_secs(30), || {
             !pids.iter().any(|&pid| is_running(pid))
         });
