@@ -4,7 +4,7 @@
 use btc_ingest_kit::command::run;
 use btc_ingest_kit::fixture::{BUCKET, SCHEMA_VERSION, cluster_of, loaded, traces};
 use btc_ingest_kit::rows::ticks;
-use btc_ingest_kit::sql::{execute, wait_until_true};
+use btc_ingest_kit::sql::{execute, text, wait_until_true};
 use btc_ingest_kit::wait::wait_until;
 use btc_ingest_kit::{Cluster, ClusterBuilder, Fault, FaultProxy, ParquetFile, S3Server, ServerFixture, When, fixture};
 use postgres::Client;
@@ -92,6 +92,8 @@ fn workers_that_run_are_counted_and_those_of_another_database_are_not() {
     execute(&mut client, "ALTER SYSTEM SET btc_ingest.workers = 0");
     execute(&mut client, "SELECT pg_reload_conf()");
     wait_until("the loaders' end", SOON, || loaders(&mut client).is_empty());
+    // The session itself may read the setting later than they do.
+    wait_until("the setting", SOON, || text(&mut client, "SHOW btc_ingest.workers") == "0");
     let none = check(&mut client, "workers");
     assert!(none.ok && none.detail.ends_with("btc_ingest.workers is 0"), "{none:?}");
     assert!(none.hint.contains("ALTER SYSTEM SET btc_ingest.workers = '2';"), "{none:?}");
