@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::thread::LocalKey;
 
 use pgrx::PgOid;
 use pgrx::datum::DatumWithOid;
@@ -41,11 +42,14 @@ pub fn execute(client: &mut SpiClient<'_>, sql: &str, args: &[DatumWithOid<'_>])
     Ok(query(client, sql, args)?.len() as u64)
 }
 
+/// Plans by the text of their statement.
+type Kept = RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>>;
+
 thread_local! {
     /// Plans that this session keeps, by the text of the statement. Only statements over plain tables: a
     /// statement over the hypertable needs a plan for the chunks that its arguments name, and a statement
     /// over `incoming_ticks` needs a plan for the current batch.
-    static KEPT: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
+    static KEPT: Kept = RefCell::default();
 }
 
 /// [`query`] with a plan that the session keeps.
@@ -54,17 +58,24 @@ pub fn query_kept<'conn>(
     sql: &'static str,
     args: &[DatumWithOid<'_>],
 ) -> Result<SpiTupleTable<'conn>> {
-    let known = KEPT.with_borrow(|kept| kept.get(sql).cloned());
-    let plan = match known {
-        Some(plan) => plan,
-        None => {
-            let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
-            let plan = Rc::new(ffi::with_sqlstates(|| client.prepare_mut(sql, &types)).map_err(internal)?.keep());
-            KEPT.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
-            plan
-        }
-    };
+    let plan = kept(&KEPT, sql, args, |types| Ok(client.prepare_mut(sql, types)?.keep()))?;
     run(client, &*plan, args)
+}
+
+/// Returns the plan of a statement, and makes it if there is none.
+fn kept(
+    plans: &'static LocalKey<Kept>,
+    sql: &'static str,
+    args: &[DatumWithOid<'_>],
+    prepare: impl FnOnce(&[PgOid]) -> std::result::Result<OwnedPreparedStatement, SpiError>,
+) -> Result<Rc<OwnedPreparedStatement>> {
+    if let Some(plan) = plans.with_borrow(|plans| plans.get(sql).cloned()) {
+        return Ok(plan);
+    }
+    let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+    let plan = Rc::new(ffi::with_sqlstates(|| prepare(&types)).map_err(internal)?);
+    plans.with_borrow_mut(|plans| plans.insert(sql, plan.clone()));
+    Ok(plan)
 }
 
 /// [`execute`] with a plan that the session keeps.
@@ -153,7 +164,7 @@ pub fn fetch_in_snapshot<T: DeserializeOwned>(
 thread_local! {
     /// Plans of statements that only read in the snapshot of their caller, by their texts. Whether a plan may do that
     /// is settled when it is made, so none of [`KEPT`] is used for it.
-    static READING: RefCell<HashMap<&'static str, Rc<OwnedPreparedStatement>>> = RefCell::default();
+    static READING: Kept = RefCell::default();
 }
 
 /// [`fetch_in_snapshot`] with a plan that the session keeps.
@@ -162,16 +173,7 @@ pub fn fetch_kept_in_snapshot<T: DeserializeOwned>(
     sql: &'static str,
     args: &[DatumWithOid<'_>],
 ) -> Result<T> {
-    let known = READING.with_borrow(|kept| kept.get(sql).cloned());
-    let plan = match known {
-        Some(plan) => plan,
-        None => {
-            let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
-            let plan = Rc::new(ffi::with_sqlstates(|| client.prepare(sql, &types)).map_err(internal)?.keep());
-            READING.with_borrow_mut(|kept| kept.insert(sql, plan.clone()));
-            plan
-        }
-    };
+    let plan = kept(&READING, sql, args, |types| Ok(client.prepare(sql, types)?.keep()))?;
     parsed(ffi::with_sqlstates(|| client.select(&*plan, None, args)).map_err(internal)?)
 }
 
