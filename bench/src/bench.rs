@@ -29,6 +29,8 @@ pub struct Bench {
     pub backlog: Option<Backlog>,
     /// The cluster with workers, which the live edge and the backlog need.
     pub workers: Option<Servers>,
+    /// The cluster with the settings of the host's setup, if they are to be measured.
+    pub tuned: Option<Servers>,
 }
 
 impl Bench {

@@ -11,9 +11,10 @@ use crate::servers::{Servers, copy_statement, timed};
 pub const KEYS: &[&str] = &["copy-compressed", "load-compressed", "compress", "compressed-again"];
 /// What is said where there is no compression.
 const APACHE: &str = "skipped: needs the Community edition";
-/// The settings of a new installation's policy.
-const SETTINGS: &str = "ALTER TABLE market_data.btc_ticks SET (timescaledb.compress,
-    timescaledb.compress_segmentby = 'symbol', timescaledb.compress_orderby = 'event_time DESC, trade_id')";
+/// The order of a new installation's policy.
+pub const NEWEST_FIRST: &str = "event_time DESC, trade_id";
+/// Undoes what [`prepared`] has set. The tables are emptied by rows that know no compression.
+pub const NOT_COMPRESSED: &str = "ALTER TABLE market_data.btc_ticks SET (timescaledb.compress = false)";
 
 /// Measures all rows.
 pub fn measure(bench: &Bench, results: &mut Results) {
@@ -22,14 +23,14 @@ pub fn measure(bench: &Bench, results: &mut Results) {
         return;
     }
     let ticks = bench.day.whole.ticks;
-    let mut client = fresh(bench);
+    let mut client = prepared(&bench.servers, NEWEST_FIRST);
     let copy = copy_statement(&bench.day.whole.copy_file);
     let ((), copied) = timed(|| client.batch_execute(&copy));
     let copied = copied + compress(&mut client);
     bench.servers.check(&bench.day.sums, "copy-compressed");
     results.add("copy-compressed", copied, ticks);
 
-    let mut client = fresh(bench);
+    let mut client = prepared(&bench.servers, NEWEST_FIRST);
     let uri = &bench.day.whole.uri;
     let load = "SELECT outcome FROM btc_ingest.load_s3_slice($1)";
     let (_, loaded) = timed(|| client.query_one(load, &[uri]));
@@ -49,23 +50,24 @@ pub fn measure(bench: &Bench, results: &mut Results) {
     assert_eq!(report.get::<_, i64>(0) as u64, ticks, "duplicates");
     bench.servers.check(&bench.day.sums, "compressed-again");
     results.add("compressed-again", seconds, ticks);
-    // The tables are emptied by the rows that follow, which know no compression.
     bench.servers.reset();
-    client
-        .batch_execute("ALTER TABLE market_data.btc_ticks SET (timescaledb.compress = false)")
-        .expect("no compression");
+    client.batch_execute(NOT_COMPRESSED).expect("no compression");
 }
 
-/// Returns a session at the emptied hypertable, which can be compressed.
-fn fresh(bench: &Bench) -> Client {
-    bench.servers.reset();
-    let mut client = bench.servers.session();
-    client.batch_execute(SETTINGS).expect("compression");
+/// Returns a session at the emptied hypertable, which can be compressed, in this order.
+pub fn prepared(servers: &Servers, order: &str) -> Client {
+    servers.reset();
+    let mut client = servers.session();
+    let settings = format!(
+        "ALTER TABLE market_data.btc_ticks SET (timescaledb.compress,
+             timescaledb.compress_segmentby = 'symbol', timescaledb.compress_orderby = '{order}')"
+    );
+    client.batch_execute(&settings).expect("compression");
     client
 }
 
 /// Compresses all chunks, and returns the seconds that it took.
-fn compress(client: &mut Client) -> f64 {
+pub fn compress(client: &mut Client) -> f64 {
     let sql = "SELECT count(compress_chunk(c)) FROM show_chunks('market_data.btc_ticks') c";
     let (row, seconds) = timed(|| client.query_one(sql, &[]));
     assert!(row.get::<_, i64>(0) > 0, "there is no chunk");
@@ -73,13 +75,13 @@ fn compress(client: &mut Client) -> f64 {
 }
 
 /// Returns the size of all chunks with their indexes, compressed or not.
-fn bytes(client: &mut Client) -> i64 {
+pub fn bytes(client: &mut Client) -> i64 {
     let sql = "SELECT hypertable_size('market_data.btc_ticks')";
     client.query_one(sql, &[]).expect("a size").get(0)
 }
 
 /// Returns whether the server can compress chunks.
-fn is_community(servers: &Servers) -> bool {
+pub fn is_community(servers: &Servers) -> bool {
     let sql = "SELECT current_setting('timescaledb.license') = 'timescale'";
     servers.session().query_one(sql, &[]).expect("an answer").get(0)
 }

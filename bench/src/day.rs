@@ -5,6 +5,7 @@ use postgres::Client;
 use crate::bench::Bench;
 use crate::results::{Breakdown, Results};
 use crate::servers::{COLUMNS, copy_statement, transaction};
+use crate::tuned::{wal_position, written_since};
 
 /// The rows that read a heap table.
 pub const NEED_HEAP: &[&str] = &["insert"];
@@ -49,12 +50,14 @@ pub fn insert(bench: &Bench, results: &mut Results) {
 /// Measures a load of the day as one object.
 pub fn load(bench: &Bench, results: &mut Results) {
     bench.servers.reset();
+    let before = wal_position(&bench.servers);
     let (report, seconds, commit) = transaction(&mut bench.servers.session(), |client| {
         client.query_one(
             "SELECT fetch_ms, decode_ms, insert_ms, elapsed_ms FROM btc_ingest.load_s3_slice($1)",
             &[&bench.day.whole.uri],
         )
     });
+    results.note("load", written_since(&bench.servers, before));
     bench.servers.check(&bench.day.sums, "load");
     results.add("load", seconds, bench.day.whole.ticks);
     let ms = |column: &str| report.get(column);

@@ -34,7 +34,9 @@ mod results;
 mod rounds;
 mod rows;
 mod servers;
+mod single;
 mod slices;
+mod tuned;
 mod windows;
 mod workers;
 

@@ -10,7 +10,7 @@ use crate::results::Results;
 use crate::servers::Servers;
 use crate::{
     answers, arrive, backfill, candles, compressed, day, decode, drain, fill, full_chunk, groups, memory, python,
-    quality, slices, windows,
+    quality, single, slices, tuned, windows,
 };
 
 /// A measurement that is done once per round, and the rows that it measures.
@@ -25,12 +25,14 @@ const STEPS: &[Step] = &[
     Step { rows: &["load"], run: day::load },
     Step { rows: &["load-bare"], run: day::load_bare },
     Step { rows: &["load-set"], run: day::load_set },
+    Step { rows: tuned::KEYS, run: tuned::measure },
     Step { rows: &["groups-near", "groups-far"], run: groups::load },
     Step { rows: &["copy-slices"], run: |b, r| slices::copy(b, r, "copy-slices", 1) },
     Step { rows: &["copy-slices-2"], run: |b, r| slices::copy(b, r, "copy-slices-2", 2) },
     Step { rows: &["load-slices", "force", "replay"], run: slices::load },
     Step { rows: &["slices-bare"], run: slices::load_bare },
     Step { rows: &["slices-set"], run: slices::load_set },
+    Step { rows: single::KEYS, run: single::load },
     Step { rows: &["copy-candles"], run: candles::copy },
     Step { rows: &["load-candles", "refresh"], run: candles::load },
     Step { rows: compressed::KEYS, run: compressed::measure },
@@ -100,7 +102,8 @@ pub fn prepare(options: Options) -> Bench {
     let live_edge = wants(arrive::NEED_LIVE_EDGE).then(|| LiveEdge::make(&servers));
     let backlog = wants(drain::NEED_BACKLOG).then(|| Backlog::make(&servers, options.ticks));
     let workers = (live_edge.is_some() || backlog.is_some()).then(|| servers.with_workers());
-    let bench = Bench { options, servers, day, spread, groups, orders, full_chunk, live_edge, backlog, workers };
+    let tuned = wants(tuned::KEYS).then(|| servers.with_settings(tuned::SETTINGS));
+    let bench = Bench { options, servers, day, spread, groups, orders, full_chunk, live_edge, backlog, workers, tuned };
     if bench.options.wants_any(day::NEED_HEAP) {
         day::make_heap(&bench);
     }
@@ -120,6 +123,7 @@ pub fn run(bench: &Bench) -> Results {
     // are dropped.
     day::copy(bench, &mut Results::default());
     drain::near(bench, &mut Results::default(), "drain-2", 2);
+    tuned::warm(bench);
     for round in 0..bench.options.runs {
         eprintln!("round {} of {}", round + 1, bench.options.runs);
         let first = round % steps.len().max(1);

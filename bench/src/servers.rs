@@ -35,6 +35,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("checkpoint_timeout", "1h"),
     ("autovacuum", "off"),
     ("jit", "off"),
+    ("huge_pages", "off"),
 ];
 
 /// Empties all tables that loads and backfills write.
@@ -63,18 +64,23 @@ impl Servers {
     pub fn start() -> Self {
         let s3 = S3Server::start(ACCESS, SECRET);
         s3.create_bucket(BUCKET);
-        Self::make(Arc::new(s3), Cluster::builder())
+        Self::make(Arc::new(s3), Cluster::builder(), &[])
     }
 
     /// Starts another cluster with the same S3 server. Its workers load the registered slices.
     pub fn with_workers(&self) -> Self {
         let builder = Cluster::builder().preload("btc_ingest").setting("btc_ingest.database", DATABASE);
-        Self::make(self.s3.clone(), builder)
+        Self::make(self.s3.clone(), builder, &[])
     }
 
-    fn make(s3: Arc<S3Server>, builder: ClusterBuilder) -> Self {
+    /// Starts another cluster with the same S3 server, and with settings that take the place of [`SETTINGS`].
+    pub fn with_settings(&self, settings: &[(&str, &str)]) -> Self {
+        Self::make(self.s3.clone(), Cluster::builder(), settings)
+    }
+
+    fn make(s3: Arc<S3Server>, builder: ClusterBuilder, settings: &[(&str, &str)]) -> Self {
         let mut builder = builder.durable().aws_keys(ACCESS, SECRET);
-        for (name, value) in SETTINGS {
+        for (name, value) in SETTINGS.iter().chain(settings) {
             builder = builder.setting(name, value);
         }
         let cluster = builder
