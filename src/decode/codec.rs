@@ -3,6 +3,7 @@
 //! Kept although the parquet crate has codecs: its gzip and brotli readers (60.1) grow their output without a limit.
 //! Here a stream never gets more memory than was charged for its page.
 
+use std::cell::RefCell;
 use std::io::Read;
 
 use parquet::basic::Compression;
@@ -61,9 +62,7 @@ impl Codec {
             Codec::Snappy => snappy(input, output),
             Codec::Gzip => fill(flate2::read::MultiGzDecoder::new(input), output),
             Codec::Brotli => brotli(input, output),
-            Codec::Zstd => zstd::bulk::Decompressor::new()
-                .and_then(|mut codec| codec.decompress_to_buffer(input, output))
-                .map_err(|error| error.to_string()),
+            Codec::Zstd => zstd(input, output).map_err(|error| error.to_string()),
             Codec::Lz4 => lz4(input, output),
             Codec::Lz4Raw => lz4_raw(input, output),
         }?;
@@ -85,6 +84,20 @@ fn snappy(input: &[u8], output: &mut [u8]) -> std::result::Result<usize, String>
         return Err(format!("its own header says {promised} bytes"));
     }
     snap::raw::Decoder::new().decompress(input, output).map_err(|error| error.to_string())
+}
+
+fn zstd(input: &[u8], output: &mut [u8]) -> std::io::Result<usize> {
+    thread_local! {
+        /// Kept, because to make a context takes longer than to decompress a small page.
+        static CONTEXT: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    CONTEXT.with_borrow_mut(|kept| {
+        let context = match kept {
+            Some(context) => context,
+            None => kept.insert(zstd::bulk::Decompressor::new()?),
+        };
+        context.decompress_to_buffer(input, output)
+    })
 }
 
 fn brotli(input: &[u8], output: &mut [u8]) -> std::result::Result<usize, String> {
@@ -201,6 +214,19 @@ mod tests {
             assert!(codec.decompress(&packed, &mut vec![0; text.len() + 1]).is_err(), "{codec:?}");
             assert!(codec.decompress(&packed[..packed.len() / 2], &mut out).is_err(), "{codec:?}");
             assert!(codec.decompress(&[], &mut out).is_err(), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_zstd_page_spoils_no_later_one() {
+        let text = b"the same context decompresses them all".repeat(100);
+        let packed = zstd::bulk::compress(&text, 3).unwrap();
+        let mut out = vec![0; text.len()];
+        for damaged in [&packed[..packed.len() / 2], &packed[4..], b"no zstd"] {
+            assert!(Codec::Zstd.decompress(damaged, &mut out).is_err());
+            out.fill(0);
+            Codec::Zstd.decompress(&packed, &mut out).unwrap();
+            assert_eq!(out, text);
         }
     }
 

@@ -1,5 +1,4 @@
-//! A thread beside the backend's own thread. It does the I/O, decodes and encodes, and reports through a bounded
-//! channel.
+//! Work beside the backend's own thread. It does the I/O, decodes and encodes, and reports through a bounded channel.
 //!
 //! The backend's thread never blocks on the channel. Every event also makes a socket readable, so the backend can wait
 //! for that socket, its latch and the postmaster's death at once. Thus it answers a cancel even while S3 is silent.
@@ -9,19 +8,16 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
+use super::io_thread::{IoThread, KeptThread, Task};
 use crate::error::{Error, Result};
 use crate::s3::reads::Io;
-
-/// How long the end of a call waits for a name look-up, which cannot be interrupted. A look-up that takes longer
-/// outlives the call; its thread blocks all signals and uses nothing of PostgreSQL.
-const SHUTDOWN: Duration = Duration::from_millis(50);
 
 /// Reports events to the backend's thread.
 pub struct Events<E> {
@@ -51,40 +47,59 @@ impl<E> Events<E> {
     }
 }
 
-/// Ends the thread from any place, for example from PostgreSQL's exit callback.
+/// Ends the work and its thread from any place, for example from PostgreSQL's exit callback.
 #[derive(Clone)]
 pub struct Stopper {
     cancel: CancellationToken,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    thread: Arc<Mutex<Option<IoThread>>>,
 }
 
 impl Stopper {
-    /// Cancels every wait of the thread and waits until it has ended.
+    /// Cancels every wait of the work and waits until the thread has ended.
     pub fn stop(&self) {
-        self.cancel.cancel();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        if let Some(thread) = self.cancel() {
+            thread.end();
         }
     }
 
-    /// Returns whether both end the same thread.
+    /// Returns whether both end the same work.
     pub fn is(&self, other: &Stopper) -> bool {
         Arc::ptr_eq(&self.thread, &other.thread)
     }
+
+    /// Cancels every wait of the work. Returns the thread unless it was stopped before.
+    fn cancel(&self) -> Option<IoThread> {
+        self.cancel.cancel();
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
-/// The backend's handle on the running thread.
+/// The backend's handle on the running work.
 pub struct Background<E> {
     events: Receiver<Result<E>>,
     wake: UnixStream,
     stopper: Stopper,
+    keep: Option<Keep>,
+}
+
+/// Where the thread waits for more work, and how long.
+#[derive(Clone, Copy)]
+pub struct Keep {
+    /// The thread of the work before, and later that of this work.
+    pub thread: &'static KeptThread,
+    /// How long it waits.
+    pub idle_timeout: Duration,
 }
 
 impl<E: Send + 'static> Background<E> {
-    /// Runs `work` on a new thread, with its own runtime for I/O. The channel holds at most `depth` events. The caller
-    /// must have blocked all signals, because the thread inherits the mask.
-    pub fn start(depth: usize, work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
+    /// Runs `work` on the kept thread, which is kept again if the work ends well, or on a thread of its own. The
+    /// channel holds at most `depth` events. The caller must have blocked all signals, because a new thread inherits
+    /// the mask.
+    pub fn start(
+        keep: Option<Keep>,
+        depth: usize,
+        work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
         let internal = |error: std::io::Error| Error::Internal { why: error.to_string() };
         let (ours, theirs) = UnixStream::pair().map_err(internal)?;
         ours.set_nonblocking(true).map_err(internal)?;
@@ -92,23 +107,26 @@ impl<E: Send + 'static> Background<E> {
         let (sender, receiver) = channel(depth);
         let cancel = CancellationToken::new();
         let token = cancel.clone();
-        let thread = std::thread::Builder::new()
-            .name("btc_ingest".into())
-            .spawn(move || {
-                with_runtime(token, |io| {
-                    let events = Events { sender, wake: theirs, io: io.clone() };
-                    let error = match catch_unwind(AssertUnwindSafe(|| work(io, &events))) {
-                        Ok(Ok(())) => return,
-                        Ok(Err(error)) => error,
-                        Err(panic) => Error::Internal { why: message_of(&*panic) },
-                    };
-                    // After a cancellation there is no receiver, which is no failure.
-                    let _ = events.put(Err(error));
-                });
-            })
-            .map_err(internal)?;
+        let work = move |handle: &Handle| {
+            let io = Io::new(handle.clone(), token);
+            let events = Events { sender, wake: theirs, io: io.clone() };
+            let error = match catch_unwind(AssertUnwindSafe(|| work(&io, &events))) {
+                Ok(Ok(())) => return true,
+                Ok(Err(error)) => error,
+                Err(panic) => Error::Internal { why: message_of(&*panic) },
+            };
+            // After a cancellation there is no receiver, which is no failure.
+            let _ = events.put(Err(error));
+            false
+        };
+        let task = |idle_timeout| Task { work: Box::new(work), idle_timeout };
+        let thread = match keep {
+            Some(Keep { thread, idle_timeout }) => thread.start(task(idle_timeout)),
+            None => IoThread::start(task(Duration::ZERO)),
+        };
+        let thread = thread.map_err(internal)?;
         let stopper = Stopper { cancel, thread: Arc::new(Mutex::new(Some(thread))) };
-        Ok(Background { events: receiver, wake: ours, stopper })
+        Ok(Background { events: receiver, wake: ours, stopper, keep })
     }
 
     /// Returns the socket that becomes readable when there may be an event.
@@ -116,12 +134,12 @@ impl<E: Send + 'static> Background<E> {
         self.wake.as_raw_fd()
     }
 
-    /// Returns a handle that ends the thread.
+    /// Returns a handle that ends the work.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Returns the next event, or `None` if there is none yet. Never waits. `Some(Ok(None))` means that the thread has
+    /// Returns the next event, or `None` if there is none yet. Never waits. `Some(Ok(None))` means that the work has
     /// ended.
     pub fn poll(&mut self) -> Option<Result<Option<E>>> {
         let mut drain = [0u8; 64];
@@ -136,22 +154,11 @@ impl<E: Send + 'static> Background<E> {
 
 impl<E> Drop for Background<E> {
     fn drop(&mut self) {
-        self.stopper.stop();
-    }
-}
-
-/// Runs `work` with a runtime for its I/O. If no runtime can be made, `work` does not run and the channel closes
-/// without an event.
-fn with_runtime(cancel: CancellationToken, work: impl FnOnce(&Io)) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .max_blocking_threads(2)
-        .thread_name("btc_ingest s3")
-        .enable_all()
-        .build();
-    if let Ok(runtime) = runtime {
-        work(&Io::new(runtime.handle().clone(), cancel));
-        runtime.shutdown_timeout(SHUTDOWN);
+        match (self.stopper.cancel(), self.keep) {
+            (Some(thread), Some(keep)) => keep.thread.keep(thread),
+            (Some(thread), None) => thread.end(),
+            (None, _) => {}
+        }
     }
 }
 
@@ -163,6 +170,12 @@ fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn start<E: Send + 'static>(
+        work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static,
+    ) -> Result<Background<E>> {
+        Background::start(None, 1, work)
+    }
 
     /// Waits for the next event, as the backend does, but without a latch.
     fn next<E: Send + 'static>(background: &mut Background<E>) -> Result<Option<E>> {
@@ -176,7 +189,7 @@ mod tests {
 
     #[test]
     fn events_arrive_in_order_and_then_the_end() {
-        let mut background = Background::start(1, |_, events| (0..100).try_for_each(|n| events.send(n))).unwrap();
+        let mut background = start(|_, events| (0..100).try_for_each(|n| events.send(n))).unwrap();
         for n in 0..100 {
             assert_eq!(next(&mut background), Ok(Some(n)));
         }
@@ -185,13 +198,13 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_with_its_message() {
-        let mut background = Background::<()>::start(1, |_, _| panic!("boom")).unwrap();
+        let mut background = start::<()>(|_, _| panic!("boom")).unwrap();
         assert_eq!(next(&mut background), Err(Error::Internal { why: "boom".into() }));
     }
 
     #[test]
     fn it_can_be_stopped_from_elsewhere_while_its_events_are_not_taken() {
-        let background = Background::start(1, |_, events| {
+        let background = start(|_, events| {
             loop {
                 events.send(())?;
             }
@@ -201,9 +214,9 @@ mod tests {
 
     #[test]
     fn dropping_it_ends_a_thread_that_waits_for_ever() {
-        let background = Background::<()>::start(1, |io, _| io.wait(std::future::pending())).unwrap();
+        let background = start::<()>(|io, _| io.wait(std::future::pending())).unwrap();
         drop(background);
-        let full = Background::start(1, |_, events| {
+        let full = start(|_, events| {
             loop {
                 events.send(())?
             }

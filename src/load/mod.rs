@@ -6,6 +6,7 @@ pub mod compare;
 pub mod footers;
 pub mod heads;
 pub mod inspect;
+pub mod io_thread;
 pub mod listing;
 pub mod pipeline;
 pub mod prefetch;

@@ -1,4 +1,5 @@
-//! A call ends when it is told to, wherever it waits, and leaves no thread, no descriptor and no row.
+//! A call ends when it is told to, wherever it waits, and leaves no thread, no descriptor and no row, nor what the
+//! session has kept of the load before.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -6,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use btc_ingest_kit::cluster::backend_pid;
-use btc_ingest_kit::fixture::{Refusal, load, loaded, session, stored, traces};
+use btc_ingest_kit::fixture::{BUCKET, Refusal, load, loaded, session, stored, traces};
 use btc_ingest_kit::process::{descriptors, is_running, threads};
 use btc_ingest_kit::ticks::time_us;
 use btc_ingest_kit::wait::wait_until;
@@ -21,28 +22,41 @@ const SOON: Duration = Duration::from_secs(20);
 const TIMES: usize = 5;
 /// Small, so that an object of a few megabytes is read by ranges and inserted in many batches.
 const SMALL_MEMORY: (&str, &str) = ("btc_ingest.memory_limit", "8MB");
+const KEEPS_NOTHING: (&str, &str) = ("btc_ingest.s3_idle_timeout", "0");
 
 fn ticks(seed: u64, slices: usize) -> Vec<Tick> {
     Generator::new(seed, "BTCUSDT", time_us("2024-08-08T12:00:00Z"), 1).next_slices(slices)
 }
 
-/// A session that has loaded once, a proxy between it and S3, and a second session that watches.
+/// A session that has loaded and keeps what its next load needs, a proxy between it and S3, and a second session that
+/// watches.
 struct CancelFixture {
     db: TestDb<'static>,
     proxy: FaultProxy,
     client: Client,
     watcher: Client,
     pid: u32,
+    /// Its descriptors while it keeps nothing.
     held: BTreeMap<String, usize>,
     warm_up: Sums,
 }
 
 impl CancelFixture {
     fn new(name: &str) -> CancelFixture {
+        let mut fixture = Self::without_kept(name);
+        fixture.client.batch_execute("SET btc_ingest.s3_idle_timeout = '10min'").unwrap();
+        let warm_up = format!("s3://{BUCKET}/cancel/{name}/warm-up.parquet");
+        loaded(&mut fixture.client, &warm_up, "force => true");
+        assert!(threads(fixture.pid) > 1, "no thread is kept");
+        fixture
+    }
+
+    /// Returns the fixture of a session that keeps nothing.
+    fn without_kept(name: &str) -> CancelFixture {
         let server = ServerFixture::shared();
         let proxy = FaultProxy::before(&server.s3);
         let db = server.db();
-        let mut client = session(&db, &proxy.endpoint(), &[SMALL_MEMORY]);
+        let mut client = session(&db, &proxy.endpoint(), &[SMALL_MEMORY, KEEPS_NOTHING]);
         let pid = backend_pid(&mut client);
         let first = Generator::new(99, "WARMUP", time_us("2024-08-08T12:00:00Z"), 1).per_second(1.0).next_slice();
         let uri = server.put(&format!("cancel/{name}/warm-up.parquet"), ParquetFile::new().bytes(&first));
@@ -102,6 +116,8 @@ impl CancelFixture {
             assert_eq!(self.watcher.query_one(&of_it, &[]).unwrap().get::<_, i64>(0), 0, "{table} ({rows} rows)");
         }
         self.calm();
+        let (keeps, nothing) = KEEPS_NOTHING;
+        self.client.batch_execute(&format!("SET {keeps} = '{nothing}'")).unwrap();
         let report = loaded(&mut self.client, uri, "");
         assert_eq!((report.inserted as u64, report.outcome.as_str()), (sums.rows, "loaded"));
         wait_until("the next load's threads to go", SOON, || threads(pid) == 1);
@@ -211,7 +227,7 @@ fn a_call_can_be_cancelled_while_a_connection_hangs_in_accept() {
 
 #[test]
 fn a_call_that_waits_for_another_load_of_its_object_can_be_cancelled() {
-    let mut fixture = CancelFixture::new("lock");
+    let mut fixture = CancelFixture::without_kept("lock");
     let (uri, sums) = fixture.object("lock");
     let stalling = FaultProxy::before(&ServerFixture::shared().s3);
     stalling.on(When::get(), Fault::StallAfter(1000));

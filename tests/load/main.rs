@@ -6,6 +6,7 @@ mod bad_rows;
 mod cancel;
 mod commit;
 mod concurrency;
+mod kept;
 mod keys;
 mod memory;
 mod merge;

@@ -29,6 +29,7 @@ pub(super) async fn connection(state: Arc<State>, stream: TcpStream) {
         reset.store(true, Ordering::SeqCst);
         return;
     }
+    state.served.fetch_add(1, Ordering::SeqCst);
     let delay = *state.accept_delay.lock().unwrap();
     tokio::time::sleep(delay).await;
     serve(stream, move |request| answer(state.clone(), reset.clone(), request)).await;

@@ -45,6 +45,7 @@ impl FaultProxy {
             accept_delay: Mutex::default(),
             refuse: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            served: AtomicU64::new(0),
             release: watch::Sender::new(0),
         });
         let shared = state.clone();
@@ -119,6 +120,11 @@ impl FaultProxy {
     /// Counts the connections that were reset at once.
     pub fn refused(&self) -> u64 {
         self.state.refused.load(Ordering::SeqCst)
+    }
+
+    /// Counts the connections that were not.
+    pub fn served(&self) -> u64 {
+        self.state.served.load(Ordering::SeqCst)
     }
 
     /// Returns all requests so far.

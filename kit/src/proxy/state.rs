@@ -54,6 +54,7 @@ pub(super) struct State {
     pub accept_delay: Mutex<Duration>,
     pub refuse: AtomicBool,
     pub refused: AtomicU64,
+    pub served: AtomicU64,
     pub release: watch::Sender<u64>,
 }
 

@@ -127,10 +127,10 @@ pub enum PlannedLoad {
     Changed,
 }
 
-/// Starts to read the object of a plan in a thread of its own.
+/// Starts to read the object, in the thread that the session has kept of its last load if it has.
 pub fn read(job: &Job) -> Result<Thread<LoadEvent>> {
     let job = job.clone();
-    Thread::start(DEPTH, move |io, events| pipeline::run(&job, io, events))
+    Thread::start_kept(guc::s3_idle_timeout(), DEPTH, move |io, events| pipeline::run(&job, io, events))
 }
 
 /// Loads a planned object, whose events come from `thread`. The caller has the privileges of the tables'

@@ -39,6 +39,9 @@ static S3_READ_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 /// Kilobytes a second. S3 gives one body thousands of times that, and a line of 2 Mbit/s still gives twice that to
 /// each of sixteen bodies; what is slower holds up a loader for nothing.
 static S3_MIN_SPEED: GucSetting<i32> = GucSetting::<i32>::new(8);
+/// Seconds. A session that loads slice after slice never waits so long, and one that has loaded for once is soon
+/// without threads and sockets again.
+static S3_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(60);
 /// One try and three repetitions, whose pauses add up to about two seconds.
 static S3_MAX_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(4);
 /// Kilobytes. Enough for pages of a megabyte in nine columns with read-ahead and three batches in flight.
@@ -228,6 +231,11 @@ pub fn s3() -> S3Settings {
         min_speed: S3_MIN_SPEED.get().max(0) as u64 * 1024,
         max_attempts: S3_MAX_ATTEMPTS.get().max(1) as u32,
     }
+}
+
+/// Returns `btc_ingest.s3_idle_timeout`.
+pub fn s3_idle_timeout() -> Duration {
+    Duration::from_secs(S3_IDLE_TIMEOUT.get().max(0) as u64)
 }
 
 /// Returns what a load may take.

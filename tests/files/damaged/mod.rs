@@ -35,6 +35,7 @@ impl SurvivorFixture {
     fn new() -> SurvivorFixture {
         let db = ServerFixture::shared().db();
         let mut client = db.client();
+        client.batch_execute("SET btc_ingest.s3_idle_timeout = 0").unwrap();
         let pid = backend_pid(&mut client);
         SurvivorFixture { client, pid, slowest: Default::default(), outcomes: BTreeMap::new(), _db: db }
     }

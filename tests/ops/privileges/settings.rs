@@ -25,6 +25,7 @@ fn settings_that_reach_the_network_or_take_memory_are_the_superusers() {
             "btc_ingest.s3_connect_timeout",
             "btc_ingest.s3_endpoint",
             "btc_ingest.s3_force_path_style",
+            "btc_ingest.s3_idle_timeout",
             "btc_ingest.s3_max_attempts",
             "btc_ingest.s3_min_speed",
             "btc_ingest.s3_read_timeout",

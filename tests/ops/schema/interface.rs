@@ -446,6 +446,7 @@ fn the_settings_have_these_defaults_and_contexts() {
          btc_ingest.s3_connect_timeout = 3s superuser
          btc_ingest.s3_endpoint = empty superuser
          btc_ingest.s3_force_path_style = off superuser
+         btc_ingest.s3_idle_timeout = 1min superuser
          btc_ingest.s3_max_attempts = 4 superuser
          btc_ingest.s3_min_speed = 8kB superuser
          btc_ingest.s3_read_timeout = 20s superuser

@@ -1,4 +1,4 @@
-//! The threads of this backend that read from S3, and the wait for their events.
+//! What runs beside this backend and reads from S3, and the wait for its events.
 
 use std::ffi::{c_int, c_long};
 use std::os::fd::RawFd;
@@ -8,25 +8,28 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use crate::error::Result;
-use crate::load::background::{Background, Events, Stopper};
+use crate::load::background::{Background, Events, Keep, Stopper};
+use crate::load::io_thread::KeptThread;
 use crate::s3::reads::Io;
 
-/// The threads that run, for the exit callback: a FATAL error does not unwind, so no destructor stops them
-/// then. There is more than one where a prefetcher reads several objects, or where a trigger of the tables'
+/// The work that runs, for the exit callback: a FATAL error does not unwind, so no destructor stops it
+/// then. There is more than one thread where a prefetcher reads several objects, or where a trigger of the tables'
 /// owner loads within a load.
 static RUNNING: Mutex<Vec<Stopper>> = Mutex::new(Vec::new());
+/// The thread that waits for the next load of this session.
+static KEPT: KeptThread = KeptThread::new();
 static REGISTER: Once = Once::new();
 /// Bytes from which an allocation is returned to the system when it is freed: the value with which glibc
 /// itself starts.
 const MAPPED_FROM: c_int = 128 << 10;
-/// So many free bytes may stay in the heap when a thread has ended.
+/// So many free bytes may stay in the heap when the work of a thread has ended.
 const FREE_AT_MOST: usize = 8 << 20;
 
-/// A [`Background`] thread that also ends when the backend exits.
+/// [`Background`] work on a thread that also ends when the backend exits.
 pub struct Thread<E> {
     background: Background<E>,
     stopper: Stopper,
-    /// Dropped last, when the thread has ended and freed its memory.
+    /// Dropped last, when the work has ended and freed its memory.
     _trimmed: TrimmedHeap,
 }
 
@@ -34,6 +37,24 @@ impl<E: Send + 'static> Thread<E> {
     /// Starts `work` in a thread with every signal blocked, as PostgreSQL's handlers must run on the
     /// backend's own thread only.
     pub fn start(depth: usize, work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static) -> Result<Self> {
+        Self::start_or_continue(None, depth, work)
+    }
+
+    /// Does the same by the thread that this session has kept, if it has one, and keeps it again for
+    /// `idle_timeout` if the work ends well.
+    pub fn start_kept(
+        idle_timeout: Duration,
+        depth: usize,
+        work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        Self::start_or_continue(Some(Keep { thread: &KEPT, idle_timeout }), depth, work)
+    }
+
+    fn start_or_continue(
+        keep: Option<Keep>,
+        depth: usize,
+        work: impl FnOnce(&Io, &Events<E>) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
         REGISTER.call_once(|| {
             // glibc raises the size from which it maps memory separately whenever a large piece is freed.
             // Freed windows and batches, half a memory limit of them, would then stay in the heap. A fixed
@@ -43,14 +64,14 @@ impl<E: Send + 'static> Thread<E> {
             // SAFETY: the callback is a guarded C function that is never unloaded, and it is registered once.
             unsafe { pg_sys::before_shmem_exit(Some(stop_at_exit), pg_sys::Datum::from(0)) }
         });
-        let background = with_signals_blocked(|| Background::start(depth, work))?;
+        let background = with_signals_blocked(|| Background::start(keep, depth, work))?;
         let stopper = background.stopper();
         running().push(stopper.clone());
         Ok(Thread { background, stopper, _trimmed: TrimmedHeap })
     }
 
     /// Waits for the next event, and answers cancel, timeout and shutdown while it waits. Returns `None` if
-    /// the thread has ended.
+    /// the work has ended.
     pub fn next(&mut self) -> Result<Option<E>> {
         loop {
             if let Some(event) = self.background.poll() {
@@ -97,6 +118,9 @@ impl Drop for TrimmedHeap {
 unsafe extern "C-unwind" fn stop_at_exit(_code: c_int, _arg: pg_sys::Datum) {
     for stopper in running().drain(..) {
         stopper.stop();
+    }
+    if let Some(idle) = KEPT.take() {
+        idle.end();
     }
 }
 

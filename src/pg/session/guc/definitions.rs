@@ -10,8 +10,8 @@ use super::{
     HISTORY_RETENTION, INDEX_FILL, IndexFillName, LOG_LOADS, LogLevel, MAX_ATTEMPTS, MAX_BACKFILL_WORKERS,
     MAX_CONFLICT_FRACTION, MAX_KEPT_REJECTS, MAX_OBJECT_SIZE, MAX_OPEN_GAPS, MAX_TIME_AHEAD, MEMORY_LIMIT, MIN_TIME,
     POLL_INTERVAL, QUEUE_ORDER, QueueOrderName, RETENTION_PROOF, RETRY_BACKOFF, RETRY_BACKOFF_MAX, S3_CA_FILE,
-    S3_CONNECT_TIMEOUT, S3_ENDPOINT, S3_FORCE_PATH_STYLE, S3_MAX_ATTEMPTS, S3_MIN_SPEED, S3_READ_TIMEOUT, S3_REGION,
-    TIME_SKEW_LIMIT, Text, WORKERS,
+    S3_CONNECT_TIMEOUT, S3_ENDPOINT, S3_FORCE_PATH_STYLE, S3_IDLE_TIMEOUT, S3_MAX_ATTEMPTS, S3_MIN_SPEED,
+    S3_READ_TIMEOUT, S3_REGION, TIME_SKEW_LIMIT, Text, WORKERS,
 };
 use crate::pg::session::ffi;
 
@@ -59,7 +59,7 @@ const fn integer(setting: &'static GucSetting<i32>, min: i32, max: i32, unit: Gu
 const NO_UNIT: GucFlags = GucFlags::empty();
 
 /// Every setting.
-static DEFINITIONS: [Definition; 33] = [
+static DEFINITIONS: [Definition; 34] = [
     Definition {
         name: c"btc_ingest.allowed_prefixes",
         description: c"Comma-separated s3://bucket/prefix that may be read; empty denies everything.",
@@ -107,6 +107,13 @@ static DEFINITIONS: [Definition; 33] = [
         description: c"How long S3 may be silent.",
         changed_by: ChangedBy::Superuser,
         value: integer(&S3_READ_TIMEOUT, 1, 600_000, GucFlags::UNIT_MS),
+    },
+    Definition {
+        name: c"btc_ingest.s3_idle_timeout",
+        description:
+            c"How long a session keeps its thread and its connections to S3 for the next load; 0 for not at all.",
+        changed_by: ChangedBy::Superuser,
+        value: integer(&S3_IDLE_TIMEOUT, 0, 3_600, GucFlags::UNIT_S),
     },
     Definition {
         name: c"btc_ingest.s3_min_speed",
