@@ -1,6 +1,7 @@
 //! The two ways of filling indexes, `btc_ingest.index_fill`, where runs are hard to come by: shuffled rows, rows in
 //! reverse, dead twins of every key. And what the indexes measure against a fresh build.
 
+use btc_ingest_kit::Sums;
 use postgres::Client;
 
 use crate::bench::Bench;
@@ -18,29 +19,29 @@ pub fn session(bench: &Bench, database: &str, fill: &str) -> Client {
     client
 }
 
-/// Measures a load of the day's ticks into the empty table.
-fn load(bench: &Bench, results: &mut Results, key: &'static str, fill: &str, uri: &str) {
+/// Measures a load into the empty table, after which it must hold `sums`.
+fn load(bench: &Bench, results: &mut Results, (key, fill): (&'static str, &str), uri: &str, sums: &Sums) {
     let mut client = session(bench, DATABASE, fill);
     let (_, seconds, _) = transaction(&mut client, |client| client.query_one(LOAD, &[&uri]));
-    bench.servers.check(&bench.day.sums, key);
-    results.add(key, seconds, bench.day.whole.ticks);
+    bench.servers.check(sums, key);
+    results.add(key, seconds, sums.rows);
 }
 
-/// Measures loads of the day with its rows in random order.
+/// Measures loads of rows in random order.
 pub fn shuffled(bench: &Bench, results: &mut Results) {
     let Some(orders) = &bench.orders else { return };
-    for (key, fill) in [("shuffled", "row"), ("shuffled-runs", "runs")] {
+    for way in [("shuffled", "row"), ("shuffled-runs", "runs")] {
         bench.servers.reset();
-        load(bench, results, key, fill, &orders.shuffled);
+        load(bench, results, way, &orders.shuffled, &orders.shuffled_sums);
     }
 }
 
 /// Measures loads of the day with its rows from the last to the first.
 pub fn reversed(bench: &Bench, results: &mut Results) {
     let Some(orders) = &bench.orders else { return };
-    for (key, fill) in [("reversed", "row"), ("reversed-runs", "runs")] {
+    for way in [("reversed", "row"), ("reversed-runs", "runs")] {
         bench.servers.reset();
-        load(bench, results, key, fill, &orders.reversed);
+        load(bench, results, way, &orders.reversed, &bench.day.sums);
     }
 }
 
@@ -57,7 +58,7 @@ pub fn twins(bench: &Bench, results: &mut Results) {
         client.batch_execute("ROLLBACK").expect("its end");
         drop(client);
         bench.servers.checkpoint();
-        load(bench, results, key, fill, &bench.day.whole.uri);
+        load(bench, results, (key, fill), &bench.day.whole.uri, &bench.day.sums);
     }
 }
 

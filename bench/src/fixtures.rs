@@ -15,6 +15,8 @@ pub const ARRIVALS: usize = 100;
 pub const WARM: usize = 3;
 /// How many slices of the backlog are also loaded from far.
 pub const FAR: usize = 500;
+/// Ticks in random order. Each of them costs PostgreSQL several pages, so a whole day would take minutes.
+const SHUFFLED: usize = 500_000;
 
 /// Buckets of a chunk of seven days.
 const BUCKETS: u64 = 2016;
@@ -69,12 +71,14 @@ impl FullChunk {
     }
 }
 
-/// The uris of the day as an object whose rows are in another order.
+/// The uris of days as objects whose rows are in another order.
 #[derive(Debug)]
 pub struct Orders {
-    /// In random order.
+    /// In random order: [`SHUFFLED`] ticks at most.
     pub shuffled: String,
-    /// From the last to the first.
+    /// What must be stored of them.
+    pub shuffled_sums: Sums,
+    /// The day from the last to the first.
     pub reversed: String,
 }
 
@@ -84,11 +88,13 @@ impl Orders {
         let mut ticks = ticks(count, DAY);
         ticks.reverse();
         let reversed = servers.put("day-reversed.parquet", parquet(&ticks));
+        let mut ticks = crate::data::ticks(count.min(SHUFFLED), DAY);
         let mut random = Random(1);
         for at in (1..ticks.len()).rev() {
             ticks.swap(at, random.below(at as u64 + 1) as usize);
         }
-        Self { shuffled: servers.put("day-shuffled.parquet", parquet(&ticks)), reversed }
+        let shuffled = servers.put("day-shuffled.parquet", parquet(&ticks));
+        Self { shuffled, shuffled_sums: Sums::of(&ticks), reversed }
     }
 }
 

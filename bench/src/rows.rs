@@ -66,7 +66,7 @@ pub const ROWS: &[Row] = &[
     row("backfill-far", "slices: the same with latency added to every request", "backfill-near"),
     baseline("slice-empty", "one slice into an empty table"),
     row("slice-full", "one slice into a full chunk", "slice-empty"),
-    baseline("shuffled", "day: load_s3_slice of shuffled rows, index_fill = row"),
+    baseline("shuffled", "500,000 ticks of a day: load_s3_slice of shuffled rows, index_fill = row"),
     row("shuffled-runs", "the same with index_fill = runs", "shuffled"),
     baseline("reversed", "day: load_s3_slice of rows in reverse, index_fill = row"),
     row("reversed-runs", "the same with index_fill = runs", "reversed"),
