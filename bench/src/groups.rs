@@ -31,8 +31,12 @@ pub fn load(bench: &Bench, results: &mut Results) {
         proxy.forget();
         bench.servers.reset();
         let mut client = bench.servers.session();
-        let endpoint = format!("LOAD 'btc_ingest'; SET btc_ingest.s3_endpoint = '{}'", proxy.endpoint());
-        client.batch_execute(&endpoint).expect("a setting");
+        // The footer of so many row groups does not fit into the default's share.
+        let settings = format!(
+            "LOAD 'btc_ingest'; SET btc_ingest.memory_limit = '128MB'; SET btc_ingest.s3_endpoint = '{}'",
+            proxy.endpoint()
+        );
+        client.batch_execute(&settings).expect("settings");
         let (_, seconds, _) = transaction(&mut client, |client| {
             client.query_one("SELECT outcome FROM btc_ingest.load_s3_slice($1)", &[uri])
         });
