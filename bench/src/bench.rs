@@ -67,6 +67,9 @@ impl Bench {
                 grouped(backlog.slices.len() as u64),
             ));
         }
+        if !self.options.wants_all() {
+            lines.push("Not every row: those that --only has named, and what they are compared with".into());
+        }
         if self.options.wants_any(&["backfill-far", "groups-far"]) {
             lines.push(format!("Latency: {} ms more per request", self.options.latency_ms));
         }

@@ -99,6 +99,11 @@ impl Options {
         self.only.iter().any(|only| only == key)
     }
 
+    /// Returns whether every row is to be measured.
+    pub fn wants_all(&self) -> bool {
+        self.only.is_empty()
+    }
+
     /// Returns whether any of these rows is to be measured.
     pub fn wants_any(&self, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.wants(key))
