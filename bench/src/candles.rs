@@ -4,6 +4,7 @@
 use postgres::Client;
 
 use crate::bench::Bench;
+use crate::compressed::{APACHE, is_community};
 use crate::data::{START, SYMBOL, Spread};
 use crate::results::Results;
 use crate::servers::{Servers, copy_statement, timed, transaction};
@@ -16,8 +17,6 @@ pub const NEED_MONTH: &[&str] = &["chart-candles", "chart-ticks"];
 const LOADED_DATABASE: &str = "bench_candles";
 /// The ticks over many days with their candles of a minute, never emptied.
 const MONTH_DATABASE: &str = "bench_month";
-/// What is said where there are no aggregates.
-const APACHE: &str = "skipped: needs the Community edition";
 /// Empties the hypertable and what loads record, and keeps the candles.
 const EMPTY: &str = "TRUNCATE market_data.btc_ticks, landing.raw_blobs_5m, landing.rejected_ticks, ingestion.objects,
                               ingestion.object_slices, ingestion.id_sets, ingestion.stream_offsets,
@@ -125,10 +124,4 @@ fn emptied(bench: &Bench, results: &mut Results, key: &'static str) -> Option<Cl
 
 fn check(bench: &Bench, client: &mut Client) {
     btc_ingest_kit::fixture::stored(client).must_be(&bench.day.sums, "candles");
-}
-
-/// Returns whether the server has continuous aggregates.
-fn is_community(servers: &Servers) -> bool {
-    let sql = "SELECT current_setting('timescaledb.license') = 'timescale'";
-    servers.session().query_one(sql, &[]).expect("an answer").get(0)
 }

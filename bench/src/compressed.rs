@@ -9,8 +9,8 @@ use crate::servers::{Servers, copy_statement, timed};
 
 /// The rows, all measured with one database.
 pub const KEYS: &[&str] = &["copy-compressed", "load-compressed", "compress", "compressed-again"];
-/// What is said where there is no compression.
-const APACHE: &str = "skipped: needs the Community edition";
+/// What is said of rows that need the Community edition where it is not installed.
+pub const APACHE: &str = "skipped: needs the Community edition";
 /// The order of a new installation's policy.
 pub const NEWEST_FIRST: &str = "event_time DESC, trade_id";
 /// Undoes what [`prepared`] has set. The tables are emptied by rows that know no compression.
@@ -80,7 +80,7 @@ pub fn bytes(client: &mut Client) -> i64 {
     client.query_one(sql, &[]).expect("a size").get(0)
 }
 
-/// Returns whether the server can compress chunks.
+/// Returns whether the server has the Community edition: compression and continuous aggregates.
 pub fn is_community(servers: &Servers) -> bool {
     let sql = "SELECT current_setting('timescaledb.license') = 'timescale'";
     servers.session().query_one(sql, &[]).expect("an answer").get(0)

@@ -1,7 +1,7 @@
 //! The day with the settings that the host's setup makes for loads, beside the same without them.
 
 use crate::bench::Bench;
-use crate::compressed::{NEWEST_FIRST, NOT_COMPRESSED, bytes, compress, is_community, prepared};
+use crate::compressed::{APACHE, NEWEST_FIRST, NOT_COMPRESSED, bytes, compress, is_community, prepared};
 use crate::format::{grouped, megabytes};
 use crate::results::Results;
 use crate::servers::{Servers, copy_statement, timed, transaction};
@@ -61,7 +61,7 @@ pub fn measure(bench: &Bench, results: &mut Results) {
 
     for (copied, loaded, order) in COMPRESSED {
         if !is_community(servers) {
-            [copied, loaded].iter().for_each(|key| results.note(key, "skipped: needs the Community edition"));
+            [copied, loaded].iter().for_each(|key| results.note(key, APACHE));
             continue;
         }
         let mut client = prepared(servers, order);

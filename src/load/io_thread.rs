@@ -51,7 +51,7 @@ impl IoThread {
     }
 
     /// Waits until the task has ended. Returns whether the thread waits for another one.
-    fn is_idle_at_last(&self) -> bool {
+    fn is_idle_after_task(&self) -> bool {
         matches!(*self.shared.settled(), State::Idle)
     }
 
@@ -153,7 +153,7 @@ impl KeptThread {
 
     /// Waits until the thread's task has ended, and keeps the thread if it waits for another one.
     pub fn keep(&self, thread: IoThread) {
-        if !thread.is_idle_at_last() {
+        if !thread.is_idle_after_task() {
             return thread.end();
         }
         if let Some(other) = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(thread) {
